@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CDI devices for OCI containers: the library behind cdi-runtime and cdi-hook.
+
+Importing this costs nothing until a name is used: the programs import their
+modules one by one, on a budget.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cdi_hook.annotation import parse_annotations as parse_annotations
+    from cdi_hook.cache import Cache as Cache
+    from cdi_hook.errors import BundleError as BundleError
+    from cdi_hook.errors import CDIError as CDIError
+    from cdi_hook.errors import ConfigError as ConfigError
+    from cdi_hook.errors import Finding as Finding
+    from cdi_hook.errors import InjectionError as InjectionError
+    from cdi_hook.errors import InvalidAnnotation as InvalidAnnotation
+    from cdi_hook.errors import InvalidName as InvalidName
+    from cdi_hook.errors import InvalidRequest as InvalidRequest
+    from cdi_hook.errors import InvalidSpec as InvalidSpec
+    from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
+    from cdi_hook.names import parse_qualified_name as parse_qualified_name
+
+_HOMES = {
+    "annotation": ("parse_annotations",),
+    "cache": ("Cache",),
+    "errors": (
+        "BundleError",
+        "CDIError",
+        "ConfigError",
+        "Finding",
+        "InjectionError",
+        "InvalidAnnotation",
+        "InvalidName",
+        "InvalidRequest",
+        "InvalidSpec",
+        "UnresolvableDevices",
+    ),
+    "names": ("parse_qualified_name",),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            import importlib
+
+            value = getattr(importlib.import_module(f"cdi_hook.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'cdi_hook' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations that request devices: ``cdi.k8s.io/PLUGIN_ID: "vendor/class=name,…"``.
+
+Reading and writing them, after the CDI specification's container annotations.
+What a container then gets is request.py's and driver.py's business.
+"""
+
+from __future__ import annotations
+
+from cdi_hook.errors import InvalidAnnotation, InvalidName, quote
+from cdi_hook.names import is_qualified_name, parse_qualified_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ANNOTATION_PREFIX = "cdi.k8s.io/"
+_MAX_NAME = 63  # bytes, Kubernetes' limit for the part after the slash
+
+
+def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the keys that request devices, sorted, and the qualified names they request.
+
+    Raises InvalidAnnotation at the first item that isn't a qualified name; an
+    empty value or a trailing comma has such an item.
+    """
+    keys = sorted(key for key in annotations if key.startswith(ANNOTATION_PREFIX))
+    devices: list[str] = []
+    for key in keys:
+        for device in annotations[key].split(","):
+            if not is_qualified_name(device):
+                raise InvalidAnnotation(f"invalid CDI device name {quote(device)}")
+            devices.append(device)
+    return keys, devices
+
+
+def annotation_key(plugin: str, device_id: str) -> str:
+    """Return the key under which a plugin requests the devices of one allocation.
+
+    Raises InvalidAnnotation when the two don't make a valid key.
+    """
+    if not plugin:
+        raise InvalidAnnotation("invalid plugin name, empty")
+    if not device_id:
+        raise InvalidAnnotation("invalid deviceID, empty")
+    name = f"{plugin}_{device_id.replace('/', '_')}"
+    data = name.encode("utf-8", "surrogateescape")
+    if len(data) > _MAX_NAME:
+        raise InvalidAnnotation(f"invalid plugin+deviceID {quote(name)}, too long")
+    first, last = chr(data[0]), chr(data[-1])
+    if not _is_alphanumeric(first):
+        raise InvalidAnnotation(
+            f"invalid name {quote(name)}, first '{first}' should be alphanumeric"
+        )
+    for character in data[1:-1].decode("utf-8", "replace"):
+        if not _is_alphanumeric(character) and character not in "_-.":
+            raise InvalidAnnotation(f"invalid name {quote(name)}, invalid character '{character}'")
+    if not _is_alphanumeric(last):
+        raise InvalidAnnotation(f"invalid name {quote(name)}, last '{last}' should be alphanumeric")
+    return ANNOTATION_PREFIX + name
+
+
+def annotation_value(devices: Sequence[str]) -> str:
+    """Return the value that requests these devices; raises InvalidName for a name that isn't one."""
+    for device in devices:
+        parse_qualified_name(device)
+    return ",".join(devices)
+
+
+def update_annotations(
+    annotations: Mapping[str, str], plugin: str, device_id: str, devices: Sequence[str]
+) -> dict[str, str]:
+    """Return the annotations with a request for devices added.
+
+    Raises InvalidAnnotation when the key is invalid or used, or a name is invalid.
+    """
+    try:
+        key = annotation_key(plugin, device_id)
+        value = annotation_value(devices)
+    except (InvalidAnnotation, InvalidName) as error:
+        raise InvalidAnnotation(f"CDI annotation failed: {error}") from error
+    if key in annotations:
+        raise InvalidAnnotation(f"CDI annotation failed, key {quote(key)} used")
+    return {**annotations, key: value}
+
+
+def _is_alphanumeric(character: str) -> bool:
+    return character.isascii() and character.isalnum()

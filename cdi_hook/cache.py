@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spec dirs -> devices: priority, conflicts, errors by file (CDI specification, "Spec directories").
+
+The complete and careful way, which reads every spec. A starting container uses
+index.py, which is made from this and remembers what it says.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import edits, spec
+from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
+from cdi_hook.paths import Identity, clean, identify, untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+
+
+class Cache:
+    """The devices that the CDI specs in some dirs define.
+
+    ``spec_dirs`` are in rising priority. Files that change are noticed at the
+    next call. With ``strict``, a spec file counts only if nobody but root could
+    have written it.
+
+    ``errors`` maps the path of a file or dir to what is wrong with it.
+    """
+
+    def __init__(self, spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS, *, strict: bool = False) -> None:
+        self.spec_dirs = [clean(os.fspath(directory)) for directory in spec_dirs]
+        self._strict = strict
+        self._specs: list[spec.Spec] = []
+        self._devices: dict[str, spec.Device] = {}
+        self._errors: dict[str, list[str]] = {}
+        self.identities: dict[str, Identity | None] = {}
+        self.refresh()
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        """What is wrong, by path of file or dir; conflicts are filed under both files."""
+        self._refresh_if_changed()
+        return {path: list(messages) for path, messages in self._errors.items()}
+
+    @property
+    def specs(self) -> list[spec.Spec]:
+        """The valid specs, lowest priority first, files of a dir in byte order of their names."""
+        self._refresh_if_changed()
+        return list(self._specs)
+
+    def devices(self) -> list[str]:
+        """Return the qualified names of all devices, sorted."""
+        self._refresh_if_changed()
+        return sorted(self._devices)
+
+    def device(self, name: str) -> spec.Device | None:
+        """Return the device of that qualified name, if there is one."""
+        self._refresh_if_changed()
+        return self._devices.get(name)
+
+    def edits(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what these devices ask for, merged: each spec's own edits once, before its first device's.
+
+        Raises UnresolvableDevices when any of them isn't known.
+        """
+        self._refresh_if_changed()
+        unresolved = [name for name in names if name not in self._devices]
+        if unresolved:
+            raise UnresolvableDevices(unresolved)
+        parts = []
+        seen: list[spec.Spec] = []
+        for name in names:
+            device = self._devices[name]
+            if not any(device.spec is one for one in seen):
+                seen.append(device.spec)
+                parts.append(device.spec.container_edits)
+            parts.append(device.container_edits)
+        return edits.merge(parts)
+
+    def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> None:
+        """Edit an OCI runtime specification in place so that it has these devices.
+
+        Raises UnresolvableDevices or InjectionError, and then leaves oci alone.
+        """
+        if oci is None:
+            raise InjectionError("can't inject devices, nil OCI Spec")
+        merged = self.edits(names)
+        try:
+            edits.apply(oci, merged)
+        except InjectionError as error:
+            raise InjectionError(f"failed to inject devices: {error}") from error
+
+    def write_spec(self, data: dict[str, Any], name: str) -> str:
+        """Write a spec to the dir of the highest priority and return its path.
+
+        Without an extension .json or .yaml, name gets .yaml. Raises InvalidSpec
+        when data breaks a rule, CDIError when it can't be written.
+        """
+        if not self.spec_dirs:
+            raise CDIError("no Spec directories to write to")
+        written = spec.Spec(data, f"{self.spec_dirs[-1]}/{name}", len(self.spec_dirs) - 1)
+        spec.write(written)
+        return written.path
+
+    def refresh(self) -> None:
+        """Read all specs again."""
+        self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
+        conflicts = set()
+        for priority, directory in enumerate(self.spec_dirs):
+            for path in self._spec_files(directory):
+                self.identities[path] = identify(path)
+                loaded = self._load(path, priority)
+                if loaded is None:
+                    continue
+                self._specs.append(loaded)
+                for device in loaded.devices.values():
+                    name = device.qualified_name
+                    other = self._devices.get(name)
+                    if other is None or other.spec.priority < priority:
+                        self._devices[name] = device
+                        continue
+                    paths = (path, other.spec.path)
+                    for one in paths:
+                        both = f"{quote(paths[0])}, {quote(paths[1])}"
+                        self._file_error(one, f"conflicting device {quote(name)} (specs {both})")
+                    conflicts.add(name)
+        for name in conflicts:
+            del self._devices[name]
+
+    def _refresh_if_changed(self) -> None:
+        if any(identify(path) != identity for path, identity in self.identities.items()):
+            self.refresh()
+
+    def _spec_files(self, directory: str) -> list[str]:
+        self.identities[directory] = identify(directory)
+        try:
+            with os.scandir(directory) as entries:
+                names = [
+                    entry.name
+                    for entry in entries
+                    if entry.name.endswith(spec.SPEC_EXTENSIONS)
+                    and not entry.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._file_error(directory, f"failed to read CDI Spec directory {quote(directory)}: {reason}")
+            return []
+        return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
+
+    def _load(self, path: str, priority: int) -> spec.Spec | None:
+        try:
+            problem = untrusted(os.path.abspath(path)) if self._strict else None
+            if problem:
+                raise InvalidSpec(f"refused by SPEC_TRUST=strict: {problem}")
+            return spec.load(path, priority)
+        except FileNotFoundError:
+            self._file_error(path, f"failed to load CDI Spec open {path}: no such file or directory")
+        except InvalidSpec as error:
+            self._file_error(path, f"failed to load CDI Spec {error}")
+        return None
+
+    def _file_error(self, path: str, message: str) -> None:
+        self._errors.setdefault(path, []).append(message)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, and how it is worded.
+
+The library raises these; only an entry point prints one and exits. Nothing
+here formats for a log or a terminal: see log.py.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CDIError(Exception):
+    """Anything this package refuses or fails to do; its text is one line."""
+
+
+class InvalidName(CDIError):
+    """A vendor, class, device or qualified name that breaks the naming rules."""
+
+
+class InvalidAnnotation(CDIError):
+    """An annotation key or value that can't name CDI devices."""
+
+
+class InvalidRequest(CDIError):
+    """A device request that the CDI driver doesn't take, or a policy refuses."""
+
+
+class ConfigError(CDIError):
+    """A line of the configuration that can't be used."""
+
+
+class BundleError(CDIError):
+    """A bundle whose config.json can't be read, edited or replaced."""
+
+
+class RuntimeNotFound(CDIError):
+    """No OCI runtime to hand on to."""
+
+
+class InjectionError(CDIError):
+    """Container edits that can't be applied to an OCI specification."""
+
+
+class UnresolvableDevices(CDIError):
+    """Requested devices that no usable CDI spec defines.
+
+    ``names`` are the unresolved ones in request order, duplicates kept.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        super().__init__(f"unresolvable CDI devices {', '.join(self.names)}")
+
+
+class InvalidSpec(CDIError):
+    """A CDI spec file that can't be used; ``findings`` says everything wrong with it."""
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
+        self.findings = list(findings)
+        super().__init__(message)
+
+
+class Finding:
+    """One thing wrong with a document.
+
+    ``path`` is where, in jq's notation (``.devices[3].name``; "" is the whole
+    document); ``message`` is what; ``within`` is the text that the reference
+    implementation puts before the message.
+    """
+
+    __slots__ = ("message", "path", "within")
+
+    def __init__(self, path: str, message: str, within: str = "") -> None:
+        self.path = path
+        self.message = message
+        self.within = within
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+    def __repr__(self) -> str:
+        return f"Finding({self.path!r}, {self.message!r})"
+
+
+_ESCAPES = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+    "\\": "\\\\",
+    '"': '\\"',
+}
+
+
+def quote(text: str) -> str:
+    """Quote text as Go's ``%q`` does, which every CDI implementation's messages use."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_quoted(character) for character in text) + '"'
+
+
+def _quoted(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that wasn't UTF-8, see surrogateescape
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

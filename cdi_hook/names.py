@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qualified device names: vendor/class=name (CDI specification, "Kind" and "Device names").
+
+Only the syntax. Which devices exist is cache.py's and index.py's to say.
+"""
+
+from __future__ import annotations
+
+from cdi_hook.errors import InvalidName, quote
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_ALPHANUMERIC = _LETTERS | frozenset("0123456789")
+_KIND_CHARACTERS = _ALPHANUMERIC | frozenset("_-.")
+_DEVICE_CHARACTERS = _KIND_CHARACTERS | frozenset(":")
+
+
+def qualified_name(vendor: str, class_: str, name: str) -> str:
+    """Return ``vendor/class=name``; nothing is checked."""
+    return f"{vendor}/{class_}={name}"
+
+
+def parse_qualifier(kind: str) -> tuple[str, str]:
+    """Cut ``vendor/class`` into its two parts; ``("", kind)`` when it isn't of that form."""
+    vendor, slash, class_ = kind.partition("/")
+    return (vendor, class_) if slash and vendor and class_ else ("", kind)
+
+
+def parse_device(device: str) -> tuple[str, str, str]:
+    """Cut a device name into vendor, class and name; ``("", "", device)`` when it isn't qualified."""
+    qualifier, equals, name = device.partition("=")
+    if not equals or not name or device.startswith("/"):
+        return "", "", device
+    vendor, class_ = parse_qualifier(qualifier)
+    return (vendor, class_, name) if vendor else ("", "", device)
+
+
+def parse_qualified_name(text: str) -> tuple[str, str, str]:
+    """Return the vendor, class and device name of a qualified name.
+
+    Raises InvalidName with the reference implementation's words.
+    """
+    vendor, class_, name = parse_device(text)
+    if not vendor:
+        raise InvalidName(f"unqualified device {quote(text)}, missing vendor")
+    try:
+        validate_vendor_name(vendor)
+        validate_class_name(class_)
+        validate_device_name(name)
+    except InvalidName as error:
+        raise InvalidName(f"invalid device {quote(text)}: {error}") from None
+    return vendor, class_, name
+
+
+def is_qualified_name(text: str) -> bool:
+    """Say whether text is a valid qualified device name."""
+    try:
+        parse_qualified_name(text)
+    except InvalidName:
+        return False
+    return True
+
+
+def validate_vendor_name(vendor: str) -> None:
+    """Raise InvalidName unless vendor may stand before the slash."""
+    _validate_part(vendor, "vendor")
+
+
+def validate_class_name(class_: str) -> None:
+    """Raise InvalidName unless class_ may stand after the slash."""
+    _validate_part(class_, "class")
+
+
+def _validate_part(text: str, part: str) -> None:
+    if not text:
+        raise InvalidName(f"invalid {part}. empty name")
+    first, between, last = _split(text)
+    if first not in _LETTERS:
+        raise InvalidName(f"invalid {part}. {quote(text)}, should start with letter")
+    for character in between:
+        if character not in _KIND_CHARACTERS:
+            raise InvalidName(
+                f"invalid {part}. invalid character '{character}' in name {quote(text)}"
+            )
+    if last not in _ALPHANUMERIC:
+        raise InvalidName(f"invalid {part}. {quote(text)}, should end with a letter or digit")
+
+
+def validate_device_name(name: str) -> None:
+    """Raise InvalidName unless name may stand after the equals sign."""
+    if not name:
+        raise InvalidName("invalid (empty) device name")
+    first, between, last = _split(name)
+    if first not in _ALPHANUMERIC:  # "class" is the reference's own slip
+        raise InvalidName(f"invalid class {quote(name)}, should start with a letter or digit")
+    for character in between:
+        if character not in _DEVICE_CHARACTERS:
+            raise InvalidName(f"invalid character '{character}' in device name {quote(name)}")
+    if last not in _ALPHANUMERIC:
+        raise InvalidName(f"invalid name {quote(name)}, should end with a letter or digit")
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Return the first, the inner and the last part of text, cut at bytes as the reference does."""
+    if text.isascii():
+        return text[0], text[1:-1], text[-1]
+    data = text.encode("utf-8", "surrogateescape")
+    return chr(data[0]), data[1:-1].decode("utf-8", "replace"), chr(data[-1])
