@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A runtime's arguments -> Invocation, from option tables.
+
+It finds out which command an engine gave, and for the commands that read a
+bundle where that bundle is, in the words of runc, crun, youki and runsc alike:
+
+    [GLOBAL OPTION]... COMMAND [OPTION]... CONTAINER
+
+It is not an argument parser in the usual sense: it refuses nothing, completes
+nothing and changes nothing. The real runtime gets the arguments as they came,
+and what is wrong with them is for the runtime to say. Where runtimes disagree
+(see the tables), a reading counts only if some runtime accepts the arguments.
+
+Pure, and on the path of every container: no imports. The door, a shell script,
+has no tables: a word that could be such a command makes it ask here.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_CONFIG = "config.json"
+
+# The commands that read the bundle.
+BUNDLE_COMMANDS = frozenset({"create", "run", "restore"})
+
+# Long options that take a value, before the command or after create, run and
+# restore. Which of the two doesn't matter: no name means one thing before the
+# command and another after it.
+# fmt: off
+
+# crun 0.2 to 1.29, src/{crun,create,run,restore}.c. --network-lock is declared
+# without a value, but its code then takes the next argument; --program-name is
+# argp's own, and hidden.
+CRUN_OPTIONS = frozenset({
+    "cgroup-manager", "log", "log-format", "log-level", "root", "rootless",
+    "bundle", "config", "console-socket", "pid-file", "preserve-fds",
+    "image-path", "lsm-mount-context", "lsm-profile", "manage-cgroups-mode",
+    "network-lock", "program-name", "work-path",
+})
+
+# runc 1.0 to 1.5, {main,create,run,restore}.go: what crun doesn't have. youki
+# has nothing of its own here. (--console is runc before 1.0.0-rc3.)
+RUNC_OPTIONS = frozenset({"console", "criu", "empty-ns", "pidfd-socket"})
+
+# runsc (gVisor), releases of 2019 to 2026: what the others don't have. A boolean
+# of Go's takes a value with "=" only, so booleans aren't here. --gvisor-gro was a
+# duration until 2024 and is a boolean now; the present one counts.
+RUNSC_OPTIONS = frozenset({
+    "EXPERIMENTAL-xdp", "EXPERIMENTAL-xdp-redirect-host",
+    "TESTONLY-autosave-image-path", "TESTONLY-test-name-env",
+    "character-device-policy", "control-rpc-stop-timeout", "coverage-fd",
+    "coverage-report", "cuda-checkpoint-path", "dcache", "debug-command",
+    "debug-log", "debug-log-fd", "debug-log-format", "exec-fd", "fdlimit",
+    "file-access", "file-access-mounts", "final-metrics-log",
+    "fs-restore-image-path", "gofer-network-namespace", "host-fifo",
+    "host-settings", "host-uds", "in-sandbox-cgroup", "log-fd",
+    "metric-exporter-prefix", "metric-server", "network", "network-proxy-path",
+    "network-processors-per-channel", "num-network-channels",
+    "nvproxy-allowed-driver-capabilities", "nvproxy-driver-version", "overlay2",
+    "override-procs", "panic-log", "panic-log-fd", "panic-signal", "pass-fd",
+    "pcap-log", "platform", "platform_device_path", "pod-init-config",
+    "profile-block", "profile-cpu", "profile-gc-interval", "profile-heap",
+    "profile-mutex", "profiling-metrics", "profiling-metrics-fd",
+    "profiling-metrics-log", "profiling-metrics-rate-us", "qdisc",
+    "qdisc-tbf-burst", "qdisc-tbf-rate", "ref-leak-mode",
+    "restore-spec-validation", "shared-root", "sidecar-release-enforcement-policy",
+    "sidecar-usage-policy", "signal-unkillable-policy", "strace-log-size",
+    "strace-syscalls", "trace", "traceback", "user-log", "watchdog-action",
+})
+
+# The one long option on which the runtimes disagree: --rootless takes a value in
+# runc and crun and none in runsc. The next argument is its value if it is one
+# that runc accepts; a command never is.
+OPTIONAL_VALUES = {
+    "rootless": frozenset({
+        "", "auto", "Auto", "AUTO", "true", "True", "TRUE", "t", "T", "1",
+        "false", "False", "FALSE", "f", "F", "0",
+    }),
+}
+
+VALUE_OPTIONS = (CRUN_OPTIONS | RUNC_OPTIONS | RUNSC_OPTIONS) - OPTIONAL_VALUES.keys()
+
+# Short options that take a value, and the long ones they stand for: -b everywhere
+# but in runsc, -f in crun, the others in youki. No letter takes a value here and
+# none there.
+VALUE_LETTERS = {
+    "b": "bundle", "c": "console-socket", "f": "config",
+    "l": "log", "p": "pid-file", "r": "root",
+}
+
+# Letters without a value that crun and youki let stand before others: -db DIR.
+FLAG_LETTERS = "ds"
+
+# Go reads -file-locks as --file-locks; crun and youki read -fFILE as -f FILE. A
+# word in VALUE_OPTIONS or among these (what runc and runsc have without a value,
+# beginning with a value letter) is read in Go's way; any other in getopt's.
+FLAG_OPTIONS = frozenset({
+    "background", "buffer-pooling", "cgroupfs", "cpu-num-from-quota",
+    "file-locks", "fs-restore-direct", "fsgofer-host-uds", "fuse", "lazy-pages",
+    "lisafs", "log-packets", "pause-external-networking", "profile", "rdmaproxy",
+    "reproduce-nat", "reproduce-nftables", "rx-checksum-offload",
+})
+# fmt: on
+
+
+class Invocation:
+    """What a runtime was told, values as given: nothing is resolved or checked.
+
+    After a command that reads no bundle nothing is read: such commands have
+    options of their own, and only `command`, `log` and `log_format` are of use.
+    """
+
+    __slots__ = ("bundle", "command", "config", "container_id", "log", "log_format")
+
+    def __init__(self) -> None:
+        self.command = ""  # "" when there is none
+        self.bundle = ""  # "" when not given: the cwd
+        # crun's --config. The default is in the bundle; any other that isn't
+        # absolute is relative to the cwd, not the bundle (crun's run_create.c).
+        self.config = DEFAULT_CONFIG
+        self.container_id = ""  # "" when there is none; no runtime then does a thing
+        self.log = ""  # crun's may be file:PATH, journald:ID or syslog:ID
+        self.log_format = ""
+
+
+def parse(arguments: Sequence[str]) -> Invocation:
+    """What `arguments`, without the program's own name, mean. Never fails."""
+    invocation = Invocation()
+    has_command = False
+    options_end = False
+    index = 0
+    while index < len(arguments):
+        argument = arguments[index]
+        index += 1
+        if options_end or len(argument) < 2 or argument[0] != "-":
+            if not has_command:
+                has_command = True
+                invocation.command = argument
+                if argument not in BUNDLE_COMMANDS:
+                    break
+                options_end = False  # a "--" ended the global options only
+            elif not invocation.container_id:
+                # Options may follow: runc and youki permute. crun and runsc
+                # don't, and refuse the arguments (crun's restore ignores one).
+                invocation.container_id = argument
+        elif argument == "--":
+            options_end = True
+        else:
+            name, value = _split(argument)
+            if value is None and index < len(arguments):
+                following = arguments[index]
+                if name in VALUE_OPTIONS or following in OPTIONAL_VALUES.get(name, ()):
+                    index += 1
+                    value = following
+            if value is None:
+                continue
+            if name == "bundle":  # the last one given wins (youki refuses two)
+                invocation.bundle = value
+            elif name == "config":
+                invocation.config = value
+            elif name == "log":
+                invocation.log = value
+            elif name == "log-format":
+                invocation.log_format = value
+    return invocation
+
+
+def _split(argument: str) -> tuple[str, str | None]:
+    """The long name of an option and the value attached to it, if one is."""
+    is_long = argument.startswith("--")
+    name, equals, value = argument[2 if is_long else 1 :].partition("=")
+    if name not in VALUE_OPTIONS and name not in OPTIONAL_VALUES:
+        if is_long:
+            # getopt takes any unambiguous prefix: to crun, --bund is --bundle. What
+            # fits none of these is a flag; of several the last is right or crun
+            # refuses: restore has --console-socket but no --config.
+            known = [option for option in CRUN_OPTIONS if option.startswith(name)]
+            name = max(known, default=name)
+        elif name not in FLAG_OPTIONS:
+            letters = argument[1:].lstrip(FLAG_LETTERS)
+            if letters[:1] in VALUE_LETTERS:
+                # -b=v is v to runc and youki; crun would take "=v", which nobody means.
+                attached = letters[2:] if letters[1:2] == "=" else letters[1:]
+                return VALUE_LETTERS[letters[0]], attached if letters[1:] else None
+    return name, value if equals else None

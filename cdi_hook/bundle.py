@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's config.json: load it, replace it in one step (OCI runtime specification, "Bundle").
+
+It is never opened for writing. Whoever reads it sees the old file or the new
+one; a failure or a death in between leaves the old one.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from cdi_hook import jsontext
+from cdi_hook.errors import BundleError, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+
+
+def load(path: str) -> dict[str, Any] | None:
+    """Return the tree of a config.json; None when there is no such file.
+
+    Raises BundleError when it can't be read or isn't a JSON object.
+    """
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise BundleError(f"can't read {quote(path)}: {error.strerror}") from error
+    try:
+        status = posix.fstat(descriptor)
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            raise BundleError(f"can't read {quote(path)}: not a regular file")
+        data = b""
+        while chunk := posix.read(descriptor, status.st_size + 1):
+            data += chunk
+    except OSError as error:
+        raise BundleError(f"can't read {quote(path)}: {error.strerror}") from error
+    finally:
+        posix.close(descriptor)
+    try:
+        tree = jsontext.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{quote(path)} is not valid JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise BundleError(f"{quote(path)} is not a JSON object")
+    return tree
+
+
+def replace(path: str, text: str) -> None:
+    """Replace a config.json by text, keeping its mode and owner; raises BundleError, and then it is as it was."""
+    path = _real(path)
+    temporary = f"{path}.{posix.getpid()}.cdi-hook"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    try:
+        status = posix.stat(path)
+        descriptor = posix.open(temporary, flags, 0o600)
+    except OSError as error:
+        raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
+    try:
+        new = posix.fstat(descriptor)
+        if (new.st_uid, new.st_gid) != (status.st_uid, status.st_gid):
+            posix.fchown(descriptor, status.st_uid, status.st_gid)
+        posix.fchmod(descriptor, status.st_mode & 0o7777)
+        data = text.encode()
+        while data:
+            data = data[posix.write(descriptor, data) :]
+        posix.rename(temporary, path)
+    except OSError as error:
+        posix.unlink(temporary)
+        raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
+    finally:
+        posix.close(descriptor)
+
+
+def _real(path: str) -> str:
+    """Return where a config.json that is a link really lies, so that the link stays one."""
+    for _ in range(40):
+        try:
+            target = posix.readlink(path)
+        except OSError:
+            break
+        path = target if target.startswith("/") else f"{path[: path.rfind('/') + 1]}{target}"
+    return path

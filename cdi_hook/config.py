@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: /etc/cdi-hook/cdi-hook.conf, each value with its origin.
+
+Lines KEY=value in the syntax of os-release(5), so that the door, a shell
+script, and this module read the same file. A bad line is a problem to report
+when a container asks for a device, and no reason to stop any other.
+"""
+
+from __future__ import annotations
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PATH = "/etc/cdi-hook/cdi-hook.conf"
+
+# Key, default, what a value has to be (see _CHECKS).
+KEYS = (
+    ("RUNTIMES", "runc crun", "words"),
+    ("SPEC_DIRS", "/etc/cdi:/var/run/cdi", "directories"),
+    ("ANNOTATION_PREFIXES", "cdi.k8s.io/", "prefixes"),
+    ("DEFAULT_KIND", "", "kind"),
+    ("DEVICE_ENV", "", "variables"),
+    ("DEVICE_MOUNTS", "", "searchable directory"),
+    ("ALLOW", "*", "words"),
+    ("DENY", "", "words"),
+    ("SANDBOXES", "skip", "skip inject"),
+    ("SPEC_TRUST", "strict", "strict none"),
+    ("HOOK_UNSUPPORTED", "fail", "fail warn"),
+    ("LOG", "", "path"),
+    ("LOG_LEVEL", "info", "debug info warning error"),
+)
+_DEFAULTS = {key: default for key, default, _ in KEYS}
+_KINDS = {key: kind for key, _, kind in KEYS}
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WORD = frozenset(_LETTERS + "0123456789_")
+_SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
+_SHELL = frozenset("$`;&|<>(){}*?[]!\"'\\ \t")  # not without quotes
+
+
+class Config:
+    """The configuration's values, where each comes from, and what is wrong with it.
+
+    ``origins`` maps a key to ``default`` or ``FILE:LINE``; ``problems`` are one
+    line each and name file and line.
+    """
+
+    __slots__ = ("origins", "path", "problems", "values")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.values = dict(_DEFAULTS)
+        self.origins = dict.fromkeys(_DEFAULTS, "default")
+        self.problems: list[str] = []
+
+    def __getitem__(self, key: str) -> str:
+        return self.values[key]
+
+    def words(self, key: str) -> list[str]:
+        """Return a value's words."""
+        return self.values[key].split()
+
+
+def load(environ: Mapping[bytes, bytes]) -> Config:
+    """Read the configuration that the environment names; a missing file means the defaults."""
+    config = Config(_variable(environ, b"CDI_HOOK_CONFIG") or DEFAULT_PATH)
+    try:
+        descriptor = posix.open(config.path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except FileNotFoundError:
+        return config
+    except OSError as error:
+        config.problems.append(f"{config.path}: {error.strerror}")
+        return config
+    try:
+        text = b""
+        while chunk := posix.read(descriptor, 1 << 16):
+            text += chunk
+    except OSError as error:
+        config.problems.append(f"{config.path}: {error.strerror}")
+    finally:
+        posix.close(descriptor)
+    parse(text.decode("utf-8", "surrogateescape"), config)
+    return config
+
+
+def _variable(environ: Mapping[bytes, bytes], name: bytes) -> str:
+    return environ.get(name, b"").decode("utf-8", "surrogateescape")
+
+
+def parse(text: str, config: Config) -> None:
+    """Read the text of a configuration file into config."""
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, rest = line.partition("=")
+        where = f"{config.path}:{number}"
+        if not equals:
+            config.problems.append(f"{where}: not of the form KEY=value")
+        elif key not in _DEFAULTS:
+            config.problems.append(f"{where}: unknown key {key}; known are {', '.join(_DEFAULTS)}")
+        else:
+            try:
+                value = unquote(rest)
+                _CHECKS[_KINDS[key]](value, _KINDS[key])
+            except ValueError as error:
+                config.problems.append(f"{where}: {key}: {error}")
+            else:
+                config.values[key] = value
+                config.origins[key] = where
+
+
+def unquote(text: str) -> str:
+    """Return the value that a shell would assign; raises ValueError for more than a plain value."""
+    value, quote, index = "", "", 0
+    while index < len(text):
+        character = text[index]
+        index += 1
+        if quote == "'" and character != "'":
+            value += character
+        elif character == "\\" and (not quote or text[index : index + 1] in ("$", "`", '"', "\\")):
+            if index == len(text):
+                raise ValueError("ends in a backslash")
+            value += text[index]
+            index += 1
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
+            quote = character
+        elif not quote and character in " \t":
+            if text[index:].lstrip()[:1] not in ("", "#"):
+                raise ValueError("a value with spaces needs quotes")
+            break
+        elif character in "$`" or not quote and character in _SHELL:
+            raise ValueError(f"{character} needs {'a backslash' if quote else 'quotes'}")
+        else:
+            value += character
+    if quote:
+        raise ValueError(f"the quote {quote} isn't closed")
+    return value
+
+
+def _any(_value: str, _kind: str) -> None:
+    pass
+
+
+def _one_of(value: str, kind: str) -> None:
+    if value not in kind.split():
+        raise ValueError(f'"{value}" is none of {", ".join(kind.split())}')
+
+
+def _directories(value: str, _kind: str) -> None:
+    for directory in value.split(":") if value else ():
+        if not directory.startswith("/"):
+            raise ValueError(f'"{directory}" is not an absolute path (dirs are separated by colons)')
+
+
+def _absolute(value: str, _kind: str) -> None:
+    if value and not value.startswith("/"):
+        raise ValueError(f'"{value}" is not an absolute path')
+
+
+def _searchable(value: str, kind: str) -> None:
+    for character in value:
+        if character not in _SEARCHABLE:
+            raise ValueError(f'"{character}" is not allowed in it (letters, digits, and . _ - / are)')
+    if kind == "searchable directory":
+        _absolute(value, kind)
+
+
+def _prefixes(value: str, kind: str) -> None:
+    for prefix in value.split():
+        _searchable(prefix, kind)
+
+
+def _variables(value: str, _kind: str) -> None:
+    for name in value.split():
+        if not _WORD.issuperset(name):
+            raise ValueError(f'"{name}" is not the name of an environment variable')
+
+
+def _kind(value: str, _kind_name: str) -> None:
+    if value:
+        from cdi_hook.errors import InvalidName
+        from cdi_hook.names import parse_qualified_name
+
+        try:
+            parse_qualified_name(f"{value}=x")
+        except InvalidName:
+            raise ValueError(f'"{value}" is not of the form vendor/class') from None
+
+
+_CHECKS = {
+    "words": _any,
+    "directories": _directories,
+    "prefixes": _prefixes,
+    "kind": _kind,
+    "variables": _variables,
+    "searchable directory": _searchable,
+    "path": _absolute,
+}
+for _key, _default, _values in KEYS:
+    _CHECKS.setdefault(_values, _one_of)
+
+
+def is_system_root() -> bool:
+    """Say whether we are root, and not only so inside a user namespace."""
+    if posix.geteuid() != 0:
+        return False
+    try:
+        descriptor = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return posix.read(descriptor, 64).split() == [b"0", b"0", b"4294967295"]
+    finally:
+        posix.close(descriptor)
+
+
+def spec_dirs(config: Config, environ: Mapping[bytes, bytes], system: bool) -> list[str]:
+    """Return the spec dirs in rising priority: the configured ones, for a user also their own."""
+    dirs = config["SPEC_DIRS"].split(":") if config["SPEC_DIRS"] else []
+    if not system:
+        own = _variable(environ, b"XDG_CONFIG_HOME") or _variable(environ, b"HOME") + "/.config"
+        for base in (own, _variable(environ, b"XDG_RUNTIME_DIR")):
+            if base.startswith("/"):
+                dirs.append(f"{base}/cdi")
+    return dirs
+
+
+def state_dir(environ: Mapping[bytes, bytes], system: bool) -> str:
+    """Return the dir for what can be made again at any time; "" where a user has none."""
+    if system:
+        return "/run/cdi-hook"
+    base = _variable(environ, b"XDG_RUNTIME_DIR")
+    return f"{base}/cdi-hook" if base.startswith("/") else ""

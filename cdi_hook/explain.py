@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a request wasn't met, in one line for the person who made it. Cold: something has failed."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import TYPE_CHECKING
+
+from cdi_hook import edits
+from cdi_hook.driver import FAILED
+from cdi_hook.errors import CDIError, InjectionError, UnresolvableDevices
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cdi_hook.cache import Cache
+    from cdi_hook.request import DeviceRequest
+
+_SHOWN = 5  # of each kind of thing
+
+
+def failure(error: InjectionError, request: DeviceRequest, cache: Cache, oci: dict[str, Any]) -> CDIError:
+    """Return the driver's error with all that helps: which device, asked for where, defined where."""
+    if isinstance(error.__cause__, UnresolvableDevices):
+        return _unresolvable(error.__cause__, request, cache)
+    parts = [str(error)]
+    for name in request.device_ids:
+        device = cache.device(name)
+        try:
+            edits.apply(copy.deepcopy(oci), cache.edits([name]))
+        except InjectionError:
+            assert device is not None
+            parts.append(f"device {name} ({_asked([name], request)}) is defined by {device.spec.path}")
+            if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
+                parts.append("if the host's devices or drivers have changed, that spec has to be made again")
+            break
+    else:
+        parts.append(_asked(request.device_ids, request))
+    return CDIError("; ".join(parts))
+
+
+def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cache) -> CDIError:
+    parts = [f"{FAILED}{error} ({_asked(error.names, request)})"]
+    dirs = ", ".join(cache.spec_dirs)
+    known = cache.devices()
+    conflicts = [name for name in error.names if _conflicting(name, cache)]
+    if conflicts:
+        parts.append(f"{', '.join(conflicts)}: defined by two spec files of the same dir, so by none")
+    else:
+        parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
+    near = {close: None for name in error.names for close in difflib.get_close_matches(name, known, 3, 0.6)}
+    if near:
+        parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
+    elif known:
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        parts.append(f"known are {', '.join(known[:_SHOWN])}{more}")
+    else:
+        parts.append("no device is known at all")
+    refused = [f"{path}: {messages[0]}" for path, messages in sorted(cache.errors.items())]
+    if refused:
+        more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        parts.append(f"refused: {' | '.join(refused[:_SHOWN])}{more}")
+    parts.append('"cdi-hook list" shows what is known, "cdi-hook validate" what is refused')
+    return CDIError("; ".join(parts))
+
+
+def _asked(names: list[str], request: DeviceRequest) -> str:
+    origins = dict.fromkeys(request.origins[name] for name in names if name in request.origins)
+    return f"asked for by {', '.join(origins)}" if origins else "asked for"
+
+
+def _conflicting(name: str, cache: Cache) -> bool:
+    return any(
+        message.startswith(f'conflicting device "{name}" ')
+        for messages in cache.errors.values()
+        for message in messages
+    )

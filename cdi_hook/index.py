@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the specs say, compiled: found without reading YAML, at a cost that doesn't grow with devices.
+
+One file for a list of spec dirs, replaced atomically, under a dir that only its
+owner can write. All numbers are little-endian, of 4 bytes:
+
+    magic    9 bytes, "cdi-hook" and the format's number
+    length   of the head
+    slots    how many
+    head     JSON: the package's version, whether specs were trusted strictly,
+             the watched paths with their identities (each dir, each spec file;
+             null for what wasn't there), where each spec file's own edits lie
+    table    offset and length of a record, for each slot
+    records  JSON: [[name, number of its spec, edits], …] of a slot; the own
+             edits of a spec
+
+A name's slot is its bytes as a number modulo the slots. An index that doesn't
+fit what is on disk now counts as none; one that can't be written is done without.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from cdi_hook import __version__, edits, jsontext
+from cdi_hook.errors import InjectionError
+from cdi_hook.paths import clean, identify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from cdi_hook.cache import Cache
+
+_MAGIC = b"cdi-hook\x01"
+_HEAD_AT = len(_MAGIC) + 8
+# A file that changed a moment ago may change again without a new time stamp.
+_SETTLED_NS = 50_000_000
+
+
+class Registry:
+    """The devices in some spec dirs, by the index while it holds, else by reading the specs."""
+
+    __slots__ = ("_cache", "_path", "_strict", "spec_dirs")
+
+    def __init__(self, spec_dirs: Sequence[str], directory: str, *, strict: bool) -> None:
+        """Look devices up in spec_dirs; keep the index in directory ("" for none)."""
+        self.spec_dirs = [clean(one) for one in spec_dirs]
+        self._strict = strict
+        name = "-".join(one.strip("/").replace("/", "-") for one in self.spec_dirs)[:200]
+        self._path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
+        self._cache: Cache | None = None
+
+    @property
+    def cache(self) -> Cache:
+        """The specs themselves, read when first asked for."""
+        if self._cache is None:
+            from cdi_hook import sitepath
+
+            sitepath.complete()
+            from cdi_hook.cache import Cache  # 20 ms and the specs' YAML
+
+            self._cache = Cache(self.spec_dirs, strict=self._strict)
+        return self._cache
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        """What is wrong with the specs, by path."""
+        return self.cache.errors
+
+    def edits(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what these devices ask for, merged, as Cache.edits does."""
+        found = self._look_up(names) if self._path else None
+        if found is None:
+            found = self.cache.edits(names)
+            self.write()
+        return found
+
+    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> None:
+        """Edit oci so that it has these devices, adding nothing that is there already."""
+        try:
+            edits.apply(oci, self.edits(names), keep_present=True)
+        except InjectionError as error:
+            raise InjectionError(f"failed to inject devices: {error}") from error
+
+    def _look_up(self, names: Sequence[str]) -> dict[str, Any] | None:
+        """Return the merged edits; None when there's no index, it doesn't hold, or a name isn't in it."""
+        try:
+            descriptor = _open_own(self._path)
+        except OSError:
+            return None
+        try:
+            return self._read(descriptor, names)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None  # half a file, say, after a crash of the machine
+        finally:
+            posix.close(descriptor)
+
+    def _read(self, descriptor: int, names: Sequence[str]) -> dict[str, Any] | None:
+        start = posix.pread(descriptor, 1 << 15, 0)
+        if not start.startswith(_MAGIC):
+            return None
+        length = int.from_bytes(start[len(_MAGIC) : len(_MAGIC) + 4], "little")
+        slots = int.from_bytes(start[len(_MAGIC) + 4 : _HEAD_AT], "little")
+        table = _HEAD_AT + length
+        if len(start) < table:
+            start += posix.pread(descriptor, table - len(start), len(start))
+        head = jsontext.loads(start[_HEAD_AT:table].decode())
+        if head["version"] != __version__ or head["dirs"] != self.spec_dirs or head["strict"] != self._strict:
+            return None
+        for path, identity in head["watched"]:
+            current = identify(path)
+            if identity != (None if current is None else list(current)):
+                return None
+        parts = []
+        seen = set()
+        for name in names:
+            entry = posix.pread(descriptor, 8, table + 8 * (_number(name) % slots))
+            for known, spec, own in _record(descriptor, entry):
+                if known == name:
+                    break
+            else:
+                return None
+            if spec not in seen:
+                seen.add(spec)
+                parts.append(_record(descriptor, bytes.fromhex(head["specs"][spec])))
+            parts.append(own)
+        return edits.merge(parts)
+
+    def write(self) -> None:
+        """Write the index anew, unless a spec is so fresh that it may still change unseen, or it can't be."""
+        import time
+
+        cache = self.cache
+        now = time.time_ns()
+        for identity in cache.identities.values():
+            if identity is not None and max(identity[3], identity[4]) > now - _SETTLED_NS:
+                return
+        if self._path:
+            try:
+                _replace(self._path, compile_index(cache, self._strict))
+            except OSError:
+                return
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(name.encode("utf-8", "surrogateescape"), "little")
+
+
+def _record(descriptor: int, entry: bytes) -> Any:
+    length = int.from_bytes(entry[4:], "little")
+    if not length:
+        return []
+    return jsontext.loads(posix.pread(descriptor, length, int.from_bytes(entry[:4], "little")).decode())
+
+
+def _open_own(path: str) -> int:
+    """Open a file that nobody but us could have written; OSError otherwise."""
+    directory = posix.lstat(path[: path.rindex("/")])
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+    status = posix.fstat(descriptor)
+    for one in (directory, status):
+        if one.st_uid != posix.geteuid() or one.st_mode & 0o022:
+            posix.close(descriptor)
+            raise PermissionError(f"{path} can be written by others")
+    return descriptor
+
+
+def compile_index(cache: Cache, strict: bool) -> bytes:
+    """Return the index of what a cache holds."""
+    names = cache.devices()
+    slots = 2 * len(names) + 1
+    in_slot: dict[int, list[Any]] = {}
+    numbers = {id(spec): number for number, spec in enumerate(cache.specs)}
+    for name in names:
+        device = cache.device(name)
+        assert device is not None
+        entry = [name, numbers[id(device.spec)], device.container_edits]
+        in_slot.setdefault(_number(name) % slots, []).append(entry)
+    head: dict[str, Any] = {
+        "version": __version__,
+        "dirs": cache.spec_dirs,
+        "strict": strict,
+        "watched": [[path, identity] for path, identity in cache.identities.items()],
+        "specs": ["0" * 16 for _ in cache.specs],
+    }
+    length = len(jsontext.dumps(head))
+    place = _HEAD_AT + length + 8 * slots
+    records = []
+
+    def add(value: Any) -> bytes:
+        nonlocal place
+        data = jsontext.dumps(value).encode()
+        records.append(data)
+        place += len(data)
+        return (place - len(data)).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+
+    head["specs"] = [add(spec.container_edits).hex() for spec in cache.specs]
+    table = b"".join(add(in_slot[slot]) if slot in in_slot else bytes(8) for slot in range(slots))
+    counts = length.to_bytes(4, "little") + slots.to_bytes(4, "little")
+    return b"".join((_MAGIC, counts, jsontext.dumps(head).encode(), table, *records))
+
+
+def _replace(path: str, data: bytes) -> None:
+    directory = path[: path.rindex("/")]
+    try:
+        posix.mkdir(directory, 0o755)
+    except FileExistsError:
+        pass
+    temporary = f"{path}.{posix.getpid()}.tmp"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    descriptor = posix.open(temporary, flags, 0o644)
+    try:
+        posix.fchmod(descriptor, 0o644)  # whatever the umask
+        while data:
+            data = data[posix.write(descriptor, data) :]
+        posix.rename(temporary, path)
+    except OSError:
+        posix.unlink(temporary)
+        raise
+    finally:
+        posix.close(descriptor)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container asks for -> DeviceRequest: its annotations, environment, mounts; and the policy.
+
+Pure: an OCI tree and the configuration in, a request out. Whether the devices
+exist is the registry's to say.
+"""
+
+from __future__ import annotations
+
+from cdi_hook.errors import InvalidAnnotation, InvalidName, InvalidRequest, quote
+from cdi_hook.names import parse_qualified_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from cdi_hook.config import Config
+
+# Who marks a CRI pod sandbox, and how.
+SANDBOX_ANNOTATIONS = (
+    ("io.kubernetes.cri.container-type", "sandbox"),  # containerd
+    ("io.kubernetes.cri-o.ContainerType", "sandbox"),  # CRI-O
+    ("io.kubernetes.docker.type", "podsandbox"),  # cri-dockerd
+)
+# Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
+_NOTHING = ("", "none", "void")
+
+
+class DeviceRequest:
+    """A request for devices, as docker's engine has it.
+
+    ``driver`` names who is to serve it; ``count`` and ``options`` are for
+    drivers that choose devices themselves; ``device_ids`` are the devices, here
+    qualified names. ``origins`` says in words where each id was asked for.
+    """
+
+    __slots__ = ("count", "device_ids", "driver", "options", "origins")
+
+    def __init__(
+        self,
+        device_ids: Sequence[str] = (),
+        *,
+        driver: str = "cdi",
+        count: int = 0,
+        options: dict[str, str] | None = None,
+        origins: dict[str, str] | None = None,
+    ) -> None:
+        self.driver = driver
+        self.count = count
+        self.device_ids = list(device_ids)
+        self.options = options or {}
+        self.origins = origins or {}
+
+
+def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
+    """Return the request that a container's OCI spec makes; each device once.
+
+    Raises InvalidAnnotation or InvalidRequest for one that can't be understood.
+    """
+    origins: dict[str, str] = {}
+    if config["SANDBOXES"] == "skip" and is_sandbox(oci):
+        return DeviceRequest()
+    sources = (_from_annotations, _from_environment, _from_mounts)
+    for source in sources:
+        for name, origin in source(oci, config):
+            origins.setdefault(name, origin)
+    return DeviceRequest(list(origins), origins=origins)
+
+
+def is_sandbox(oci: dict[str, Any]) -> bool:
+    """Say whether this is a CRI pod's sandbox rather than a container of it."""
+    annotations = oci.get("annotations")
+    if not isinstance(annotations, dict):
+        return False
+    return any(annotations.get(key) == value for key, value in SANDBOX_ANNOTATIONS)
+
+
+def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+    annotations = oci.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise InvalidAnnotation("the OCI spec's .annotations is not an object")
+    prefixes = tuple(config.words("ANNOTATION_PREFIXES"))
+    for key in sorted(key for key in annotations if key.startswith(prefixes)):
+        origin = f"annotation {quote(key)}"
+        value = annotations[key]
+        if not isinstance(value, str):
+            raise InvalidAnnotation(f"{origin} is not a string")
+        for item in value.split(","):
+            yield _qualified(item, origin, config), origin
+
+
+def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+    wanted = config.words("DEVICE_ENV")
+    env = (oci.get("process") or {}).get("env") if wanted else None
+    variables = dict(one.partition("=")[::2] for one in env or () if isinstance(one, str))
+    for name in wanted:
+        for item in variables.get(name, "").split(","):
+            if item not in _NOTHING:
+                origin = f"environment variable {name}"
+                yield _qualified(item, origin, config), origin
+
+
+def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+    directory = config["DEVICE_MOUNTS"].rstrip("/")
+    for mount in (oci.get("mounts") or ()) if directory else ():
+        destination = mount.get("destination") if isinstance(mount, dict) else None
+        if isinstance(destination, str) and destination.startswith(f"{directory}/"):
+            kind, _, name = destination[len(directory) + 1 :].rpartition("/")
+            origin = f"mount {quote(destination)}"
+            yield _qualified(f"{kind}={name}" if kind else name, origin, config), origin
+
+
+def _qualified(item: str, origin: str, config: Config) -> str:
+    default = config["DEFAULT_KIND"]
+    name = f"{default}={item}" if default and "=" not in item else item
+    try:
+        parse_qualified_name(name)
+    except InvalidName as error:
+        hint = "" if "=" in item or not item else ", or set DEFAULT_KIND in the configuration"
+        raise InvalidAnnotation(
+            f"{origin}: invalid CDI device name {quote(item)} ({error}); "
+            f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
+        ) from error
+    return name
+
+
+def check_policy(request: DeviceRequest, config: Config) -> None:
+    """Raise InvalidRequest when ALLOW and DENY don't let a requested device through."""
+    allow, deny = config.words("ALLOW"), config.words("DENY")
+    for name in request.device_ids:
+        denied = [pattern for pattern in deny if matches(name, pattern)]
+        if denied:
+            reason = f"DENY={denied[0]} ({config.origins['DENY']}) refuses it"
+        elif not any(matches(name, pattern) for pattern in allow):
+            reason = f"ALLOW={' '.join(allow)} ({config.origins['ALLOW']}) doesn't have it"
+        else:
+            continue
+        raise InvalidRequest(
+            f"device {name} (asked for by {request.origins[name]}) is not allowed on this host: {reason}"
+        )
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Say whether a pattern, in which ``*`` is any text and ``?`` any character, is all of text."""
+    position = start = 0
+    star = -1
+    index = 0
+    while position < len(text):
+        if index < len(pattern) and pattern[index] == "*":
+            star, start = index, position
+            index += 1
+        elif index < len(pattern) and pattern[index] in ("?", text[position]):
+            index += 1
+            position += 1
+        elif star >= 0:
+            start += 1
+            index, position = star + 1, start
+        else:
+            return False
+    return not pattern[index:].strip("*")
