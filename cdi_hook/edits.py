@@ -270,25 +270,28 @@ def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool) -> None:
     namespaces = (oci.get("linux") or {}).get("namespaces") or ()
     in_user_namespace = any(namespace.get("type") == "user" for namespace in namespaces)
     mounts = _list(oci, "mounts")
-    last = {mount["containerPath"]: mount for mount in added}
+    topmost = {mount.get("destination"): mount for mount in mounts}
+    last = {edit["containerPath"]: edit for edit in added}
     changed = False
     for edit in added:
         mount = _oci_mount(edit, in_user_namespace)
-        if keep_present and (edit is not last[edit["containerPath"]] or _is_last(mounts, mount)):
+        destination = mount["destination"]
+        if keep_present and (edit is not last[destination] or topmost.get(destination) == mount):
             continue
-        _remove_first(mounts, "destination", mount["destination"])
+        if destination in topmost:
+            _remove_first(mounts, "destination", destination)
         mounts.append(mount)
+        topmost[destination] = mount
         changed = True
     if changed:
-        mounts.sort(key=lambda mount: clean(mount.get("destination", "")).count("/"))
+        mounts.sort(key=_depth)
 
 
-def _is_last(mounts: list[OCI], mount: OCI) -> bool:
-    """Say whether the topmost mount at this destination is this very one."""
-    for present in reversed(mounts):
-        if present.get("destination") == mount["destination"]:
-            return present == mount
-    return False
+def _depth(mount: OCI) -> int:
+    destination: str = mount.get("destination", "")
+    if "//" in destination or "/." in destination or destination[-1:] in ("/", ""):
+        destination = clean(destination)
+    return destination.count("/")
 
 
 def _oci_mount(edit: Edits, in_user_namespace: bool) -> OCI:
@@ -311,7 +314,7 @@ def _oci_mount(edit: Edits, in_user_namespace: bool) -> OCI:
 
 
 def _add_hooks(hooks: OCI, added: list[Edits], keep_present: bool) -> None:
-    kept: list[OCI] = []
+    unclaimed = {name: list(present or ()) for name, present in hooks.items()} if keep_present else {}
     for edit in added:
         hook: OCI = {"path": edit["path"]}
         for name in ("args", "env"):
@@ -319,12 +322,9 @@ def _add_hooks(hooks: OCI, added: list[Edits], keep_present: bool) -> None:
                 hook[name] = list(edit[name])
         if edit.get("timeout") is not None:
             hook["timeout"] = edit["timeout"]
-        present = _list(hooks, edit["hookName"])
-        if keep_present:
-            # Two devices may each ask for the same hook: as many as asked for stay.
-            unclaimed = [one for one in present if one == hook and not any(one is other for other in kept)]
-            if unclaimed:
-                kept.append(unclaimed[0])
-                continue
-            kept.append(hook)
-        present.append(hook)
+        # Two devices may each ask for the same hook: one that is there does for one of them.
+        there = unclaimed.get(edit["hookName"], [])
+        if hook in there:
+            there.remove(hook)
+        else:
+            _list(hooks, edit["hookName"]).append(hook)

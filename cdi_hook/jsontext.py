@@ -62,9 +62,10 @@ def loads(text: str) -> Any:
 
         scan = make_scanner(_Context)  # type: ignore[arg-type]  # duck-typed, in C
     except (ImportError, AttributeError, TypeError):
-        from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # not in typeshed
+        import json
 
-        scan = py_make_scanner(_Context)
+        hooks = {"object_pairs_hook": _object, "parse_float": _float, "parse_constant": _constant}
+        return json.loads(text, **hooks)  # type: ignore[arg-type]  # one by one they fit
     start = len(text) - len(text.lstrip(_SPACE))
     try:
         tree, end = scan(text, start)
@@ -90,7 +91,7 @@ def dumps(tree: Any) -> str:
         if not isinstance(value, _Number):
             raise TypeError(f"{value!r} is not JSON")
         numbers.append(value)
-        return f"\0{len(numbers) - 1}\0"  # a string that no text has: loads takes no bare NUL
+        return f"\0{len(numbers) - 1}\0"  # no string that a runtime takes has a NUL
 
     try:
         from _json import encode_basestring_ascii, make_encoder

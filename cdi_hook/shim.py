@@ -9,7 +9,6 @@ budget of a container's start: tests hold sys.modules to a list.
 from __future__ import annotations
 
 import posix
-import sys
 
 from cdi_hook import argv, config, driver, index, lowlevel, request
 from cdi_hook.errors import CDIError, ConfigError, InjectionError
@@ -17,6 +16,7 @@ from cdi_hook.errors import CDIError, ConfigError, InjectionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from cdi_hook.request import DeviceRequest
 
@@ -141,7 +141,6 @@ def _fail(message: str, invocation: argv.Invocation, settings: config.Config) ->
     return 1
 
 
-def run() -> None:
-    """Run as the program that the door starts."""
-    status = main(sys.argv[2:])
-    posix._exit(status)
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Run as the program that the door starts; an exit without what Python does at its end."""
+    posix._exit(main(arguments))

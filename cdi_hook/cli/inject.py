@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook inject: what cdi-runtime does to a bundle when a container starts, by hand or on stdin."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import bundle, driver, explain, jsontext, request
+from cdi_hook.cli import diff, table, terminal
+from cdi_hook.cli.host import Host
+from cdi_hook.errors import BundleError, CDIError, ConfigError, InjectionError, quote
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from cdi_hook.cache import Cache
+
+HELP = """\
+Give a container its CDI devices: those named by --device, or else those that
+its OCI spec asks for by its annotations, and by whatever else the configuration
+lets name devices. Without BUNDLE the OCI spec is read from stdin, and the
+edited one goes to stdout. With BUNDLE its config.json is replaced, in one step,
+if there is anything to change. What is there already is not added twice.
+
+With --diff nothing is changed; instead each change is a line, with the devices
+that ask for it and the CDI spec file that it comes from:
+
+  + .process.env[3] "A=1"  # vendor.com/gpu=0, /etc/cdi/vendor.yaml   (added)
+  - .linux.devices[0] {"path":"/dev/x"}  # ...                        (removed)
+  ~ .process.env[0] "A=0" -> "A=1"  # ...                             (replaced)
+  > .mounts[4] -> .mounts[2] {"destination":"/a"}  # ...              (moved)
+
+Places are in jq's notation, and as they are when the changes before are made.
+
+exit status: 0 when it is done, also when there was nothing to do; 1 when it
+can't be, and then nothing has changed; 2 for wrong arguments"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="-", help="a bundle's dir (-: stdin)")
+    parser.add_argument(
+        "-d", "--device", metavar="NAME", action="append", default=[], help="a device, by its qualified name"
+    )
+    parser.add_argument("--diff", action="store_true", help="only show what would change")
+    table.spec_dir(parser)
+    table.json(parser, "the changes (with BUNDLE, or --diff) as a JSON Patch, with was and sources beside")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Inject, or say what that would change."""
+    host = Host(options)
+    path = f"{options.bundle}/config.json"
+    oci = _read_stdin() if options.bundle == "-" else bundle.load(path)
+    if oci is None:
+        raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
+    before = jsontext.dumps(oci)
+    try:
+        changes = _inject(oci, options, host)
+        after = jsontext.dumps(oci)
+        if options.bundle != "-" and not options.diff and after != before:
+            bundle.replace(path, after)
+    except CDIError as error:
+        message = str(error)
+        if isinstance(error, InjectionError) or message.startswith(driver.FAILED):
+            raise
+        raise CDIError(f"{driver.FAILED}{message}") from error
+    if options.diff and not options.json:
+        for change in changes:
+            terminal.say(diff.line(change))
+    elif options.bundle != "-" or options.diff:
+        if options.json:
+            terminal.say_json(changes)
+    else:
+        terminal.say_json(oci)
+    return 0
+
+
+def _read_stdin() -> dict[str, Any]:
+    if sys.stdin is None:
+        raise CDIError("can't read an OCI spec from stdin: it is closed")
+    try:
+        oci = jsontext.loads(sys.stdin.buffer.read().decode("utf-8"))
+    except ValueError as error:
+        raise CDIError(f"stdin is not valid JSON: {error}") from error
+    if not isinstance(oci, dict):
+        raise CDIError("stdin is not a JSON object")
+    return oci

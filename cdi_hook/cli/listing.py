@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook list: the devices that a container can ask for here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdi_hook.cli import table, terminal
+from cdi_hook.cli.host import Host
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = """\
+Show the qualified names of the devices that the CDI specs define, sorted, one a
+line. What is wrong with the specs is a warning on stderr; "cdi-hook validate"
+says more.
+
+exit status: 0, also when there are no devices; 1 when there are none because
+specs could not be used; 2 for wrong arguments"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    table.spec_dir(parser)
+    table.json(parser, "a list of objects: name, spec (its path), priority (of its dir, the highest wins)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the devices; return 1 when errors left none."""
+    host = Host(options)
+    host.warn_of_problems()
+    cache = host.cache()
+    devices = [device for device in map(cache.device, cache.devices()) if device is not None]
+    if options.json:
+        terminal.say_json(
+            [
+                {"name": one.qualified_name, "spec": one.spec.path, "priority": one.spec.priority}
+                for one in devices
+            ]
+        )
+    else:
+        for device in devices:
+            terminal.say(device.qualified_name)
+    errors = cache.errors
+    for path in sorted(errors):
+        for message in errors[path]:
+            terminal.warn(f"{path}: {message}")
+    if not devices and not errors:
+        terminal.complain(f"no CDI spec in {', '.join(cache.spec_dirs) or 'no dirs at all (SPEC_DIRS is empty)'}")
+    return 1 if errors and not devices else 0

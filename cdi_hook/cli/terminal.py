@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands write: lines for people, JSON for programs, complaints on stderr.
+
+A line stays one line, and nothing in it commands a terminal: what can't be
+shown is escaped as Go's ``%q`` does. JSON has it exactly as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cdi_hook import jsontext, log
+from cdi_hook.errors import CDIError, quote
+
+
+def say(line: str) -> None:
+    """Write a line to stdout."""
+    _write(_shown(line))
+
+
+def say_json(value: object) -> None:
+    """Write a value to stdout, as one line of JSON."""
+    _write(jsontext.dumps(value))
+
+
+def complain(message: str) -> None:
+    """Write a message to stderr."""
+    log.stderr(f"cdi-hook: {_shown(message)}\n")
+
+
+def warn(message: str) -> None:
+    """Write a warning to stderr."""
+    complain(f"warning: {message}")
+
+
+def flush() -> None:
+    """Have everything written; raises OSError when that can't be."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _write(line: str) -> None:
+    if sys.stdout is None:
+        raise CDIError("can't write to stdout: it is closed")
+    print(line)
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else quote(one)[1:-1] for one in text)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook validate: everything that is wrong with CDI spec files, and between them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import spec
+from cdi_hook.cache import Cache
+from cdi_hook.cli import table, terminal
+from cdi_hook.cli.host import Host
+from cdi_hook.errors import Finding, InvalidSpec, quote
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+HELP = """\
+Check CDI spec files: those named, those in the dirs named, or else those in the
+spec dirs, which then have to be trustworthy too (SPEC_TRUST). Dirs are taken
+together, in rising priority, and files of one dir must not define the same
+device. A valid file is one line:
+
+  FILE: KIND, N devices, CDI VERSION
+
+and each thing wrong with another is one line, with its place in jq's notation:
+
+  FILE: .devices[3].name: MESSAGE
+
+exit status: 0 when all is valid; 1 when something isn't; 2 for wrong arguments"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("paths", metavar="FILE|DIR", nargs="*", help="what to check (default: the spec dirs)")
+    table.spec_dir(parser)
+    table.json(parser, "a list of objects: path, valid, findings (path, message); kind, devices, cdiVersion")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, say what was found; return 1 when that is anything wrong."""
+    host = Host(options)
+    host.warn_of_problems()
+    reports = list(_reports(options.paths, host))
+    if options.json:
+        terminal.say_json(reports)
+    else:
+        for report in reports:
+            _say(report)
+    if not reports:
+        where = [path for path in options.paths if os.path.isdir(path)] or host.spec_dirs
+        terminal.complain(f"no CDI spec in {', '.join(where) or 'no dirs at all (SPEC_DIRS is empty)'}")
+    return 0 if all(report["valid"] for report in reports) else 1
+
+
+def _say(report: dict[str, Any]) -> None:
+    for finding in report["findings"]:
+        terminal.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
+    if report["valid"]:
+        count = report["devices"]
+        devices = f"{count} device{'' if count == 1 else 's'}"
+        terminal.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
+
+
+def _reports(paths: list[str], host: Host) -> Iterator[dict[str, Any]]:
+    """Yield a report for each file, and for each dir that can't be read."""
+    dirs = [path for path in paths if os.path.isdir(path)]
+    for path in paths:
+        if path not in dirs:
+            if os.path.exists(path) and not path.endswith(spec.SPEC_EXTENSIONS):
+                names = " or ".join(spec.SPEC_EXTENSIONS)
+                terminal.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
+            yield _report(path, [])
+    if dirs or not paths:
+        cache = Cache(dirs) if dirs else host.cache()
+        errors = cache.errors
+        for path in cache.identities:
+            if path not in cache.spec_dirs:
+                yield _report(path, errors.get(path, []))
+            elif path in errors:
+                yield _described(path, None, [Finding("", message) for message in errors[path]])
+
+
+def _report(path: str, errors: list[str]) -> dict[str, Any]:
+    """Report on a file, about which a Cache has said errors."""
+    try:
+        loaded = spec.load(path)
+    except InvalidSpec as error:
+        return _described(path, None, error.findings)
+    except OSError as error:
+        return _described(path, None, [Finding("", (error.strerror or str(error)).lower())])
+    return _described(path, loaded, [_placed(message, loaded) for message in errors])
+
+
+def _placed(message: str, loaded: spec.Spec) -> Finding:
+    """Return what a Cache has against a valid spec, a conflict with its place."""
+    for number, device in enumerate(loaded.devices.values()):
+        if message.startswith(f"conflicting device {quote(device.qualified_name)} "):
+            return Finding(f".devices[{number}].name", message)
+    return Finding("", message)
+
+
+def _described(path: str, loaded: spec.Spec | None, findings: list[Finding]) -> dict[str, Any]:
+    report: dict[str, Any] = {"path": path, "valid": not findings}
+    report["findings"] = [{"path": one.path, "message": one.message} for one in findings]
+    if loaded is not None:
+        report["kind"] = loaded.kind
+        report["devices"] = len(loaded.devices)
+        report["cdiVersion"] = loaded.data["cdiVersion"]
+    return report

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where cdi-runtime's door enters Python: run by path, so compiled anew each time, and small for that."""
+
+import sys
+
+sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
+from cdi_hook import shim  # noqa: E402 # found by the line before
+
+shim.run(sys.argv[1:])

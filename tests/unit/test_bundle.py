@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bundle: config.json is the old one or the new one, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdi_hook import bundle
+from cdi_hook.errors import BundleError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_replace_keeps_mode_and_owner(tmp_path: Path) -> None:
+    """The new file has the old one's mode and owner, and nothing else is left in the dir."""
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 12, 34)
+    before = path.stat()
+    bundle.replace(str(path), '{"a":1}')
+    after = path.stat()
+    assert path.read_text() == '{"a":1}'
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert after.st_ino != before.st_ino
+    assert [one.name for one in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """What a config.json that is a link points to is replaced, not the link."""
+    (tmp_path / "real").mkdir()
+    real = tmp_path / "real" / "spec.json"
+    real.write_text("{}")
+    path = tmp_path / "config.json"
+    path.symlink_to("real/spec.json")
+    bundle.replace(str(path), '{"a":1}')
+    assert (path.is_symlink(), real.read_text()) == (True, '{"a":1}')
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    """When the new file can't be written to its end, the old one is there, whole, and nothing beside it."""
+    path = tmp_path / "config.json"
+    path.write_text('{"old":true}')
+    program = (
+        "import resource, signal, sys; from cdi_hook import bundle\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+        "try: bundle.replace(sys.argv[1], 'x' * 5000)\n"
+        "except bundle.BundleError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == f'can\'t replace "{path}": {os.strerror(errno.EFBIG)}\n'
+    assert path.read_text() == '{"old":true}'
+    assert [one.name for one in tmp_path.iterdir()] == ["config.json"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not valid JSON: a value is missing at line 1 column 1"),
+        (b"[]", "is not a JSON object"),
+        (b'{"a":1,"a":2}', 'is not valid JSON: the key "a" appears twice in one object'),
+        (b'{"a":"\xff"}', "is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 6: invalid start byte"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """A config.json that can't be edited without loss is named with its reason."""
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(BundleError) as caught:
+        bundle.load(str(path))
+    assert str(caught.value) == f'"{path}" {message}'
+
+
+def test_a_missing_file_is_left_to_the_runtime(tmp_path: Path) -> None:
+    """No config.json, no tree: the runtime has its own words for it."""
+    assert bundle.load(str(tmp_path / "config.json")) is None
+    (tmp_path / "file").write_text("")
+    assert bundle.load(str(tmp_path / "file" / "config.json")) is None
+
+
+def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    """A FIFO in config.json's place is refused at once."""
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(BundleError) as caught:
+        bundle.load(str(tmp_path / "config.json"))
+    assert str(caught.value) == f"can't read \"{tmp_path}/config.json\": not a regular file"

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config: one file that a shell and Python read alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cdi_hook import config
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    """Load a configuration of that text."""
+    path = tmp_path / "cdi-hook.conf"
+    path.write_text(text)
+    return config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+
+
+def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
+    """Without a file there are defaults and no problems."""
+    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / "none.conf")})
+    assert loaded.values == {key: default for key, default, _ in config.KEYS}
+    assert loaded.problems == []
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_a_value_has_its_origin(tmp_path: Path) -> None:
+    """A value that was set says in which line."""
+    loaded = load(tmp_path, "# comment\n\nRUNTIMES='crun runc' # first crun\nLOG_LEVEL=debug\n")
+    assert loaded.words("RUNTIMES") == ["crun", "runc"]
+    assert loaded.origins["RUNTIMES"] == f"{tmp_path}/cdi-hook.conf:3"
+    assert loaded["LOG_LEVEL"] == "debug"
+    assert loaded.origins["DENY"] == "default"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["plain", "'a b'", '"a b"', '"a\\"b"', '"a\\\\b"', "a\\ b", "'a'\"b\"c", "''", "", '"\\$x \\`y"', "a#b", "x  # no"],
+)
+def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
+    """Whatever is accepted, a shell that sources the file gets the same value."""
+    path = tmp_path / "x.conf"
+    path.write_text(f"DENY={written}\n")
+    shell = subprocess.run(["sh", "-c", f". {path}; printf %s \"$DENY\""], capture_output=True, text=True, check=True)
+    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    assert (loaded["DENY"], loaded.problems) == (shell.stdout, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("NOPE=1", "unknown key NOPE; known are " + ", ".join(key for key, _, _ in config.KEYS)),
+        ("RUNTIMES", "not of the form KEY=value"),
+        ("RUNTIMES=runc crun", "RUNTIMES: a value with spaces needs quotes"),
+        ("RUNTIMES=$(which runc)", "RUNTIMES: $ needs quotes"),
+        ('RUNTIMES="`which runc`"', "RUNTIMES: ` needs a backslash"),
+        ("RUNTIMES='runc", "RUNTIMES: the quote ' isn't closed"),
+        ("DENY=a\\", "DENY: ends in a backslash"),
+        ("DENY=a;b", "DENY: ; needs quotes"),
+        ("SPEC_DIRS=etc/cdi", 'SPEC_DIRS: "etc/cdi" is not an absolute path (dirs are separated by colons)'),
+        ("SANDBOXES=maybe", 'SANDBOXES: "maybe" is none of skip, inject'),
+        ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
+        ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
+        ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
+        (
+            "ANNOTATION_PREFIXES='a*/'",
+            'ANNOTATION_PREFIXES: "*" is not allowed in it (letters, digits, and . _ - / are)',
+        ),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
+    """A bad line is a problem with file and line, and the other lines count."""
+    loaded = load(tmp_path, f"LOG_LEVEL=error\n{line}\n")
+    assert loaded.problems == [
+        f"{tmp_path}/cdi-hook.conf:2: {problem}"
+    ]
+    assert loaded["LOG_LEVEL"] == "error"
+
+
+def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
+    """A configuration that is a directory is named, not traced back."""
+    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path)})
+    assert loaded.problems == [f"{tmp_path}: Is a directory"]
+
+
+def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
+    """For a user, XDG's dirs come after the configured ones; for root they don't."""
+    loaded = load(tmp_path, "SPEC_DIRS=/a:/b\n")
+    environ = {b"HOME": b"/home/u", b"XDG_RUNTIME_DIR": b"/run/user/7"}
+    assert config.spec_dirs(loaded, environ, system=True) == ["/a", "/b"]
+    assert config.spec_dirs(loaded, environ, system=False) == ["/a", "/b", "/home/u/.config/cdi", "/run/user/7/cdi"]
+    own = {b"XDG_CONFIG_HOME": b"/c", b"HOME": b"/home/u"}
+    assert config.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
+
+
+def test_no_spec_dirs(tmp_path: Path) -> None:
+    """An empty list of spec dirs is empty."""
+    assert config.spec_dirs(load(tmp_path, "SPEC_DIRS=\n"), {}, system=True) == []

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""edits: what the recorded answers can't ask, above all that applying twice changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdi_hook import edits
+from cdi_hook.errors import InjectionError
+
+paths = st.sampled_from(["/dev/a", "/dev/b", "/a", "/a/b", "/usr/lib/x", "rel"])
+numbers = st.integers(1, 3)
+nodes = st.fixed_dictionaries(
+    {"path": paths, "type": st.sampled_from(["c", "b", "p", "u"]), "major": numbers},
+    optional={
+        "minor": numbers,
+        "fileMode": numbers,
+        "uid": numbers,
+        "permissions": st.sampled_from(["r", "none", "rwm"]),
+    },
+)
+mounts = st.fixed_dictionaries(
+    {"hostPath": paths, "containerPath": paths}, optional={"options": st.lists(st.sampled_from(["ro", "rbind"]))}
+)
+hooks = st.fixed_dictionaries(
+    {"hookName": st.sampled_from(["prestart", "poststop"]), "path": paths},
+    optional={"args": st.lists(paths, max_size=2), "timeout": numbers},
+)
+some_edits = st.fixed_dictionaries(
+    {},
+    optional={
+        "env": st.lists(st.sampled_from(["A=1", "A=2", "B=", "C=3"])),
+        "deviceNodes": st.lists(nodes, max_size=4),
+        "netDevices": st.lists(st.fixed_dictionaries({"hostInterfaceName": paths, "name": paths}), max_size=2),
+        "mounts": st.lists(mounts, max_size=5),
+        "hooks": st.lists(hooks, max_size=5),
+        "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths}),
+        "additionalGids": st.lists(st.integers(0, 4)),
+    },
+)
+oci_devices = st.fixed_dictionaries({"path": paths, "type": st.just("c"), "major": numbers, "minor": numbers})
+rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"access": st.just("rwm")})
+ocis = st.fixed_dictionaries(
+    {"x-unknown": st.just({"z": [1, 2], "a": None})},
+    optional={
+        "process": st.fixed_dictionaries({"env": st.lists(st.sampled_from(["A=0", "D=4", "D"]))}),
+        "mounts": st.lists(st.fixed_dictionaries({"destination": paths, "source": paths}), max_size=4),
+        "hooks": st.none() | st.just({"prestart": [{"path": "/a"}], "x": None}),
+        "linux": st.fixed_dictionaries(
+            {"resources": st.fixed_dictionaries({"devices": st.lists(rules, max_size=3)})},
+            optional={
+                "devices": st.lists(oci_devices, max_size=3),
+                "namespaces": st.just([{"type": "user"}]),
+            },
+        ),
+    },
+)
+
+
+@given(ocis, some_edits)
+def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """What a second injection leaves is, to the order of every list, what the first one left."""
+    edits.apply(oci, wanted, keep_present=True)
+    once = copy.deepcopy(oci)
+    edits.apply(oci, wanted, keep_present=True)
+    assert oci == once
+
+
+@given(ocis, some_edits)
+def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """After the reference's own way of injecting, nothing is added twice: no hook, no device, no env, no mount."""
+    edits.apply(oci, wanted)
+    injected = copy.deepcopy(oci)
+    edits.apply(oci, wanted, keep_present=True)
+    assert oci.get("hooks") == injected.get("hooks")
+    for name in ("process", "linux", "mounts"):
+        assert len(str(oci.get(name))) <= len(str(injected.get(name)))
+
+
+@given(ocis, some_edits)
+def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """On an OCI spec that has none of it, both ways of injecting give the same container."""
+    oci = {"x-unknown": oci["x-unknown"]}
+    other = copy.deepcopy(oci)
+    edits.apply(oci, wanted)
+    edits.apply(other, wanted, keep_present=True)
+    assert {mount["destination"]: mount for mount in oci.get("mounts", ())} == {
+        mount["destination"]: mount for mount in other.get("mounts", ())
+    }
+    assert (oci.get("process"), oci.get("hooks")) == (other.get("process"), other.get("hooks"))
+    assert oci.get("linux", {}).get("devices") == other.get("linux", {}).get("devices")
+
+
+@given(ocis, some_edits)
+def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Keys that were there are there, in their order, before any new ones; the edits are not changed."""
+    keys, unknown, given_edits = list(oci), copy.deepcopy(oci["x-unknown"]), copy.deepcopy(wanted)
+    edits.apply(oci, wanted, keep_present=True)
+    assert list(oci)[: len(keys)] == keys
+    assert oci["x-unknown"] == unknown
+    assert wanted == given_edits
+
+
+def test_a_later_deny_makes_a_rule_count_again() -> None:
+    """A rule that is there but taken back by a later one is added; one that still holds isn't."""
+    rule = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}
+    deny = {"allow": False, "access": "rwm"}
+    wanted = {"deviceNodes": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]}
+    for before, after in (([deny, rule], [deny, rule]), ([rule, deny], [rule, deny, rule])):
+        oci = {"linux": {"resources": {"devices": list(before)}}}
+        edits.apply(oci, wanted, keep_present=True)
+        assert oci["linux"]["resources"]["devices"] == after
+
+
+def test_the_same_hook_of_two_devices_is_kept_twice_and_completed() -> None:
+    """As many copies as were asked for, however many are there already."""
+    hook = {"hookName": "prestart", "path": "/h"}
+    for there in range(4):
+        oci: dict[str, Any] = {"hooks": {"prestart": [{"path": "/h"}] * there}}
+        edits.apply(oci, {"hooks": [hook, hook]}, keep_present=True)
+        assert len(oci["hooks"]["prestart"]) == max(2, there)
+
+
+@pytest.mark.parametrize(
+    ("oci", "message"),
+    [
+        ({"process": []}, "the OCI spec's .process is not an object"),
+        ({"process": {"env": "A=1"}}, "the OCI spec's .process.env is not a list"),
+        ({"process": {"env": [1]}}, "the OCI spec's .process.env has an item that is not a string"),
+        ({"process": {"user": {"uid": "0"}}}, "the OCI spec's .process.user.uid is not a number"),
+        ({"mounts": [None]}, "the OCI spec's .mounts has an item that is not an object"),
+        ({"mounts": [{"destination": 5}]}, "the OCI spec's .mounts has an item whose destination is not a string"),
+        ({"linux": {"devices": {}}}, "the OCI spec's .linux.devices is not a list"),
+        ({"hooks": {"prestart": {}}}, "the OCI spec's .hooks.prestart is not a list"),
+        ({"linux": {"resources": {"devices": [1]}}},
+         "the OCI spec's .linux.resources.devices has an item that is not an object"),
+    ],
+)  # fmt: skip
+def test_an_oci_spec_of_another_shape_is_refused_untouched(oci: dict[str, Any], message: str) -> None:
+    """What isn't as the OCI specification has it is named, and left alone."""
+    before = copy.deepcopy(oci)
+    with pytest.raises(InjectionError) as caught:
+        edits.apply(oci, {"env": ["A=1"]})
+    assert (str(caught.value), oci) == (message, before)
+
+
+def test_a_failed_injection_leaves_all_as_it_was() -> None:
+    """A device that the host lacks fails before the first edit."""
+    oci = {"process": {"env": []}}
+    with pytest.raises(InjectionError) as caught:
+        edits.apply(oci, {"env": ["A=1"], "deviceNodes": [{"path": "/dev/none-such"}]})
+    message = 'failed to stat CDI host device "/dev/none-such": no such file or directory'
+    assert (str(caught.value), oci) == (message, {"process": {"env": []}})

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""index: what it says is what the specs say, at every moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdi_hook import index
+from cdi_hook.cache import Cache
+from cdi_hook.errors import UnresolvableDevices
+
+SPEC = 'cdiVersion: "0.3.0"\nkind: %s\ncontainerEdits: {env: [SPEC=%s]}\ndevices:\n'
+DEVICE = "- {name: %s, containerEdits: {env: [%s=1]}}\n"
+
+
+def write(path: Path, kind: str, *devices: str) -> None:
+    """Write a spec that looks long settled."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(SPEC % (kind, path.stem) + "".join(DEVICE % (name, name) for name in devices))
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every file for settled, so that an index is written at once."""
+    monkeypatch.setattr(index, "_SETTLED_NS", -1 << 62)
+
+
+def registry(tmp_path: Path) -> index.Registry:
+    """Make a registry over two dirs, its index beside them."""
+    return index.Registry([str(tmp_path / "low"), str(tmp_path / "high")], str(tmp_path / "state"), strict=False)
+
+
+def index_file(tmp_path: Path) -> Path:
+    """Return the one index that was written."""
+    [path] = (tmp_path / "state").iterdir()
+    return path
+
+
+def no_cache(self: index.Registry) -> Cache:
+    """Stand in for the cache where it must not be read."""
+    raise AssertionError("the specs were read")
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged edits from the index equal the cache's, for one device and for several of several files."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", *(f"d{number}" for number in range(200)))
+    write(tmp_path / "high" / "b.yaml", "w.com/c", "x", "z")
+    wanted = [["v.com/c=d7"], ["w.com/c=z", "v.com/c=d199", "w.com/c=x", "v.com/c=d0", "w.com/c=z"], []]
+    cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
+    registry(tmp_path).edits(["v.com/c=d0"])
+    monkeypatch.setattr(index.Registry, "cache", property(no_cache))
+    for names in wanted:
+        assert registry(tmp_path).edits(names) == cache.edits(names)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tmp: write(tmp / "low" / "a.yaml", "v.com/c", "one", "more"),
+        lambda tmp: write(tmp / "high" / "new.yaml", "v.com/c", "one"),
+        lambda tmp: (tmp / "low" / "a.yaml").rename(tmp / "low" / "b.yaml"),
+        lambda tmp: os.utime(tmp / "low" / "a.yaml", ns=(1, 1)),
+        lambda tmp: (tmp / "low" / "a.yaml").chmod(0o600),
+        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x01"),
+        lambda tmp: index_file(tmp).write_bytes(index_file(tmp).read_bytes()[:-20]),
+        lambda tmp: index_file(tmp).write_bytes(b"\0" * 400),
+        lambda tmp: index_file(tmp).chmod(0o666),
+        lambda tmp: (tmp / "state").chmod(0o777),
+        lambda tmp: index_file(tmp).unlink(),
+    ],
+)
+def test_any_change_means_reading_the_specs(tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed spec or dir, or an index that is broken or that others could have written, isn't trusted."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    registry(tmp_path).edits(["v.com/c=one"])
+    change(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(index.Registry, "cache", property(no_cache))
+        with pytest.raises(AssertionError, match="the specs were read"):
+            registry(tmp_path).edits(["v.com/c=one"])
+    cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
+    assert registry(tmp_path).edits(["v.com/c=one"]) == cache.edits(["v.com/c=one"])
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_missing_dir_that_appears_is_noticed(tmp_path: Path) -> None:
+    """A dir that wasn't there when the index was made is watched too."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+    write(tmp_path / "high" / "b.yaml", "v.com/c", "one")
+    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=b", "one=1"]
+
+
+@pytest.mark.usefixtures("settled")
+def test_unknown_devices_are_unresolvable_with_an_index_too(tmp_path: Path) -> None:
+    """A name that no spec has is refused, all such names in order."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    registry(tmp_path).edits(["v.com/c=one"])
+    with pytest.raises(UnresolvableDevices) as caught:
+        registry(tmp_path).edits(["v.com/c=b", "v.com/c=one", "v.com/c=a"])
+    assert caught.value.names == ["v.com/c=b", "v.com/c=a"]
+
+
+def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
+    """A spec that changed this very moment could change again unseen; later it is indexed."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    registry(tmp_path).edits(["v.com/c=one"])
+    assert not (tmp_path / "state").exists()
+    time.sleep(0.06)
+    registry(tmp_path).edits(["v.com/c=one"])
+    assert index_file(tmp_path).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    """No state dir, or a file in its place, changes nothing but the cost."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    (tmp_path / "state").write_text("")
+    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+    without = index.Registry([str(tmp_path / "low")], "", strict=False)
+    assert without.edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+
+
+@pytest.mark.usefixtures("settled")
+def test_no_temporary_files_stay(tmp_path: Path) -> None:
+    """After writing there is the index and nothing beside it."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    registry(tmp_path).edits(["v.com/c=one"])
+    assert index_file(tmp_path).name.endswith(".index")

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""jsontext: nothing is lost between text and tree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdi_hook import jsontext
+
+ROOT = Path(__file__).parents[2]
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
+)
+
+
+@given(trees)
+def test_any_tree_survives(tree: object) -> None:
+    """What json would write is read as json reads it, and written so that json reads it back."""
+    text = json.dumps(tree)
+    assert json.loads(jsontext.dumps(jsontext.loads(text))) == tree
+
+
+@pytest.mark.parametrize(
+    "number", ["1.0", "1e3", "1E+3", "0.1000", "123456789012345678901234567890", "1.7976931348623157e309", "-0.0"]
+)
+def test_numbers_keep_their_spelling(number: str) -> None:
+    """A number is written as it was, whatever a float would make of it."""
+    text = f'{{"a":[{number},1],"b":"{number}"}}'
+    assert jsontext.dumps(jsontext.loads(text)) == text
+
+
+def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
+    """Keys stay in their order, and half a surrogate pair stays half."""
+    text = '{"z":1,"a":{"y":"\\ud800","b":null}}'
+    assert jsontext.dumps(jsontext.loads(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a value is missing at line 1 column 1"),
+        ('{"a" 1}', "Expecting ':' delimiter: line 1 column 6 (char 5)"),
+        ('{"a": 1} x', "there is more after the end, at line 1 column 9"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1, "b": 2, "a": 3}', 'the key "a" appears twice in one object'),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_bad_json_is_refused(text: str, message: str) -> None:
+    """Each kind of broken text has its reason and place."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
+        jsontext.loads(text)
+    assert str(caught.value) == message
+
+
+def test_does_without_the_accelerator() -> None:
+    """Where CPython's _json is missing, the result is the same."""
+    program = (
+        "import sys; sys.modules['_json'] = None\n"
+        "from cdi_hook import jsontext\n"
+        'print(jsontext.dumps(jsontext.loads(\'{"a": [1e3, "é", {}], "b": 2}\')))'
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == '{"a":[1e3,"\\u00e9",{}],"b":2}\n'

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""log: runc's shape, and no words that engines misread."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cdi_hook import log
+
+
+def test_json_lines_are_runcs() -> None:
+    """A JSON line has level, msg and time in UTC, and error where there is one."""
+    fields = json.loads(log.line("error", 'a "b"\n', "json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fields.pop("time"))
+    assert fields == {"level": "error", "msg": 'a "b"\n'}
+    assert json.loads(log.line("warning", "m", "json", "e"))["error"] == "e"
+
+
+def test_text_lines_are_runcs() -> None:
+    """A text line is logfmt, quoted as Go does."""
+    line = log.line("error", 'a "b"', "text", "x")
+    assert re.fullmatch(r'time="[^"]*Z" level=error msg="a \\"b\\"" error="x"\n', line)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("a\nb\t c", "a b c"),
+        ("open /x: no such file or directory", "open /x: not found"),
+        ("No Such File Or Directory, permission denied twice: Permission Denied",
+         "not found, access refused twice: access refused"),
+        ("executable file not found in $PATH", "program not found in $PATH"),
+    ],
+)  # fmt: skip
+def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:
+    """The phrases that engines turn into 126 and 127 are put in other words, on one line."""
+    assert log.plain(message) == expected
+
+
+def test_appending(tmp_path: Path) -> None:
+    """A log is appended to, made when missing, also as crun's file:PATH; what is no file is left alone."""
+    path = tmp_path / "log"
+    assert log.append(str(path), "a\n")
+    assert log.append(f"file:{path}", "b\n")
+    assert path.read_text() == "a\nb\n"
+    for other in ("", "journald:x", "syslog:x", str(tmp_path), str(tmp_path / "no" / "log")):
+        assert not log.append(other, "c\n")
+    assert [one.name for one in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_fifo_without_a_reader_does_not_hang(tmp_path: Path) -> None:
+    """A --log that is a FIFO nobody reads is given up at once."""
+    os.mkfifo(tmp_path / "log")
+    assert not log.append(str(tmp_path / "log"), "a\n")

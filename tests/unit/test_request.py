@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""request: what a container asks for, and what a host allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cdi_hook import request
+from cdi_hook.config import Config
+from cdi_hook.errors import CDIError
+
+
+def settings(**values: str) -> Config:
+    """Make a configuration with these values."""
+    made = Config("/etc/cdi-hook/cdi-hook.conf")
+    made.values.update(values)
+    made.origins.update(dict.fromkeys(values, f"{made.path}:1"))
+    return made
+
+
+def names(oci: dict[str, Any], **values: str) -> list[str]:
+    """Return the names that a container asks for."""
+    return request.collect(oci, settings(**values)).device_ids
+
+
+def test_annotations_in_order_of_their_keys_each_device_once() -> None:
+    """Keys are sorted, values keep their order, a device counts once and keeps its first origin."""
+    oci = {"annotations": {"cdi.k8s.io/b": "v.com/c=1,v.com/c=2", "x": "v.com/c=9", "cdi.k8s.io/a": "v.com/c=2"}}
+    made = request.collect(oci, settings())
+    assert made.device_ids == ["v.com/c=2", "v.com/c=1"]
+    assert made.origins["v.com/c=2"] == 'annotation "cdi.k8s.io/a"'
+    assert (made.driver, made.count, made.options) == ("cdi", 0, {})
+
+
+@pytest.mark.parametrize("oci", [{}, {"annotations": None}, {"annotations": {"a": 5}}, {"process": None, "mounts": None}])
+def test_nothing_asked(oci: dict[str, Any]) -> None:
+    """A container without our keys asks for nothing, whatever else it has."""
+    assert names(oci, DEVICE_ENV="X", DEVICE_MOUNTS="/d") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("gpu0", 'invalid CDI device name "gpu0" (unqualified device "gpu0", missing vendor)'),
+        ("v.com/c=1,", 'invalid CDI device name "" (unqualified device "", missing vendor)'),
+        (" v.com/c=1", 'invalid CDI device name " v.com/c=1" (invalid device " v.com/c=1": '
+                       'invalid vendor. " v.com", should start with letter)'),
+    ],
+)  # fmt: skip
+def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
+    """The error has the key, the item, the rule and how it is written."""
+    with pytest.raises(CDIError) as caught:
+        names({"annotations": {"cdi.k8s.io/x": value}})
+    text = str(caught.value)
+    assert text.startswith(f'annotation "cdi.k8s.io/x": {problem}; a device is written vendor.com/class=name')
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ([], "the OCI spec's .annotations is not an object"),
+        ({"cdi.k8s.io/x": 5}, 'annotation "cdi.k8s.io/x" is not a string'),
+    ],
+)
+def test_annotations_of_the_wrong_type(annotations: object, message: str) -> None:
+    """A request that can't be read is refused, never skipped."""
+    with pytest.raises(CDIError) as caught:
+        names({"annotations": annotations or [1]})
+    assert str(caught.value) == message
+
+
+def test_other_prefixes_and_a_default_kind() -> None:
+    """Configured prefixes count instead, and a bare name gets the default kind."""
+    oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1", "devices.example/x": "gpu0,v.com/c=2"}}
+    assert names(oci, ANNOTATION_PREFIXES="devices.example/ other/", DEFAULT_KIND="v.com/gpu") == [
+        "v.com/gpu=gpu0",
+        "v.com/c=2",
+    ]
+
+
+def test_the_environment_counts_only_where_configured() -> None:
+    """DEVICE_ENV's variables name devices, the last setting wins, none and void ask for nothing."""
+    oci = {"process": {"env": ["V=1", "V=0,all", "W=none", "X=void", "Y=", "Z=9"]}}
+    assert names(oci) == []
+    assert names(oci, DEVICE_ENV="V W X Y", DEFAULT_KIND="n.com/gpu") == ["n.com/gpu=0", "n.com/gpu=all"]
+
+
+def test_mounts_name_devices_where_configured() -> None:
+    """A mount below DEVICE_MOUNTS names a device by its path."""
+    oci = {
+        "mounts": [{"destination": "/run/d/v.com/gpu/0"}, {"destination": "/run/d/7"}, {"destination": "/run/dd/x"}]
+    }
+    assert names(oci) == []
+    assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
+
+
+@pytest.mark.parametrize(("key", "value"), request.SANDBOX_ANNOTATIONS)
+def test_sandboxes_are_left_alone_unless_configured(key: str, value: str) -> None:
+    """A CRI pod sandbox asks for nothing, even with a malformed annotation."""
+    assert names({"annotations": {key: value, "cdi.k8s.io/x": "??"}}) == []
+    assert names({"annotations": {key: value, "cdi.k8s.io/x": "v.com/c=1"}}, SANDBOXES="inject") == ["v.com/c=1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"ALLOW": "v.com/* w.com/c=?"}, ""),
+        ({"DENY": "v.com/c=2 *"}, "DENY=* (/etc/cdi-hook/cdi-hook.conf:1) refuses it"),
+        ({"ALLOW": "w.com/*"}, "ALLOW=w.com/* (/etc/cdi-hook/cdi-hook.conf:1) doesn't have it"),
+        ({"ALLOW": ""}, "ALLOW= (/etc/cdi-hook/cdi-hook.conf:1) doesn't have it"),
+        ({"ALLOW": "v.com/*", "DENY": "*=1"}, "DENY=*=1 (/etc/cdi-hook/cdi-hook.conf:1) refuses it"),
+    ],
+)
+def test_policy(values: dict[str, str], reason: str) -> None:
+    """What DENY has, or ALLOW hasn't, is refused by name and with the line that says so."""
+    made = request.collect({"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}, settings(**values))
+    try:
+        request.check_policy(made, settings(**values))
+        message = ""
+    except CDIError as error:
+        message = str(error)
+    asked = 'device v.com/c=1 (asked for by annotation "cdi.k8s.io/a") is not allowed on this host: '
+    assert message == (asked + reason if reason else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "expected"),
+    [
+        ("abc", "abc", True), ("abc", "*", True), ("abc", "a*c", True), ("abc", "a?c", True), ("", "*", True),
+        ("abc", "ab", False), ("ab", "abc", False), ("abcbc", "a*bc", True), ("abd", "a*c", False),
+        ("abc", "**c", True), ("abc", "?", False), ("", "?", False), ("a.c", "a?c", True), ("abc", "[a]bc", False),
+    ],
+)  # fmt: skip
+def test_patterns(text: str, pattern: str, expected: bool) -> None:
+    """A star is any text, a question mark one character, all else itself."""
+    assert request.matches(text, pattern) is expected
