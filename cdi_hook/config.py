@@ -37,7 +37,7 @@ _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = frozenset(_LETTERS + "0123456789_")
 _SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
-_SHELL = frozenset("$`;&|<>(){}*?[]!\"'\\ \t")  # not without quotes
+_SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
 
 
 class Config:

@@ -10,8 +10,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+try:
+    from pythonjsonlogger.json import JsonFormatter
+except ImportError:  # before python-json-logger 3.1
+    from pythonjsonlogger.jsonlogger import JsonFormatter  # type: ignore[no-redef,attr-defined]
+
 if TYPE_CHECKING:
     from cdi_hook.config import Config
+
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_NAMES = {"asctime": "time", "levelname": "level", "message": "msg"}
 
 
 def write(config: Config, level: str, message: str, **fields: Any) -> None:
@@ -23,21 +31,10 @@ def write(config: Config, level: str, message: str, **fields: Any) -> None:
         handler = logging.FileHandler(config["LOG"], encoding="utf-8", errors="backslashreplace")
     except OSError:
         return
-    handler.setFormatter(_formatter())
+    handler.setFormatter(JsonFormatter(_FORMAT, rename_fields=_NAMES))
     record = logging.LogRecord("cdi-hook", number, "", 0, message, None, None)
     record.__dict__.update(fields)
     try:
         handler.emit(record)
     finally:
         handler.close()
-
-
-def _formatter() -> logging.Formatter:
-    try:
-        from pythonjsonlogger.json import JsonFormatter
-    except ImportError:  # before python-json-logger 3.1
-        from pythonjsonlogger.jsonlogger import JsonFormatter  # type: ignore[no-redef,attr-defined]
-    return JsonFormatter(
-        "%(asctime)s %(levelname)s %(message)s",
-        rename_fields={"asctime": "time", "levelname": "level", "message": "msg"},
-    )

@@ -128,8 +128,10 @@ def _own_log(settings: config.Config, level: str, message: str, **fields: object
     from cdi_hook import sitepath
 
     sitepath.complete()
-    from cdi_hook import ownlog
-
+    try:
+        from cdi_hook import ownlog
+    except ImportError:  # python-json-logger isn't there: no reason to stop a container
+        return
     ownlog.write(settings, level, message, **fields)
 
 

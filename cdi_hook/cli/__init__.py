@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = table.parser(arguments)
     options = parser.parse_args(arguments)
     if options.command is None:
-        terminal.complain(f"which command? {', '.join(table.COMMANDS)}; see cdi-hook --help")
+        parser.print_help(sys.stderr)
         return 2
     module = importlib.import_module(table.COMMANDS[options.command][0])
     try:

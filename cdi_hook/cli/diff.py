@@ -55,7 +55,9 @@ _KEYS: dict[Place, Callable[[Any], Any]] = {
 }
 
 
-def changes(before: dict[str, Any], after: dict[str, Any], parts: Iterable[tuple[Source, Any]]) -> list[Change]:
+def changes(
+    before: dict[str, Any], after: dict[str, Any], parts: Iterable[tuple[Source, Any]]
+) -> list[Change]:
     """Return what makes one OCI spec the other, when these edits, each with its source, were applied."""
     sources = _Sources(before, parts)
     found = []
@@ -97,7 +99,7 @@ def _jq(pointer: str) -> str:
     text = ""
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
-        if name.isdigit():
+        if name.isdigit() and not pointer.startswith("/linux/netDevices/"):
             text += f"[{name}]"
         else:
             text += f".{name}" if name.isidentifier() and name.isascii() else f"[{jsontext.dumps(name)}]"
@@ -108,7 +110,7 @@ def _jq(pointer: str) -> str:
 
 
 def _value(before: Any, after: Any, place: Place) -> Iterator[Change]:
-    if jsontext.dumps(before) == jsontext.dumps(after):
+    if _same(before, after):
         return
     if not _is_added_to(place) or type(before) is not type(after):
         yield from _new({"op": "replace", "place": place, "value": after, "was": before})
@@ -146,6 +148,21 @@ def _list(before: list[Any], after: list[Any], place: Place) -> Iterator[Change]
     for old in sorted(set(now).difference(partners), reverse=True):
         yield {"op": "remove", "place": (*place, old), "was": before[old]}
         del now[old]
+    for old, source, target in _moves(now, partners, staying):
+        start = _pointer((*place, source))
+        yield {"op": "move", "from": start, "place": (*place, target), "was": before[old]}
+    kept = [index for index, partner in enumerate(partners) if partner is not None]
+    for position, (old, index) in enumerate(zip(now, kept)):
+        if not _same(before[old], after[index]):
+            value, was = after[index], before[old]
+            yield {"op": "replace", "place": (*place, position), "value": value, "was": was}
+    for index, partner in enumerate(partners):
+        if partner is None:
+            yield {"op": "add", "place": (*place, index), "value": after[index]}
+
+
+def _moves(now: list[int], partners: list[int | None], staying: set[int]) -> Iterator[tuple[int, int, int]]:
+    """Bring now into the order of partners; yield what is moved, from where and where to."""
     target = 0
     for index, partner in enumerate(partners):
         if partner is None:
@@ -155,17 +172,9 @@ def _list(before: list[Any], after: list[Any], place: Place) -> Iterator[Change]
             target -= source < target
             now.insert(target, now.pop(source))
             if source != target:
-                start = _pointer((*place, source))
-                yield {"op": "move", "from": start, "place": (*place, target), "was": before[partner]}
-        target = now.index(partner) + 1
-    kept = [index for index, partner in enumerate(partners) if partner is not None]
-    for position, (old, index) in enumerate(zip(now, kept)):
-        if not _same(before[old], after[index]):
-            value, was = after[index], before[old]
-            yield {"op": "replace", "place": (*place, position), "value": value, "was": was}
-    for index, partner in enumerate(partners):
-        if partner is None:
-            yield {"op": "add", "place": (*place, index), "value": after[index]}
+                yield partner, source, target
+            source = target
+        target = source + 1
 
 
 def _pair(before: list[Any], after: list[Any], place: Place) -> list[int | None]:
@@ -186,18 +195,19 @@ def _pair(before: list[Any], after: list[Any], place: Place) -> list[int | None]
 def _rising(partners: list[int | None]) -> set[int]:
     """Return the most indexes whose partners are in rising order: what needn't be moved."""
     ends: list[int] = []  # the lowest partner that a row of each length ends in
-    rows: list[tuple[int, Any]] = []  # the row itself, as (index, (index before, ...))
+    last: list[int] = []  # and that partner's index
+    previous: dict[int, int | None] = {}  # the index before, in its row
     for index, partner in enumerate(partners):
         if partner is not None:
             length = bisect.bisect(ends, partner)
-            row = (index, rows[length - 1] if length else None)
-            ends[length:], tail = [partner, *ends[length + 1 :]], rows[length + 1 :]
-            rows[length:] = [row, *tail]
-    row, found = rows[-1] if rows else None, set()
-    while row:
-        found.add(row[0])
-        row = row[1]
-    return found
+            previous[index] = last[length - 1] if length else None
+            ends[length : length + 1], last[length : length + 1] = [partner], [index]
+    row: set[int] = set()
+    step = last[-1] if last else None
+    while step is not None:
+        row.add(step)
+        step = previous[step]
+    return row
 
 
 def _same(before: Any, after: Any) -> bool:
@@ -205,11 +215,12 @@ def _same(before: Any, after: Any) -> bool:
 
 
 def _is_added_to(place: Place) -> bool:
-    return place in _ADDED_TO or len(place) == 2 and place[0] == "hooks"
+    return place in _ADDED_TO or (len(place) == 2 and place[0] == "hooks")
 
 
 def _key(place: Place, item: Any) -> Any:
-    return _KEYS.get(place, jsontext.dumps)(item)
+    key = _KEYS.get(place)
+    return key(item) if key else jsontext.dumps(item)
 
 
 # Sources.
@@ -219,6 +230,7 @@ class _Sources:
     """What each of some edits asks for, so that a change can be traced to them."""
 
     def __init__(self, before: dict[str, Any], parts: Iterable[tuple[Source, Any]]) -> None:
+        """Apply each part alone, for a container with the user and the namespaces of before."""
         self._asked: dict[Place, tuple[str, list[Source]]] = {}
         user = (before.get("process") or {}).get("user") or {}
         owner = {name: user[name] for name in ("uid", "gid") if name in user}

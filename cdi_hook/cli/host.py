@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This host, as the options and the configuration have it: settings, spec dirs, whom to trust.
+"""The host, as the options and the configuration have it: settings, spec dirs, whom to trust.
 
 The same answers as cdi-runtime's, but for what the options say. It keeps no
 compiled index: a command changes nothing that it wasn't asked to.
@@ -22,6 +22,7 @@ class Host:
     """The settings, and the dirs and strictness with which specs are read."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        """Take --config and --spec-dir from the options."""
         environ = dict(os.environb)
         if options.config is not None:
             environ[b"CDI_HOOK_CONFIG"] = os.fsencode(options.config)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from cdi_hook import config
     from cdi_hook.cache import Cache
 
 HELP = """\
@@ -52,28 +53,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Inject, or say what that would change."""
     host = Host(options)
+    is_bundle = options.bundle != "-"
     path = f"{options.bundle}/config.json"
-    oci = _read_stdin() if options.bundle == "-" else bundle.load(path)
+    oci = bundle.load(path) if is_bundle else _read_stdin()
     if oci is None:
         raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
     before = jsontext.dumps(oci)
-    try:
-        changes = _inject(oci, options, host)
-        after = jsontext.dumps(oci)
-        if options.bundle != "-" and not options.diff and after != before:
+    changes = _inject(oci, options, host)
+    after = jsontext.dumps(oci)
+    if is_bundle and not options.diff and after != before:
+        try:
             bundle.replace(path, after)
-    except CDIError as error:
-        message = str(error)
-        if isinstance(error, InjectionError) or message.startswith(driver.FAILED):
-            raise
-        raise CDIError(f"{driver.FAILED}{message}") from error
-    if options.diff and not options.json:
+        except CDIError as error:
+            raise CDIError(f"{driver.FAILED}{error}") from error
+    if options.json and (is_bundle or options.diff):
+        terminal.say_json(changes)
+    elif options.diff:
         for change in changes:
             terminal.say(diff.line(change))
-    elif options.bundle != "-" or options.diff:
-        if options.json:
-            terminal.say_json(changes)
-    else:
+    elif not is_bundle:
         terminal.say_json(oci)
     return 0
 
@@ -88,3 +86,56 @@ def _read_stdin() -> dict[str, Any]:
     if not isinstance(oci, dict):
         raise CDIError("stdin is not a JSON object")
     return oci
+
+
+def _inject(oci: dict[str, Any], options: argparse.Namespace, host: Host) -> list[dict[str, Any]]:
+    """Edit oci, and return the changes if they are to be shown."""
+    wanted = _wanted(oci, options.device, host.settings)
+    if not wanted.device_ids:
+        return []
+    before = jsontext.loads(jsontext.dumps(oci))
+    registry = host.registry()
+
+    def warn(message: str, errors: str) -> None:
+        for error in errors.split("\n"):
+            terminal.warn(f"{message}: {error}")
+
+    try:
+        driver.inject(driver.register(host.spec_dirs, lambda: registry, warn), oci, wanted)
+    except InjectionError as error:
+        raise explain.failure(error, wanted, registry.cache, oci) from error
+    if not (options.diff or options.json):
+        return []
+    return diff.changes(before, oci, _parts(registry.cache, wanted.device_ids))
+
+
+def _wanted(oci: dict[str, Any], named: Sequence[str], settings: config.Config) -> request.DeviceRequest:
+    """Return the request that the options make, or else the spec; raises CDIError when it can't be met."""
+    try:
+        if named:
+            kind = settings["DEFAULT_KIND"]
+            names = [f"{kind}={one}" if kind and "=" not in one else one for one in named]
+            origins = dict.fromkeys(names, "--device")
+            wanted = request.DeviceRequest(list(origins), origins=origins)
+        else:
+            wanted = request.collect(oci, settings)
+        if wanted.device_ids and settings.problems:
+            raise ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
+        request.check_policy(wanted, settings)
+    except CDIError as error:
+        raise CDIError(f"{driver.FAILED}{error}") from error
+    return wanted
+
+
+def _parts(cache: Cache, names: Sequence[str]) -> Iterator[tuple[diff.Source, dict[str, Any]]]:
+    """Yield the edits that make up an injection, in their order (as Cache.edits merges them)."""
+    seen = set()
+    for name in names:
+        device = cache.device(name)
+        if device is None:
+            continue  # gone this moment, when it was injected already
+        path = device.spec.path
+        if path not in seen:
+            seen.add(path)
+            yield (None, path), device.spec.container_edits
+        yield (name, path), device.container_edits

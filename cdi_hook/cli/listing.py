@@ -47,5 +47,7 @@ def run(options: argparse.Namespace) -> int:
         for message in errors[path]:
             terminal.warn(f"{path}: {message}")
     if not devices and not errors:
-        terminal.complain(f"no CDI spec in {', '.join(cache.spec_dirs) or 'no dirs at all (SPEC_DIRS is empty)'}")
+        terminal.complain(
+            f"no CDI spec in {', '.join(cache.spec_dirs) or 'no dirs at all (SPEC_DIRS is empty)'}"
+        )
     return 1 if errors and not devices else 0

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 COMMANDS = {
     "list": ("cdi_hook.cli.listing", "show the devices that are known"),
     "validate": ("cdi_hook.cli.validate", "check CDI spec files"),
-    "inject": ("cdi_hook.cli.inject", "give a container's OCI spec its devices, or show what that would change"),
+    "inject": (
+        "cdi_hook.cli.inject",
+        "give a container's OCI spec its devices, or show what that would change",
+    ),
 }
 
 _HELP = "CDI devices for OCI containers."

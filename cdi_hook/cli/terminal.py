@@ -34,15 +34,21 @@ def warn(message: str) -> None:
 
 
 def flush() -> None:
-    """Have everything written; raises OSError when that can't be."""
+    """Have everything written; raises CDIError when that can't be."""
     if sys.stdout is not None:
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise CDIError(f"can't write to stdout: {error.strerror}") from error
 
 
 def _write(line: str) -> None:
     if sys.stdout is None:
         raise CDIError("can't write to stdout: it is closed")
-    print(line)
+    try:
+        print(line)
+    except OSError as error:
+        raise CDIError(f"can't write to stdout: {error.strerror}") from error
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""shim: what starting a container imports, and what it says when it can't."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+START = ROOT / "cdi_hook" / "start.py"
+PYTHON = sys.executable
+SPEC = """cdiVersion: "0.6.0"
+kind: vendor.com/thing
+devices:
+- {name: one, containerEdits: {env: [ONE=1], deviceNodes: [{path: /dev/null}]}}
+- {name: gone, containerEdits: {deviceNodes: [{path: /dev/none-such}]}}
+"""
+
+# All that a create imports beyond an empty Python. Each more costs every container
+# 0.1 ms, and the standard library's own rather 1 to 20.
+OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "index", "jsontext", "lowlevel", "names", "paths",
+        "request", "shim")  # fmt: skip
+BUDGET = {"__future__", "_json", "_signal", "cdi_hook", *(f"cdi_hook.{name}" for name in OURS)}
+
+
+class Host:
+    """A spec, a configuration and a bundle of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "cdi").mkdir()
+        (directory / "cdi" / "vendor.yaml").write_text(SPEC)
+        (directory / "bundle").mkdir()
+        self.configure()
+
+    def configure(self, more: str = "") -> None:
+        """Write the configuration."""
+        text = f"SPEC_DIRS={self.directory}/cdi\nSPEC_TRUST=none\n{more}"
+        (self.directory / "conf").write_text(text)
+
+    @property
+    def config_json(self) -> Path:
+        """The bundle's config.json."""
+        return self.directory / "bundle" / "config.json"
+
+    def ask(self, value: str) -> None:
+        """Make a config.json that asks for value by annotation."""
+        self.config_json.write_text(json.dumps({"ociVersion": "1.0.2", "annotations": {"cdi.k8s.io/a": value}}))
+
+    def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run the shim as the door does, with a runtime that does nothing."""
+        command = [PYTHON, "-IS", *options, str(START), "/bin/true", "0", "", *arguments]
+        environment = {"CDI_HOOK_CONFIG": str(self.directory / "conf"), "XDG_RUNTIME_DIR": str(self.directory)}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+
+    def create(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Create the container."""
+        return self.run(*options, "create", "--bundle", str(self.directory / "bundle"), "id")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Make a host."""
+    return Host(tmp_path)
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Return the modules that -X importtime tells of."""
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+def test_a_create_imports_what_the_budget_allows(host: Host) -> None:
+    """With the index made, an injection imports nothing that isn't on the list."""
+    time.sleep(0.06)  # a fresh spec isn't indexed
+    host.ask("vendor.com/thing=one")
+    assert host.create().returncode == 0
+    host.ask("vendor.com/thing=one")
+    empty = subprocess.run([PYTHON, "-IS", "-X", "importtime", "/dev/null"], capture_output=True, text=True, check=True)
+    done = host.run("create", "--bundle", str(host.directory / "bundle"), "id", options=("-X", "importtime"))
+    assert "ONE=1" in host.config_json.read_text()
+    assert imported(done) - imported(empty) - {"imported package"} == BUDGET - imported(empty)
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    """`import cdi_hook` brings nothing of ours along until a name is used, and then that."""
+    program = (
+        "import sys, cdi_hook; print(*sorted(name for name in sys.modules if name.startswith('cdi_hook')))\n"
+        "cdi_hook.parse_qualified_name; print('cdi_hook.names' in sys.modules, 'yaml' in sys.modules)\n"
+        "print(cdi_hook.Cache.__name__, sorted(cdi_hook.__all__) == cdi_hook.__all__, 'Cache' in dir(cdi_hook))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "cdi_hook\nTrue False\nCache True True\n"
+
+
+FAILED = "CDI device injection failed: "
+ASKED = '(asked for by annotation "cdi.k8s.io/a")'
+
+
+@pytest.mark.parametrize(
+    ("value", "configuration", "message"),
+    [
+        ("vendor.com/thing=two", "",
+         f"{FAILED}unresolvable CDI devices vendor.com/thing=two {ASKED}; no usable CDI spec in @/cdi "
+         'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows what is known, '
+         '"cdi-hook validate" what is refused'),
+        ("vendor.com/thing=gone", "",
+         f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": not found; device '
+         f"vendor.com/thing=gone {ASKED} is defined by @/cdi/vendor.yaml; if the host's devices or drivers "
+         "have changed, that spec has to be made again"),
+        ("one", "",
+         f'{FAILED}annotation "cdi.k8s.io/a": invalid CDI device name "one" (unqualified device "one", missing '
+         "vendor); a device is written vendor.com/class=name, several with commas and no spaces between, or set "
+         "DEFAULT_KIND in the configuration"),
+        ("vendor.com/thing=one", "DENY=vendor.com/*\n",
+         f"{FAILED}device vendor.com/thing=one {ASKED} is not allowed on this host: DENY=vendor.com/* "
+         "(@/conf:3) refuses it"),
+        ("vendor.com/thing=one", "SANBOXES=skip\n",
+         f"{FAILED}the configuration can't be used: @/conf:3: unknown key SANBOXES; known are RUNTIMES, "
+         "SPEC_DIRS, ANNOTATION_PREFIXES, DEFAULT_KIND, DEVICE_ENV, DEVICE_MOUNTS, ALLOW, DENY, SANDBOXES, "
+         "SPEC_TRUST, HOOK_UNSUPPORTED, LOG, LOG_LEVEL"),
+    ],
+)  # fmt: skip
+def test_what_the_person_is_told(host: Host, value: str, configuration: str, message: str) -> None:
+    """One error line, in --log and on stderr; status 1; config.json untouched."""
+    host.configure(configuration)
+    host.ask(value)
+    before = host.config_json.read_bytes()
+    log = host.directory / "log.json"
+    done = host.create("--log", str(log), "--log-format", "json")
+    expected = message.replace("@/", f"{host.directory}/")
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a user has spec dirs of their own in the message")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{expected}\n")
+    assert [(line["level"], line["msg"]) for line in map(json.loads, log.read_text().splitlines())] == [
+        ("error", expected)
+    ]
+    assert host.config_json.read_bytes() == before
+
+
+def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
+    """A broken spec file is in the message with its reason, and before that in the log as a warning."""
+    (host.directory / "cdi" / "vendor.yaml").write_text('cdiVersion: "9"\n')
+    host.ask("vendor.com/thing=one")
+    log = host.directory / "log"
+    done = host.create("--log", str(log), "--log-format", "json")
+    reason = 'failed to load CDI Spec invalid CDI Spec: invalid version "9"'
+    assert f"refused: {host.directory}/cdi/vendor.yaml: {reason}; " in done.stderr
+    lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["level"], line.get("error")) for line in lines] == [("warning", reason), ("error", None)]
+    assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
+
+
+def test_a_conflict_is_told_as_one(host: Host) -> None:
+    """A device that two files of a dir define is unresolvable for that reason."""
+    (host.directory / "cdi" / "other.yaml").write_text(SPEC)
+    host.ask("vendor.com/thing=one")
+    assert "vendor.com/thing=one: defined by two spec files of the same dir, so by none" in host.create().stderr
+
+
+@pytest.mark.parametrize("how", ["<&-", "2>&-", "2</dev/null", ">&- 2>&-"])
+def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> None:
+    """With stderr closed or read-only the error still is in --log and the status is right."""
+    host.ask("vendor.com/thing=two")
+    log = host.directory / "log"
+    command = f'exec "$0" "$@" {how}'
+    arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
+    done = subprocess.run(
+        ["sh", "-c", command, PYTHON, "-IS", str(START), "/bin/true", "0", "", *arguments],
+        env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert log.read_text().count("level=error") == 1
+
+
+def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
+    """Nothing on stdout or stderr; with LOG, a JSON line names the devices."""
+    own = host.directory / "own.log"
+    host.configure(f"LOG={own}\n")
+    host.ask("vendor.com/thing=one")
+    done = host.create()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    line = json.loads(own.read_text())
+    assert (line["level"], line["msg"], line["devices"]) == ("INFO", "CDI devices injected", ["vendor.com/thing=one"])
+
+
+def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
+    """Something unforeseen is one line; with the runtime's own --debug it has its traceback."""
+    host.config_json.write_text(json.dumps({"annotations": {"cdi.k8s.io/a": "vendor.com/thing=one"}}))
+    (host.directory / "cdi" / "vendor.yaml").unlink()
+    broken = host.directory / "broken"
+    broken.mkdir()
+    (broken / "cdi_hook").symlink_to(ROOT / "cdi_hook")
+    (broken / "yaml.py").write_text("raise RuntimeError('broken install')\n")
+    (broken / "start.py").write_text(
+        f"import sys; sys.path[:0] = [{str(broken)!r}, {str(ROOT)!r}]\n"
+        "from cdi_hook import shim\nshim.run(sys.argv[1:])\n"
+    )
+    command = [PYTHON, "-IS", str(broken / "start.py"), "/bin/true", "0", "", "--debug", "create", "-b"]
+    command.append(str(host.directory / "bundle"))
+    environment = {"CDI_HOOK_CONFIG": str(host.directory / "conf")}
+    for debug in (True, False):
+        arguments = [one for one in [*command, "id"] if debug or one != "--debug"]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        assert ("Traceback" in done.stderr) is debug
+        assert "broken install" in done.stderr
+        assert done.returncode == 1
