@@ -42,7 +42,7 @@ _HOMES = {
     ),
     "names": ("parse_qualified_name",),
 }
-__all__ = sorted(name for names in _HOMES.values() for name in names)
+__all__ = [name for names in _HOMES.values() for name in names]  # a list all the same
 
 
 def __getattr__(name: str) -> object:

@@ -49,9 +49,7 @@ def annotation_key(plugin: str, device_id: str) -> str:
         raise InvalidAnnotation(f"invalid plugin+deviceID {quote(name)}, too long")
     first, last = chr(data[0]), chr(data[-1])
     if not _is_alphanumeric(first):
-        raise InvalidAnnotation(
-            f"invalid name {quote(name)}, first '{first}' should be alphanumeric"
-        )
+        raise InvalidAnnotation(f"invalid name {quote(name)}, first '{first}' should be alphanumeric")
     for character in data[1:-1].decode("utf-8", "replace"):
         if not _is_alphanumeric(character) and character not in "_-.":
             raise InvalidAnnotation(f"invalid name {quote(name)}, invalid character '{character}'")

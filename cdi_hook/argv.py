@@ -127,7 +127,7 @@ class Invocation:
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
-    """What `arguments`, without the program's own name, mean. Never fails."""
+    """Return what `arguments`, without the program's own name, mean. Never fails."""
     invocation = Invocation()
     has_command = False
     options_end = False
@@ -169,7 +169,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
 
 
 def _split(argument: str) -> tuple[str, str | None]:
-    """The long name of an option and the value attached to it, if one is."""
+    """Return the long name of an option and the value attached to it, if one is."""
     is_long = argument.startswith("--")
     name, equals, value = argument[2 if is_long else 1 :].partition("=")
     if name not in VALUE_OPTIONS and name not in OPTIONAL_VALUES:

@@ -51,7 +51,10 @@ def load(path: str) -> dict[str, Any] | None:
 
 
 def replace(path: str, text: str) -> None:
-    """Replace a config.json by text, keeping its mode and owner; raises BundleError, and then it is as it was."""
+    """Replace a config.json by text, keeping its mode and owner.
+
+    Raises BundleError, and then it is as it was.
+    """
     path = _real(path)
     temporary = f"{path}.{posix.getpid()}.cdi-hook"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW

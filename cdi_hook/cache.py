@@ -141,8 +141,7 @@ class Cache:
                 names = [
                     entry.name
                     for entry in entries
-                    if entry.name.endswith(spec.SPEC_EXTENSIONS)
-                    and not entry.is_dir(follow_symlinks=False)
+                    if entry.name.endswith(spec.SPEC_EXTENSIONS) and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:
             return []

@@ -92,10 +92,10 @@ def _variable(environ: Mapping[bytes, bytes], name: bytes) -> str:
 def parse(text: str, config: Config) -> None:
     """Read the text of a configuration file into config."""
     for number, line in enumerate(text.split("\n"), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
+        setting = line.strip()
+        if not setting or setting.startswith("#"):
             continue
-        key, equals, rest = line.partition("=")
+        key, equals, rest = setting.partition("=")
         where = f"{config.path}:{number}"
         if not equals:
             config.problems.append(f"{where}: not of the form KEY=value")
@@ -133,7 +133,7 @@ def unquote(text: str) -> str:
             if text[index:].lstrip()[:1] not in ("", "#"):
                 raise ValueError("a value with spaces needs quotes")
             break
-        elif character in "$`" or not quote and character in _SHELL:
+        elif character in "$`" or (not quote and character in _SHELL):
             raise ValueError(f"{character} needs {'a backslash' if quote else 'quotes'}")
         else:
             value += character

@@ -85,14 +85,14 @@ def _object(parent: OCI, name: str) -> OCI:
     child = parent.get(name)
     if child is None:
         child = parent[name] = {}
-    return child  # type: ignore[no-any-return]  # _check_shape has seen to it
+    return child
 
 
 def _list(parent: OCI, name: str) -> list[Any]:
     child = parent.get(name)
     if child is None:
         child = parent[name] = []
-    return child  # type: ignore[no-any-return]  # _check_shape has seen to it
+    return child
 
 
 def _process(oci: OCI) -> OCI:

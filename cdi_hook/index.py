@@ -117,11 +117,10 @@ class Registry:
         seen = set()
         for name in names:
             entry = posix.pread(descriptor, 8, table + 8 * (_number(name) % slots))
-            for known, spec, own in _record(descriptor, entry):
-                if known == name:
-                    break
-            else:
+            same = [one for one in _record(descriptor, entry) if one[0] == name]
+            if not same:
                 return None
+            _, spec, own = same[0]
             if spec not in seen:
                 seen.add(spec)
                 parts.append(_record(descriptor, bytes.fromhex(head["specs"][spec])))

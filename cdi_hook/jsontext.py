@@ -52,7 +52,7 @@ class _Context:
     parse_float = staticmethod(_float)
     parse_int = int
     parse_constant = staticmethod(_constant)
-    memo: dict[str, str] = {}
+    memo: dict[str, str] = {}  # noqa: RUF012 # the scanner's own, cleared by it
 
 
 def loads(text: str) -> Any:
@@ -96,7 +96,7 @@ def dumps(tree: Any) -> str:
     try:
         from _json import encode_basestring_ascii, make_encoder
 
-        encode = make_encoder(None, default, encode_basestring_ascii, None, ":", ",", False, False, False)  # type: ignore[call-arg,arg-type]  # as json.encoder calls it
+        encode = make_encoder(None, default, encode_basestring_ascii, None, ":", ",", False, False, False)
         text = "".join(encode(tree, 0))
     except (ImportError, AttributeError, TypeError):
         import json

@@ -44,7 +44,7 @@ def line(level: str, message: str, log_format: str, error: str = "") -> str:
 
 def append(path: str, text: str) -> bool:
     """Append text to a --log file as crun and runc name it; False when it can't be done."""
-    path = path[len("file:") :] if path.startswith("file:") else path
+    path = path.removeprefix("file:")
     if not path or path.startswith(("journald:", "syslog:")):
         return False
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK

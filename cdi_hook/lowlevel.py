@@ -38,7 +38,7 @@ def exec_runtime(
 
     Raises RuntimeNotFound when that can't be done.
     """
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # signal itself imports enum, 3 ms
 
     mask = int(ignored or "0", 16)
     for number in _PYTHON_IGNORES:

@@ -78,9 +78,7 @@ def _validate_part(text: str, part: str) -> None:
         raise InvalidName(f"invalid {part}. {quote(text)}, should start with letter")
     for character in between:
         if character not in _KIND_CHARACTERS:
-            raise InvalidName(
-                f"invalid {part}. invalid character '{character}' in name {quote(text)}"
-            )
+            raise InvalidName(f"invalid {part}. invalid character '{character}' in name {quote(text)}")
     if last not in _ALPHANUMERIC:
         raise InvalidName(f"invalid {part}. {quote(text)}, should end with a letter or digit")
 

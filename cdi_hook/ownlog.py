@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 try:
     from pythonjsonlogger.json import JsonFormatter
 except ImportError:  # before python-json-logger 3.1
-    from pythonjsonlogger.jsonlogger import JsonFormatter  # type: ignore[no-redef,attr-defined]
+    from pythonjsonlogger.jsonlogger import JsonFormatter  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
     from cdi_hook.config import Config

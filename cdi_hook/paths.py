@@ -9,8 +9,6 @@ from __future__ import annotations
 import posix
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000

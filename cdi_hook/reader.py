@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from typing import Any, Union
 
 import yaml
@@ -142,13 +143,13 @@ class _Composer:
         return root
 
     def node(self) -> _Node:
-        event = self.loader.get_event()
+        event: Any = self.loader.get_event()
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            alias = _Node("alias", line, event.anchor)
-            alias.target = self.anchors.get(event.anchor)
+            alias = _Node("alias", line, str(event.anchor))
+            alias.target = self.anchors.get(alias.value)
             if alias.target is None:
-                raise SyntaxProblem(f"line {line}: unknown anchor '{event.anchor}' referenced")
+                raise SyntaxProblem(f"line {line}: unknown anchor '{alias.value}' referenced")
             return alias
         if isinstance(event, yaml.ScalarEvent):
             node = _Node("scalar", line, event.value, event.tag or "", event.implicit[0])
@@ -166,7 +167,7 @@ class _Composer:
             self.loader.get_event()
         return node
 
-    def check_escapes(self, event: yaml.ScalarEvent) -> None:
+    def check_escapes(self, event: Any) -> None:
         source = self.text[event.start_mark.index : event.end_mark.index]
         if _ESCAPED_SLASH.search(source):
             line = event.start_mark.line + 1
@@ -282,7 +283,7 @@ def _scalar(node: _Node) -> Any:
             return base64.b64decode(re.sub(r"[\r\n]", "", text), validate=True).decode("utf-8", "replace")
         except binascii.Error:
             raise SyntaxProblem(f"line {node.line}: !!binary value contains invalid base64 data") from None
-    if tag and tag not in _RESOLVABLE or tag == _TAG + "str":
+    if (tag and tag not in _RESOLVABLE) or tag == _TAG + "str":
         return text
     kind, value = _resolve(text, may_be_date=tag in ("", _TAG + "timestamp"))
     if tag == _TAG + "float" and kind == "int" and -(1 << 63) <= value < 1 << 63:
@@ -337,7 +338,8 @@ def _is_timestamp(text: str) -> bool:
     if match is None:
         return False
     try:
-        datetime(*(int(part) for part in match[1].split("-")))  # type: ignore[arg-type]  # three
+        year, month, day = (int(part) for part in match[1].split("-"))
+        date(year, month, day)
     except ValueError:
         return False
     clock = [int(part) for part in re.findall(r"[0-9]+", (match[2] or "0:0:0").split(".")[0])[:3]]
@@ -346,7 +348,7 @@ def _is_timestamp(text: str) -> bool:
 
 def float_text(value: float) -> str:
     """Return a float as Go's ``FormatFloat(value, 'g', -1, 32)`` writes it."""
-    if value != value:
+    if math.isnan(value):
         return "NaN"
     try:
         single = struct.pack("<f", value)
@@ -399,6 +401,7 @@ def _shape(value: Any, schema: Schema, path: str, line: int, findings: list[Find
     """Return value as the schema has it; None, and a finding, where it can't be."""
     if value is None:
         return None
+    shaped: Any
     if isinstance(schema, str):
         shaped = _SCALARS[schema](value)
     elif isinstance(schema, tuple):

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         lowlevel.exec_runtime(runtime, rest, environ, ignored)
     except CDIError as error:
         return _fail(str(error), invocation, settings)
-    except Exception as error:  # noqa: BLE001 # an engine shows one line, not a traceback
+    except Exception as error:  # an engine shows one line, not a traceback
         if "--debug" in rest:
             raise
         defect = f"{type(error).__name__}: {error}"

@@ -249,7 +249,7 @@ def validate(data: dict[str, Any]) -> list[Finding]:
 
 def _validate_version(data: dict[str, Any]) -> list[Finding]:
     declared = data.get("cdiVersion", "")
-    version = declared[1:] if declared.startswith("v") else declared
+    version = declared.removeprefix("v")
     if version not in _VERSION_ORDER:
         return [Finding(".cdiVersion", f"invalid version {quote(declared)}")]
     minimum = minimum_version(data)
@@ -444,7 +444,7 @@ def _ordered(value: Any, schema: reader.Schema) -> Any:
         return {
             name: _ordered(value.get(name, {}), child)
             for name, child in schema.items()
-            if value.get(name) or name == "containerEdits" or name in _OPTIONAL and name in value
+            if value.get(name) or name == "containerEdits" or (name in _OPTIONAL and name in value)
         }
     if isinstance(schema, tuple) and schema[0] == "map":
         return dict(sorted(value.items()))

@@ -4,6 +4,6 @@
 import sys
 
 sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
-from cdi_hook import shim  # noqa: E402 # found by the line before
+from cdi_hook import shim  # found by the line before
 
 shim.run(sys.argv[1:])

@@ -140,10 +140,18 @@ def _new(change: Change) -> Iterator[Change]:
 
 def _list(before: list[Any], after: list[Any], place: Place) -> Iterator[Change]:
     partners = _pair(before, after, place)
+    edited = [
+        (index, partner)
+        for index, partner in enumerate(partners)
+        if partner is not None and not _same(before[partner], after[index])
+    ]
+    for index, _ in edited:
+        partners[index] = None
     staying = _rising(partners)
-    for index, partner in enumerate(partners):
-        if partner is not None and index not in staying and not _same(before[partner], after[index]):
-            partners[index] = None  # moved and replaced: one goes, the other comes
+    for index, partner in edited:  # replaced where it stands; if it moves too, one goes and the other comes
+        if all((other < index) == ((partners[other] or 0) < partner) for other in staying):
+            partners[index] = partner
+            staying.add(index)
     now = [*range(len(before))]
     for old in sorted(set(now).difference(partners), reverse=True):
         yield {"op": "remove", "place": (*place, old), "was": before[old]}

@@ -46,7 +46,7 @@ def _write(line: str) -> None:
     if sys.stdout is None:
         raise CDIError("can't write to stdout: it is closed")
     try:
-        print(line)
+        sys.stdout.write(f"{line}\n")
     except OSError as error:
         raise CDIError(f"can't write to stdout: {error.strerror}") from error
 

@@ -84,7 +84,8 @@ def many_devices() -> dict[str, str]:
                 "cdiVersion": "0.6.0",
                 "kind": f"vendor{file}.com/device",
                 "devices": [
-                    {"name": f"d{number}", "containerEdits": {"env": [f"D={number}"]}} for number in range(100)
+                    {"name": f"d{number}", "containerEdits": {"env": [f"D={number}"]}}
+                    for number in range(100)
                 ],
             }
         )
@@ -131,9 +132,15 @@ def cases(directory: Path) -> dict[str, Case]:
         "state": Case("cdi-runtime state", [shim, "state", "bench"], bundle, h100),
         "idle": Case("cdi-runtime create, nothing asked", [shim, *create], bundle, h100, json.dumps(plain)),
         "h100": Case("cdi-runtime create, H100", [shim, *create], bundle, h100, asking("nvidia.com/gpu=all")),
-        "one": Case("create, 1 device known", [shim, *create], bundle, single, asking("vendor0.com/device=d0")),
+        "one": Case(
+            "create, 1 device known", [shim, *create], bundle, single, asking("vendor0.com/device=d0")
+        ),
         "many": Case(
-            "create, 10,000 devices in 100 files", [shim, *create], bundle, many, asking("vendor0.com/device=d0")
+            "create, 10,000 devices in 100 files",
+            [shim, *create],
+            bundle,
+            many,
+            asking("vendor0.com/device=d0"),
         ),
     }
     if PEER:
@@ -176,7 +183,15 @@ def main() -> None:
         directory = Path(name)
         directory.chmod(0o755)
         subprocess.run(
-            ["make", "-s", "-C", str(TREE), "install", f"PREFIX={directory}/usr", f"SYSCONFDIR={directory}/etc"],
+            [
+                "make",
+                "-s",
+                "-C",
+                str(TREE),
+                "install",
+                f"PREFIX={directory}/usr",
+                f"SYSCONFDIR={directory}/etc",
+            ],
             check=True,
         )
         measured = cases(directory)

@@ -24,7 +24,9 @@ from cdi_hook.errors import CDIError
 from cdi_hook.paths import clean
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
-CASES = [case for file in sorted(DATA.glob("*.json.gz")) for case in json.loads(gzip.decompress(file.read_bytes()))]
+CASES = [
+    case for file in sorted(DATA.glob("*.json.gz")) for case in json.loads(gzip.decompress(file.read_bytes()))
+]
 
 # A parser's own words differ; that and where it complains is what has to agree.
 PARSER = re.compile(r'(failed to parse CDI Spec "[^"]*": failed to unmarshal CDI Spec): .*', re.DOTALL)
@@ -193,7 +195,11 @@ def gen_spec_name(request: Step) -> Step:
     if "spec" not in request:
         vendor, class_, transient_id = request["vendor"], request["class"], request["transient_id"]
         name = spec.spec_name(vendor, class_)
-        return {"error": "", "name": name, "transient_name": spec.transient_spec_name(vendor, class_, transient_id)}
+        return {
+            "error": "",
+            "name": name,
+            "transient_name": spec.transient_spec_name(vendor, class_, transient_id),
+        }
     data = request["spec"]
     transient = valued("transient_name", lambda: spec.name_for(data, request["transient_id"]))
     return {
@@ -283,7 +289,10 @@ def folded(value: Any) -> Any:
 def comparable(name: str, value: Any) -> Any:
     """Bring an answer's field into the form in which it has to agree."""
     if name == "cache_errors":
-        return {path: [comparable("error", message) for message in sorted(messages)] for path, messages in value.items()}
+        return {
+            path: [comparable("error", message) for message in sorted(messages)]
+            for path, messages in value.items()
+        }
     if name == "error":
         return PARSER.sub(r"\1", value)
     if name == "data" and isinstance(value, str):  # as text, the two YAML writers differ
@@ -309,7 +318,7 @@ def test_recorded_answer(case: Step, tmp_path: Path) -> None:
         # deliberate: the reference panics at a null in a list, ours has a clean error;
         # and it speaks of its own types when a request's OCI spec doesn't decode
         if expect.get("panic") or expect["error"].startswith("json: "):
-            assert actual["error"] or "panic" in expect and actual["cache_errors"]
+            assert actual["error"] or ("panic" in expect and actual["cache_errors"])
             continue
         for name in sorted(expect.keys() - NOT_OURS):
             if name == "oci" and expect["error"]:  # deliberate: ours is as it was, theirs is half done

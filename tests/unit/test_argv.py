@@ -149,8 +149,7 @@ PODMAN = "/var/lib/containers/storage/overlay-containers/5bd1/userdata"
             id="containerd-runsc",
         ),
         pytest.param(
-            "--root /run/runc --log /tmp/l run --no-new-keyring --bundle /tmp/b"
-            " --pid-file /tmp/p buildkit1",
+            "--root /run/runc --log /tmp/l run --no-new-keyring --bundle /tmp/b --pid-file /tmp/p buildkit1",
             {
                 "command": "run",
                 "bundle": "/tmp/b",
@@ -445,9 +444,7 @@ def test_tables_fit_together() -> None:
     assert not argv.VALUE_OPTIONS & argv.OPTIONAL_VALUES.keys()
     assert not set(argv.VALUE_LETTERS) & set(argv.FLAG_LETTERS)
     assert set(argv.VALUE_LETTERS.values()) <= argv.VALUE_OPTIONS
-    assert argv.FLAG_OPTIONS == {
-        name for name in ALL_BOOLEANS if name[0] in argv.VALUE_LETTERS
-    }
+    assert {name for name in ALL_BOOLEANS if name[0] in argv.VALUE_LETTERS} == argv.FLAG_OPTIONS
     for values in argv.OPTIONAL_VALUES.values():
         assert not values & argv.BUNDLE_COMMANDS
 
@@ -563,9 +560,7 @@ def test_imports_nothing() -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules);"
         " import cdi_hook.argv; print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run(
-        [sys.executable, "-IS", "-c", code], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-IS", "-c", code], check=True, capture_output=True, text=True)
     assert {"__future__", "cdi_hook", "cdi_hook.argv"} >= set(done.stdout.split())
 
 
@@ -616,9 +611,7 @@ class Help:
 def runc_help(text: str) -> Help:
     """The options of `  --bundle value, -b value  text`, as urfave/cli prints them."""
     found = Help()
-    line = re.compile(
-        r"^ +--([\w-]+)(?: (\w+))?(?:, -(\w)(?: \w+)?)?(?:  |$)", re.MULTILINE
-    )
+    line = re.compile(r"^ +--([\w-]+)(?: (\w+))?(?:, -(\w)(?: \w+)?)?(?:  |$)", re.MULTILINE)
     for name, value, letter in line.findall(text):
         found.add(name, letter, bool(value))
     return found

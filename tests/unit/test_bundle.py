@@ -70,7 +70,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         (b"", "is not valid JSON: a value is missing at line 1 column 1"),
         (b"[]", "is not a JSON object"),
         (b'{"a":1,"a":2}', 'is not valid JSON: the key "a" appears twice in one object'),
-        (b'{"a":"\xff"}', "is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 6: invalid start byte"),
+        (
+            b'{"a":"\xff"}',
+            "is not valid JSON: 'utf-8' codec can't decode byte 0xff in position 6: invalid start byte",
+        ),
     ],
 )
 def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -94,4 +97,4 @@ def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(BundleError) as caught:
         bundle.load(str(tmp_path / "config.json"))
-    assert str(caught.value) == f"can't read \"{tmp_path}/config.json\": not a regular file"
+    assert str(caught.value) == f'can\'t read "{tmp_path}/config.json": not a regular file'

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook import config
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def load(tmp_path: Path, text: str) -> config.Config:
@@ -38,13 +41,28 @@ def test_a_value_has_its_origin(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["plain", "'a b'", '"a b"', '"a\\"b"', '"a\\\\b"', "a\\ b", "'a'\"b\"c", "''", "", '"\\$x \\`y"', "a#b", "x  # no"],
+    [
+        "plain",
+        "'a b'",
+        '"a b"',
+        '"a\\"b"',
+        '"a\\\\b"',
+        "a\\ b",
+        "'a'\"b\"c",
+        "''",
+        "",
+        '"\\$x \\`y"',
+        "a#b",
+        "x  # no",
+    ],
 )
 def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
     """Whatever is accepted, a shell that sources the file gets the same value."""
     path = tmp_path / "x.conf"
     path.write_text(f"DENY={written}\n")
-    shell = subprocess.run(["sh", "-c", f". {path}; printf %s \"$DENY\""], capture_output=True, text=True, check=True)
+    shell = subprocess.run(
+        ["sh", "-c", f'. {path}; printf %s "$DENY"'], capture_output=True, text=True, check=True
+    )
     loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
     assert (loaded["DENY"], loaded.problems) == (shell.stdout, [])
 
@@ -74,9 +92,7 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     """A bad line is a problem with file and line, and the other lines count."""
     loaded = load(tmp_path, f"LOG_LEVEL=error\n{line}\n")
-    assert loaded.problems == [
-        f"{tmp_path}/cdi-hook.conf:2: {problem}"
-    ]
+    assert loaded.problems == [f"{tmp_path}/cdi-hook.conf:2: {problem}"]
     assert loaded["LOG_LEVEL"] == "error"
 
 
@@ -91,7 +107,12 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
     loaded = load(tmp_path, "SPEC_DIRS=/a:/b\n")
     environ = {b"HOME": b"/home/u", b"XDG_RUNTIME_DIR": b"/run/user/7"}
     assert config.spec_dirs(loaded, environ, system=True) == ["/a", "/b"]
-    assert config.spec_dirs(loaded, environ, system=False) == ["/a", "/b", "/home/u/.config/cdi", "/run/user/7/cdi"]
+    assert config.spec_dirs(loaded, environ, system=False) == [
+        "/a",
+        "/b",
+        "/home/u/.config/cdi",
+        "/run/user/7/cdi",
+    ]
     own = {b"XDG_CONFIG_HOME": b"/c", b"HOME": b"/home/u"}
     assert config.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
 

@@ -65,7 +65,9 @@ def test_all_refresh_errors_are_logged_when_an_injection_fails(tmp_path: Any) ->
     )
     logged: list[tuple[str, str]] = []
     drivers = driver.register(
-        [str(tmp_path)], lambda: Cache([str(tmp_path)]), lambda message, errors: logged.append((message, errors))
+        [str(tmp_path)],
+        lambda: Cache([str(tmp_path)]),
+        lambda message, errors: logged.append((message, errors)),
     )
     oci: dict[str, Any] = {}
     driver.inject(drivers, oci, DeviceRequest(["v.com/c=x"]))

@@ -25,7 +25,8 @@ nodes = st.fixed_dictionaries(
     },
 )
 mounts = st.fixed_dictionaries(
-    {"hostPath": paths, "containerPath": paths}, optional={"options": st.lists(st.sampled_from(["ro", "rbind"]))}
+    {"hostPath": paths, "containerPath": paths},
+    optional={"options": st.lists(st.sampled_from(["ro", "rbind"]))},
 )
 hooks = st.fixed_dictionaries(
     {"hookName": st.sampled_from(["prestart", "poststop"]), "path": paths},
@@ -36,7 +37,9 @@ some_edits = st.fixed_dictionaries(
     optional={
         "env": st.lists(st.sampled_from(["A=1", "A=2", "B=", "C=3"])),
         "deviceNodes": st.lists(nodes, max_size=4),
-        "netDevices": st.lists(st.fixed_dictionaries({"hostInterfaceName": paths, "name": paths}), max_size=2),
+        "netDevices": st.lists(
+            st.fixed_dictionaries({"hostInterfaceName": paths, "name": paths}), max_size=2
+        ),
         "mounts": st.lists(mounts, max_size=5),
         "hooks": st.lists(hooks, max_size=5),
         "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths}),
@@ -112,7 +115,7 @@ def test_a_later_deny_makes_a_rule_count_again() -> None:
     deny = {"allow": False, "access": "rwm"}
     wanted = {"deviceNodes": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]}
     for before, after in (([deny, rule], [deny, rule]), ([rule, deny], [rule, deny, rule])):
-        oci = {"linux": {"resources": {"devices": list(before)}}}
+        oci: dict[str, Any] = {"linux": {"resources": {"devices": list(before)}}}
         edits.apply(oci, wanted, keep_present=True)
         assert oci["linux"]["resources"]["devices"] == after
 
@@ -151,7 +154,7 @@ def test_an_oci_spec_of_another_shape_is_refused_untouched(oci: dict[str, Any], 
 
 def test_a_failed_injection_leaves_all_as_it_was() -> None:
     """A device that the host lacks fails before the first edit."""
-    oci = {"process": {"env": []}}
+    oci: dict[str, Any] = {"process": {"env": []}}
     with pytest.raises(InjectionError) as caught:
         edits.apply(oci, {"env": ["A=1"], "deviceNodes": [{"path": "/dev/none-such"}]})
     message = 'failed to stat CDI host device "/dev/none-such": no such file or directory'

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cdi_hook import index
 from cdi_hook.cache import Cache
 from cdi_hook.errors import UnresolvableDevices
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPEC = 'cdiVersion: "0.3.0"\nkind: %s\ncontainerEdits: {env: [SPEC=%s]}\ndevices:\n'
 DEVICE = "- {name: %s, containerEdits: {env: [%s=1]}}\n"
@@ -32,7 +34,9 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def registry(tmp_path: Path) -> index.Registry:
     """Make a registry over two dirs, its index beside them."""
-    return index.Registry([str(tmp_path / "low"), str(tmp_path / "high")], str(tmp_path / "state"), strict=False)
+    return index.Registry(
+        [str(tmp_path / "low"), str(tmp_path / "high")], str(tmp_path / "state"), strict=False
+    )
 
 
 def index_file(tmp_path: Path) -> Path:
@@ -41,7 +45,7 @@ def index_file(tmp_path: Path) -> Path:
     return path
 
 
-def no_cache(self: index.Registry) -> Cache:
+def no_cache(_registry: index.Registry) -> Cache:
     """Stand in for the cache where it must not be read."""
     raise AssertionError("the specs were read")
 
@@ -76,7 +80,9 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
         lambda tmp: index_file(tmp).unlink(),
     ],
 )
-def test_any_change_means_reading_the_specs(tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_change_means_reading_the_specs(
+    tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A changed spec or dir, or an index that is broken or that others could have written, isn't trusted."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).edits(["v.com/c=one"])

@@ -31,7 +31,8 @@ def test_any_tree_survives(tree: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["1.0", "1e3", "1E+3", "0.1000", "123456789012345678901234567890", "1.7976931348623157e309", "-0.0"]
+    "number",
+    ["1.0", "1e3", "1E+3", "0.1000", "123456789012345678901234567890", "1.7976931348623157e309", "-0.0"],
 )
 def test_numbers_keep_their_spelling(number: str) -> None:
     """A number is written as it was, whatever a float would make of it."""
@@ -70,5 +71,7 @@ def test_does_without_the_accelerator() -> None:
         "from cdi_hook import jsontext\n"
         'print(jsontext.dumps(jsontext.loads(\'{"a": [1e3, "é", {}], "b": 2}\')))'
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout == '{"a":[1e3,"\\u00e9",{}],"b":2}\n'

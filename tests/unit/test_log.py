@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_json_lines_are_runcs() -> None:

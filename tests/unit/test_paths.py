@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def roots() -> Iterator[Path]:
     """A dir that only root can write, below one that is sticky and anybody's."""
     if os.geteuid() != 0:
         pytest.skip("needs root: only root's files can be trusted")
-    with tempfile.TemporaryDirectory(prefix="cdi-hook-test-", dir="/tmp") as name:  # noqa: S108 # sticky is the point
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-test-", dir="/tmp") as name:  # sticky is the point
         yield Path(name)
 
 
@@ -79,7 +82,10 @@ def test_a_file_of_somebody_else_is_named(roots: Path) -> None:
     assert paths.untrusted(str(roots / "d" / "f")) == f"{roots}/d belongs to uid 1234, not to root"
     (roots / "link").symlink_to("/etc/passwd")
     os.chown(roots / "link", 1234, 0, follow_symlinks=False)
-    assert paths.untrusted(str(roots / "link")) == f"{roots}/link is a link that belongs to uid 1234, not to root"
+    assert (
+        paths.untrusted(str(roots / "link"))
+        == f"{roots}/link is a link that belongs to uid 1234, not to root"
+    )
 
 
 def test_links_are_followed_step_by_step(roots: Path) -> None:

@@ -27,14 +27,18 @@ def names(oci: dict[str, Any], **values: str) -> list[str]:
 
 def test_annotations_in_order_of_their_keys_each_device_once() -> None:
     """Keys are sorted, values keep their order, a device counts once and keeps its first origin."""
-    oci = {"annotations": {"cdi.k8s.io/b": "v.com/c=1,v.com/c=2", "x": "v.com/c=9", "cdi.k8s.io/a": "v.com/c=2"}}
+    oci = {
+        "annotations": {"cdi.k8s.io/b": "v.com/c=1,v.com/c=2", "x": "v.com/c=9", "cdi.k8s.io/a": "v.com/c=2"}
+    }
     made = request.collect(oci, settings())
     assert made.device_ids == ["v.com/c=2", "v.com/c=1"]
     assert made.origins["v.com/c=2"] == 'annotation "cdi.k8s.io/a"'
     assert (made.driver, made.count, made.options) == ("cdi", 0, {})
 
 
-@pytest.mark.parametrize("oci", [{}, {"annotations": None}, {"annotations": {"a": 5}}, {"process": None, "mounts": None}])
+@pytest.mark.parametrize(
+    "oci", [{}, {"annotations": None}, {"annotations": {"a": 5}}, {"process": None, "mounts": None}]
+)
 def test_nothing_asked(oci: dict[str, Any]) -> None:
     """A container without our keys asks for nothing, whatever else it has."""
     assert names(oci, DEVICE_ENV="X", DEVICE_MOUNTS="/d") == []
@@ -90,7 +94,11 @@ def test_the_environment_counts_only_where_configured() -> None:
 def test_mounts_name_devices_where_configured() -> None:
     """A mount below DEVICE_MOUNTS names a device by its path."""
     oci = {
-        "mounts": [{"destination": "/run/d/v.com/gpu/0"}, {"destination": "/run/d/7"}, {"destination": "/run/dd/x"}]
+        "mounts": [
+            {"destination": "/run/d/v.com/gpu/0"},
+            {"destination": "/run/d/7"},
+            {"destination": "/run/dd/x"},
+        ]
     }
     assert names(oci) == []
     assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
@@ -100,7 +108,9 @@ def test_mounts_name_devices_where_configured() -> None:
 def test_sandboxes_are_left_alone_unless_configured(key: str, value: str) -> None:
     """A CRI pod sandbox asks for nothing, even with a malformed annotation."""
     assert names({"annotations": {key: value, "cdi.k8s.io/x": "??"}}) == []
-    assert names({"annotations": {key: value, "cdi.k8s.io/x": "v.com/c=1"}}, SANDBOXES="inject") == ["v.com/c=1"]
+    assert names({"annotations": {key: value, "cdi.k8s.io/x": "v.com/c=1"}}, SANDBOXES="inject") == [
+        "v.com/c=1"
+    ]
 
 
 @pytest.mark.parametrize(
