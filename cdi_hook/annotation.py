@@ -72,14 +72,14 @@ def update_annotations(
 
     Raises InvalidAnnotation when the key is invalid or used, or a name is invalid.
     """
+    failed = "CDI annotation failed"
     try:
         key = annotation_key(plugin, device_id)
-        value = annotation_value(devices)
+        if key not in annotations:
+            return {**annotations, key: annotation_value(devices)}
     except (InvalidAnnotation, InvalidName) as error:
-        raise InvalidAnnotation(f"CDI annotation failed: {error}") from error
-    if key in annotations:
-        raise InvalidAnnotation(f"CDI annotation failed, key {quote(key)} used")
-    return {**annotations, key: value}
+        raise InvalidAnnotation(f"{failed}: {error}") from error
+    raise InvalidAnnotation(f"{failed}, key {quote(key)} used")
 
 
 def _is_alphanumeric(character: str) -> bool:

@@ -129,7 +129,7 @@ def _check_shape(oci: OCI) -> None:
         (linux.get("devices"), "path", ".linux.devices"),
     ):
         for element in items or ():
-            if not isinstance(element.get(name, ""), str):
+            if not isinstance(element.get(name) or "", str):
                 raise InjectionError(f"the OCI spec's {path} has an item whose {name} is not a string")
 
 
@@ -288,8 +288,13 @@ def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool) -> None:
 
 
 def _depth(mount: OCI) -> int:
-    destination: str = mount.get("destination", "")
-    if "//" in destination or "/." in destination or destination[-1:] in ("/", ""):
+    destination: str = mount.get("destination") or ""
+    if (
+        not destination.startswith("/")
+        or "//" in destination
+        or "/." in destination
+        or destination[-1] == "/"
+    ):
         destination = clean(destination)
     return destination.count("/")
 

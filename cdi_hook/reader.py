@@ -22,6 +22,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any, Union
 
 import yaml
@@ -112,22 +113,63 @@ def _describe(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-# Composing: events -> nodes, with anchors as go-yaml has them.
+# Composing: events -> nodes, with anchors as go-yaml has them, and its scanner's own ideas.
+
+_CHUNK = 512  # bytes that go-yaml reads at a time; libyaml reads 16384
+_AHEAD = 16384 - _CHUNK
+
+
+class _Chunks:
+    """Text for the parser, so that it looks as little ahead, and stumbles as little, as go-yaml."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        start, self.at = self.at, self.at + max(1, size - _AHEAD)
+        return self.data[start : self.at]
 
 
 def _compose(data: bytes) -> _Node | None:
     # PyYAML's C parser where it was built; the pure one agrees but for rare syntax
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
-    try:
-        return _Composer(loader, data).document()
-    finally:
-        loader.dispose()
+    make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    source = data
+    colon = ""
+    while True:
+        loader = make_loader(_Chunks(source))
+        try:
+            return _Composer(loader, source, colon).document()
+        except yaml.scanner.ScannerError as error:
+            text = _decode(source)
+            if not colon:
+                colon = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+            mended = _mend(text, error, colon)
+            if mended is None:
+                raise
+            source = mended.encode("utf-8", "surrogateescape")
+        finally:
+            loader.dispose()
+
+
+def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None:
+    """Rewrite what only libyaml refuses: a colon in ``[a:]``, by a stand-in, and an escaped apostrophe."""
+    if error.problem_mark is None:
+        return None
+    at = error.problem_mark.index
+    if error.problem == "found unexpected ':'" and text[at : at + 1] == ":":
+        return text[:at] + colon + text[at + 1 :]
+    if error.problem == "found unknown escape character" and text[at : at + 2] == "\\'":
+        return text[:at] + "\\x27" + text[at + 2 :]
+    return None
 
 
 class _Composer:
-    def __init__(self, loader: Any, data: bytes) -> None:
+    def __init__(self, loader: Any, data: bytes, colon: str) -> None:
         self.loader = loader
         self.anchors: dict[str, _Node] = {}
+        self.colon = colon
+        self.flow = 0
         # Marks count characters; only a text with an escaped slash needs them.
         self.text = _decode(data) if b"\\/" in data.replace(b"\0", b"") else ""
 
@@ -152,9 +194,12 @@ class _Composer:
                 raise SyntaxProblem(f"line {line}: unknown anchor '{alias.value}' referenced")
             return alias
         if isinstance(event, yaml.ScalarEvent):
-            node = _Node("scalar", line, event.value, event.tag or "", event.implicit[0])
+            text = event.value.replace(self.colon, ":") if self.colon else event.value
+            node = _Node("scalar", line, text, event.tag or "", event.implicit[0])
             if event.style == '"' and self.text:
                 self.check_escapes(event)
+            if self.flow and not event.style and "?" in text:
+                raise SyntaxProblem(f"line {line}: a ? inside brackets or braces needs quotes")
         else:
             kind = "sequence" if isinstance(event, yaml.SequenceStartEvent) else "mapping"
             node = _Node(kind, line, tag=event.tag or "")
@@ -162,8 +207,10 @@ class _Composer:
             self.anchors[event.anchor] = node
         if node.kind != "scalar":
             end = yaml.SequenceEndEvent if node.kind == "sequence" else yaml.MappingEndEvent
+            self.flow += bool(event.flow_style)
             while not self.loader.check_event(end):
                 node.children.append(self.node())
+            self.flow -= bool(event.flow_style)
             self.loader.get_event()
         return node
 
@@ -177,7 +224,7 @@ class _Composer:
 def _decode(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
-    return data.decode("utf-8-sig", "replace")
+    return data.decode("utf-8-sig", "surrogateescape")
 
 
 # Decoding: nodes -> values, as go-yaml decodes into an interface{}.
@@ -280,9 +327,10 @@ def _scalar(node: _Node) -> Any:
         return text
     if tag == _TAG + "binary":
         try:
-            return base64.b64decode(re.sub(r"[\r\n]", "", text), validate=True).decode("utf-8", "replace")
+            data = base64.b64decode(re.sub(r"[\r\n]", "", text).encode(), validate=True)
         except binascii.Error:
             raise SyntaxProblem(f"line {node.line}: !!binary value contains invalid base64 data") from None
+        return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     if (tag and tag not in _RESOLVABLE) or tag == _TAG + "str":
         return text
     kind, value = _resolve(text, may_be_date=tag in ("", _TAG + "timestamp"))
@@ -299,7 +347,7 @@ def _resolve(text: str, may_be_date: bool) -> tuple[str, Any]:
     if text in _CONSTANTS:
         value = _CONSTANTS[text]
         return "null" if value is None else "bool" if isinstance(value, bool) else "float", value
-    if text[0] == "." and _DOT_FLOAT.fullmatch(text):
+    if text[0] == "." and _DOT_FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return "float", float(text)
     if text[0] in "+-0123456789":
         if may_be_date and _is_timestamp(text):
@@ -308,7 +356,7 @@ def _resolve(text: str, may_be_date: bool) -> tuple[str, Any]:
         integer = _integer(plain)
         if integer is not None:
             return "int", integer
-        if _FLOAT.fullmatch(plain) and abs(float(plain)) != float("inf"):
+        if _FLOAT.fullmatch(plain) and math.isfinite(float(plain)):
             return "float", float(plain)
     return "str", text
 
@@ -451,7 +499,9 @@ def _shape_object(
             findings.append(Finding(path, f"unknown field {quote(key)} (line {value.lines[key]})"))
             continue
         child = _shape(value[key], fields[name], f"{path}.{name}", value.lines[key], findings)
-        if isinstance(child, dict) and isinstance(shaped.get(name), dict):
+        if value[key] is None and not isinstance(fields[name], str):
+            shaped.pop(name, None)
+        elif isinstance(child, dict) and isinstance(shaped.get(name), dict):
             shaped[name].update(child)
         elif child is not None:
             shaped[name] = child
@@ -478,7 +528,7 @@ def _bool(value: Any) -> bool | None:
 
 def _whole(value: Any) -> int | None:
     if isinstance(value, float) and abs(value) < 1e21 and value == int(value):
-        return int(value)
+        return int(Decimal(repr(value)))  # its shortest digits, filled up with zeros
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -200,14 +200,22 @@ def _requires_v060(data: dict[str, Any]) -> bool:
     return "." in data.get("kind", "").partition("/")[2]
 
 
+def _seen_edits(data: dict[str, Any]) -> list[Edits]:
+    """Return the edits in which the reference looks for 0.4.0's and 0.5.0's features.
+
+    It keeps pointers to a loop variable, and so sees the last device's and the spec's own.
+    """
+    return _all_edits({**data, "devices": data.get("devices", [])[-1:]})
+
+
 def _requires_v050(data: dict[str, Any]) -> bool:
     if any(device.get("name", "")[:1] in tuple("0123456789") for device in data.get("devices", [])):
         return True
-    return any(node.get("hostPath") for edits in _all_edits(data) for node in edits.get("deviceNodes", []))
+    return any(node.get("hostPath") for edits in _seen_edits(data) for node in edits.get("deviceNodes", []))
 
 
 def _requires_v040(data: dict[str, Any]) -> bool:
-    return any(mount.get("type") for edits in _all_edits(data) for mount in edits.get("mounts", []))
+    return any(mount.get("type") for edits in _seen_edits(data) for mount in edits.get("mounts", []))
 
 
 _EARLIEST = "0.3.0"
