@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
-    ``arguments``: the runtime's path ("" when the door found none), SigIgn and
+    ``arguments``: the runtime's path ("?" and the names when the door found none), SigIgn and
     LC_CTYPE as they came, then the arguments of the runtime.
     """
     runtime, ignored, lc_ctype, *rest = arguments
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     invocation = argv.parse(rest)
     settings = config.load(environ)
     try:
-        if not runtime:
-            raise _no_runtime(settings)
+        if runtime.startswith("?"):
+            raise _no_runtime(runtime[1:], settings)
         if invocation.command in argv.BUNDLE_COMMANDS and invocation.container_id:
             _inject(invocation, settings, environ)
         lowlevel.exec_runtime(runtime, rest, environ, ignored)
@@ -102,10 +102,13 @@ def _drive(
         raise explain.failure(error, wanted, registry.cache, oci) from error
 
 
-def _no_runtime(settings: config.Config) -> CDIError:
-    wanted, origin = settings["RUNTIMES"], settings.origins["RUNTIMES"]
+def _no_runtime(wanted: str, settings: config.Config) -> CDIError:
+    named = wanted == settings["RUNTIMES"]
+    origin = (
+        f"RUNTIMES, {settings.origins['RUNTIMES']}" if named else "by the name of the link that was called"
+    )
     return CDIError(
-        f'no OCI runtime to hand on to: none of "{wanted}" (RUNTIMES, {origin}) is on PATH or in the '
+        f'no OCI runtime to hand on to: none of "{wanted}" ({origin}) is on PATH or in the '
         "standard dirs; install one, or name it in RUNTIMES by its path"
     )
 

@@ -140,17 +140,16 @@ def _new(change: Change) -> Iterator[Change]:
 
 def _list(before: list[Any], after: list[Any], place: Place) -> Iterator[Change]:
     partners = _pair(before, after, place)
-    edited = [
-        (index, partner)
-        for index, partner in enumerate(partners)
-        if partner is not None and not _same(before[partner], after[index])
-    ]
-    for index, _ in edited:
-        partners[index] = None
+    edited = {
+        index: old
+        for index, old in enumerate(partners)
+        if old is not None and not _same(before[old], after[index])
+    }
+    partners = [None if index in edited else old for index, old in enumerate(partners)]
     staying = _rising(partners)
-    for index, partner in edited:  # replaced where it stands; if it moves too, one goes and the other comes
-        if all((other < index) == ((partners[other] or 0) < partner) for other in staying):
-            partners[index] = partner
+    for index, old in edited.items():  # replaced where it stands; else one goes, and the other comes
+        if all((other < index) == ((partners[other] or 0) < old) for other in staying):
+            partners[index] = old
             staying.add(index)
     now = [*range(len(before))]
     for old in sorted(set(now).difference(partners), reverse=True):

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# GNU make, POSIX sh. A target without a "##" comment is nobody's business.
+
+PREFIX = /usr
+SYSCONFDIR = /etc
+DESTDIR =
+PYTHON = /usr/bin/python3
+# Where PYTHON finds packages under PREFIX; Debian's own place has no version in it.
+PYTHONDIR = $(shell $(PYTHON) -c 'import sys, sysconfig; \
+	prefix, debian = sys.argv[1].rstrip("/"), "deb_system" in sysconfig.get_scheme_names(); \
+	version = "python%d.%d" % sys.version_info[:2]; \
+	place = sysconfig.get_path("purelib", "posix_prefix", {"base": prefix, "platbase": prefix}); \
+	print(prefix + "/lib/python3/dist-packages" if debian and prefix == "/usr" else \
+	prefix + "/lib/" + version + "/dist-packages" if debian else place)' '$(PREFIX)')
+
+programs = cdi-runtime cdi-hook
+links = cdi-runc cdi-crun
+bindir = $(DESTDIR)$(PREFIX)/bin
+confdir = $(DESTDIR)$(SYSCONFDIR)/cdi-hook
+conf = $(confdir)/cdi-hook.conf
+# Files whose first line says that a shell runs them, and its scripts.
+shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
+	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
+
+.PHONY: help demo test check bench install uninstall clean
+.DEFAULT_GOAL = help
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3,'
+	@echo 'test takes ARGS= for pytest, and is then run on one Python. What a target needs and is not'
+	@echo 'there, it installs: programs by apt-get, Python packages into .venv.'
+
+demo: ## give a container a device by cdi-runtime, and see that it has it
+	@sh tests/setup.sh demo
+	@sh packaging/demo/run.sh
+
+test: check ## make check, then the tests, on each of Python 3.11 and 3.13 that is here
+	@sh tests/setup.sh test
+	@for python in $(if $(ARGS),,.venv/3*/bin/python); do \
+		if [ -x "$$python" ]; then "$$python" -m pytest -n auto --dist loadgroup tests/unit tests/cases || exit; fi; \
+	done
+	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+check: ## what needs no test to be seen: style, types, shell scripts, Python 3.9
+	@sh tests/setup.sh check
+	.venv/bin/ruff check --output-format concise
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	shellcheck $(shell_scripts)
+	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+
+bench: ## what a container's start costs with cdi-runtime, against floors
+	@sh tests/setup.sh bench
+	.venv/bin/python tests/bench/bench.py
+
+install: ## install below DESTDIR
+	@test -n '$(PYTHONDIR)' # else there is no PYTHON, which has said so
+	install -d '$(bindir)'
+	find cdi_hook \( -name '*.py' -o -name py.typed \) \
+		-exec sh -c 'for file; do install -Dpm 644 "$$file" "$$0/$$file" || exit; done' '$(DESTDIR)$(PYTHONDIR)' {} +
+	@# Looked at by time and size, whatever SOURCE_DATE_EPOCH is: quick, and right after an update.
+	umask 022 && $(PYTHON) -m compileall -q --invalidation-mode timestamp \
+		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook'
+	for program in $(programs); do \
+		sed "s|^cdi_lib='' cdi_python=.*|cdi_lib='$(PYTHONDIR)' cdi_python='$(PYTHON)'|" \
+			"packaging/bin/$$program" >'$(bindir)/.'"$$program.new" && \
+		chmod 755 '$(bindir)/.'"$$program.new" && \
+		mv '$(bindir)/.'"$$program.new" '$(bindir)/'"$$program" || exit; \
+	done
+	for link in $(links); do ln -sf cdi-runtime '$(bindir)/'"$$link" || exit; done
+	[ -e '$(conf)' ] || install -Dpm 644 packaging/cdi-hook.conf '$(conf)'
+
+uninstall: ## remove what install installed; a configuration that was edited stays
+	@test -n '$(PYTHONDIR)'
+	rm -rf '$(DESTDIR)$(PYTHONDIR)/cdi_hook'
+	for name in $(programs) $(links); do rm -f '$(bindir)/'"$$name"; done
+	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
+
+clean: ## remove what the other targets made here
+	rm -rf .venv build dist cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find cdi_hook tests -name __pycache__ -prune -exec rm -rf {} +

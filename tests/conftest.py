@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole suite's one rule: under CI=true a skip is a failure.
+
+A test skips with `pytest.skip(REASON)` or a mark, as ever. On a developer's
+machine that is a skip. With CI set it fails, unless the reason is expected:
+tests/expected-skips.txt has the reasons that are, one regular expression a line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
+
+
+def in_ci() -> bool:
+    """Say whether the environment has CI set, and not to a word for no."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+def is_expected(reason: str) -> bool:
+    """Say whether a line of expected-skips.txt matches all of a skip's reason."""
+    lines = EXPECTED_SKIPS.read_text("utf-8").splitlines()
+    return any(re.fullmatch(line, reason) for line in lines if line and not line.startswith("#"))
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip that nobody expects into a failure; an xfail is no skip."""
+    if not report.skipped or hasattr(report, "wasxfail") or not in_ci():
+        return
+    _, _, message = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
+    reason = message.removeprefix("Skipped: ")
+    if not is_expected(reason):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and CI is set: {reason} (expected reasons are in {EXPECTED_SKIPS})"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look at what a test's phase came to."""
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Look at what collecting a module came to: it may skip as a whole."""
+    report = yield
+    fail_if_skipped(report)
+    return report

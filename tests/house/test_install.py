@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make install` and the wheel: what they install, and that it works from where it was put."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import cdi_hook
+
+from .tree import PACKAGE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+PYTHON = "/usr/bin/python3"
+STUB = """\
+#!/bin/sh
+echo "stub $*"
+"""
+SPEC = """\
+cdiVersion: "0.6.0"
+kind: example.com/thing
+devices:
+  - name: one
+    containerEdits: {env: [THING=one]}
+"""
+PACKAGED = {str(path.relative_to(ROOT)) for path in (*PACKAGE.rglob("*.py"), PACKAGE / "py.typed")}
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run a command in an environment of nothing but PATH and env; return its stdout, its stderr is empty."""
+    environment = {"PATH": os.environ["PATH"], **(env or {})}
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def make(*arguments: str) -> None:
+    """Run make in the tree."""
+    run("make", "-s", "-C", ROOT, *arguments)
+
+
+def installed(directory: Path) -> set[str]:
+    """Return the files and links below a directory, by their path in it."""
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
+
+
+class Host:
+    """A bundle that asks for a device, the spec that defines it, and a runtime that says how it was called."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bundle = directory / "bundle"
+        self.bundle.mkdir()
+        (self.bundle / "config.json").write_text(
+            json.dumps({"ociVersion": "1.0.2", "annotations": {"cdi.k8s.io/a": "example.com/thing=one"}})
+        )
+        specs = directory / "cdi"
+        specs.mkdir()
+        (specs / "example.yaml").write_text(SPEC)
+        stub = directory / "stub"
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+        conf = directory / "conf"
+        conf.write_text(f"RUNTIMES={stub}\nSPEC_DIRS={specs}\n")
+        self.environment = {"CDI_HOOK_CONFIG": str(conf), "XDG_RUNTIME_DIR": str(directory)}
+
+    def check(self, programs: Path) -> None:
+        """Have both programs do their work from where they are."""
+        create = ("create", "--bundle", str(self.bundle), "id")
+        called = run(programs / "cdi-runtime", *create, env=self.environment)
+        assert called == f"stub {' '.join(create)}\n"
+        config = json.loads((self.bundle / "config.json").read_text())
+        assert config["process"]["env"] == ["THING=one"]
+        assert run(programs / "cdi-hook", "list", env=self.environment) == "example.com/thing=one\n"
+        assert (
+            run(programs / "cdi-hook", "--version", env=self.environment)
+            == f"cdi-hook {cdi_hook.__version__}\n"
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Generator[Host]:
+    """Make a host in a directory of its own, which only we can write; root's index of it goes afterwards."""
+    yield Host(tmp_path)
+    for index in Path("/run/cdi-hook").glob(f"*-{tmp_path.name}-*.index"):
+        index.unlink()
+
+
+def test_install_puts_these_files(tmp_path: Path) -> None:
+    """`make install DESTDIR=` puts the programs, their links, the package with byte-code, the configuration."""
+    make("install", f"DESTDIR={tmp_path}")
+    (init,) = tmp_path.rglob("cdi_hook/__init__.py")
+    lib = init.parent.parent.relative_to(tmp_path)
+    if Path("/etc/debian_version").exists():
+        assert str(lib) == "usr/lib/python3/dist-packages"
+    tag = run(PYTHON, "-c", "import sys; print(sys.implementation.cache_tag)").strip()
+    compiled = {
+        f"{Path(name).parent}/__pycache__/{Path(name).stem}.{tag}.pyc"
+        for name in PACKAGED
+        if ".py" in name[-3:]
+    }
+    assert installed(tmp_path) == {
+        "etc/cdi-hook/cdi-hook.conf",
+        *(f"usr/bin/{name}" for name in ("cdi-runtime", "cdi-hook", "cdi-runc", "cdi-crun")),
+        *(f"{lib}/{name}" for name in PACKAGED | compiled),
+    }
+    for link in ("cdi-runc", "cdi-crun"):
+        assert os.readlink(tmp_path / "usr/bin" / link) == "cdi-runtime"
+    for program in ("cdi-runtime", "cdi-hook"):
+        text = (tmp_path / "usr/bin" / program).read_text()
+        assert f"\ncdi_lib='/{lib}' cdi_python='{PYTHON}'\n" in text
+        assert os.access(tmp_path / "usr/bin" / program, os.X_OK)
+
+
+def test_installed_byte_code_holds(tmp_path: Path) -> None:
+    """Byte-code is looked at by its source's time and size, and doesn't know of DESTDIR."""
+    make("install", f"DESTDIR={tmp_path}")
+    sources = list(tmp_path.rglob("*.py"))
+    assert sources
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")
+        data = compiled.read_bytes()
+        status = source.stat()
+        words = [int.from_bytes(data[at : at + 4], "little") for at in (4, 8, 12)]
+        assert words == [0, int(status.st_mtime), status.st_size]
+        assert str(tmp_path).encode() not in data
+        original = PACKAGE / source.relative_to(next(one for one in source.parents if one.name == "cdi_hook"))
+        assert int(status.st_mtime) == int(original.stat().st_mtime)
+
+
+def test_installed_programs_work(tmp_path: Path, host: Host) -> None:
+    """Installed under any prefix, the programs find the package, by their own name and by a link's."""
+    make("install", f"PREFIX={tmp_path}/usr", f"SYSCONFDIR={tmp_path}/etc")
+    before = installed(tmp_path / "usr")
+    host.check(tmp_path / "usr/bin")
+    assert installed(tmp_path / "usr") == before
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "usr/bin/cdi-runtime")
+    assert run(link, "state", "id", env=host.environment) == "stub state id\n"
+
+
+def test_install_keeps_a_configuration(tmp_path: Path) -> None:
+    """A configuration that is there survives install and, where it was edited, uninstall."""
+    conf = tmp_path / "etc/cdi-hook/cdi-hook.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text("LOG_LEVEL=debug\n")
+    make("install", f"DESTDIR={tmp_path}")
+    assert conf.read_text() == "LOG_LEVEL=debug\n"
+    make("uninstall", f"DESTDIR={tmp_path}")
+    assert installed(tmp_path) == {"etc/cdi-hook/cdi-hook.conf"}
+
+
+def test_uninstall_removes_what_was_installed(tmp_path: Path) -> None:
+    """After install and uninstall nothing is left, not even the configuration as it was shipped."""
+    make("install", f"DESTDIR={tmp_path}")
+    assert installed(tmp_path)
+    make("uninstall", f"DESTDIR={tmp_path}")
+    assert installed(tmp_path) == set()
+    assert not (tmp_path / "etc/cdi-hook").exists()
+
+
+def test_wheel_works(tmp_path: Path, host: Host) -> None:
+    """A wheel, made from the sdist, gives a new virtual environment both programs and the typed package."""
+    tree = tmp_path / "tree"
+    skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", ".*")
+    shutil.copytree(ROOT, tree, ignore=skipped)
+    build = [sys.executable, "-m", "build", "--no-isolation", str(tree)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tree / "dist").glob("*.whl")
+    assert wheel.name == f"cdi_hook-{cdi_hook.__version__}-py3-none-any.whl"
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv)
+    python = venv / "bin/python3"
+    pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--python", python)
+    run(*pip, "install", "--no-deps", "--no-index", "--root-user-action=ignore", wheel)
+    (site,) = (venv / "lib").glob("python3*/site-packages")
+    assert {
+        name for name in installed(site) if name.startswith("cdi_hook/") and ".pyc" not in name
+    } == PACKAGED
+    # what it depends on comes from here, so that no test needs a network
+    here = next(path for path in sys.path if Path(path, "yaml").is_dir())
+    (site / "dependencies.pth").write_text(f"{here}\n")
+    host.check(venv / "bin")
+    said = run(python, "-c", "import cdi_hook; print(cdi_hook.__file__, cdi_hook.Cache)", cwd=tmp_path)
+    assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.cache.Cache'>\n"

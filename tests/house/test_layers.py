@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports go entries, files, pure, leaves: never up, and never sideways between entries."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+
+import pytest
+
+from .tree import modules
+
+# Each may import from the layers before it. A name that stands for a package stands for all in it.
+LAYERS = {
+    "package": ("",),  # version; public names, loaded on use
+    "errors": ("errors",),
+    "leaves": ("jsontext", "names", "paths", "sitepath"),
+    "pure": ("annotation", "argv", "driver", "edits", "reader", "request"),
+    "files": ("bundle", "cache", "config", "explain", "index", "log", "lowlevel", "ownlog", "spec"),
+    "entries": ("cli", "shim"),
+    "doors": ("start",),
+}
+# Within these layers one may import another; entries and leaves stand alone.
+SIDEWAYS = ("pure", "files")
+# Packages that aren't ours nor Python's, and the one module that knows each.
+OTHERS = {"yaml": "reader", "pythonjsonlogger": "ownlog"}
+
+ALL = modules()
+
+
+def layer(name: str) -> tuple[int, str]:
+    """Return a module's place in LAYERS, and which of the names there stands for it."""
+    short = name.partition(".")[2]
+    for number, members in enumerate(LAYERS.values()):
+        for member in members:
+            if short == member or (member and short.startswith(f"{member}.")):
+                return number, member
+    raise AssertionError(f"{name} is in no layer: say in LAYERS where it belongs")
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Return the full names of what a module imports when it runs, its functions' imports too."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            found |= {name for child in node.orelse for name in imports(child)}
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: imports here name the package in full"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in ALL else str(node.module) for name in whole}
+        found |= imports(node)
+    return found
+
+
+IMPORTS = {name: imports(ast.parse(path.read_text("utf-8"))) for name, path in ALL.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_imports_go_down(name: str) -> None:
+    """A module imports from lower layers, and from its own where the layer allows it."""
+    place, member = layer(name)
+    wrong = []
+    for other in sorted(IMPORTS[name] & ALL.keys()):
+        there, other_member = layer(other)
+        is_allowed = list(LAYERS)[place] in SIDEWAYS or member == other_member
+        if there > place or (there == place and not is_allowed):
+            wrong.append(other)
+    assert wrong == []
+
+
+def test_layers_name_what_there_is() -> None:
+    """LAYERS has no name that no module has."""
+    names = {name.partition(".")[2] for name in ALL}
+    assert [member for members in LAYERS.values() for member in members if member not in names] == []
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """The modules can be put in an order in which each comes after those it imports."""
+    ours = {name: {other for other in imported & ALL.keys() if layer(other)[0] or other == name} - {name}
+            for name, imported in IMPORTS.items()}  # fmt: skip
+    order = list(graphlib.TopologicalSorter(ours).static_order())
+    assert sorted(order) == sorted(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_other_packages_are_known_in_one_place(name: str) -> None:
+    """What isn't Python's own is imported only by the module that is there for it."""
+    tops = {imported.partition(".")[0] for imported in IMPORTS[name]}
+    others = tops - {"cdi_hook"} - set(sys.stdlib_module_names)
+    assert others == {other for other, home in OTHERS.items() if name == f"cdi_hook.{home}"}

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a runtime in a cgroup layout, a lab around it, and the spy in a runtime's place."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import BUSYBOX, DEVICE, RUNTIMES, Lab, Runtime, indexes, why_not
+from .spy import Spy
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A busybox that bundles can link to."""
+    if not BUSYBOX.exists() or not DEVICE.is_char_device():
+        pytest.skip(f"{BUSYBOX} (busybox-static) or {DEVICE} isn't there")
+    return Path(shutil.copy(BUSYBOX, tmp_path_factory.mktemp("busybox")))
+
+
+@pytest.fixture(scope="session")
+def verdicts() -> dict[str, str]:
+    """Why a runtime can't be tested here, by RUNTIMES' name, "" where it can: found out once."""
+    return {}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(
+    request: pytest.FixtureRequest,
+    verdicts: dict[str, str],
+    busybox: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Runtime:
+    """A real runtime in a cgroup layout: each that this machine can run."""
+    name = request.param
+    if name not in verdicts:
+        lab = Lab(tmp_path_factory.mktemp("probe"), RUNTIMES[name], busybox)
+        verdicts[name] = why_not(lab)
+        lab.close()
+    if verdicts[name]:
+        pytest.skip(verdicts[name])
+    return RUNTIMES[name]
+
+
+@pytest.fixture
+def lab(runtime: Runtime, busybox: Path, tmp_path: Path) -> Generator[Lab]:
+    """A sealed corner of the machine around a runtime; gone at the end with all that runs in it."""
+    lab = Lab(tmp_path, runtime, busybox)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="session")
+def spy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The spy, compiled."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("cc isn't installed")
+    program = tmp_path_factory.mktemp("spy") / "spy"
+    source = Path(__file__).with_name("spy.c")
+    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+    return program
+
+
+@pytest.fixture
+def spy(spy_program: Path, tmp_path: Path) -> Generator[Spy]:
+    """The spy in a directory of its own."""
+    yield Spy(spy_program, tmp_path)
+    for path in indexes(tmp_path):
+        path.unlink(missing_ok=True)

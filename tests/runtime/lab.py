@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One test's sealed corner of the machine: cdi-runtime, its configuration, specs, bundles, containers.
+
+Nothing of the developer's environment gets in, and what a test leaves behind
+goes: its containers, and its index under /run/cdi-hook. The machine's own mounts
+are never touched: a cgroup layout that it doesn't have is mounted in a mount
+namespace of the one process that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+# The door that is tested: the tree's, or an installed one.
+CDI_RUNTIME = Path(os.environ.get("CDI_RUNTIME", ROOT / "packaging/bin/cdi-runtime"))
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+INDEX_DIR = Path("/run/cdi-hook")
+TIMEOUT_S = 20
+
+Completed = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A real runtime, in a cgroup layout."""
+
+    name: str
+    prefix: tuple[str, ...] = ()  # the command that makes the layout
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_native(self) -> bool:
+        """Whether its containers run on this kernel, and not on one of its own as gVisor's do."""
+        return self.name != "runsc"
+
+
+# As it is on this machine if that has v1's devices controller: the hybrid layout.
+_UNIFIED = (
+    "unshare", "-m", "--propagation", "private", "sh", "-ec",
+    'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
+)  # fmt: skip
+RUNTIMES = {
+    "runc-v1": Runtime("runc"),
+    "runc-v2": Runtime("runc", _UNIFIED),
+    "crun-v2": Runtime("crun", _UNIFIED),
+    "runsc": Runtime("runsc", options=("--network=none",)),
+}
+NATIVE = [name for name, runtime in RUNTIMES.items() if runtime.is_native]
+
+BUSYBOX = Path("/bin/busybox")
+APPLETS = ("sh", "id", "ls", "stat", "cat", "sleep", "readlink", "true")
+
+# A character device that no default configuration lets a container open, and
+# whose driver answers an open without doing anything.
+DEVICE = Path("/dev/fuse")
+
+
+def default_config() -> dict[str, Any]:
+    """Return what `runc spec` writes, less what tests have no use for; /dev/fuse is there, but no rule for it."""
+    capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+    sets = ("bounding", "effective", "permitted")
+    mount_options = ["nosuid", "noexec", "nodev"]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": [f"PATH={STANDARD_PATH}", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": dict.fromkeys(sets, capabilities),
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": False},
+        "hostname": "lab",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+            },
+            {
+                "destination": "/dev/pts",
+                "type": "devpts",
+                "source": "devpts",
+                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+            },
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*mount_options, "ro"]},
+        ],
+        "linux": {
+            "devices": [{"path": str(DEVICE), "type": "c", "major": 10, "minor": 229, "fileMode": 0o600}],
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "namespaces": [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount")],
+        },
+        "x-nobody-knows": {"kept": [1.50, "as it is"]},
+    }
+
+
+def indexes(directory: Path) -> list[Path]:
+    """Return the compiled indexes of spec dirs under a directory."""
+    name = str(directory).strip("/").replace("/", "-")
+    return [path for path in INDEX_DIR.glob("*") if path.name.startswith(f"{name}-")]
+
+
+class Bundle:
+    """A bundle with a busybox in it, its config.json as a runtime sees it."""
+
+    def __init__(self, directory: Path, busybox: Path, config: dict[str, Any]) -> None:
+        self.path = directory
+        self.config_file = directory / "config.json"
+        self.rootfs = directory / "rootfs"
+        programs = self.rootfs / "bin"
+        programs.mkdir(parents=True)
+        directory.chmod(0o700)
+        os.link(busybox, programs / "busybox")
+        for applet in APPLETS:
+            (programs / applet).symlink_to("busybox")
+        self.config = config
+        self.write()
+
+    def write(self) -> None:
+        """Write config.json anew, as an engine does before each create."""
+        self.config_file.write_text(json.dumps(self.config, indent="\t"), "utf-8")
+
+    def injected(self) -> dict[str, Any]:
+        """Return what config.json says now."""
+        tree: dict[str, Any] = json.loads(self.config_file.read_text("utf-8"))
+        return tree
+
+    def identity(self) -> tuple[bytes, int, int, int, list[str]]:
+        """Return all that a write to the bundle would change."""
+        status = self.config_file.stat()
+        names = sorted(os.listdir(self.path))
+        return self.config_file.read_bytes(), status.st_ino, status.st_mtime_ns, status.st_ctime_ns, names
+
+
+class Lab:
+    """cdi-runtime with a configuration, spec dir and environment of its own, over one runtime."""
+
+    def __init__(self, directory: Path, runtime: Runtime, busybox: Path) -> None:
+        self.directory = directory
+        self.runtime = runtime
+        self.busybox = busybox
+        self.specs = directory / "cdi"
+        self.configuration = directory / "cdi-hook.conf"
+        self.log = directory / "runtime.log"
+        self.state_root = directory / "state"
+        self.environ: dict[str, str] = {"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(self.configuration)}
+        for variable, name in (("HOME", "home"), ("XDG_CONFIG_HOME", "config"), ("XDG_RUNTIME_DIR", "run")):
+            (directory / name).mkdir(mode=0o700)
+            self.environ[variable] = str(directory / name)
+        self.specs.mkdir()
+        self.configure()
+        self._containers: list[str] = []
+
+    def configure(self, **values: str) -> None:
+        """Write the configuration: this runtime, this spec dir, and what else is given."""
+        values = {"RUNTIMES": self.runtime.name, "SPEC_DIRS": str(self.specs), **values}
+        text = "".join(f"{key}='{value}'\n" for key, value in values.items())
+        self.configuration.write_text(text, "utf-8")
+
+    def spec(self, container_edits: dict[str, Any], *, name: str = "one", **of_all: Any) -> str:
+        """Write a CDI spec of one device; return the device's qualified name."""
+        device = {"name": name, "containerEdits": container_edits}
+        spec: dict[str, Any] = {"cdiVersion": "1.1.0", "kind": "vendor.com/device", "devices": [device]}
+        if of_all:
+            spec["containerEdits"] = of_all
+        (self.specs / f"{name}.json").write_text(json.dumps(spec), "utf-8")
+        return f"vendor.com/device={name}"
+
+    def bundle(self, script: str = "true", devices: Sequence[str] = (), name: str = "bundle") -> Bundle:
+        """Make a bundle whose container runs a shell script and asks for devices.
+
+        The script has one output, or the two would come in an order of the runtime's.
+        """
+        config = default_config()
+        config["process"]["args"] = ["sh", "-c", f"exec 2>&1; {script}"]
+        config["annotations"] = {"org.example.keep": "this"}
+        if devices:
+            config["annotations"]["cdi.k8s.io/test"] = ",".join(devices)
+        return Bundle(self.directory / name, self.busybox, config)
+
+    def container(self, container: str = "") -> str:
+        """Return the id of a container to be, which is deleted at the end in any case."""
+        container = container or f"cdi-hook-test-{uuid.uuid4().hex[:12]}"
+        self._containers.append(container)
+        return container
+
+    def command(self, *arguments: str, program: str | Path = CDI_RUNTIME) -> list[str]:
+        """Return the command line of a runtime call."""
+        general = ("--root", str(self.state_root), *self.runtime.options)
+        return [*self.runtime.prefix, str(program), *general, *arguments]
+
+    def call(
+        self, *arguments: str, program: str | Path = CDI_RUNTIME, environ: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Call the runtime through cdi-runtime.
+
+        Its output goes to files: a container keeps stdout open after create, and
+        a pipe's reader would wait for its end.
+        """
+        command = self.command(*arguments, program=program)
+        environ = self.environ if environ is None else environ
+        out, err = (self.directory / name for name in ("stdout", "stderr"))
+        with out.open("wb+", buffering=0) as stdout, err.open("wb+", buffering=0) as stderr:
+            completed = subprocess.run(
+                command, env=environ, cwd=self.directory, timeout=TIMEOUT_S, check=False,
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+            )  # fmt: skip
+            return subprocess.CompletedProcess(
+                completed.args, completed.returncode, out.read_text("utf-8"), err.read_text("utf-8")
+            )
+
+    def run(self, bundle: Bundle, *options: str, in_bundle: bool = False) -> str:
+        """Run a container to its end, from within its bundle or by --bundle; return its output."""
+        place = () if in_bundle else ("--bundle", str(bundle.path))
+        command = self.command("run", *place, *options, self.container())
+        completed = subprocess.run(
+            command, env=self.environ, cwd=bundle.path if in_bundle else self.directory, timeout=TIMEOUT_S, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert completed.returncode == 0, completed.stdout
+        return completed.stdout
+
+    def create(self, bundle: Bundle, *options: str) -> str:
+        """Create a container, which has to succeed and be silent; return its id."""
+        container = self.container()
+        completed = self.call("create", "--bundle", str(bundle.path), *options, container)
+        assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+        return container
+
+    def state(self, container: str) -> dict[str, Any]:
+        """Return a container's state; {} where there is no such container."""
+        completed = self.call("state", container)
+        state: dict[str, Any] = json.loads(completed.stdout) if completed.returncode == 0 else {}
+        return state
+
+    def wait(self, container: str, status: str) -> None:
+        """Wait until a container has a status."""
+        end = time.monotonic() + TIMEOUT_S
+        while self.state(container)["status"] != status:
+            assert time.monotonic() < end, f"{container} doesn't become {status}: {self.state(container)}"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Delete what is left: containers, by the real runtime, and indexes."""
+        for container in self._containers if self.state_root.exists() else ():
+            subprocess.run(
+                self.command("delete", "--force", container, program=self.runtime.name),
+                env=self.environ, cwd=self.directory, timeout=TIMEOUT_S, check=False,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        for path in indexes(self.directory):
+            path.unlink(missing_ok=True)
+
+
+def why_not(lab: Lab) -> str:
+    """Return why a runtime can't be tested here, "" where it can: it is asked to run a container."""
+    if not shutil.which(lab.runtime.name, path=STANDARD_PATH):
+        return f"{lab.runtime.name} isn't installed"
+    bundle = lab.bundle("echo it works")
+    command = lab.command("run", "--bundle", str(bundle.path), lab.container(), program=lab.runtime.name)
+    completed = subprocess.run(
+        command, env=lab.environ, cwd=lab.directory, timeout=TIMEOUT_S, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    if completed.stdout != "it works\n":
+        return f"{lab.runtime.name} can't run a container here: {' '.join(completed.stdout.split())}"
+    if lab.runtime.is_native and not lab.runtime.prefix and not Path("/sys/fs/cgroup/devices").is_dir():
+        return "this machine has no devices controller of cgroup v1"
+    return ""

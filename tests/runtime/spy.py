@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spy (spy.c) in a runtime's place, and what it saw."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .lab import CDI_RUNTIME, STANDARD_PATH, TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# What a process was given, by the names of spy.c.
+Record = dict[str, list[bytes]]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How a process is started."""
+
+    environ: dict[bytes, bytes] = field(default_factory=dict)  # more than PATH, HOME, CDI_HOOK_CONFIG
+    unset: tuple[bytes, ...] = ()  # of these
+    arguments: tuple[bytes, ...] = ()  # more, at the end
+    setup: Callable[[], object] | None = None  # called in the process to be, before exec
+    prefix: tuple[str, ...] = ()  # a command before the program's
+
+
+class Spy:
+    """A program in a runtime's place; it tells what it was given, by whichever name it is called."""
+
+    def __init__(self, compiled: Path, directory: Path) -> None:
+        self.directory = directory
+        self.compiled = compiled
+        self.configuration = directory / "cdi-hook.conf"
+        self.program = self.install(directory / "spy")
+        self.output = directory / "output"
+        self.output.touch()
+
+    def install(self, program: Path) -> Path:
+        """Put the spy in another place, under another name."""
+        program.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(self.compiled, program))
+
+    def configure(self, **values: str | Path) -> None:
+        """Write the configuration."""
+        text = "".join(f"{key}='{value}'\n" for key, value in values.items())
+        self.configuration.write_text(text, "utf-8")
+
+    def seen(self, command: Sequence[str | bytes | Path], situation: Situation) -> Record:
+        """Run a command that becomes the spy, silently and as the same process; return what the spy saw."""
+        environ = {
+            b"PATH": STANDARD_PATH.encode(),
+            b"HOME": os.fsencode(self.directory),
+            b"CDI_HOOK_CONFIG": os.fsencode(self.configuration),
+        }
+        for name in situation.unset:
+            del environ[name]
+        # Both of any two calls get the same open files; Python's own are close-on-exec.
+        with self.output.open("r+b", buffering=0) as output:
+            process = subprocess.Popen(
+                [*situation.prefix, *command, *situation.arguments],
+                env=environ | situation.environ, cwd=self.directory,
+                preexec_fn=situation.setup,  # noqa: PLW1509 # there are no threads
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, close_fds=False,
+            )  # fmt: skip
+            try:
+                status = process.wait(TIMEOUT_S)
+            finally:
+                process.kill()
+        printed = self.output.read_bytes()
+        self.output.write_bytes(b"")
+        assert (status, printed) == (0, b"")
+        record = self.record(self.program)
+        assert record.pop("pid") == [str(process.pid).encode()], "the process wasn't replaced"
+        return record
+
+    @staticmethod
+    def record(program: Path) -> Record:
+        """Return what a spy saw, {} if it wasn't called, and forget it."""
+        file = program.with_name(f"{program.name}.record")
+        record: Record = {}
+        if file.exists():
+            for line in file.read_text("ascii").splitlines():
+                name, _, value = line.partition(" ")
+                record.setdefault(name, []).append(bytes.fromhex(value))
+            file.unlink()
+        record.get("environment", []).sort()  # the order of variables means nothing
+        return record
+
+    def call(
+        self, *arguments: str, program: str | Path = CDI_RUNTIME, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Call cdi-runtime with this environment and nothing else."""
+        return subprocess.run(
+            [program, *arguments],
+            env={"CDI_HOOK_CONFIG": str(self.configuration), **environ}, cwd=self.directory,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False, text=True,
+        )  # fmt: skip

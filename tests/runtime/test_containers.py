@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers of real runtimes get their devices: what a spec says is so inside, and nothing without asking."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .lab import DEVICE, INDEX_DIR, NATIVE, Bundle, indexes
+
+if TYPE_CHECKING:
+    from .lab import Lab
+    from .spy import Spy
+
+# gVisor has no device rules, runs no createContainer or startContainer hooks, and
+# passes descriptors on with an option of its own.
+native = pytest.mark.parametrize("runtime", NATIVE, indirect=True)
+
+OPEN = f"(: <{DEVICE}) && echo read; (: <>{DEVICE}) && echo write; true"
+REFUSED = f"sh: can't open {DEVICE}: Operation not permitted\n"
+REFUSED_TO_WRITE = f"sh: can't create {DEVICE}: Operation not permitted\n"
+FUSE = {"deviceNodes": [{"path": str(DEVICE)}]}
+
+
+@native
+@pytest.mark.parametrize(
+    ("permissions", "output"),
+    [
+        (None, "read\nwrite\n"),
+        ("rwm", "read\nwrite\n"),
+        ("rw", "read\nwrite\n"),
+        ("r", f"read\n{REFUSED_TO_WRITE}"),
+        ("w", f"{REFUSED}sh: can't create {DEVICE}: Operation not permitted\n"),
+    ],
+    ids=["default", "rwm", "rw", "r", "w"],
+)
+def test_device_opens_as_its_rule_says(lab: Lab, permissions: str | None, output: str) -> None:
+    """A device opens for what the spec's permissions allow, and for nothing else."""
+    node = {"path": str(DEVICE)} | ({"permissions": permissions} if permissions else {})
+    device = lab.spec({"deviceNodes": [node]})
+    assert lab.run(lab.bundle(OPEN, [device])) == output
+
+
+@pytest.mark.parametrize("runtime", ["crun-v2"], indirect=True)
+def test_device_without_permissions(lab: Lab) -> None:
+    """Permissions "none" make a node that can't be opened (runc refuses a rule without access)."""
+    device = lab.spec({"deviceNodes": [{"path": str(DEVICE), "permissions": "none"}]})
+    assert lab.run(lab.bundle(OPEN, [device])) == f"{REFUSED}{REFUSED_TO_WRITE}"
+
+
+@native
+def test_device_stays_shut_without_annotation(lab: Lab) -> None:
+    """The container that opens a device with the annotation can't without, and its bundle isn't written to."""
+    lab.spec(FUSE)
+    bundle = lab.bundle(OPEN)
+    before = bundle.identity()
+    assert lab.run(bundle) == f"{REFUSED}{REFUSED_TO_WRITE}"
+    assert bundle.identity() == before
+
+
+@native
+def test_untouched_bundle(lab: Lab) -> None:
+    """A bundle that asks for nothing isn't written to from create to delete, nor anything put beside it."""
+    lab.spec(FUSE)
+    bundle = lab.bundle()
+    before = bundle.identity()
+    container = lab.create(bundle)
+    assert lab.call("start", container).returncode == 0
+    lab.wait(container, "stopped")
+    assert lab.call("delete", container).returncode == 0
+    assert bundle.identity() == before
+
+
+def test_device_node_in_container(lab: Lab) -> None:
+    """A device node has the path, numbers, mode and owner that the spec gives it."""
+    node = {
+        "path": "/dev/cdi/node", "hostPath": str(DEVICE),
+        "fileMode": 0o640, "uid": 5, "gid": 6, "permissions": "rw",
+    }  # fmt: skip
+    device = lab.spec({"deviceNodes": [node]})
+    output = lab.run(lab.bundle("stat -c '%F %t:%T %a %u %g' /dev/cdi/node", [device]))
+    assert output == "character special file a:e5 640 5 6\n"
+
+
+def test_device_node_absent_without_annotation(lab: Lab) -> None:
+    """A device node that wasn't asked for isn't there."""
+    lab.spec({"deviceNodes": [{"path": "/dev/cdi-node", "hostPath": str(DEVICE)}]})
+    output = lab.run(lab.bundle("ls /dev/cdi-node 2>&1 || true"))
+    assert output == "ls: /dev/cdi-node: No such file or directory\n"
+
+
+def test_mounts_are_there_and_read_only(lab: Lab) -> None:
+    """A dir and a file of the host are mounted; writing to them fails."""
+    data = lab.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("of the host\n", "utf-8")
+    options = ["ro", "bind", "nosuid", "nodev"]
+    device = lab.spec(
+        {
+            "mounts": [
+                {"hostPath": str(data), "containerPath": "/opt/data", "options": options},
+                {"hostPath": str(data / "file"), "containerPath": "/etc/file", "options": options},
+            ]
+        }
+    )
+    script = "cat /opt/data/file /etc/file; (: >/opt/data/new); (: >/opt/data/file); (: >/etc/file); true"
+    assert lab.run(lab.bundle(script, [device])) == (
+        "of the host\nof the host\n"
+        "sh: can't create /opt/data/new: Read-only file system\n"
+        "sh: can't create /opt/data/file: Read-only file system\n"
+        "sh: can't create /etc/file: Read-only file system\n"
+    )
+    assert [path.name for path in data.iterdir()] == ["file"]
+
+
+def test_mount_is_writable_without_ro(lab: Lab) -> None:
+    """A mount without ro can be written to."""
+    data = lab.directory / "data"
+    data.mkdir()
+    device = lab.spec(
+        {"mounts": [{"hostPath": str(data), "containerPath": "/data", "options": ["rw", "rbind"]}]}
+    )
+    assert lab.run(lab.bundle("echo from inside >/data/new", [device])) == ""
+    assert (data / "new").read_text("utf-8") == "from inside\n"
+
+
+def test_environment_arrives(lab: Lab) -> None:
+    """The spec's variables replace the container's and are added to it, the device's after the file's own."""
+    device = lab.spec({"env": ["ONE=of the device", "TERM=dumb"]}, env=["ALL=of the file", "ONE=of the file"])
+    output = lab.run(lab.bundle('echo "$ONE, $ALL, $TERM"', [device]))
+    assert output == "of the device, of the file, dumb\n"
+
+
+def test_additional_gids(lab: Lab) -> None:
+    """The process is in the spec's additional groups."""
+    device = lab.spec({"additionalGids": [4711, 0, 4712]})
+    assert lab.run(lab.bundle("id -G", [device])) == "0 4711 4712\n"
+
+
+def test_several_devices(lab: Lab) -> None:
+    """Devices of several annotations and specs are injected together."""
+    devices = [lab.spec({"env": [f"DEVICE_{name}={name}"]}, name=name) for name in ("a", "b", "c")]
+    bundle = lab.bundle('echo "$DEVICE_a$DEVICE_b$DEVICE_c"', devices[:2])
+    bundle.config["annotations"]["cdi.k8s.io/another"] = devices[2]
+    bundle.write()
+    assert lab.run(bundle) == "abc\n"
+
+
+def hook(stage: str, log: str) -> dict[str, Any]:
+    """Return a hook that appends its stage, mount namespace and stdin to a file."""
+    script = f'echo "{stage} $(/bin/busybox readlink /proc/self/ns/mnt) $STAGE $(/bin/busybox cat)" >>{log}'
+    args = ["busybox", "sh", "-c", script]
+    return {"hookName": stage, "path": "/bin/busybox", "args": args, "env": [f"STAGE={stage}"], "timeout": 10}
+
+
+def hooks_run(lab: Lab, stages: list[str]) -> tuple[str, dict[str, tuple[str, str, dict[str, Any]]]]:
+    """Live a container's life with hooks at some stages; return its mount namespace, and what they wrote in order."""
+    log = lab.directory / "hooks.log"
+    log.touch()
+    device = lab.spec(
+        {
+            "hooks": [
+                hook(stage, "/hooks.log" if stage == "startContainer" else str(log)) for stage in stages
+            ],
+            "mounts": [{"hostPath": str(log), "containerPath": "/hooks.log", "options": ["rw", "bind"]}],
+        }
+    )
+    bundle = lab.bundle("readlink /proc/self/ns/mnt >/namespace", [device])
+    container = lab.create(bundle)
+    assert lab.call("start", container).returncode == 0
+    lab.wait(container, "stopped")
+    assert lab.call("delete", container).returncode == 0
+    lines = [line.split(" ", 3) for line in log.read_text("utf-8").splitlines()]
+    assert len(lines) == len(stages), "a hook ran twice, or not at all"
+    namespace = bundle.rootfs / "namespace"
+    inside = namespace.read_text("utf-8").strip() if namespace.exists() else ""
+    return inside, {stage: (where, variable, json.loads(state)) for stage, where, variable, state in lines}
+
+
+@native
+def test_hooks_of_all_stages_run(lab: Lab) -> None:
+    """Hooks of all stages run once, in the specification's order, in its namespaces, with state and env."""
+    stages = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+    inside, ran = hooks_run(lab, stages)
+    order = [stage for stage in ran if stage != "poststart"]  # beside the process: before or after its start
+    assert order == ["prestart", "createRuntime", "createContainer", "startContainer", "poststop"]
+    # at poststop the container's namespace is gone, and another may have its number
+    of_container = {stage for stage, (where, _, _) in ran.items() if where == inside and stage != "poststop"}
+    assert of_container == {"createContainer", "startContainer"}
+    assert {variable for _, variable, _ in ran.values()} == set(stages)
+    assert {state["annotations"]["cdi.k8s.io/test"] for _, _, state in ran.values()} == {
+        "vendor.com/device=one"
+    }
+    assert ran["poststop"][2]["status"] == "stopped"
+
+
+@pytest.mark.parametrize("runtime", ["runsc"], indirect=True)
+def test_hooks_of_gvisor_run(lab: Lab) -> None:
+    """The hooks that gVisor knows run once and in order."""
+    stages = ["prestart", "createRuntime", "poststart", "poststop"]
+    _, ran = hooks_run(lab, stages)
+    assert list(ran) == stages
+
+
+@native
+def test_second_create_changes_nothing(lab: Lab) -> None:
+    """An injected bundle that is created from again, by the index this time, isn't changed by one byte."""
+    device = lab.spec(
+        {
+            **FUSE,
+            "env": ["ONE=1"],
+            "mounts": [{"hostPath": "/bin", "containerPath": "/opt/bin", "options": ["ro", "bind"]}],
+            "hooks": [{"hookName": "createRuntime", "path": "/bin/true"}],
+            "additionalGids": [4711],
+        }
+    )
+    bundle = lab.bundle("true", [device])
+    original = bundle.config_file.read_bytes()
+    contents = []
+    for _ in range(3):
+        container = lab.create(bundle)
+        contents.append(bundle.identity())
+        assert lab.call("delete", "--force", container).returncode == 0
+        time.sleep(0.06)  # a spec as fresh as this one isn't put into the index
+    assert contents[0][0] != original
+    assert contents[1:] == contents[:1] * 2
+    assert [path.parent for path in indexes(lab.directory)] == [INDEX_DIR]
+    assert bundle.injected()["x-nobody-knows"] == {"kept": [1.50, "as it is"]}
+
+
+@native
+def test_index_gives_what_specs_give(lab: Lab) -> None:
+    """A bundle injected by the index is the one that was injected from the specs, until a spec changes."""
+    device = lab.spec({**FUSE, "env": ["ONE=1"]})
+    time.sleep(0.06)
+    injected = []
+    for _ in range(2):
+        bundle = lab.bundle("true", [device])
+        lab.create(bundle)
+        injected.append(bundle.config_file.read_bytes())
+        assert len(indexes(lab.directory)) == 1
+        shutil.move(bundle.path, lab.directory / f"used-{len(injected)}")
+    assert injected[0] == injected[1]
+    lab.spec({"env": ["ONE=2"]})
+    assert lab.run(lab.bundle("echo $ONE", [device])) == "2\n"
+
+
+@native
+def test_mode_and_owner_of_config_survive(lab: Lab) -> None:
+    """The injected config.json has the mode and the owner of the one that came, whatever the umask."""
+    bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])
+    bundle.config_file.chmod(0o664)
+    os.chown(bundle.config_file, 1234, 5678)
+    before = bundle.config_file.stat()
+    umask = os.umask(0o077)
+    try:
+        lab.create(bundle)
+    finally:
+        os.umask(umask)
+    after = bundle.config_file.stat()
+    assert before.st_ino != after.st_ino
+    assert (after.st_mode & 0o7777, after.st_uid, after.st_gid) == (0o664, 1234, 5678)
+    assert sorted(os.listdir(bundle.path)) == ["config.json", "rootfs"]
+
+
+def test_bundle_is_the_working_directory(lab: Lab) -> None:
+    """Without --bundle, the bundle is where the runtime is called, whatever PWD says."""
+    bundle = lab.bundle("echo $ONE", [lab.spec({"env": ["ONE=1"]})])
+    lab.environ["PWD"] = "/"
+    assert lab.run(bundle, in_bundle=True) == "1\n"
+
+
+@pytest.mark.parametrize("runtime", ["crun-v2"], indirect=True)
+def test_mounts_in_user_namespace(lab: Lab) -> None:
+    """In a container with a user namespace, mounts get idmap: the host's root is root inside too."""
+    config = lab.bundle("stat -c '%u %g' /opt/data/file; cat /opt/data/file").config
+    config["linux"]["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = mapping
+    del config["linux"]["devices"]  # not made in a user namespace
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-") as name:  # pytest's own let no other user in
+        directory = Path(name)
+        data = directory / "data"
+        data.mkdir()
+        (data / "file").write_text("of the host\n", "utf-8")
+        mount = {"hostPath": str(data), "containerPath": "/opt/data", "options": ["ro", "bind"]}
+        config["annotations"]["cdi.k8s.io/test"] = lab.spec({"mounts": [mount]})
+        bundle = Bundle(directory / "bundle", lab.busybox, config)
+        for one in (directory, bundle.path):
+            one.chmod(0o755)
+        (bundle.rootfs / "opt/data").mkdir(parents=True)
+        for mount_point in ("proc", "sys", "dev"):
+            (bundle.rootfs / mount_point).mkdir()
+        assert lab.run(bundle) == "0 0\nof the host\n"
+        injected = bundle.injected()
+    assert injected["mounts"][-1]["options"] == ["ro", "bind", "idmap"]
+
+
+def test_net_devices_reach_the_runtime(spy: Spy) -> None:
+    """Net devices, which these runtimes are too old for, are in the config.json that a runtime gets."""
+    edits = {"netDevices": [{"hostInterfaceName": "eth7", "name": "net0"}]}
+    devices = [{"name": "one", "containerEdits": edits}]
+    spec = {"cdiVersion": "1.1.0", "kind": "vendor.com/net", "devices": devices}
+    (spy.directory / "cdi").mkdir()
+    (spy.directory / "cdi" / "net.json").write_text(json.dumps(spec), "utf-8")
+    config = spy.directory / "config.json"
+    config.write_text('{"annotations": {"cdi.k8s.io/net": "vendor.com/net=one"}}', "utf-8")
+    spy.configure(RUNTIMES=spy.program, SPEC_DIRS=spy.directory / "cdi")
+    completed = spy.call("create", "--bundle", str(spy.directory), "container")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+    assert spy.record(spy.program)["argument"][-1] == b"container"
+    assert json.loads(config.read_text("utf-8"))["linux"] == {"netDevices": {"eth7": {"name": "net0"}}}

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can't be met is refused before a runtime is called: status 1, one message, nothing created or written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import STANDARD_PATH
+
+if TYPE_CHECKING:
+    from .lab import Bundle, Lab
+
+UNKNOWN = "vendor.com/device=two"
+
+
+def message_of(lab: Lab) -> str:
+    """Return what is said of the unknown device."""
+    return (
+        f"CDI device injection failed: unresolvable CDI devices {UNKNOWN} "
+        f'(asked for by annotation "cdi.k8s.io/test"); no usable CDI spec in {lab.specs} defines it; '
+        "did you mean vendor.com/device=one?; "
+        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
+    )
+
+
+@pytest.fixture
+def bundle(lab: Lab) -> Bundle:
+    """A bundle that asks for a device that nothing defines."""
+    lab.spec({"env": ["ONE=1"]})
+    return lab.bundle("true", [UNKNOWN])
+
+
+@pytest.mark.parametrize("command", ["create", "run"])
+@pytest.mark.parametrize("log_format", ["json", "text", None])
+def test_unknown_device(lab: Lab, bundle: Bundle, command: str, log_format: str | None) -> None:
+    """An unknown device is one line in --log and on stderr; no container, and the bundle is as it was."""
+    before = bundle.identity()
+    container = lab.container()
+    log = ["--log", str(lab.log)] + (["--log-format", log_format] if log_format else [])
+    completed = lab.call(*log, command, "--bundle", str(bundle.path), container)
+    message = message_of(lab)
+    assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message}\n")
+    [line] = lab.log.read_text("utf-8").splitlines()
+    if log_format == "json":
+        fields = json.loads(line)
+        assert (sorted(fields), fields["level"], fields["msg"]) == (
+            ["level", "msg", "time"],
+            "error",
+            message,
+        )
+        time = fields["time"]
+    else:
+        quoted = message.replace('"', '\\"')
+        match = re.fullmatch(r'time="(.*?)" level=error msg="(.*)"', line)
+        assert match is not None
+        assert match[2] == quoted
+        time = match[1]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time)
+    assert bundle.identity() == before
+    assert lab.state(container) == {}
+
+
+def test_unknown_device_without_log(lab: Lab, bundle: Bundle) -> None:
+    """Without --log, or with one that can't be written, stderr has the message all the same."""
+    for log in ((), ("--log", str(lab.directory / "none" / "log"))):
+        completed = lab.call(*log, "create", "--bundle", str(bundle.path), lab.container())
+        assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message_of(lab)}\n")
+
+
+def test_log_is_appended_to(lab: Lab, bundle: Bundle) -> None:
+    """The line goes to the end of a log that has others."""
+    lab.log.write_text('{"level":"info","msg":"before"}\n', "utf-8")
+    lab.call(
+        "--log", str(lab.log), "--log-format", "json", "create", "--bundle", str(bundle.path), lab.container()
+    )
+    lines = [json.loads(line) for line in lab.log.read_text("utf-8").splitlines()]
+    assert [line["msg"] for line in lines] == ["before", message_of(lab)]
+
+
+def test_refused_spec_is_told(lab: Lab) -> None:
+    """Where a spec file was refused, the log warns of it, and the error names the file and what is wrong."""
+    (lab.specs / "two.json").write_text('{"cdiVersion": "0.6.0", "kind": "vendor.com/device"}', "utf-8")
+    bundle = lab.bundle("true", [UNKNOWN])
+    lab.call(
+        "--log", str(lab.log), "--log-format", "json", "create", "--bundle", str(bundle.path), lab.container()
+    )
+    warning, error = (json.loads(line) for line in lab.log.read_text("utf-8").splitlines())
+    refusal = "failed to load CDI Spec invalid CDI Spec: invalid spec, no devices"
+    assert (warning["level"], warning["error"]) == ("warning", refusal)
+    assert warning["msg"] == "Refreshing the CDI registry generated errors"
+    assert error["level"] == "error"
+    assert f"refused: {lab.specs}/two.json: {refusal}" in error["msg"]
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+def test_missing_host_device(lab: Lab) -> None:
+    """A device whose node is gone from the host is refused with the spec that wants it."""
+    device = lab.spec({"deviceNodes": [{"path": "/dev/cdi-hook-gone"}]})
+    bundle = lab.bundle("true", [device])
+    before = bundle.identity()
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == (
+        "CDI device injection failed: failed to inject devices: failed to stat CDI host device "
+        f'"/dev/cdi-hook-gone": not found; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
+        f"by {lab.specs}/one.json; if the host's devices or drivers have changed, that spec has to be made again\n"
+    )
+    assert bundle.identity() == before
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+def test_bad_configuration_hurts_only_who_asks(lab: Lab) -> None:
+    """A bad line of the configuration stops a container that asks for a device, and no other."""
+    device = lab.spec({"env": ["ONE=1"]})
+    lab.configure(SPEC_TRUST="perhaps", NONSENSE="1")
+    assert lab.run(lab.bundle("echo fine", name="idle")) == "fine\n"
+    bundle = lab.bundle("true", [device])
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    conf = lab.configuration
+    assert completed.returncode == 1
+    assert completed.stderr.startswith(
+        f"CDI device injection failed: the configuration can't be used: {conf}:3: SPEC_TRUST: "
+        f'"perhaps" is none of strict, none; {conf}:4: unknown key NONSENSE; '
+    )
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1", "crun-v2"], indirect=True)
+def test_runtime_s_own_errors(lab: Lab) -> None:
+    """What is wrong with the arguments or the bundle is for the runtime to say, in its words."""
+    program = shutil.which(lab.runtime.name, path=STANDARD_PATH)
+    assert program is not None
+    for arguments in (
+        ("create", "--bundle", "/nonexistent", "x"),
+        ("run",),
+        ("nonsense",),
+        ("delete", "gone"),
+    ):
+        ours = lab.call("--log-format", "json", *arguments)
+        theirs = lab.call("--log-format", "json", *arguments, program=program)
+        timeless = [re.sub(r'"time":"[^"]*"|^[0-9T:.Z-]+', "", one.stderr) for one in (ours, theirs)]
+        assert (ours.returncode, ours.stdout, timeless[0]) == (theirs.returncode, theirs.stdout, timeless[1])

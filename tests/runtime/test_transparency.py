@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reaches the runtime is what came: a spy is started directly and through cdi-runtime, and sees the same.
+
+Arguments, environment, cwd, open descriptors, signals, umask, limits, and the
+process itself. Known limits of a shell as door aren't tested: it drops variables
+whose names it couldn't write; IFS, OPTIND and PPID are its own; SIGCHLD ignored
+becomes default; and where all of 3 to 9 are open, dash leaves its script open too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import CDI_RUNTIME
+from .spy import Situation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .spy import Spy
+
+DEVICE = "vendor.com/device=one"
+
+# The ways through: past the door at once, at a look into the bundle, through
+# Python without an injection, and with one.
+WAYS = {
+    "passed on": None,
+    "idle create": {"annotations": {"org.example": "nothing"}},
+    "looked at": {"annotations": {"org.example": "cdi.k8s.io/"}},
+    "injecting create": {"annotations": {"cdi.k8s.io/test": DEVICE}},
+}
+
+
+def ignoring(*numbers: signal.Signals) -> Callable[[], object]:
+    """Return a set-up that ignores signals."""
+    return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
+
+
+def blocking(*numbers: signal.Signals) -> Callable[[], object]:
+    """Return a set-up that blocks signals."""
+    return lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+
+def closing(*descriptors: int) -> Callable[[], object]:
+    """Return a set-up that closes descriptors."""
+
+    def setup() -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    return setup
+
+
+def opening(*descriptors: int, flags: int = os.O_RDONLY) -> Callable[[], object]:
+    """Return a set-up that opens a file, half read, at descriptors."""
+
+    def setup() -> None:
+        file = os.open("file", flags)
+        os.lseek(file, 7, os.SEEK_SET)
+        for descriptor in descriptors:
+            os.dup2(file, descriptor)
+            os.set_inheritable(descriptor, True)  # which dup2 leaves undone for file itself
+        if file not in descriptors:
+            os.close(file)
+
+    return setup
+
+
+def limiting(what: int, soft: int) -> Callable[[], object]:
+    """Return a set-up that lowers a limit."""
+    return lambda: resource.setrlimit(what, (soft, resource.getrlimit(what)[1]))
+
+
+STANDARD_SIGNALS = [
+    number for number in signal.valid_signals()
+    if number < signal.SIGRTMIN and number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
+]  # fmt: skip
+
+SITUATIONS = {
+    "plain": Situation(),
+    # arguments
+    "empty arguments": Situation(arguments=(b"", b"", b"x", b"")),
+    "spaces and newlines": Situation(arguments=(b" ", b"a  b", b"\n", b"a\n", b"\nb\n\n", b"\t")),
+    "not UTF-8": Situation(arguments=(b"\xff", b"caf\xe9", b"\xed\xb2\x80", "☃é".encode())),
+    "shell's characters": Situation(arguments=(b"*", b"$HOME", b"`id`", b"\\", b"'", b'"', b"~", b"#", b"-n", b"a=b")),
+    "many arguments": Situation(arguments=tuple(b"%d" % number for number in range(2000))),
+    # environment
+    "no PATH": Situation(unset=(b"PATH",)),
+    "no HOME": Situation(unset=(b"HOME",)),
+    "LC_CTYPE": Situation({b"LC_CTYPE": b"C.UTF-8"}),
+    "empty LC_CTYPE": Situation({b"LC_CTYPE": b""}),
+    "LC_CTYPE=POSIX": Situation({b"LC_CTYPE": b"POSIX"}),
+    "LC_ALL=C": Situation({b"LC_ALL": b"C"}),
+    "LANG of no locale": Situation({b"LANG": b"xx_YY"}),
+    "LANG and LC_CTYPE": Situation({b"LANG": b"C", b"LC_CTYPE": b"de_DE"}),
+    "stale PWD": Situation({b"PWD": b"/nonexistent"}),
+    "another PWD": Situation({b"PWD": b"/usr"}),
+    "empty PWD": Situation({b"PWD": b""}),
+    "PWD ends in newlines": Situation({b"PWD": b"/a\n\n"}),
+    "PWD isn't UTF-8": Situation({b"PWD": b"/\xff\xe9"}),
+    "OLDPWD": Situation({b"OLDPWD": b"/etc"}),
+    "PWD and OLDPWD": Situation({b"PWD": b"/etc", b"OLDPWD": b"/usr"}),
+    "OLDPWD that speaks of PWD": Situation({b"OLDPWD": b"/usr\nPWD=/etc"}),
+    "PWD= in a value": Situation({b"OTHER": b"PWD=/etc", b"XPWD": b"/etc"}),
+    "PWD= on a value's line": Situation({b"AAA": b"one\nPWD=/etc\ntwo"}),
+    "PWD= on a value's line, and PWD": Situation({b"AAA": b"one\nPWD=/etc\ntwo", b"PWD": b"/usr"}),
+    "another variable's value begins as the cwd": Situation({b"XPWD": b"/usr", b"PWD": b"/etc"}),
+    "newlines": Situation({b"AAA": b"\n", b"ZZZ": b"a\nb\n"}),
+    "values that aren't UTF-8": Situation({b"LATIN": b"caf\xe9 \xff"}),
+    "values that aren't UTF-8, LC_ALL=C": Situation({b"LATIN": b"caf\xe9 \xff", b"LC_ALL": b"C"}),
+    "empty values": Situation({b"EMPTY": b"", b"_": b""}),
+    "the configuration's keys": Situation(
+        dict.fromkeys((b"RUNTIMES", b"SPEC_DIRS", b"ANNOTATION_PREFIXES", b"DEFAULT_KIND", b"DEVICE_ENV", b"DEVICE_MOUNTS", b"ALLOW", b"DENY", b"SANDBOXES", b"SPEC_TRUST", b"HOOK_UNSUPPORTED", b"LOG", b"LOG_LEVEL"), b"of the caller")
+    ),
+    "Python's variables": Situation(
+        {
+            b"PYTHONHOME": b"/nonexistent", b"PYTHONPATH": b"/nonexistent", b"PYTHONUTF8": b"0",
+            b"PYTHONCOERCECLOCALE": b"0", b"PYTHONWARNINGS": b"error", b"PYTHONMALLOC": b"debug",
+        }
+    ),
+    "grep's and the shell's variables": Situation(
+        {b"GREP_OPTIONS": b"-v", b"GREP_COLORS": b"x", b"ENV": b"/nonexistent", b"CDPATH": b"/", b"PS4": b"x"}
+    ),
+    "a large variable": Situation({b"LARGE": b"x" * 120_000}),
+    # signals
+    "SIGPIPE ignored": Situation(setup=ignoring(signal.SIGPIPE)),
+    "SIGXFSZ ignored": Situation(setup=ignoring(signal.SIGXFSZ)),
+    "SIGPIPE and SIGXFSZ ignored": Situation(setup=ignoring(signal.SIGPIPE, signal.SIGXFSZ)),
+    "SIGINT and SIGQUIT ignored": Situation(setup=ignoring(signal.SIGINT, signal.SIGQUIT)),
+    "SIGHUP and SIGTERM ignored": Situation(setup=ignoring(signal.SIGHUP, signal.SIGTERM)),
+    "all but SIGCHLD ignored": Situation(setup=ignoring(*STANDARD_SIGNALS)),
+    "SIGUSR1 and SIGTERM blocked": Situation(setup=blocking(signal.SIGUSR1, signal.SIGTERM)),
+    "all but SIGCHLD blocked": Situation(setup=blocking(*set(signal.valid_signals()) - {signal.SIGCHLD})),
+    # descriptors
+    "descriptors 3 and 10": Situation(setup=opening(3, 10)),
+    "descriptors 3 to 8 and 10 to 20": Situation(setup=opening(*range(3, 9), *range(10, 21))),
+    "descriptor to append to": Situation(setup=opening(5, 200, flags=os.O_WRONLY | os.O_APPEND)),
+    "stdin half read": Situation(setup=opening(0)),
+    "stdin closed": Situation(setup=closing(0)),
+    "stdout closed": Situation(setup=closing(1)),
+    "stderr closed": Situation(setup=closing(2)),
+    "stdin and stdout closed": Situation(setup=closing(0, 1)),
+    "stdin and stderr closed": Situation(setup=closing(0, 2)),
+    "stdout and stderr closed": Situation(setup=closing(1, 2)),
+    "all three closed": Situation(setup=closing(0, 1, 2)),
+    "all three closed, PWD stale": Situation({b"PWD": b"/etc"}, setup=closing(0, 1, 2)),
+    "all three read-only": Situation(setup=opening(0, 1, 2)),
+    # the rest
+    "umask 077": Situation(setup=lambda: os.umask(0o077)),
+    "umask 777": Situation(setup=lambda: os.umask(0o777)),
+    "RLIMIT_NOFILE 64": Situation(setup=limiting(resource.RLIMIT_NOFILE, 64)),
+    "RLIMIT_NOFILE 16": Situation(setup=limiting(resource.RLIMIT_NOFILE, 16)),
+    "RLIMIT_STACK and RLIMIT_CORE": Situation(setup=limiting(resource.RLIMIT_STACK, 1 << 20)),
+    "a session of its own": Situation(setup=os.setsid),
+    "nice": Situation(setup=lambda: os.nice(5)),
+    "in /": Situation({b"PWD": b"/"}, setup=lambda: os.chdir("/")),
+    "in /, stale PWD": Situation({b"PWD": b"/usr"}, setup=lambda: os.chdir("/")),
+    "in /, no PWD": Situation(setup=lambda: os.chdir("/")),
+}  # fmt: skip
+
+
+def arguments_of(way: str, directory: Path) -> list[str | Path]:
+    """Return a runtime's arguments that go a way, with the bundle that this needs."""
+    config = WAYS[way]
+    if config is None:
+        return ["--root", directory / "state", "state", "container"]
+    bundle = directory / "bundle"
+    bundle.mkdir()
+    (bundle / "config.json").write_text(json.dumps(config), "utf-8")
+    return ["--root", directory / "state", "create", "--bundle", bundle, "container"]
+
+
+@pytest.fixture
+def arguments(way: str, spy: Spy) -> list[str | Path]:
+    """The arguments of a runtime that go a way, the spy as runtime, a spec and a file there."""
+    specs = spy.directory / "cdi"
+    specs.mkdir()
+    device = {"name": "one", "containerEdits": {"env": ["ONE=1"]}}
+    spec = {"cdiVersion": "0.6.0", "kind": "vendor.com/device", "devices": [device]}
+    (specs / "one.json").write_text(json.dumps(spec), "utf-8")
+    (spy.directory / "file").write_text("some text\n", "utf-8")
+    spy.configure(RUNTIMES=spy.program, SPEC_DIRS=specs)
+    return arguments_of(way, spy.directory)
+
+
+def differences(spy: Spy, arguments: list[str | Path], situation: Situation) -> dict[str, object]:
+    """Start the spy directly and through cdi-runtime; return what it saw only directly, and only through it."""
+    directly = spy.seen([spy.program, *arguments], situation)
+    through = spy.seen([CDI_RUNTIME, *arguments], situation)
+    found: dict[str, object] = {}
+    for name in directly | through:
+        before, after = directly.get(name, []), through.get(name, [])
+        if before != after:
+            lost = [value for value in before if value not in after]
+            found[name] = (lost, [value for value in after if value not in before])
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=list(SITUATIONS))
+def test_runtime_sees_what_came(
+    spy: Spy, arguments: list[str | Path], way: str, situation: Situation
+) -> None:
+    """The runtime sees what it would have seen if it had been started directly."""
+    assert differences(spy, arguments, situation) == {}
+    if way != "passed on":
+        injected = "process" in json.loads((spy.directory / "bundle/config.json").read_text("utf-8"))
+        assert injected == (way == "injecting create")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_empty_environment(spy: Spy, arguments: list[str | Path]) -> None:
+    """With no environment at all, the default configuration counts, and none reaches the runtime."""
+    spy.configuration.rename(spy.directory / "etc-cdi-hook.conf")
+    (spy.directory / "etc/cdi-hook").mkdir(parents=True)
+    (spy.directory / "etc-cdi-hook.conf").rename(spy.directory / "etc/cdi-hook/cdi-hook.conf")
+    script = f'mount -t overlay overlay -o lowerdir={spy.directory}/etc:/etc /etc && exec env -i "$@"'
+    in_overlay = Situation(prefix=("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"))
+    assert differences(spy, arguments, in_overlay) == {}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", [{}, {b"AAA": b"one\ntwo"}], ids=["alone", "after two lines"])
+@pytest.mark.parametrize("name", [".", "link", "elsewhere", "nonexistent"])
+def test_pwd(spy: Spy, arguments: list[str | Path], name: str, before: dict[bytes, bytes]) -> None:
+    """PWD stays what it was: right, right by a link, or stale and the cwd's path but longer."""
+    (spy.directory / "link").symlink_to(".")
+    (spy.directory / "elsewhere").symlink_to("/usr")
+    situation = Situation({**before, b"PWD": os.fsencode(spy.directory / name)})
+    assert differences(spy, arguments, situation) == {}

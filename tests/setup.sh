@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# setup.sh demo|check|test|bench: have all that `make` of that name needs, and
+# install only what isn't there: programs by apt-get, Python tools at the
+# releases that pyproject.toml pins into .venv, for `test` also into .venv/3.X
+# for every other Python to test on. `CI=true`: a wish that can't be met is an error.
+set -eu
+
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+pythons='3.11 3.13' # to test on, where they are
+
+say() { echo "setup: $*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		die "not root, and no sudo: can't run $*"
+	fi
+}
+
+is_new() { "$1" -c 'import tomllib' 2>/dev/null; }
+# A Python that runs (a version manager's stub may not), makes venvs and is new enough.
+works() {
+	"$1" -c 'import ensurepip, sys, tomllib, venv; sys.exit(sys.argv[1:] not in ([], ["%d.%d" % sys.version_info[:2]]))' \
+		${2:+"$2"} 2>/dev/null
+}
+find_python() {
+	for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
+		works "$python" && return
+	done
+	return 1
+}
+
+# By the names of Debian's packages.
+present() {
+	case $1 in
+	busybox-static) busybox true 2>/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
+	libc6-dev) [ -e /usr/include/stdio.h ] ;;
+	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
+	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && find_python; } ;;
+	python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
+	python3-pythonjsonlogger) /usr/bin/python3 -c 'import pythonjsonlogger' 2>/dev/null ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+missing_of() {
+	for package; do
+		present "$package" || printf ' %s' "$package"
+	done
+}
+known() { apt-cache show "$1" >/dev/null 2>&1; }
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+		apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >/dev/null
+}
+no_lists() { ! find /var/lib/apt/lists -name '*_Packages*' 2>/dev/null | grep -q .; }
+install_packages() {
+	say "installing $*"
+	apt install --no-install-recommends "$@" 2>/dev/null && return
+	# the lists may be old, or not be there
+	apt update && apt install --no-install-recommends "$@"
+}
+
+# have "what is needed" "what is only wished for"
+have() {
+	# shellcheck disable=SC2086 # words
+	needed=$(missing_of $1) wished=$(missing_of $2)
+	[ "$needed$wished" ] || return 0
+	command -v apt-get >/dev/null || die "missing:$needed$wished (by Debian's names), and there is no apt-get"
+	if [ "$wished" ] && no_lists; then
+		apt update || say "can't update the list of packages"
+	fi
+	for package in $wished; do
+		if known "$package"; then
+			needed="$needed $package"
+		elif [ "${CI:-}" = true ]; then
+			die "CI is set, and there is no package $package here"
+		else
+			say "there is no package $package here: tests that want it are skipped"
+		fi
+	done
+	[ "$needed" ] || return 0
+	# shellcheck disable=SC2086
+	install_packages $needed
+	# shellcheck disable=SC2086
+	still=$(missing_of $needed)
+	[ -z "$still" ] || die "installed, and yet missing:$still"
+}
+
+# make_venv PYTHON DIRECTORY: with exactly what pyproject.toml's "dev" says
+make_venv() {
+	pins=$("$1" -c 'if True:
+		import sys, tomllib
+		with open("pyproject.toml", "rb") as file:
+			project = tomllib.load(file)["project"]
+		print("#", *sys.version.split())
+		print(*project["optional-dependencies"]["dev"], sep="\n")')
+	[ "$pins" = "$(cat "$2/pins" 2>/dev/null)" ] && "$2/bin/python" -c '' 2>/dev/null && return
+	say "making $2"
+	"$1" -m venv --clear "$2"
+	echo "$pins" >"$2/pins.new"
+	"$2/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$2/pins.new"
+	"$2/bin/python" -m pip check --disable-pip-version-check >/dev/null || die "$2: the pinned packages don't fit"
+	mv "$2/pins.new" "$2/pins"
+}
+main_venv() {
+	find_python || die "no Python from 3.11 on that makes virtual environments"
+	make_venv "$python" .venv
+}
+
+case ${1:-} in
+demo)
+	have 'python3 python3-yaml runc busybox-static' ''
+	;;
+check)
+	have 'python3-venv shellcheck' ''
+	main_venv
+	;;
+bench)
+	have 'python3 python3-yaml python3-venv gcc libc6-dev' ''
+	main_venv
+	;;
+test)
+	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv runc crun busybox-static gcc libc6-dev' runsc
+	main_venv
+	for version in $pythons; do
+		works .venv/bin/python "$version" && continue
+		for python in "/usr/bin/python$version" "python$version"; do
+			if works "$python" "$version"; then
+				make_venv "$python" ".venv/$version"
+				break
+			fi
+		done
+	done
+	;;
+*)
+	die "usage: setup.sh demo|check|test|bench"
+	;;
+esac

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host of its own for each test of the command line: spec dir, configuration, bundle, environment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
+
+VENDOR = {
+    "cdiVersion": "0.6.0",
+    "kind": "vendor.com/gpu",
+    "containerEdits": {"env": ["DRIVER=1"]},
+    "devices": [
+        {
+            "name": "gpu0",
+            "containerEdits": {
+                "env": ["GPU=0"],
+                "deviceNodes": [
+                    {"path": "/dev/gpu0", "type": "c", "major": 195, "minor": 7, "fileMode": 432}
+                ],
+            },
+        },
+        {"name": "gpu1", "containerEdits": {"env": ["GPU=1"]}},
+    ],
+}
+
+
+class World:
+    """Where the program runs: it sees the files under ``root`` and the variables of ``environ``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.specs = root / "cdi"
+        self.config = root / "cdi-hook.conf"
+        self.bundle = root / "bundle"
+        self.environ = {"PATH": "/usr/bin:/bin", "HOME": str(root), "CDI_HOOK_CONFIG": str(self.config)}
+        self.specs.mkdir(mode=0o755)
+        self.bundle.mkdir()
+        self.configure()
+
+    def configure(self, **values: str) -> None:
+        """Write the configuration, with the spec dir here."""
+        lines = {"SPEC_DIRS": self.specs, **values}
+        self.config.write_text("".join(f"{key}='{value}'\n" for key, value in lines.items()))
+
+    def spec(self, name: str, data: object = VENDOR) -> str:
+        """Write a spec file and return its path."""
+        path = self.specs / name
+        path.write_text(data if isinstance(data, str) else json.dumps(data))
+        path.chmod(0o644)
+        return str(path)
+
+    def oci(self, tree: object) -> Path:
+        """Write the bundle's config.json and return its path."""
+        path = self.bundle / "config.json"
+        path.write_text(json.dumps(tree))
+        return path
+
+    def __call__(
+        self, *arguments: str | Path | bytes, stdin: str | bytes = b"", **environ: str
+    ) -> tuple[int, str, str]:
+        """Run the program; return its exit status, stdout and stderr."""
+        done = subprocess.run(
+            [PROGRAM, *arguments],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            cwd=self.root,
+            env={**self.environ, **environ},
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, done.stdout.decode(errors="backslashreplace"), done.stderr.decode()
+
+    def json(self, *arguments: str | Path, stdin: str | bytes = b"") -> Any:
+        """Run the program, which has to succeed in silence, and return what it prints, decoded."""
+        status, out, err = self(*arguments, stdin=stdin)
+        assert (status, err) == (0, "")
+        return json.loads(out)
+
+
+@pytest.fixture
+def cdi_hook(tmp_path: Path) -> World:
+    """Return the program in a world without specs; the user's own dirs aren't there."""
+    return World(tmp_path)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi_hook.cli.diff: a patch that is exact, complete and traced to its sources."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdi_hook import edits, jsontext
+from cdi_hook.cli import diff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def patched(tree: Any, changes: Sequence[dict[str, Any]]) -> Any:
+    """Apply a JSON Patch as RFC 6902 has it, and hold each change to its ``was``."""
+    tree = copy.deepcopy(tree)
+    for change in changes:
+        parent, name = _find(tree, change["path"])
+        if change["op"] == "move":
+            origin, old = _find(tree, change["from"])
+            assert jsontext.dumps(origin[old]) == jsontext.dumps(change["was"])
+            value = origin.pop(old)
+            parent.insert(name, value)
+        elif change["op"] == "add" and isinstance(parent, list):
+            assert 0 <= name <= len(parent)
+            parent.insert(name, copy.deepcopy(change["value"]))
+        elif change["op"] == "add":
+            assert name not in parent
+            parent[name] = copy.deepcopy(change["value"])
+        else:
+            assert jsontext.dumps(parent[name]) == jsontext.dumps(change["was"])
+            if change["op"] == "remove":
+                del parent[name]
+            else:
+                assert change["op"] == "replace"
+                parent[name] = copy.deepcopy(change["value"])
+    return tree
+
+
+def _find(tree: Any, pointer: str) -> tuple[Any, Any]:
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    for part in parts[:-1]:
+        tree = tree[int(part)] if isinstance(tree, list) else tree[part]
+    return tree, int(parts[-1]) if isinstance(tree, list) else parts[-1]
+
+
+SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": ">"}
+
+few = st.integers(0, 3)
+paths = st.sampled_from(["/", "/a", "/a/b", "/b", "/c/d/e", "rel"])
+variables = st.builds("{}={}".format, st.sampled_from("ABC"), few)
+options = st.lists(st.sampled_from(["ro", "bind", "rbind"]), max_size=2)
+hooks = st.fixed_dictionaries(
+    {"hookName": st.sampled_from(["prestart", "poststop"]), "path": st.sampled_from(["/x", "/y"])}
+)
+parts = st.fixed_dictionaries(
+    {},
+    optional={
+        "env": st.lists(variables, max_size=3),
+        "deviceNodes": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "path": st.sampled_from(["/dev/cdi-a", "/dev/cdi-b", "/dev/cdi-c"]),
+                    "type": st.sampled_from("bc"),
+                    "major": st.integers(1, 2),
+                    "minor": few,
+                },
+                optional={"permissions": st.sampled_from(["r", "none"]), "uid": few},
+            ),
+            max_size=3,
+        ),
+        "netDevices": st.lists(
+            st.fixed_dictionaries({"hostInterfaceName": st.sampled_from(["e/0", "1"]), "name": paths}),
+            max_size=2,
+        ),
+        "mounts": st.lists(
+            st.fixed_dictionaries({"hostPath": paths, "containerPath": paths}, optional={"options": options}),
+            max_size=3,
+        ),
+        "hooks": st.lists(hooks, max_size=3),
+        "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths, "l3CacheSchema": paths}),
+        "additionalGids": st.lists(few, max_size=3),
+    },
+)
+many = st.lists(parts, max_size=4).map(
+    lambda found: [((f"v.com/c={n}", f"/etc/cdi/{n % 2}.yaml"), part) for n, part in enumerate(found)]
+)
+devices = st.fixed_dictionaries(
+    {"path": st.sampled_from(["/dev/cdi-a", "/dev/cdi-b"])}, optional={"major": few, "type": st.just("c")}
+)
+rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"type": st.just("c"), "major": few})
+null = st.none()
+specs = st.fixed_dictionaries(
+    {},
+    optional={
+        "process": null
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "env": null | st.lists(variables, max_size=5),
+                "user": null
+                | st.fixed_dictionaries(
+                    {}, optional={"uid": few, "additionalGids": null | st.lists(few, max_size=3)}
+                ),
+                "cwd": paths,
+            },
+        ),
+        "mounts": null
+        | st.lists(
+            st.fixed_dictionaries({"destination": paths}, optional={"source": paths, "options": options}),
+            max_size=6,
+        ),
+        "linux": null
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "devices": null | st.lists(devices, max_size=4),
+                "resources": null
+                | st.fixed_dictionaries({}, optional={"devices": null | st.lists(rules, max_size=4)}),
+                "namespaces": st.just([{"type": "user"}]),
+                "netDevices": null | st.dictionaries(st.sampled_from(["1", "x"]), st.just({"name": "n"})),
+                "intelRdt": null | st.fixed_dictionaries({}, optional={"schemata": options, "closID": paths}),
+            },
+        ),
+        "hooks": null
+        | st.dictionaries(st.sampled_from(["prestart", "poststart"]), st.just([{"path": "/x"}])),
+        "x": few,
+    },
+)
+
+
+@given(before=specs, asked=many)
+def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[tuple[diff.Source, Any]]) -> None:
+    """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
+    before, after = (jsontext.loads(jsontext.dumps(before)) for _ in range(2))  # with nothing in common
+    edits.apply(after, edits.merge(part for _, part in asked), keep_present=True)
+    untouched = jsontext.dumps([before, after, asked])
+    found = diff.changes(before, after, asked)
+    assert jsontext.dumps([before, after, asked]) == untouched
+    assert jsontext.dumps(patched(before, found)) == jsontext.dumps(after)
+    assert bool(found) == (jsontext.dumps(before) != jsontext.dumps(after))
+    known = [{"device": device, "spec": path} for (device, path), _ in asked]
+    files = [{"device": None, "spec": path} for (_, path), _ in asked]
+    for change in found:
+        assert change["sources"]
+        assert all(source in known or source in files for source in change["sources"])
+        assert diff.line(change).startswith(f"{SIGNS[change['op']]} .")
+
+
+@given(st.lists(few, max_size=8), st.lists(few, max_size=8))
+def test_any_list_becomes_any_other(old: list[int], new: list[int]) -> None:
+    """Whatever has moved, come, gone or changed in a list, the patch is exact."""
+    before = {"mounts": [{"destination": f"/{n // 2}", "source": f"{n}"} for n in old]}
+    after = {"mounts": [{"destination": f"/{n // 2}", "source": f"{n}"} for n in new]}
+    assert patched(before, diff.changes(before, after, [])) == after
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_more_moves_than_needed(seed: int) -> None:
+    """One thing that was moved is one move, wherever it was and went."""
+    chance = random.Random(seed)
+    mounts = [{"destination": f"/{n}"} for n in range(30)]
+    before = {"mounts": list(mounts)}
+    mounts.insert(chance.randrange(30), mounts.pop(chance.randrange(30)))
+    found = diff.changes(before, {"mounts": mounts}, [])
+    assert [change["op"] for change in found] == ["move"] * (before["mounts"] != mounts)
+
+
+def changed(before: dict[str, Any], *asked: tuple[diff.Source, Any]) -> list[str]:
+    """Return the lines for applying edits to a spec."""
+    after = copy.deepcopy(before)
+    edits.apply(after, edits.merge(part for _, part in asked), keep_present=True)
+    return [diff.line(change) for change in diff.changes(before, after, asked)]
+
+
+A0: diff.Source = ("a.com/x=0", "/etc/cdi/a.yaml")
+A1: diff.Source = ("a.com/x=1", "/etc/cdi/a.yaml")
+B0: diff.Source = ("b.com/y=0", "/run/cdi/b.json")
+
+
+def test_all_who_ask_are_named() -> None:
+    """What several devices ask for is traced to all of them, by spec file."""
+    part = {"env": ["A=1"]}
+    before: dict[str, Any] = {"process": {"env": []}}
+    assert changed(before, (A0, part), (B0, part), (A1, part)) == [
+        '+ .process.env[0] "A=1"  # a.com/x=0, a.com/x=1, /etc/cdi/a.yaml; b.com/y=0, /run/cdi/b.json'
+    ]
+
+
+def test_of_two_that_differ_the_winner_is_named() -> None:
+    """Where a later device overrides an earlier one, only the later is the source."""
+    before = {"process": {"env": ["A=0"]}}
+    assert changed(before, (A0, {"env": ["A=1"]}), (B0, {"env": ["A=2"]})) == [
+        '~ .process.env[0] "A=0" -> "A=2"  # b.com/y=0, /run/cdi/b.json'
+    ]
+
+
+def test_what_edits_replace_and_move() -> None:
+    """A device replaced goes and comes; mounts that only change places are moved, by the spec that adds one."""
+    before = {
+        "mounts": [{"destination": "/a/b"}, {"destination": "/c"}],
+        "linux": {"devices": [{"path": "/dev/cdi-a"}, {"path": "/dev/cdi-b"}], "resources": {"devices": []}},
+    }
+    asked = {
+        "deviceNodes": [{"path": "/dev/cdi-a", "type": "p"}],
+        "mounts": [{"hostPath": "/h", "containerPath": "/d"}],
+    }
+    node = '{"path":"/dev/cdi-a","type":"p","major":0,"minor":0}'
+    assert changed(before, (A0, asked)) == [
+        '> .mounts[1] -> .mounts[0] {"destination":"/c"}  # /etc/cdi/a.yaml',
+        '+ .mounts[1] {"destination":"/d","source":"/h"}  # a.com/x=0, /etc/cdi/a.yaml',
+        '- .linux.devices[0] {"path":"/dev/cdi-a"}  # a.com/x=0, /etc/cdi/a.yaml',
+        f"+ .linux.devices[1] {node}  # a.com/x=0, /etc/cdi/a.yaml",
+    ]
+
+
+def test_what_is_made_for_others_is_traced_to_who_needs_it() -> None:
+    """An object that wasn't there comes from the specs that put something into it, and from no others."""
+    net = {"netDevices": [{"hostInterfaceName": "e0", "name": "e1"}]}
+    assert changed({"process": {"env": []}}, (A0, {"env": ["A=1"]}), (B0, net)) == [
+        '+ .process.env[0] "A=1"  # a.com/x=0, /etc/cdi/a.yaml',
+        "+ .linux {}  # /run/cdi/b.json",
+        "+ .linux.netDevices {}  # /run/cdi/b.json",
+        '+ .linux.netDevices.e0 {"name":"e1"}  # b.com/y=0, /run/cdi/b.json',
+    ]
+
+
+def test_places_in_jq_notation() -> None:
+    """A name that isn't plain is quoted, and one that is a number is no index."""
+    part = {
+        "netDevices": [
+            {"hostInterfaceName": host, "name": "eth0"} for host in ("eth0", "eth0.1", "7", "a/b~c")
+        ]
+    }
+    lines = changed({"linux": {"netDevices": {}}}, ((None, "/etc/cdi/a.yaml"), part))
+    names = [".eth0", '["eth0.1"]', '["7"]', '["a/b~c"]']
+    assert lines == [f'+ .linux.netDevices{name} {{"name":"eth0"}}  # /etc/cdi/a.yaml' for name in names]

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook inject: stdin to stdout, a bundle in place, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook.config import is_system_root
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
+GPU0, GPU1 = "vendor.com/gpu=gpu0", "vendor.com/gpu=gpu1"
+FAILED = "cdi-hook: CDI device injection failed: "
+NODE = {"path": "/dev/gpu0", "type": "c", "major": 195, "minor": 7, "fileMode": 432}
+RULE = {"allow": True, "type": "c", "major": 195, "minor": 7, "access": "rwm"}
+
+
+def asking(*devices: str, **fields: Any) -> dict[str, Any]:
+    """Return an OCI spec whose annotations ask for devices."""
+    return {"ociVersion": "1.0.2", **fields, "annotations": {"cdi.k8s.io/test": ",".join(devices)}}
+
+
+def test_stdin_to_stdout(cdi_hook: World) -> None:
+    """The spec on stdin gets what its annotations ask for, and is all that is printed: one line of JSON."""
+    cdi_hook.spec("vendor.json")
+    oci = asking(GPU0, process={"env": ["PATH=/bin"]})
+    edited = {
+        "ociVersion": "1.0.2",
+        "process": {"env": ["PATH=/bin", "DRIVER=1", "GPU=0"]},
+        "annotations": oci["annotations"],
+        "linux": {"devices": [NODE], "resources": {"devices": [RULE]}},
+    }
+    out = json.dumps(edited, separators=(",", ":")) + "\n"
+    for arguments in (["inject"], ["inject", "-"], ["inject", "--json"]):
+        assert cdi_hook(*arguments, stdin=json.dumps(oci, indent=4)) == (0, out, "")
+
+
+def test_nothing_is_lost(cdi_hook: World) -> None:
+    """Numbers, unknown fields, the order of keys and text of any kind come out as they went in."""
+    cdi_hook.spec("vendor.json")
+    text = '{"z":1.50,"a":12345678901234567890123,"u":"\\ud800\\u20ac","process":{"env":[],"x":1E400}}'
+    out = text.replace("[]", '["DRIVER=1","GPU=1"]') + "\n"
+    assert cdi_hook("inject", "-d", GPU1, stdin=text) == (0, out, "")
+
+
+def test_asking_for_nothing(cdi_hook: World) -> None:
+    """A spec that asks for nothing comes out as it is, whatever the configuration and the specs are like."""
+    cdi_hook.spec("bad.yaml", "{")
+    cdi_hook.configure(NONSENSE="1")
+    assert cdi_hook("inject", stdin='{"ociVersion": "1.0.2"}') == (0, '{"ociVersion":"1.0.2"}\n', "")
+
+
+def test_named_devices_stand_for_the_annotations(cdi_hook: World) -> None:
+    """Devices that are named come in the order named, each once, and the annotations don't count."""
+    cdi_hook.spec("vendor.json")
+    oci = asking("bad", process={"env": []})
+    tree = cdi_hook.json("inject", "-d", GPU1, "--device", GPU0, f"--device={GPU1}", stdin=json.dumps(oci))
+    assert tree["process"]["env"] == ["DRIVER=1", "GPU=0"]
+    assert tree["linux"]["devices"] == [NODE]
+
+
+def test_default_kind(cdi_hook: World) -> None:
+    """DEFAULT_KIND completes a name that is only a device's."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(DEFAULT_KIND="vendor.com/gpu")
+    tree = cdi_hook.json("inject", "-d", "gpu1", stdin="{}")
+    assert tree["process"]["env"] == ["DRIVER=1", "GPU=1"]
+
+
+def test_other_sources_of_the_configuration(cdi_hook: World) -> None:
+    """What the configuration lets name devices does so here too."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(DEVICE_ENV="DEVICES")
+    oci = {"process": {"env": [f"DEVICES={GPU1}"]}}
+    tree = cdi_hook.json("inject", stdin=json.dumps(oci))
+    assert tree["process"]["env"] == [f"DEVICES={GPU1}", "DRIVER=1", "GPU=1"]
+
+
+def test_bundle_in_place(cdi_hook: World) -> None:
+    """A bundle's config.json is replaced in silence, with its mode, and nothing is left beside it."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci(asking(GPU1))
+    path.chmod(0o640)
+    inode = path.stat().st_ino
+    assert cdi_hook("inject", "bundle") == (0, "", "")
+    assert json.loads(path.read_text())["process"]["env"] == ["DRIVER=1", "GPU=1"]
+    assert path.stat().st_mode & 0o7777 == 0o640
+    assert path.stat().st_ino != inode
+    assert os.listdir(cdi_hook.bundle) == ["config.json"]
+
+
+def test_twice_is_once(cdi_hook: World) -> None:
+    """Injecting again changes nothing, and leaves the file itself alone."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci(asking(GPU0, GPU1))
+    assert cdi_hook("inject", cdi_hook.bundle) == (0, "", "")
+    once = (path.read_bytes(), path.stat())
+    assert cdi_hook("inject", cdi_hook.bundle) == (0, "", "")
+    assert (path.read_bytes(), path.stat()) == once
+    assert cdi_hook("inject", cdi_hook.bundle, "--diff") == (0, "", "")
+    assert cdi_hook("inject", stdin=once[0]) == (0, once[0].decode() + "\n", "")
+
+
+def test_json_says_what_was_done(cdi_hook: World) -> None:
+    """With a bundle --json prints the changes that were made, which are those that --diff showed."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci(asking(GPU0))
+    foreseen = cdi_hook.json("inject", "bundle", "--diff", "--json")
+    before = path.read_text()
+    assert cdi_hook.json("inject", "bundle", "--json") == foreseen != []
+    assert path.read_text() != before
+    assert cdi_hook.json("inject", "bundle", "--json") == []
+
+
+def test_diff_changes_nothing(cdi_hook: World) -> None:
+    """--diff shows each change with its devices and their spec file, and leaves the bundle alone."""
+    spec = cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci(asking(GPU0, process={"env": ["GPU=9"]}, linux={"devices": []}))
+    before = (path.read_bytes(), path.stat())
+    lines = [
+        f'~ .process.env[0] "GPU=9" -> "GPU=0"  # {GPU0}, {spec}',
+        f'+ .process.env[1] "DRIVER=1"  # {spec}',
+        "+ .linux.devices[0] "
+        f'{{"path":"/dev/gpu0","type":"c","major":195,"minor":7,"fileMode":432}}  # {GPU0}, {spec}',
+        f"+ .linux.resources {{}}  # {spec}",
+        f"+ .linux.resources.devices []  # {spec}",
+        "+ .linux.resources.devices[0] "
+        f'{{"allow":true,"type":"c","major":195,"minor":7,"access":"rwm"}}  # {GPU0}, {spec}',
+    ]
+    out = "".join(f"{line}\n" for line in lines)
+    assert cdi_hook("inject", "--diff", "bundle") == (0, out, "")
+    assert (path.read_bytes(), path.stat()) == before
+    assert cdi_hook("inject", "--diff", stdin=before[0]) == (0, out, "")
+
+
+def test_diff_as_json(cdi_hook: World) -> None:
+    """--diff --json is a JSON Patch, each change with what was there, and with its sources."""
+    spec = cdi_hook.spec("vendor.json")
+    oci = asking(GPU1, process={"env": ["GPU=9"]})
+    assert cdi_hook.json("inject", "--diff", "--json", stdin=json.dumps(oci)) == [
+        {
+            "op": "replace",
+            "path": "/process/env/0",
+            "value": "GPU=1",
+            "was": "GPU=9",
+            "sources": [{"device": GPU1, "spec": spec}],
+        },
+        {
+            "op": "add",
+            "path": "/process/env/1",
+            "value": "DRIVER=1",
+            "sources": [{"device": None, "spec": spec}],
+        },
+    ]
+
+
+def test_spec_dirs_that_are_named(cdi_hook: World) -> None:
+    """--spec-dir stands for the configured dirs; of several, the last has priority."""
+    cdi_hook.spec("vendor.json")
+    other = cdi_hook.root / "other"
+    other.mkdir(mode=0o755)
+    cdi_hook.specs.joinpath("vendor.json").rename(other / "vendor.json")
+    status, out, err = cdi_hook("inject", "-d", GPU1, stdin="{}")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"{FAILED}unresolvable CDI devices {GPU1} (asked for by --device); ")
+    tree = cdi_hook.json("inject", "-d", GPU1, "--spec-dir", other, stdin="{}")
+    assert tree["process"]["env"] == ["DRIVER=1", "GPU=1"]
+
+
+def test_unknown_device(cdi_hook: World) -> None:
+    """A device that isn't known fails, with near names and where was looked, and the bundle stays."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci(asking(GPU0, "vendor.com/gpu=gpu7"))
+    before = (path.read_bytes(), path.stat())
+    message = (
+        'unresolvable CDI devices vendor.com/gpu=gpu7 (asked for by annotation "cdi.k8s.io/test"); '
+        f"no usable CDI spec in {cdi_hook.specs} defines it; did you mean {GPU1} or {GPU0}?; "
+        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused\n'
+    )
+    result = cdi_hook("inject", "bundle", "--spec-dir", cdi_hook.specs)
+    assert result == (1, "", FAILED + message)
+    assert (path.read_bytes(), path.stat()) == before
+
+
+def test_refresh_errors_are_warnings_of_a_failure(cdi_hook: World) -> None:
+    """What is wrong with the specs is told when an injection fails, and only then."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.spec("bad.yaml", "kind: x/y\n")
+    reason = 'failed to load CDI Spec invalid CDI Spec: invalid version ""'
+    status, out, err = cdi_hook("inject", "-d", "v.com/c=d", stdin="{}")
+    assert (status, out) == (1, "")
+    first, last = err.splitlines()
+    assert first == f"cdi-hook: warning: Refreshing the CDI registry generated errors: {reason}"
+    assert last.startswith(f"{FAILED}unresolvable CDI devices v.com/c=d (asked for by --device); ")
+    assert cdi_hook("inject", "-d", GPU1, stdin="{}")[::2] == (0, "")
+
+
+def test_host_device_that_is_gone(cdi_hook: World) -> None:
+    """A device whose node the host lacks fails, with the device and its spec, and nothing is printed."""
+    edits = {"env": ["A=1"], "deviceNodes": [{"path": "/dev/nowhere/x"}]}
+    path = cdi_hook.spec(
+        "v.json",
+        {"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": [{"name": "d", "containerEdits": edits}]},
+    )
+    message = (
+        'failed to inject devices: failed to stat CDI host device "/dev/nowhere/x": '
+        f"no such file or directory; device v.com/c=d (asked for by --device) is defined by {path}; "
+        "if the host's devices or drivers have changed, that spec has to be made again\n"
+    )
+    assert cdi_hook("inject", "-d", "v.com/c=d", stdin="{}") == (1, "", FAILED + message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "stdin is not valid JSON: a value is missing at line 1 column 1"),
+        ("{}}", "stdin is not valid JSON: there is more after the end, at line 1 column 3"),
+        ('{"a":1,"a":2}', 'stdin is not valid JSON: the key "a" appears twice in one object'),
+        ("[]", "stdin is not a JSON object"),
+        (
+            '{"annotations":{"cdi.k8s.io/x":"gpu0"}}',
+            'CDI device injection failed: annotation "cdi.k8s.io/x": invalid CDI device name "gpu0" '
+            '(unqualified device "gpu0", missing vendor); a device is written vendor.com/class=name, '
+            "several with commas and no spaces between, or set DEFAULT_KIND in the configuration",
+        ),
+        (
+            '{"annotations":{"cdi.k8s.io/x":"vendor.com/gpu=gpu1"},"process":[]}',
+            "CDI device injection failed: failed to inject devices: the OCI spec's .process is not an object; "
+            'device vendor.com/gpu=gpu1 (asked for by annotation "cdi.k8s.io/x") is defined by SPEC',
+        ),
+    ],
+)
+def test_bad_stdin(cdi_hook: World, text: str, message: str) -> None:
+    """What isn't an OCI spec, or asks for what can't be a device, is one line and status 1."""
+    spec = cdi_hook.spec("vendor.json")
+    assert cdi_hook("inject", stdin=text) == (1, "", f"cdi-hook: {message.replace('SPEC', spec)}\n")
+
+
+def test_stdin_that_is_not_utf8(cdi_hook: World) -> None:
+    """Bytes that aren't UTF-8 are refused, since they couldn't be given back."""
+    status, out, err = cdi_hook("inject", stdin=b'{"a":"\xff"}')
+    assert (status, out) == (1, "")
+    assert err.startswith("cdi-hook: stdin is not valid JSON: 'utf-8' codec can't decode byte 0xff")
+
+
+def test_missing_bundle(cdi_hook: World) -> None:
+    """A bundle that isn't there is an error; so is its config.json, named instead of the bundle."""
+    path = cdi_hook.oci({})
+    for name in ("nowhere", str(path), ""):
+        message = f'cdi-hook: no bundle at "{name}": there is no "{name}/config.json"\n'
+        assert cdi_hook("inject", name) == (1, "", message)
+
+
+def test_unreadable_bundle(cdi_hook: World) -> None:
+    """A config.json that is no file, or no JSON, is an error that names it."""
+    path = cdi_hook.bundle / "config.json"
+    path.mkdir()
+    assert cdi_hook("inject", "bundle") == (
+        1,
+        "",
+        'cdi-hook: can\'t read "bundle/config.json": not a regular file\n',
+    )
+    path.rmdir()
+    path.write_text("{")
+    status, out, err = cdi_hook("inject", "bundle")
+    assert (status, out) == (1, "")
+    assert err.startswith('cdi-hook: "bundle/config.json" is not valid JSON: ')
+
+
+def test_bad_configuration(cdi_hook: World) -> None:
+    """With a configuration that can't be used, a container that asks for a device gets an error."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(SANDBOXES="maybe")
+    problem = f'{cdi_hook.config}:2: SANDBOXES: "maybe" is none of skip, inject'
+    message = f"{FAILED}the configuration can't be used: {problem}\n"
+    assert cdi_hook("inject", "-d", GPU1, stdin="{}") == (1, "", message)
+    assert cdi_hook("inject", stdin=json.dumps(asking(GPU1))) == (1, "", message)
+
+
+def test_policy(cdi_hook: World) -> None:
+    """What the host's policy refuses is refused here too, also when it is named."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(DENY="vendor.com/*")
+    expected = (
+        f"{FAILED}device {GPU1} (asked for by --device) is not allowed on this host: "
+        f"DENY=vendor.com/* ({cdi_hook.config}:2) refuses it\n"
+    )
+    assert cdi_hook("inject", "-d", GPU1, stdin="{}") == (1, "", expected)
+
+
+def test_no_spec_dirs(cdi_hook: World) -> None:
+    """No spec dirs, no driver, as docker says it; a user always has one of their own."""
+    cdi_hook.configure(SPEC_DIRS="")
+    status, out, err = cdi_hook("inject", "-d", GPU1, stdin="{}")
+    assert (status, out) == (1, "")
+    if is_system_root():
+        assert err == 'cdi-hook: could not select device driver "cdi" with capabilities: []\n'
+    else:
+        assert f"no usable CDI spec in {cdi_hook.root}/.config/cdi defines it" in err
+
+
+def test_sandboxes_are_left_alone(cdi_hook: World) -> None:
+    """A pod's sandbox gets no devices by its annotations."""
+    cdi_hook.spec("vendor.json")
+    oci = asking(GPU1)
+    oci["annotations"]["io.kubernetes.cri.container-type"] = "sandbox"
+    assert cdi_hook.json("inject", stdin=json.dumps(oci)) == oci
+
+
+def test_replace_that_fails(cdi_hook: World) -> None:
+    """A bundle that can't be written is an error, stays as it is, and has nothing left beside it."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci({})
+    limited: list[str | Path] = [
+        "sh",
+        "-c",
+        'ulimit -f 0 && exec "$@"',
+        "sh",
+        PROGRAM,
+        "inject",
+        "-d",
+        GPU1,
+        "bundle",
+    ]
+    done = subprocess.run(
+        limited, env=cdi_hook.environ, cwd=cdi_hook.root, capture_output=True, text=True, check=False
+    )
+    message = f'{FAILED}can\'t replace "bundle/config.json": File too large\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+    assert path.read_text() == "{}"
+    assert os.listdir(cdi_hook.bundle) == ["config.json"]

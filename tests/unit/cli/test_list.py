@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook list: what is known here, and what stands in the way of more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+LISTED = "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n"
+
+
+def test_names_sorted(cdi_hook: World) -> None:
+    """Each device is a line, sorted by name, whichever file comes first."""
+    cdi_hook.spec("z.json")
+    edits = {"env": ["A=1"]}
+    nic = {
+        "cdiVersion": "0.6.0",
+        "kind": "a.org/nic",
+        "devices": [{"name": n, "containerEdits": edits} for n in "ba"],
+    }
+    cdi_hook.spec("zz.json", nic)
+    assert cdi_hook("list") == (0, f"a.org/nic=a\na.org/nic=b\n{LISTED}", "")
+
+
+def test_json(cdi_hook: World) -> None:
+    """--json has each device's name, and the path and priority of its spec: that of the later dir."""
+    low = cdi_hook.spec("vendor.json")
+    high = cdi_hook.root / "high"
+    high.mkdir(mode=0o755)
+    spec = {
+        "cdiVersion": "0.6.0",
+        "kind": "vendor.com/gpu",
+        "devices": [{"name": "gpu1", "containerEdits": {"env": ["A=1"]}}],
+    }
+    path = cdi_hook.spec("vendor.yaml", spec)
+    (cdi_hook.specs / "vendor.yaml").rename(high / "vendor.yaml")
+    path = str(high / "vendor.yaml")
+    assert cdi_hook.json("list", "--json", "--spec-dir", cdi_hook.specs, "--spec-dir", high) == [
+        {"name": "vendor.com/gpu=gpu0", "spec": low, "priority": 0},
+        {"name": "vendor.com/gpu=gpu1", "spec": path, "priority": 1},
+    ]
+
+
+def test_bad_file_is_a_warning(cdi_hook: World) -> None:
+    """A file that can't be used is a warning under its path, and the others still count."""
+    cdi_hook.spec("good.json")
+    bad = cdi_hook.spec("bad.yaml", "kind: x/y\n")
+    reason = 'failed to load CDI Spec invalid CDI Spec: invalid version ""'
+    assert cdi_hook("list") == (0, LISTED, f"cdi-hook: warning: {bad}: {reason}\n")
+
+
+def test_nothing_but_errors_fails(cdi_hook: World) -> None:
+    """No device at all, because of an error, is a failure; with --json too."""
+    bad = cdi_hook.spec("bad.yaml", "{")
+    for arguments, out in (("list",), ""), (("list", "--json"), "[]\n"):
+        status, printed, err = cdi_hook(*arguments)
+        assert (status, printed) == (1, out)
+        assert err.startswith(f"cdi-hook: warning: {bad}: failed to load CDI Spec failed to parse CDI Spec ")
+
+
+def test_no_specs_is_no_failure(cdi_hook: World) -> None:
+    """A host without specs has no devices, and is told where one would have been found."""
+    note = f"cdi-hook: no CDI spec in {cdi_hook.specs}\n"
+    assert cdi_hook("list", "--spec-dir", cdi_hook.specs) == (0, "", note)
+    assert cdi_hook("list", "--json", "--spec-dir", cdi_hook.specs) == (0, "[]\n", note)
+
+
+def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
+    """A line of the configuration that can't be used is a warning, and the rest counts."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(SANDBOXES="maybe")
+    warning = f'cdi-hook: warning: {cdi_hook.config}:2: SANDBOXES: "maybe" is none of skip, inject\n'
+    assert cdi_hook("list") == (0, LISTED, warning)
+
+
+def test_configuration_that_is_named_has_to_be_there(cdi_hook: World) -> None:
+    """A missing file means the defaults, but not when --config names it."""
+    status, out, err = cdi_hook("list", "--config", "/nowhere", "--spec-dir", cdi_hook.specs)
+    assert (status, out) == (0, "")
+    assert err.splitlines()[0] == "cdi-hook: warning: /nowhere: no such file"

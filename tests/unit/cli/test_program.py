@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook as a program: help, wrong arguments, streams that fail, where it finds itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook import __version__
+from cdi_hook.cli import table
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = ROOT / "packaging/bin/cdi-hook"
+
+
+def test_version(cdi_hook: World) -> None:
+    """--version is the package's."""
+    assert cdi_hook("--version") == (0, f"cdi-hook {__version__}\n", "")
+
+
+def test_help_names_every_command(cdi_hook: World) -> None:
+    """--help has each command, and the exit statuses."""
+    status, out, err = cdi_hook("--help")
+    assert (status, err) == (0, "")
+    named = [line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "]
+    assert named == [*table.COMMANDS]
+    assert "\nexit status:\n  0 " in out
+
+
+def test_no_command_is_a_wrong_call(cdi_hook: World) -> None:
+    """Without a command the help goes to stderr."""
+    status, out, err = cdi_hook()
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: cdi-hook ")
+
+
+@pytest.mark.parametrize("command", table.COMMANDS)
+def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
+    """COMMAND --help has the options that all have, and says how the command exits."""
+    status, out, err = cdi_hook(command, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: cdi-hook {command} ")
+    for text in ("exit status: ", "--config FILE ", "--debug "):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", "--nonsense"], "unrecognized arguments: --nonsense; see cdi-hook --help"),
+        (["list", "more"], "unrecognized arguments: more; see cdi-hook --help"),
+        (["inject", "--dev", "x"], "unrecognized arguments: --dev; see cdi-hook --help"),
+        (["inject", "--device"], "argument -d/--device: expected one argument; see cdi-hook inject --help"),
+        (["--config"], "argument --config: expected one argument; see cdi-hook --help"),
+    ],
+)
+def test_wrong_arguments(cdi_hook: World, arguments: list[str], message: str) -> None:
+    """Wrong arguments are one line and status 2; options aren't guessed from their beginning."""
+    assert cdi_hook(*arguments) == (2, "", f"cdi-hook: {message}\n")
+
+
+def test_unknown_command(cdi_hook: World) -> None:
+    """A command that there isn't is refused, and those that there are are named."""
+    status, out, err = cdi_hook("lst")
+    assert (status, out) == (2, "")
+    assert err.startswith("cdi-hook: argument COMMAND: invalid choice: 'lst' (choose from ")
+    assert all(command in err for command in table.COMMANDS)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_config_before_and_after_the_command(cdi_hook: World, place: int) -> None:
+    """--config goes before the command and after it, and wins over CDI_HOOK_CONFIG."""
+    cdi_hook.spec("vendor.json")
+    other = cdi_hook.root / "other.conf"
+    cdi_hook.config.rename(other)
+    arguments = ["list"]
+    arguments[place:place] = ["--config", str(other)]
+    expected = "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n"
+    assert cdi_hook(*arguments, CDI_HOOK_CONFIG="/nowhere") == (0, expected, "")
+
+
+def test_closed_pipe_is_silent(cdi_hook: World) -> None:
+    """A reader that goes away ends the program as it does any other, without a word."""
+    long = "d" * 200
+    devices = [{"name": f"d{n}{long}", "containerEdits": {"env": ["A=1"]}} for n in range(1000)]
+    cdi_hook.spec("v.json", {"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": devices})
+    program = subprocess.Popen(
+        [PROGRAM, "list"], env=cdi_hook.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert program.stdout.read(10) == b"v.com/c=d0"
+        program.stdout.close()
+        assert program.stderr.read() == b""
+    assert program.returncode == -signal.SIGPIPE
+
+
+def test_interrupt_is_silent(cdi_hook: World) -> None:
+    """An interrupt ends the program by that signal, without a word."""
+    program = subprocess.Popen(
+        [PROGRAM, "inject", "-d", "v.com/c=d"],
+        env=cdi_hook.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with program:
+        _wait_for_blocking_read(program.pid)
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err) == (-signal.SIGINT, b"", b"")
+
+
+def _wait_for_blocking_read(pid: int) -> None:
+    """Wait until the program has started and waits for its stdin."""
+    deadline = time.monotonic() + 30
+    while not _reads_stdin(pid):
+        assert time.monotonic() < deadline, "it never read"
+        time.sleep(0.01)
+
+
+def _reads_stdin(pid: int) -> bool:
+    """Say whether a process is Python, has its signals set as it wants them, and sleeps."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    caught = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
+    fresh = caught & (1 << signal.SIGINT - 1 | 1 << signal.SIGPIPE - 1)
+    return "python" in status["Name"] and not fresh and status["State"].startswith("S")
+
+
+def test_full_disk(cdi_hook: World) -> None:
+    """Output that can't be written is an error, said once."""
+    cdi_hook.spec("vendor.json")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [PROGRAM, "list"], env=cdi_hook.environ, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    message = b"cdi-hook: can't write to stdout: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "expected"),
+    [
+        (["list"], "1", (1, "", "cdi-hook: can't write to stdout: it is closed\n")),
+        (["inject"], "0", (1, "", "cdi-hook: can't read an OCI spec from stdin: it is closed\n")),
+        (["inject", "bundle"], "2", (1, "", "")),
+    ],
+)
+def test_closed_streams(
+    cdi_hook: World, arguments: list[str], closed: str, expected: tuple[int, str, str]
+) -> None:
+    """A stream that is closed is an error where it is needed; a message goes nowhere else."""
+    cdi_hook.spec("vendor.json")
+    command = f'exec "$@" {closed}{"<" if closed == "0" else ">"}&-'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", PROGRAM, *arguments],
+        env=cdi_hook.environ,
+        cwd=cdi_hook.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == expected
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1", "nowhere.UTF-8"])
+def test_any_locale_and_any_name(cdi_hook: World, locale: str) -> None:
+    """A path that isn't UTF-8 is escaped in a line, exact in JSON, and no locale matters."""
+    _compile_locale(cdi_hook)
+    path = os.fsencode(cdi_hook.specs) + b"/\xff\n\x1b[31m\xe2\x82\xac.yaml"
+    Path(os.fsdecode(path)).write_text("kind: 1\n")
+    status, out, err = cdi_hook("validate", LC_ALL=locale)
+    shown = f"{cdi_hook.specs}/\\xff\\n\\x1b[31m€.yaml"
+    assert (status, err) == (1, "")
+    assert out.splitlines()[0] == f'{shown}: .cdiVersion: invalid version ""'
+    status, out, err = cdi_hook("validate", "--json", path, LC_ALL=locale)
+    assert (status, err) == (1, "")
+    assert '/\\udcff\\n\\u001b[31m\\u20ac.yaml"' in out
+
+
+def _compile_locale(cdi_hook: World) -> None:
+    """Have the locale with the other encoding where that can be made; C stands in for it elsewhere."""
+    if shutil.which("localedef"):
+        target = str(cdi_hook.root / "en_US.ISO-8859-1")
+        command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", target]
+        subprocess.run(command, capture_output=True, check=False)
+        cdi_hook.environ["LOCPATH"] = str(cdi_hook.root)
+
+
+def test_debug_shows_where(cdi_hook: World) -> None:
+    """--debug gives a traceback for the one line that there is without."""
+    status, out, err = cdi_hook("inject", stdin="{")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    status, out, debug = cdi_hook("inject", "--debug", stdin="{")
+    assert (status, out) == (1, "")
+    assert debug.startswith("Traceback (most recent call last):\n")
+    assert err.removeprefix("cdi-hook: ") in debug
+
+
+def test_finds_itself_through_a_link(cdi_hook: World) -> None:
+    """A link to the program, on PATH under another name, is the program."""
+    link = cdi_hook.root / "linked"
+    link.symlink_to(PROGRAM)
+    command = ["sh", "-c", "linked --version"]
+    environ = {**cdi_hook.environ, "PATH": f"{cdi_hook.root}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"cdi-hook {__version__}\n", "")
+
+
+@pytest.mark.parametrize("layout", ["installed", "venv"])
+def test_runs_where_it_is_installed(cdi_hook: World, layout: str) -> None:
+    """It runs with the lib dir that an installer fills in, and from a venv's bin."""
+    root = cdi_hook.root / "a dir"
+    lib = root / {"installed": "share/cdi-hook", "venv": "lib/python3.99/site-packages"}[layout]
+    program = root / "bin/cdi-hook"
+    program.parent.mkdir(parents=True)
+    shutil.copytree(ROOT / "cdi_hook", lib / "cdi_hook", ignore=shutil.ignore_patterns("__pycache__"))
+    (lib / "cdi_hook/__init__.py").write_text(
+        (ROOT / "cdi_hook/__init__.py").read_text().replace(f'"{__version__}"', '"9.9.9"')
+    )
+    text = PROGRAM.read_text()
+    if layout == "installed":
+        assert text.count("\ncdi_lib='' ") == 1
+        text = text.replace("\ncdi_lib='' ", f"\ncdi_lib='{lib}' ")
+    else:
+        (root / "bin/python3").symlink_to(sys.executable)
+    program.write_text(text)
+    program.chmod(0o755)
+    assert subprocess.check_output([program, "--version"], env=cdi_hook.environ) == b"cdi-hook 9.9.9\n"
+
+
+def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:
+    """Neither PYTHONPATH nor the dir that one stands in has a say in what is imported."""
+    for name in ("json", "yaml", "argparse", "cdi_hook"):
+        (cdi_hook.root / f"{name}.py").write_text("raise SystemExit('led astray')\n")
+    cdi_hook.spec("vendor.json")
+    expected = (0, "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n", "")
+    assert cdi_hook("list", PYTHONPATH=str(cdi_hook.root), PYTHONSTARTUP="/nowhere") == expected

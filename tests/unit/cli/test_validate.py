@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook validate: every finding, with its place, and none for a valid file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook.config import is_system_root
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_valid_file_is_said_so(cdi_hook: World, named: bool) -> None:
+    """A valid file is one line, and the status is 0."""
+    path = cdi_hook.spec("vendor.json")
+    arguments = [path] if named else []
+    assert cdi_hook("validate", *arguments) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n", "")
+
+
+def test_one_device(cdi_hook: World) -> None:
+    """One device is no devices."""
+    text = "cdiVersion: v0.3.0\nkind: v.com/c\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
+    path = cdi_hook.spec("one.yaml", text)
+    assert cdi_hook("validate") == (0, f"{path}: v.com/c, 1 device, CDI v0.3.0\n", "")
+
+
+BAD = {
+    "cdiVersion": "0.3.0",
+    "kind": "1vendor/c",
+    "devices": [
+        {"name": "a", "containerEdits": {"env": ["=x", "OK=1", "none"]}},
+        {"name": "a", "containerEdits": {"deviceNodes": [{"path": "/dev/a", "type": "x"}]}},
+        {"name": "b"},
+    ],
+}
+FINDINGS = [
+    (".kind", 'invalid vendor. "1vendor", should start with letter'),
+    (".devices[0].containerEdits.env[0]", 'invalid environment variable "=x"'),
+    (".devices[0].containerEdits.env[2]", 'invalid environment variable "none"'),
+    (".devices[1].containerEdits.deviceNodes[0].type", 'device "/dev/a": invalid type "x"'),
+    (".devices[1].name", 'invalid spec, multiple device "a"'),
+    (".devices[2].containerEdits", "invalid device, empty device edits"),
+]
+
+
+def test_every_finding_with_its_place(cdi_hook: World) -> None:
+    """All that is wrong is said, not only the first, and each with its place in the file."""
+    path = cdi_hook.spec("bad.json", BAD)
+    out = "".join(f"{path}: {place}: {message}\n" for place, message in FINDINGS)
+    assert cdi_hook("validate") == (1, out, "")
+
+
+def test_json(cdi_hook: World) -> None:
+    """--json has each file's path, whether it is valid, its findings, and what a valid one is about."""
+    bad = cdi_hook.spec("bad.json", BAD)
+    good = cdi_hook.spec("good.json")
+    status, out, err = cdi_hook("validate", "--json")
+    assert (status, err) == (1, "")
+    assert json.loads(out) == [
+        {
+            "path": bad,
+            "valid": False,
+            "findings": [{"path": place, "message": message} for place, message in FINDINGS],
+        },
+        {
+            "path": good,
+            "valid": True,
+            "findings": [],
+            "kind": "vendor.com/gpu",
+            "devices": 2,
+            "cdiVersion": "0.6.0",
+        },
+    ]
+
+
+def test_text_that_is_no_spec(cdi_hook: World) -> None:
+    """What isn't YAML, has fields that no spec has, or has nothing, is a finding with its line."""
+    broken = cdi_hook.spec("broken.yaml", "a: [\n")
+    empty = cdi_hook.spec("empty.yaml", "")
+    fields = cdi_hook.spec("fields.yaml", "cdiVersion: 0.6.0\nkin: v/c\ndevices: 7\n")
+    status, out, err = cdi_hook("validate")
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{broken}: line 2: ")
+    assert lines[1:] == [
+        f"{empty}: no Spec data",
+        f"{fields}: .devices: expected a list, found 7 (line 3)",
+        f'{fields}: unknown field "kin" (line 2)',
+    ]
+
+
+def test_conflict_between_files(cdi_hook: World) -> None:
+    """Two files of a dir that define the same device are both wrong, at that device, and still described."""
+    first = cdi_hook.spec("a.json")
+    other = copy.deepcopy(BAD)
+    other.update(kind="vendor.com/gpu", devices=[BAD["devices"][0], BAD["devices"][0]])
+    other["devices"] = [{"name": name, "containerEdits": {"env": ["A=1"]}} for name in ("free", "gpu1")]
+    second = cdi_hook.spec("b.json", other)
+    message = f'conflicting device "vendor.com/gpu=gpu1" (specs "{second}", "{first}")'
+    out = f"{first}: .devices[1].name: {message}\n{second}: .devices[1].name: {message}\n"
+    assert cdi_hook("validate", cdi_hook.specs) == (1, out, "")
+    status, printed, _ = cdi_hook("validate", "--json")
+    assert status == 1
+    assert [(one["valid"], one["devices"]) for one in json.loads(printed)] == [(False, 2), (False, 2)]
+
+
+def test_files_named_one_by_one_do_not_conflict(cdi_hook: World) -> None:
+    """Files that are named are each looked at alone."""
+    paths = [cdi_hook.spec("a.json"), cdi_hook.spec("b.json")]
+    out = "".join(f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n" for path in paths)
+    assert cdi_hook("validate", *paths) == (0, out, "")
+
+
+def test_dirs_of_rising_priority_do_not_conflict(cdi_hook: World) -> None:
+    """A device may be defined again in another dir, which then has priority."""
+    cdi_hook.spec("a.json")
+    later = cdi_hook.root / "later"
+    later.mkdir()
+    (later / "a.json").write_text((cdi_hook.specs / "a.json").read_text())
+    status, out, err = cdi_hook("validate", cdi_hook.specs, later)
+    assert (status, out.count("\n"), err) == (0, 2, "")
+
+
+def test_what_cannot_be_read(cdi_hook: World) -> None:
+    """A file that is missing or no file, and a dangling link in a dir, are findings."""
+    os.mkfifo(cdi_hook.root / "fifo.yaml")
+    link = cdi_hook.specs / "link.yaml"
+    link.symlink_to("nowhere")
+    fifo = cdi_hook.root / "fifo.yaml"
+    assert cdi_hook("validate", "nowhere.yaml", fifo, cdi_hook.specs) == (
+        1,
+        "nowhere.yaml: no such file or directory\n"
+        f"{fifo}: open {fifo}: not a regular file\n"
+        f"{link}: no such file or directory\n",
+        "",
+    )
+
+
+def test_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
+    """A named file is checked whatever its name is, with a warning when that stops it from being found."""
+    path = cdi_hook.spec("vendor.yml")
+    assert cdi_hook("validate", path) == (
+        0,
+        f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n",
+        f"cdi-hook: warning: {path}: in a spec dir it would not be read: "
+        "the name doesn't end in .json or .yaml\n",
+    )
+
+
+def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
+    """What others could have written is root's finding in the spec dirs, and none in a file that is named."""
+    path = cdi_hook.spec("vendor.json")
+    os.chmod(path, 0o666)
+    reason = f"refused by SPEC_TRUST=strict: {path} is writable by others than root (mode 0666)"
+    valid = (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n", "")
+    refused = (1, f"{path}: failed to load CDI Spec {reason}\n", "")
+    assert cdi_hook("validate") == (refused if is_system_root() else valid)
+    assert cdi_hook("validate", path) == valid
+    assert cdi_hook("validate", cdi_hook.specs) == valid
+    cdi_hook.configure(SPEC_TRUST="none")
+    assert cdi_hook("validate") == valid
+
+
+def test_nothing_to_check(cdi_hook: World) -> None:
+    """Where there is no spec file nothing is wrong, and that is said."""
+    expected = (0, "", f"cdi-hook: no CDI spec in {cdi_hook.specs}\n")
+    assert cdi_hook("validate", cdi_hook.specs) == expected
+    assert cdi_hook("validate", "--spec-dir", cdi_hook.specs) == expected
+
+
+def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
+    """What is wrong with the configuration is said, and is no finding of a spec file."""
+    path = cdi_hook.spec("vendor.json")
+    cdi_hook.configure(NONSENSE="1")
+    status, out, err = cdi_hook("validate")
+    assert (status, out) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n")
+    assert err.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: unknown key NONSENSE; known are ")
