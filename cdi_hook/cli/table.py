@@ -26,6 +26,7 @@ COMMANDS = {
         "cdi_hook.cli.inject",
         "give a container's OCI spec its devices, or show what that would change",
     ),
+    "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or no longer"),
 }
 
 _HELP = "CDI devices for OCI containers."

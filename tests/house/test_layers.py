@@ -16,7 +16,7 @@ LAYERS = {
     "package": ("",),  # version; public names, loaded on use
     "errors": ("errors",),
     "leaves": ("jsontext", "names", "paths", "sitepath"),
-    "pure": ("annotation", "argv", "driver", "edits", "reader", "request"),
+    "pure": ("annotation", "argv", "driver", "edits", "engines", "reader", "request"),
     "files": ("bundle", "cache", "config", "explain", "index", "log", "lowlevel", "ownlog", "spec"),
     "entries": ("cli", "shim"),
     "doors": ("start",),
@@ -24,7 +24,7 @@ LAYERS = {
 # Within these layers one may import another; entries and leaves stand alone.
 SIDEWAYS = ("pure", "files")
 # Packages that aren't ours nor Python's, and the one module that knows each.
-OTHERS = {"yaml": "reader", "pythonjsonlogger": "ownlog"}
+OTHERS = {"yaml": "reader", "pythonjsonlogger": "ownlog", "tomlkit": "engines.tomledit"}
 
 ALL = modules()
 

@@ -11,6 +11,7 @@ from .tree import modules
 
 # module.function, and what it writes
 WRITERS = {
+    "cli.configure._create": "an engine's configuration beside the old one, and its backup",
     "bundle.replace": "a new config.json beside the old one",
     "index._replace": "a new index beside the old one",
     "log.append": "the runtime's --log",

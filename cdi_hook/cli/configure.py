@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook configure: make a container engine use cdi-runtime, or no longer.
+
+What an edit is, cdi_hook/engines knows; here is which files there are, how they
+are written, and what is remembered. That is the backup, FILE.before-cdi-hook:
+the file as it was when it had nothing of ours, or when the default runtime was
+another; --remove takes the former default from it. It is beside FILE, but for a
+dir whose name ends in .d beside that dir: CRI-O reads all that is in crio.conf.d.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import fnmatch
+import glob
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cdi_hook import bundle, config
+from cdi_hook.cli import table, terminal
+from cdi_hook.engines import containerd, crio, docker, podman
+from cdi_hook.engines.model import Request, UnusableConfiguration
+from cdi_hook.errors import CDIError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cdi_hook.engines.model import Engine
+
+HELP = """\
+Make a container engine use cdi-runtime: add the runtime "cdi" to the engine's
+configuration, or with --runtime NAME the runtime "cdi-NAME", which hands on to
+NAME. The rest of the file stays as it is, byte by byte; a file that can't be
+read whole is not touched. Done twice it is done once.
+
+  docker      FILE is /etc/docker/daemon.json, for a user ~/.config/docker/daemon.json
+  containerd  FILE is /etc/containerd/config.toml, versions 2 to 4; from version 3
+              on a drop-in beside it, where it imports one
+  crio        FILE is /etc/crio/crio.conf.d/99-cdi-hook.conf
+  podman      FILE is /etc/containers/containers.conf.d/99-cdi-hook.conf, for a user
+              the same in ~/.config/containers
+
+Before the first change a copy goes to FILE.before-cdi-hook (beside the dir, for
+one whose name ends in .d). --remove takes out what was added, gives back the
+default runtime that the copy has, and takes away the copy; what else has been
+edited since stays.
+
+exit status: 0 when it is done, also when there was nothing to do; 1 when it
+can't be, and then nothing has changed (unless it is the --reload that failed);
+2 for wrong arguments"""
+
+_ENGINES: dict[str, Engine] = {
+    "docker": docker.Docker(),
+    "containerd": containerd.Containerd(),
+    "crio": crio.Crio(),
+    "podman": podman.Podman(),
+}
+# The file, and a user's own below their configuration dir.
+_FILES = {
+    "docker": ("/etc/docker/daemon.json", "docker/daemon.json"),
+    "containerd": ("/etc/containerd/config.toml", ""),
+    "crio": ("/etc/crio/crio.conf.d/99-cdi-hook.conf", ""),
+    "podman": (
+        "/etc/containers/containers.conf.d/99-cdi-hook.conf",
+        "containers/containers.conf.d/99-cdi-hook.conf",
+    ),
+}
+# What systemctl does to have it read.
+_RELOADS = {"docker": "reload", "containerd": "restart", "crio": "reload"}
+_DROP_IN = "99-cdi-hook.toml"
+_FIRST_LINE = "# Written by `cdi-hook configure"
+_BACKUP = ".before-cdi-hook"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the engines, and the options of each."""
+    engines = parser.add_subparsers(title="engines", dest="engine", metavar="ENGINE", required=True)
+    for name, (path, _) in _FILES.items():
+        engine = engines.add_parser(
+            name, help=f"edit {path}", description=f"Make {name} use cdi-runtime.", allow_abbrev=False
+        )
+        engine.set_defaults(pod_annotations=False)
+        engine.add_argument(
+            "--config", metavar="FILE", dest="file", help=f"the configuration of {name} (default: {path})"
+        )
+        engine.add_argument("--set-default", action="store_true", help="make it the default runtime too")
+        engine.add_argument(
+            "--runtime", metavar="NAME", default="", help="the low-level runtime: crun, runsc, ..."
+        )
+        engine.add_argument(
+            "--path", metavar="PROGRAM", help="where cdi-runtime is (default: beside cdi-hook, or on PATH)"
+        )
+        if name == "containerd":
+            engine.add_argument(
+                "--pod-annotations",
+                action="store_true",
+                help="let pods' annotations name devices too: those who may create a pod write them",
+            )
+        engine.add_argument("--remove", action="store_true", help="take out what was added")
+        engine.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
+        engine.add_argument("--reload", action="store_true", help="then have the engine read it again")
+        table.json(
+            engine,
+            "an object: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded",
+        )
+        engine.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Edit, or say what would be edited."""
+    if options.remove and (options.set_default or options.runtime or options.path or options.pod_annotations):
+        raise CDIError("--remove takes out all that was added: it goes with no option that says what to add")
+    settings = _settings(options.config)
+    if settings.problems and (options.config is not None or not options.remove):
+        raise CDIError(f"the configuration can't be used: {'; '.join(settings.problems)}")
+    path = os.path.abspath(options.file) if options.file else _file(options.engine)
+    if options.remove:
+        changes, notes = _remove(options.engine, path)
+    else:
+        patterns = tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES"))
+        request = Request(
+            _program(options.path, options.runtime),
+            options.runtime,
+            options.set_default,
+            patterns,
+            options.pod_annotations,
+        )
+        path, others = _places(options.engine, path)
+        changes, notes = _add(options.engine, path, others, request)
+    if not options.dry_run:
+        for change in changes:
+            change.make()
+    reload = _reload_command(options.engine, path)
+    is_reloaded = options.reload and reload is not None and not options.dry_run
+    if is_reloaded:
+        _reload(reload)
+    if options.json:
+        terminal.say_json(
+            {
+                "engine": options.engine,
+                "changed": bool(changes) and not options.dry_run,
+                "files": [
+                    {"path": one.path, "diff": "\n".join(one.diff()), "backup": one.backup} for one in changes
+                ],
+                "notes": notes,
+                "reload": reload,
+                "reloaded": is_reloaded,
+            }
+        )
+        return 0
+    for change in changes:
+        if options.dry_run:
+            for line in change.diff():
+                terminal.say(line)
+        else:
+            terminal.say(change.summary())
+    if not options.dry_run:
+        if not changes:
+            terminal.say(f"{path}: nothing to change")
+        elif reload is None:
+            terminal.say(f"{options.engine} reads it the next time that it is called")
+        elif not is_reloaded:
+            terminal.say(f"{options.engine} reads it after: {' '.join(reload)}")
+    for note in notes:
+        terminal.complain(f"note: {note}")
+    return 0
+
+
+def _settings(path: str | None) -> config.Config:
+    """Load our own configuration, without what else Host knows: this needs no PyYAML."""
+    environ = dict(os.environb)
+    if path is not None:
+        environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
+    settings = config.load(environ)
+    if path is not None and not os.path.exists(path):
+        settings.problems.append(f"{path}: no such file")
+    return settings
+
+
+# Changes of files.
+
+
+@dataclass
+class _Change:
+    """A file's new text (None: no file), its old one, and what becomes of the backup."""
+
+    path: str
+    before: str | None
+    after: str | None
+    backup: str | None = None  # where the copy is to be
+    obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
+
+    def diff(self) -> list[str]:
+        """Return the change as a unified diff's lines."""
+        old, new = ("/dev/null" if text is None else self.path for text in (self.before, self.after))
+        lines = []
+        for line in difflib.unified_diff(_lines(self.before), _lines(self.after), old, new):
+            lines += [line[:-1]] if line.endswith("\n") else [line, "\\ No newline at end of file"]
+        return lines
+
+    def summary(self) -> str:
+        """Say what has been done."""
+        if self.after is None:
+            return f"{self.path}: removed"
+        if self.before is None:
+            return f"{self.path}: written"
+        return f"{self.path}: changed{f'; as it was: {self.backup}' if self.backup else ''}"
+
+    def make(self) -> None:
+        """Write the files."""
+        try:
+            if self.backup is not None and self.before is not None:
+                _create(self.backup, self.before, os.stat(self.path))
+            if self.after is None:
+                os.unlink(self.path)
+            elif self.before is None:
+                os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+                _create(os.path.realpath(self.path), self.after, None)
+            else:
+                bundle.replace(self.path, self.after)
+            for path in self.obsolete:
+                os.unlink(path)
+        except OSError as error:
+            raise CDIError(f"can't write {quote(error.filename or self.path)}: {error.strerror}") from error
+
+
+def _lines(text: str | None) -> list[str]:
+    lines = (text or "").split("\n")
+    return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+
+
+def _read(path: str) -> str | None:
+    """Return a file's text; None when there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CDIError(f"can't read {quote(path)}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CDIError(f"can't read {quote(path)}: not a regular file")
+        data = file.read()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise CDIError(
+            f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at line {line} column {column}"
+        ) from error
+
+
+def _create(path: str, text: str, like: os.stat_result | None) -> None:
+    """Write a new file, or another in its place, in one step; with the owner and mode of another."""
+    temporary = f"{path}.{os.getpid()}.new"
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, 0o644 if like is None else stat.S_IMODE(like.st_mode))
+            file.write(text.encode())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _backup(path: str) -> str:
+    """Return where the copy of a file goes."""
+    directory, name = os.path.split(path)
+    if directory.endswith(".d"):
+        directory = os.path.dirname(directory)
+    return os.path.join(directory, f"{name}{_BACKUP}")
+
+
+# What an engine reads.
+
+
+def _file(engine: str) -> str:
+    path, own = _FILES[engine]
+    if own and os.geteuid() != 0:
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        return os.path.join(base, own)
+    return path
+
+
+def _places(engine: str, path: str) -> tuple[str, list[str]]:
+    """Return the file to edit for a configuration, and what else the engine reads beside it."""
+    if engine == "containerd":
+        return _containerd_places(path)
+    directory = os.path.dirname(path)
+    if engine == "crio" and directory.endswith(".d"):
+        others = [directory[:-2], *sorted(glob.glob(f"{glob.escape(directory)}/*"))]
+        return path, [one for one in others if os.path.isfile(one) and one != path]
+    return path, []
+
+
+def _containerd_places(path: str) -> tuple[str, list[str]]:
+    """Return config.toml and what it imports; where it imports whole dirs, a drop-in and these."""
+    text = _read(path)
+    own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
+    if text is None:
+        # containerd 2.2 imports it when there is no config.toml
+        return (own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path), []
+    with _named(path):
+        version, patterns = containerd.version(text), containerd.imports(text)
+    imported: list[str] = []
+    drop_in = path
+    for pattern in patterns:
+        whole = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
+        imported += sorted(glob.glob(whole)) if "*" in whole else [whole] * os.path.isfile(whole)
+        directory, names = os.path.split(whole)
+        if version >= 3 and "*" not in directory and fnmatch.fnmatchcase(_DROP_IN, names) and drop_in == path:
+            drop_in = os.path.join(directory, _DROP_IN)
+    with _named(path):
+        if containerd.Containerd().names(text):
+            drop_in = path  # it is there already
+    others = [path, *imported]
+    return drop_in, [one for one in dict.fromkeys(others) if one != drop_in]
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Put a file's path in front of what is wrong with it."""
+    try:
+        yield
+    except UnusableConfiguration as error:
+        raise CDIError(f"{path}: {error}") from error
+
+
+# Edits.
+
+
+def _add(name: str, path: str, others: Sequence[str], request: Request) -> tuple[list[_Change], list[str]]:
+    engine = _ENGINES[name]
+    before = _read(path)
+    texts = [(other, _read(other) or "") for other in others]
+    for other, text in texts:
+        with _named(other):
+            engine.names(text)
+    with _named(path):
+        edited = engine.add(_start(name, path, texts) if before is None else before, request, texts)
+        if edited.text == before:
+            return [], list(edited.notes)
+        change = _Change(path, before, edited.text)
+        if before is not None and _is_backup_due(engine, path, before, edited.text):
+            change.backup = _backup(path)
+    return [change], list(edited.notes)
+
+
+def _start(name: str, path: str, texts: Sequence[tuple[str, str]]) -> str:
+    """Return the text that a new file starts with."""
+    if name == "docker":
+        return ""
+    first = f"{_FIRST_LINE} {name}`; --remove takes it away.\n"
+    if name != "containerd":
+        return first
+    # A drop-in is of its config.toml's version; where that isn't there, containerd 2 has a conf.d, and
+    # version 2 is what every containerd reads.
+    own = 3 if os.path.basename(path) == _DROP_IN else 2
+    return f"{first}version = {containerd.version(texts[0][1]) if texts else own}\n"
+
+
+def _is_backup_due(engine: Engine, path: str, before: str, after: str) -> bool:
+    """Say whether the backup, if there is one, isn't what --remove needs."""
+    names = engine.names(before)
+    if not names:
+        return True
+    default = engine.default(before)
+    if default in names or default == engine.default(after):
+        return False
+    return default != _former_default(engine, path)
+
+
+def _former_default(engine: Engine, path: str) -> str | None:
+    backup = _backup(path)
+    text = _read(backup)
+    with _named(backup):
+        return None if text is None else engine.default(text)
+
+
+def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
+    engine = _ENGINES[name]
+    changes: list[_Change] = []
+    notes: list[str] = []
+    for one in _candidates(name, path):
+        text = _read(one)
+        with _named(one):
+            if text is None or not engine.names(text):
+                continue
+        backup = _backup(one)
+        before = _read(backup)
+        with _named(backup):
+            if before is not None:
+                engine.names(before)
+        with _named(one):
+            edited = engine.remove(text, before)
+        notes += edited.notes
+        after: str | None = edited.text
+        if before is not None and edited.text.rstrip() == before.rstrip():
+            after = before
+        elif before is None and _is_nothing(edited.text):
+            after = None
+        changes.append(_Change(one, text, after, obsolete=[] if before is None else [backup]))
+    return changes, notes
+
+
+def _candidates(name: str, path: str) -> Iterator[str]:
+    if name == "containerd":
+        place, others = _containerd_places(path)
+        yield from dict.fromkeys((place, path, *others))
+    else:
+        yield path
+
+
+def _is_nothing(text: str) -> bool:
+    """Say whether nothing is left of a file that was written here."""
+    first, _, rest = text.partition("\n")
+    if first.startswith(_FIRST_LINE):
+        return re.fullmatch(r"\s*(version = \d+\s*)?", rest) is not None
+    return text.strip() == "{}"
+
+
+def _program(path: str | None, runtime: str) -> str:
+    """Return the path of the program for a low-level runtime; raises CDIError when it isn't there."""
+    if runtime and (
+        not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", runtime) or runtime in ("runtime", "hook")
+    ):
+        raise CDIError(f"--runtime: {quote(runtime)} can't be the name of a low-level runtime")
+    name = f"cdi-{runtime or 'runtime'}"
+    if path is not None:
+        if not os.path.isabs(path) or os.path.basename(path) != "cdi-runtime":
+            raise CDIError(f"--path: {quote(path)} is not an absolute path that ends in /cdi-runtime")
+        program = os.path.join(os.path.dirname(path), name)
+        if not os.path.exists(program):
+            terminal.warn(f"there is no {program} here")
+        return program
+    for directory in _directories():
+        if os.access(os.path.join(directory, "cdi-runtime"), os.X_OK):
+            program = os.path.join(directory, name)
+            if not os.path.exists(program):
+                raise CDIError(f"there is no {program}; `ln -s cdi-runtime {program}` makes it")
+            return program
+    raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; --path says where it is")
+
+
+def _directories() -> Iterator[str]:
+    """Yield where cdi-runtime can be, the dir that this package was installed with first."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    lib = os.path.dirname(package)
+    yield os.path.join(lib, "packaging", "bin")
+    yield os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin")
+    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
+        if directory.startswith("/"):
+            yield directory
+
+
+# Reloading.
+
+
+def _reload_command(engine: str, path: str) -> list[str] | None:
+    if engine not in _RELOADS:
+        return None
+    own = ["--user"] if os.geteuid() != 0 and path == _file(engine) and _FILES[engine][1] else []
+    return ["systemctl", *own, _RELOADS[engine], engine]
+
+
+def _reload(command: Sequence[str] | None) -> None:
+    import subprocess
+
+    assert command is not None
+    text = " ".join(command)
+    try:
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603  # it is in _RELOADS
+    except OSError as error:
+        raise CDIError(f"the configuration is written, but {text} can't be run: {error.strerror}") from error
+    if done.returncode:
+        why = " ".join(done.stderr.decode(errors="replace").split())
+        raise CDIError(f"the configuration is written, but {text} failed: {why or done.returncode}")

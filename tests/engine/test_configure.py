@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook configure, checked by the engines themselves: what they make of the files that it writes.
+
+CRI-O isn't packaged for Debian; tests/unit/test_engines_dropins.py has its text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "packaging/bin/cdi-runtime"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BUSYBOX = Path("/bin/busybox")
+CRI = "io.containerd.grpc.v1.cri"
+
+tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a dump with")
+
+
+def call(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with nothing of the developer's environment."""
+    return subprocess.run(
+        command, env={"PATH": PATH, "HOME": "/nonexistent", **environ},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def need(name: str) -> None:
+    """Skip without a program."""
+    if not shutil.which(name, path=PATH):
+        pytest.skip(f"{name} isn't installed")
+
+
+def configure(engine: str, file: Path, *more: str) -> None:
+    """Run cdi-hook configure by this Python, which has tomlkit."""
+    pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cdi_hook import cli; cli.run()"
+    conf = str(file.with_name("no-cdi-hook.conf"))
+    done = call(
+        sys.executable,
+        "-c",
+        program,
+        ROOT,
+        "configure",
+        engine,
+        "--config",
+        file,
+        *more,
+        CDI_HOOK_CONFIG=conf,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+DAEMON = '{\n\t"runtimes": {"crun": {"path": "/usr/bin/crun"}},\n\t"default-runtime": "crun",\n\t"log-level": "warn"\n}\n'
+
+
+@pytest.mark.parametrize("before", [None, "", "{}", DAEMON], ids=["no file", "empty", "nothing", "a file"])
+def test_dockerd_validates_it(tmp_path: Path, before: str | None) -> None:
+    """dockerd takes daemon.json with the runtime, with it as the default, and after its removal."""
+    need("dockerd")
+    file = tmp_path / "daemon.json"
+    if before is not None:
+        file.write_text(before)
+    program = tmp_path / "bin/cdi-runtime"
+    program.parent.mkdir()
+    program.symlink_to(PROGRAM)
+    (tmp_path / "bin/cdi-crun").symlink_to("cdi-runtime")
+    path = ("--path", str(program))
+    for more in path, (*path, "--set-default"), (*path, "--runtime", "crun", "--set-default"), ("--remove",):
+        configure("docker", file, *more)
+        if file.exists():
+            done = call("dockerd", "--validate", "--config-file", file)
+            assert (done.returncode, done.stderr) == (0, "configuration OK\n")
+    assert (file.read_text() if file.exists() else None) == before
+
+
+def test_dockerd_would_have_said_so(tmp_path: Path) -> None:
+    """The check can fail: dockerd refuses a runtime that is only a path."""
+    need("dockerd")
+    file = tmp_path / "daemon.json"
+    file.write_text('{"runtimes": {"cdi": "/usr/bin/cdi-runtime"}}')
+    assert call("dockerd", "--validate", "--config-file", file).returncode == 1
+
+
+@pytest.fixture
+def docker_info() -> Generator[Callable[[Path], Any]]:
+    """Return what `docker info` says of runtimes, of a dockerd that is started with a daemon.json."""
+    need("dockerd")
+    need("docker")
+    if os.geteuid() != 0 or call("unshare", "-n", "-m", "true").returncode:
+        pytest.skip("dockerd needs root and a network namespace")
+    started: list[subprocess.Popen[bytes]] = []
+    place = tempfile.TemporaryDirectory(prefix="cdi-")  # tmp_path can be too long for a socket
+    state = Path(place.name)
+
+    def info(file: Path) -> Any:
+        daemon = subprocess.Popen(
+            ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", file, "--data-root", state / "data",
+             "--exec-root", state / "exec", "--pidfile", state / "pid", "-H", f"unix://{state}/socket",
+             "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"],
+            env={"PATH": PATH, "HOME": "/nonexistent"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        started.append(daemon)
+        asked = "[{{json .DefaultRuntime}}, {{json .Runtimes}}]"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and daemon.poll() is None:
+            done = call("docker", "-H", f"unix://{state}/socket", "info", "--format", asked)
+            answer = json.loads(done.stdout) if done.returncode == 0 else ["", None]
+            if answer[1]:  # without a daemon there is an answer as well
+                return answer
+            time.sleep(0.1)
+        pytest.fail("dockerd doesn't come up")
+
+    yield info
+    for daemon in started:
+        daemon.terminate()
+        daemon.wait(30)
+    place.cleanup()
+
+
+def test_dockerd_starts_with_it(tmp_path: Path, docker_info: Callable[[Path], Any]) -> None:
+    """dockerd has our runtime beside the one that was there, and as its default."""
+    file = tmp_path / "daemon.json"
+    file.write_text('{"runtimes": {"other": {"path": "/usr/bin/crun"}}}')
+    configure("docker", file, "--set-default")
+    default, runtimes = docker_info(file)
+    assert (default, runtimes["cdi"]["path"], runtimes["other"]["path"]) == (
+        "cdi",
+        str(PROGRAM),
+        "/usr/bin/crun",
+    )
+
+
+def dump(file: Path) -> dict[str, Any]:
+    """Return the configuration as containerd has it in the end."""
+    done = call("containerd", "--config", file, "config", "dump")
+    assert (done.returncode, done.stderr) == (0, "")
+    tree: dict[str, Any] = tomllib.loads(done.stdout)
+    return tree
+
+
+def cri(file: Path) -> dict[str, Any]:
+    """Return the CRI plugin's part of it."""
+    plugin: dict[str, Any] = dump(file)["plugins"][CRI]
+    return plugin
+
+
+@pytest.fixture
+def containerd_1() -> None:
+    """Skip where containerd isn't the 1.x whose layout is version 2."""
+    need("containerd")
+    if " 1." not in call("containerd", "--version").stdout:
+        pytest.skip("containerd isn't 1.x")
+
+
+BASE = f"""\
+version = 2
+[plugins."{CRI}"]
+  sandbox_image = "mine" # keep
+  [plugins."{CRI}".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."{CRI}".containerd.runtimes.runc.options]
+      SystemdCgroup = true
+"""
+
+
+@pytest.mark.usefixtures("containerd_1")
+def test_containerd_has_the_runtime(tmp_path: Path) -> None:
+    """containerd has our entry with runc's options, all that was there, and after --remove only that."""
+    file = tmp_path / "config.toml"
+    file.write_text(BASE)
+    before = cri(file)
+    configure("containerd", file, "--set-default")
+    after = cri(file)
+    entry = after["containerd"]["runtimes"].pop("cdi")
+    assert entry["options"] == {"BinaryName": str(PROGRAM), "SystemdCgroup": True}
+    assert (entry["runtime_type"], entry["container_annotations"], entry["pod_annotations"]) == (
+        "io.containerd.runc.v2", ["cdi.k8s.io/*"], [],
+    )  # fmt: skip
+    assert after["containerd"].pop("default_runtime_name") == "cdi"
+    assert before["containerd"].pop("default_runtime_name") == "runc"
+    assert after == before
+    configure("containerd", file, "--remove")
+    assert file.read_text() == BASE
+
+
+@pytest.mark.usefixtures("containerd_1")
+@pytest.mark.parametrize(
+    "before", [None, "version = 2\n", "default"], ids=["no file", "next to nothing", "the default"]
+)
+def test_containerd_keeps_its_own_runc(tmp_path: Path, before: str | None) -> None:
+    """The runtime runc, containerd's own where the file has none, is there beside ours."""
+    file = tmp_path / "config.toml"
+    if before == "default":
+        before = call("containerd", "config", "default").stdout
+    if before is not None:
+        file.write_text(before)
+    configure("containerd", file)
+    runtimes = cri(file)["containerd"]["runtimes"]
+    assert sorted(runtimes) == ["cdi", "runc"]
+    assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
+    configure("containerd", file, "--remove")
+    assert (file.read_text() if file.exists() else None) == before
+
+
+@pytest.mark.usefixtures("containerd_1")
+def test_containerd_1_merges_by_plugin(tmp_path: Path) -> None:
+    """Why version 2 gets no drop-in: an imported table of a plugin comes in the place of the whole one."""
+    file, drop_in = tmp_path / "config.toml", tmp_path / "cdi.toml"
+    file.write_text(f'imports = ["{drop_in}"]\n{BASE}')
+    drop_in.write_text(
+        f'version = 2\n[plugins."{CRI}".containerd.runtimes.cdi]\nruntime_type = "io.containerd.runc.v2"\n'
+    )
+    plugin = cri(file)
+    assert plugin["sandbox_image"] != "mine"
+    assert [*plugin["containerd"]["runtimes"]] == ["cdi"]
+
+
+@pytest.mark.usefixtures("containerd_1")
+def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
+    """Why runc is added beside ours: with any entry in the file, the built-in one is gone."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f'version = 2\n[plugins."{CRI}".containerd.runtimes.cdi]\nruntime_type = "io.containerd.runc.v2"\n'
+    )
+    assert [*cri(file)["containerd"]["runtimes"]] == ["cdi"]
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return podman with state of its own and tmp_path/etc in /etc/containers' place."""
+    need("podman")
+    if os.geteuid() != 0 or call("unshare", "-m", "true").returncode:
+        pytest.skip("mounting over /etc/containers needs root and a mount namespace")
+    if not Path("/etc/containers").is_dir():
+        pytest.skip("there is no /etc/containers")
+    shutil.copytree("/etc/containers", tmp_path / "etc", symlinks=True)
+    options: list[str] = []
+    for name in ("root", "runroot", "tmpdir"):
+        (tmp_path / name).mkdir()
+        options += [f"--{name}", str(tmp_path / name)]
+    script = 'mount --bind "$0" /etc/containers; exec podman "$@"'
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return call(
+            "unshare", "-m", "--propagation", "private", "sh", "-ec", script, tmp_path / "etc",
+            *options, "--cgroup-manager", "cgroupfs", "--events-backend", "file", *arguments,
+            PODMAN_IGNORE_CGROUPSV1_WARNING="1", CDI_HOOK_CONFIG=str(tmp_path / "cdi-hook.conf"),
+        )  # fmt: skip
+
+    return run
+
+
+def test_podman_runs_by_it(tmp_path: Path, podman: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """podman run uses the runtime by name and by default, and after --remove what it used before."""
+    if not BUSYBOX.exists():
+        pytest.skip(f"{BUSYBOX} (busybox-static) isn't there")
+    programs = tmp_path / "rootfs/bin"
+    programs.mkdir(parents=True)
+    shutil.copy(BUSYBOX, programs)
+    (programs / "true").symlink_to("busybox")
+    (tmp_path / "cdi-hook.conf").write_text(f"RUNTIMES=runc\nSPEC_DIRS={tmp_path}/cdi\n")
+    asked = ("run", "--rm", "--network", "none", "--annotation", "cdi.k8s.io/a=vendor.com/none=1")
+    container = ("--rootfs", str(tmp_path / "rootfs"), "true")
+    refusal = "CDI device injection failed: unresolvable CDI devices vendor.com/none=1"
+    name = ("info", "--format", "{{.Host.OCIRuntime.Name}}")
+    before = podman(*name).stdout
+    file = tmp_path / "etc/containers.conf.d/99-cdi-hook.conf"
+
+    configure("podman", file)
+    assert podman(*name).stdout == before
+    done = podman(*asked, "--runtime", "cdi", *container)
+    assert (done.returncode, refusal in done.stderr) == (126, True), done.stderr
+
+    configure("podman", file, "--set-default")
+    assert podman(*name).stdout == "cdi\n"
+    done = podman(*asked, *container)
+    assert (done.returncode, refusal in done.stderr) == (126, True), done.stderr
+    done = podman(*asked[:4], *container)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    configure("podman", file, "--remove")
+    assert podman(*name).stdout == before
+    assert list(file.parent.iterdir()) == []
+
+
+def test_podman_refuses_what_isnt_there(podman: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The check can fail: without our file podman knows no runtime cdi."""
+    done = podman("--runtime", "cdi", "info")
+    assert done.returncode != 0
+    assert json.dumps(done.stderr) != '""'

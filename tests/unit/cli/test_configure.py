@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook configure: which files are written and how, what is said, what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-runtime"
+DAEMON = '{\n  "debug": true,\n  "default-runtime": "runc"\n}\n'
+ADDED = f"""\
+{{
+  "debug": true,
+  "default-runtime": "cdi",
+  "runtimes": {{
+    "cdi": {{
+      "path": "{PROGRAM}"
+    }}
+  }}
+}}
+"""
+RELOAD = "docker reads it after: systemctl reload docker\n"
+V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
+V3 = 'version = 3\nimports = ["conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime"]\nkeep = 1\n'
+
+
+def contents(directory: Path) -> dict[str, str]:
+    """Return the files below a directory: the path of each and what it says."""
+    return {
+        str(path.relative_to(directory)): path.read_text()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() or path.is_symlink()
+    }
+
+
+@pytest.fixture
+def etc(cdi_hook: World) -> Path:
+    """Return a dir for engines' configurations."""
+    path = cdi_hook.root / "etc"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def system_tomlkit() -> None:
+    """Skip where the program's own Python has no tomlkit."""
+    done = subprocess.run(["/usr/bin/python3", "-Ic", "import tomlkit"], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("/usr/bin/python3 has no tomlkit (python3-tomlkit)")
+
+
+def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
+    """The file changes once, with a copy beside it, and is its old self after --remove, the copy gone."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON)
+    add = ("configure", "docker", "--config", file, "--set-default")
+    copy = f"{file}.before-cdi-hook"
+    assert cdi_hook(*add) == (0, f"{file}: changed; as it was: {copy}\n{RELOAD}", "")
+    assert contents(etc) == {"daemon.json": ADDED, "daemon.json.before-cdi-hook": DAEMON}
+    identity = [(path.name, path.stat().st_ino, path.stat().st_ctime_ns) for path in sorted(etc.iterdir())]
+    assert cdi_hook(*add) == (0, f"{file}: nothing to change\n", "")
+    assert [
+        (path.name, path.stat().st_ino, path.stat().st_ctime_ns) for path in sorted(etc.iterdir())
+    ] == identity
+    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+        0,
+        f"{file}: changed\n{RELOAD}",
+        "",
+    )
+    assert contents(etc) == {"daemon.json": DAEMON}
+    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+        0,
+        f"{file}: nothing to change\n",
+        "",
+    )
+
+
+def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
+    """Where there was no file there is no copy, and after --remove no file."""
+    file = etc / "new/daemon.json"
+    assert cdi_hook("configure", "docker", "--config", file) == (0, f"{file}: written\n{RELOAD}", "")
+    assert [*contents(etc)] == ["new/daemon.json"]
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+        0,
+        f"{file}: removed\n{RELOAD}",
+        "",
+    )
+    assert contents(etc) == {}
+
+
+def test_dry_run(cdi_hook: World, etc: Path) -> None:
+    """--dry-run is a unified diff, and nothing is written or said beside."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON[:-1])
+    lines = (
+        f'--- {file}\n+++ {file}\n@@ -1,4 +1,9 @@\n {{\n   "debug": true,\n-  "default-runtime": "runc"\n'
+        f'+  "default-runtime": "cdi",\n+  "runtimes": {{\n+    "cdi": {{\n+      "path": "{PROGRAM}"\n+    }}\n+  }}\n }}\n'
+        "\\ No newline at end of file\n"
+    )
+    assert cdi_hook("configure", "docker", "--config", file, "--set-default", "--dry-run", "--reload") == (
+        0,
+        lines,
+        "",
+    )
+    assert contents(etc) == {"daemon.json": DAEMON[:-1]}
+    new = etc / "new.json"
+    status, out, err = cdi_hook("configure", "docker", "--config", new, "--dry-run")
+    assert (status, out.splitlines()[:2], err) == (0, ["--- /dev/null", f"+++ {new}"], "")
+
+
+def test_a_diff_can_be_applied(cdi_hook: World, etc: Path) -> None:
+    """What --json has as the diff is the file's bytes, tabs too, for `patch` to apply."""
+    file = etc / "daemon.json"
+    file.write_text('{\n\t"a": 1\n}')
+    (one,) = cdi_hook.json("configure", "docker", "--config", file, "--dry-run", "--json")["files"]
+    subprocess.run(["patch", "-s", file], input=one["diff"] + "\n", text=True, check=True)
+    assert (
+        file.read_text()
+        == f'{{\n\t"a": 1,\n\t"runtimes": {{\n\t\t"cdi": {{\n\t\t\t"path": "{PROGRAM}"\n\t\t}}\n\t}}\n}}'
+    )
+
+
+def test_json(cdi_hook: World, etc: Path) -> None:
+    """--json says what was changed, where the copy is, and what reloads the engine."""
+    file = etc / "daemon.json"
+    file.write_text("{}")
+    said = cdi_hook.json("configure", "docker", "--config", file, "--json")
+    assert [*said["files"][0]] == ["path", "diff", "backup"]
+    assert (said["files"][0]["path"], said["files"][0]["backup"]) == (str(file), f"{file}.before-cdi-hook")
+    del said["files"]
+    reload = ["systemctl", "reload", "docker"]
+    assert said == {"engine": "docker", "changed": True, "notes": [], "reload": reload, "reloaded": False}
+    assert cdi_hook.json("configure", "docker", "--config", file, "--json") == {
+        "engine": "docker", "changed": False, "files": [], "notes": [], "reload": reload, "reloaded": False,
+    }  # fmt: skip
+
+
+def test_links_modes_and_owners_stay(cdi_hook: World, etc: Path) -> None:
+    """A link stays a link, and what it leads to, and the copy, have the mode and owner that the file had."""
+    real = etc / "real.json"
+    real.write_text(DAEMON)
+    real.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(real, 12, 34)
+    before = real.stat()
+    (etc / "d").mkdir()
+    file = etc / "d/daemon.json"
+    file.symlink_to("../real.json")
+    assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+    assert file.is_symlink()
+    for path in (real, etc / "d/daemon.json.before-cdi-hook"):
+        after = path.lstat()
+        assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert [*contents(etc)] == ["d/daemon.json", "d/daemon.json.before-cdi-hook", "real.json"]
+
+
+def test_the_default_before_the_last_switch_is_remembered(cdi_hook: World, etc: Path) -> None:
+    """Where the default was another by the time that it is switched, --remove gives back that one."""
+    file = etc / "daemon.json"
+    file.write_text('{"default-runtime": "runc"}')
+    add = ("configure", "docker", "--config", file)
+    cdi_hook(*add)
+    chosen = {**json.loads(file.read_text()), "default-runtime": "io.containerd.runsc.v1"}
+    file.write_text(json.dumps(chosen))
+    cdi_hook(*add, "--set-default")
+    assert json.loads(file.read_text())["default-runtime"] == "cdi"
+    cdi_hook(*add, "--remove")
+    assert json.loads(file.read_text()) == {"default-runtime": "io.containerd.runsc.v1"}
+
+
+def test_edits_made_meanwhile_survive(cdi_hook: World, etc: Path) -> None:
+    """--remove takes out what was added, and only that."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON)
+    add = ("configure", "docker", "--config", file)
+    cdi_hook(*add, "--set-default")
+    file.write_text(file.read_text().replace("true", "false"))
+    cdi_hook(*add, "--remove")
+    assert contents(etc) == {"daemon.json": DAEMON.replace("true", "false")}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{\n  "a": nil\n}', "not valid JSON: Expecting value at line 2 column 8"),
+        (b'{\n"\xff"', "not UTF-8: byte 0xff at line 2 column 2"),
+    ],
+)
+def test_what_doesnt_parse_is_untouched(cdi_hook: World, etc: Path, data: bytes, message: str) -> None:
+    """A file that doesn't parse is refused with line and column, also by --remove, and nothing is written."""
+    file = etc / "daemon.json"
+    file.write_bytes(data)
+    for more in ((), ("--remove",)):
+        status, out, err = cdi_hook("configure", "docker", "--config", file, *more)
+        assert (status, out, err) == (1, "", f"cdi-hook: {file}: {message}\n")
+    assert [path.name for path in etc.iterdir()] == ["daemon.json"]
+    assert file.read_bytes() == data
+
+
+def test_a_low_level_runtime(cdi_hook: World, etc: Path) -> None:
+    """--runtime NAME is an entry cdi-NAME that runs the link cdi-NAME, which has to be there."""
+    programs = cdi_hook.root / "bin"
+    programs.mkdir()
+    (programs / "cdi-runtime").touch(0o755)
+    (programs / "cdi-crun").symlink_to("cdi-runtime")
+    file = etc / "daemon.json"
+    add = ("configure", "docker", "--config", file, "--path", programs / "cdi-runtime")
+    assert cdi_hook(*add, "--runtime", "crun")[::2] == (0, "")
+    assert json.loads(file.read_text()) == {"runtimes": {"cdi-crun": {"path": f"{programs}/cdi-crun"}}}
+    status, _, err = cdi_hook(*add, "--runtime", "runsc", "--dry-run")
+    assert (status, err) == (0, f"cdi-hook: warning: there is no {programs}/cdi-runsc here\n")
+    status, _, err = cdi_hook(*add[:-2], "--runtime", "nobody")
+    beside = PROGRAM.parent / "cdi-nobody"
+    assert (status, err) == (1, f"cdi-hook: there is no {beside}; `ln -s cdi-runtime {beside}` makes it\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--runtime", "../x"), '--runtime: "../x" can\'t be the name of a low-level runtime'),
+        (("--runtime", "hook"), '--runtime: "hook" can\'t be the name of a low-level runtime'),
+        (("--path", "/x/runc"), '--path: "/x/runc" is not an absolute path that ends in /cdi-runtime'),
+        (
+            ("--remove", "--set-default"),
+            "--remove takes out all that was added: it goes with no option that says what to add",
+        ),
+    ],
+)
+def test_refused(cdi_hook: World, etc: Path, arguments: tuple[str, ...], message: str) -> None:
+    """What can't be meant is refused, and nothing is written."""
+    assert cdi_hook("configure", "docker", "--config", etc / "d.json", *arguments) == (
+        1,
+        "",
+        f"cdi-hook: {message}\n",
+    )
+    assert contents(etc) == {}
+
+
+def test_config_before_the_engine_is_our_own(cdi_hook: World, etc: Path) -> None:
+    """--config before the engine's name is cdi-hook's: an engine's file there is refused, not overlooked."""
+    file = etc / "daemon.json"
+    file.write_text("{}")
+    message = f"the configuration can't be used: {file}:1: not of the form KEY=value"
+    assert cdi_hook("configure", "--config", file, "docker") == (1, "", f"cdi-hook: {message}\n")
+
+
+def test_wrong_arguments(cdi_hook: World) -> None:
+    """Without an engine, or with an option of another's, the status is 2."""
+    assert cdi_hook("configure") == (
+        2, "", "cdi-hook: the following arguments are required: ENGINE; see cdi-hook configure --help\n",
+    )  # fmt: skip
+    assert cdi_hook("configure", "docker", "--pod-annotations")[0] == 2
+
+
+def test_reload(cdi_hook: World, etc: Path) -> None:
+    """--reload runs the command that is said otherwise, after the file is written, and tells a failure."""
+    programs = cdi_hook.root / "bin"
+    programs.mkdir()
+    systemctl = programs / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{cdi_hook.root}/called\n')
+    systemctl.chmod(0o755)
+    file = etc / "daemon.json"
+    path = f"{programs}:/usr/bin:/bin"
+    add = ("configure", "docker", "--config", file)
+    assert cdi_hook(*add, PATH=path) == (0, f"{file}: written\n{RELOAD}", "")
+    assert not (cdi_hook.root / "called").exists()
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", "")
+    assert (cdi_hook.root / "called").read_text() == "reload docker\n"
+    systemctl.write_text("#!/bin/sh\necho no such unit >&2; exit 5\n")
+    message = "the configuration is written, but systemctl reload docker failed: no such unit"
+    assert cdi_hook(*add, "--reload", PATH=path) == (1, "", f"cdi-hook: {message}\n")
+    assert file.exists()
+
+
+def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
+    """Where nothing can be written, the message names what could not be."""
+    (etc / "file").touch()
+    status, out, err = cdi_hook("configure", "docker", "--config", etc / "file/daemon.json")
+    assert (status, out, err) == (1, "", f'cdi-hook: can\'t read "{etc}/file/daemon.json": Not a directory\n')
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_containerd_2_is_edited_in_place(cdi_hook: World, etc: Path) -> None:
+    """config.toml of version 2 has the entry itself, with our own annotation prefixes."""
+    cdi_hook.configure(ANNOTATION_PREFIXES="cdi.k8s.io/ a.b/")
+    file = etc / "config.toml"
+    file.write_text(V2)
+    status, out, err = cdi_hook("configure", "containerd", "--config", file)
+    reload = "containerd reads it after: systemctl restart containerd\n"
+    assert (status, out, err) == (0, f"{file}: changed; as it was: {file}.before-cdi-hook\n{reload}", "")
+    assert 'container_annotations = ["cdi.k8s.io/*", "a.b/*"]\n' in file.read_text()
+    assert cdi_hook("configure", "containerd", "--config", file, "--remove")[0] == 0
+    assert contents(etc) == {"config.toml": V2}
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_containerd_3_has_a_drop_in(cdi_hook: World, etc: Path) -> None:
+    """Where config.toml of version 3 imports a dir's files, there is one more, and config.toml stays as it is."""
+    (etc / "config.toml").write_text(V3)
+    (etc / "conf.d").mkdir()
+    (etc / "conf.d/a.toml").write_text(
+        'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]\nSystemdCgroup = true\n'
+    )
+    before = contents(etc)
+    add = ("configure", "containerd", "--config", etc / "config.toml")
+    cdi_hook(*add, "--set-default")
+    drop_in = "conf.d/99-cdi-hook.toml"
+    assert contents(etc) == {
+        **before,
+        drop_in: f"""\
+# Written by `cdi-hook configure containerd`; --remove takes it away.
+version = 3
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi]  # by cdi-hook configure
+runtime_type = "io.containerd.runc.v2"
+container_annotations = ["cdi.k8s.io/*"]
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi.options]  # by cdi-hook configure
+SystemdCgroup = true
+BinaryName = "{PROGRAM}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd]  # by cdi-hook configure
+default_runtime_name = "cdi"
+""",
+    }
+    assert cdi_hook(*add, "--set-default") == (0, f"{etc}/{drop_in}: nothing to change\n", "")
+    assert cdi_hook(*add, "--remove")[1].splitlines()[0] == f"{etc}/{drop_in}: removed"
+    assert contents(etc) == before
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_containerd_3_that_imports_no_dir_is_edited_in_place(cdi_hook: World, etc: Path) -> None:
+    """Without such an import the entry goes into config.toml, and stays there when there is one later."""
+    file = etc / "config.toml"
+    file.write_text(V3.replace("conf.d/*.toml", "one.toml"))
+    add = ("configure", "containerd", "--config", file)
+    cdi_hook(*add)
+    assert [*contents(etc)] == ["config.toml", "config.toml.before-cdi-hook"]
+    file.write_text(file.read_text().replace("one.toml", "conf.d/*.toml"))
+    assert cdi_hook(*add) == (0, f"{file}: nothing to change\n", "")
+    cdi_hook(*add, "--remove")
+    assert contents(etc) == {"config.toml": V3}
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
+    """A new config.toml is of version 2, which every containerd reads, but a conf.d in use gets a drop-in."""
+    file = etc / "config.toml"
+    add = ("configure", "containerd", "--config", file)
+    cdi_hook(*add)
+    assert file.read_text().splitlines()[1] == "version = 2"
+    cdi_hook(*add, "--remove")
+    assert contents(etc) == {}
+    (etc / "conf.d").mkdir()
+    (etc / "conf.d/a.toml").write_text("version = 3\n")
+    cdi_hook(*add)
+    assert [*contents(etc)] == ["conf.d/99-cdi-hook.toml", "conf.d/a.toml"]
+    assert (etc / "conf.d/99-cdi-hook.toml").read_text().splitlines()[1] == "version = 3"
+    cdi_hook(*add, "--remove")
+    assert contents(etc) == {"conf.d/a.toml": "version = 3\n"}
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_toml_that_doesnt_parse_is_untouched(cdi_hook: World, etc: Path) -> None:
+    """The file at fault is named, which can be another than the one that is edited."""
+    file = etc / "crio.conf.d/50-own.conf"
+    file.parent.mkdir()
+    file.write_text("[crio]\nx = \n")
+    drop_in = file.with_name("99-cdi-hook.conf")
+    for config in (file, drop_in):
+        status, out, err = cdi_hook("configure", "crio", "--config", config)
+        assert (status, out) == (1, "")
+        assert err == f"cdi-hook: {file}: not valid TOML: Unexpected character: '\\n' at line 2 column 5\n"
+    assert contents(etc) == {"crio.conf.d/50-own.conf": "[crio]\nx = \n"}
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_crio_copies_and_keeps_no_copy_where_all_is_read(cdi_hook: World, etc: Path) -> None:
+    """The entry has what crio.conf says of runc, and a copy isn't put into the dir that CRI-O reads whole."""
+    (etc / "crio.conf.d").mkdir()
+    (etc / "crio.conf").write_text('[crio.runtime.runtimes.runc]\nruntime_root = "/run/runc"\n')
+    file = etc / "crio.conf.d/50-own.conf"
+    file.write_text('[crio.runtime]\ndefault_runtime = "runc"\n')
+    before = contents(etc)
+    drop_in = file.with_name("99-cdi-hook.conf")
+    cdi_hook("configure", "crio", "--config", drop_in)
+    assert 'runtime_root = "/run/runc"\n' in drop_in.read_text()
+    cdi_hook("configure", "crio", "--config", drop_in, "--remove")
+    assert contents(etc) == before
+    cdi_hook("configure", "crio", "--config", file, "--set-default")
+    assert [*contents(etc)] == ["50-own.conf.before-cdi-hook", "crio.conf", "crio.conf.d/50-own.conf"]
+    cdi_hook("configure", "crio", "--config", file, "--remove")
+    assert contents(etc) == before
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_podman_reads_it_anyway(cdi_hook: World, etc: Path) -> None:
+    """podman has no daemon to reload, and --reload has nothing to do."""
+    file = etc / "containers.conf.d/99-cdi-hook.conf"
+    status, out, err = cdi_hook("configure", "podman", "--config", file, "--reload")
+    assert (status, out, err) == (
+        0,
+        f"{file}: written\npodman reads it the next time that it is called\n",
+        "",
+    )
+    assert cdi_hook.json("configure", "podman", "--config", file, "--json")["reload"] is None
+
+
+def test_where_tomlkit_is_missing(cdi_hook: World, etc: Path, tmp_path: Path) -> None:
+    """daemon.json needs no tomlkit, and for TOML the message says what to install."""
+    program = (
+        "import sys; sys.modules['tomlkit'] = None\n"
+        "from cdi_hook import cli\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    file = etc / "x"
+    results = {}
+    for engine in ("podman", "docker"):
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", program, "configure", engine, "--config", file],
+            cwd=PROGRAM.parents[2], env=cdi_hook.environ, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        results[engine] = (done.returncode, done.stderr)
+    message = (
+        f"cdi-hook: {file}: reading it needs tomlkit, which isn't there: install python3-tomlkit "
+        "(python3.X-tomlkit, or by pip install tomlkit)\n"
+    )
+    assert results == {"podman": (1, message), "docker": (0, "")}
+    assert tmp_path == cdi_hook.root

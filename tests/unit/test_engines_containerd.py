@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""engines.containerd: the CRI plugin's runtimes, in each layout that containerd has had since version 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdi_hook.engines.containerd import Containerd, imports, version
+from cdi_hook.engines.model import Request, UnusableConfiguration
+from cdi_hook.engines.tomledit import TOMLText
+
+pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+
+PATH = "/usr/bin/cdi-runtime"
+KEYS = ("cdi.k8s.io/*",)
+ADD = Request(PATH, annotations=KEYS)
+DEFAULT = Request(PATH, set_default=True, annotations=KEYS)
+POD = Request(PATH, annotations=KEYS, pod_annotations=True)
+
+DEBIAN = """\
+version = 2
+
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    [plugins."io.containerd.grpc.v1.cri".cni]
+      bin_dir = "/usr/lib/cni"
+"""
+DEBIAN_ADDED = """
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]  # by cdi-hook configure
+runtime_type = "io.containerd.runc.v2"
+container_annotations = ["cdi.k8s.io/*"]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi.options]  # by cdi-hook configure
+BinaryName = "/usr/bin/cdi-runtime"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]  # by cdi-hook configure
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]  # by cdi-hook configure
+default_runtime_name = "cdi"
+"""
+HAND_MADE = """\
+# Ours. Ask before touching.
+version = 2   # two
+unknown = "key"
+
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    sandbox_image = "pause:3.9" # keep
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "crun"  # the default
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      pod_annotations = ["io.example/*"]
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = true
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+      container_annotations = ["cdi.k8s.io/*", "x"]
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
+        BinaryName = "/usr/bin/crun"
+        Root = "/run/crun"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]
+      runtime_type = "io.containerd.kata.v2"
+  # CNI
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/opt/cni/bin"
+"""
+HAND_MADE_ADDED = """
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]  # by cdi-hook configure
+runtime_type = "io.containerd.runc.v2"
+pod_annotations = ["io.example/*"]
+container_annotations = ["cdi.k8s.io/*"]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi.options]  # by cdi-hook configure
+SystemdCgroup = true
+BinaryName = "/usr/bin/cdi-runtime"
+"""
+THREE = """\
+version = 3
+imports = ["/etc/containerd/conf.d/*.toml", 7]
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+SystemdCgroup = true
+"""
+THREE_ADDED = """
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi]  # by cdi-hook configure
+runtime_type = "io.containerd.runc.v2"
+container_annotations = ["cdi.k8s.io/*"]
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi.options]  # by cdi-hook configure
+SystemdCgroup = true
+BinaryName = "/usr/bin/cdi-runtime"
+
+[plugins."io.containerd.cri.v1.runtime".containerd]  # by cdi-hook configure
+default_runtime_name = "cdi"
+"""
+CASES = {
+    "Debian's": (DEBIAN, DEBIAN + DEBIAN_ADDED),
+    "made by hand": (HAND_MADE, HAND_MADE.replace('= "crun"  #', '= "cdi"  #') + HAND_MADE_ADDED),
+    "version 3": (THREE, THREE + THREE_ADDED),
+    "version 4": (THREE.replace("= 3", "= 4"), THREE.replace("= 3", "= 4") + THREE_ADDED),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
+def test_added_and_removed(before: str, after: str) -> None:
+    """The entry is runc's with our program, twice is once, and removed the text is what it was to the byte."""
+    edited = Containerd().add(before, DEFAULT)
+    assert (edited.text, edited.notes) == (after, ())
+    assert Containerd().add(after, DEFAULT).text == after
+    assert Containerd().add(after, ADD).text == after
+    assert Containerd().names(after) == ["cdi"]
+    assert Containerd().default(after) == "cdi"
+    assert Containerd().remove(after, before).text == before
+
+
+def test_entry_of_the_named_runtime() -> None:
+    """--runtime crun makes cdi-crun of crun's own entry, and says whose program isn't run any more."""
+    edited = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-crun", "crun", annotations=KEYS))
+    assert edited.text == HAND_MADE + (
+        '\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi-crun]  # by cdi-hook configure\n'
+        'runtime_type = "io.containerd.runc.v2"\n'
+        'container_annotations = ["cdi.k8s.io/*", "x"]\n'
+        '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi-crun.options]  # by cdi-hook configure\n'
+        'BinaryName = "/usr/bin/cdi-crun"\n'
+        'Root = "/run/crun"\n'
+    )
+    assert edited.notes == (
+        "containerd's entry runs /usr/bin/crun; cdi-runtime runs what cdi-hook.conf's RUNTIMES says",
+    )
+
+
+def test_no_copy_of_a_runtime_with_a_shim_of_its_own() -> None:
+    """An entry that isn't the runc shim's has nothing for us; the next one that is, has."""
+    text = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-kata", "kata", annotations=KEYS)).text
+    assert text == HAND_MADE + HAND_MADE_ADDED.replace("runtimes.cdi", "runtimes.cdi-kata").replace(
+        "cdi-runtime", "cdi-kata"
+    )
+
+
+def test_pod_annotations_only_when_asked() -> None:
+    """Pods' annotations are let through on request, also later, with a word on who writes them."""
+    word = (
+        "whoever may create a pod writes its annotations, and so can ask for any device that cdi-hook.conf's "
+        "ALLOW and DENY let through"
+    )
+    both = Containerd().add(HAND_MADE, POD)
+    later = Containerd().add(Containerd().add(HAND_MADE, ADD).text, POD)
+    assert both.notes == later.notes == (word,)
+    assert both.text == later.text
+    assert both.text == HAND_MADE + HAND_MADE_ADDED.replace(
+        '["io.example/*"]', '["io.example/*", "cdi.k8s.io/*"]'
+    )
+
+
+def test_what_was_edited_since_stays() -> None:
+    """Tables and keys of the user's that came later stay, as does runc's entry once it has more in it."""
+    text = Containerd().add(DEBIAN, DEFAULT).text
+    runc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]  # by cdi-hook configure\nruntime_type = "io.containerd.runc.v2"\n'
+    assert runc in text
+    text = text.replace(runc, f"{runc}snapshotter = 'native'\n") + "\n# mine\n[debug]\nlevel = 'debug'\n"
+    after = Containerd().remove(text, DEBIAN)
+    assert after.text == f"{DEBIAN}\n{runc}snapshotter = 'native'\n\n# mine\n[debug]\nlevel = 'debug'\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "notes"),
+    [
+        ("runc", "runc", ()),
+        ("kata", "kata", ()),
+        ("gone", None, ("the default runtime was gone, which is gone: now it is containerd's own",)),
+    ],
+)
+def test_default_is_given_back(name: str, default: str | None, notes: tuple[str, ...]) -> None:
+    """The default runtime is what it was, if there is still such a runtime."""
+    before = HAND_MADE.replace('= "crun"  #', f'= "{name}"  #')
+    after = Containerd().remove(Containerd().add(before, DEFAULT).text, before)
+    assert (Containerd().default(after.text), after.notes) == (default, notes)
+
+
+def test_a_moved_program_is_followed() -> None:
+    """An entry of ours gets the path and the keys that are asked for, and keeps what else it has."""
+    old = Request("/opt/cdi-runtime", annotations=("old/*",))
+    text = Containerd().add(THREE, old).text
+    assert Containerd().add(text, ADD).text == text.replace("/opt/", "/usr/bin/").replace(
+        '["old/*"]', '["old/*", "cdi.k8s.io/*"]'
+    )
+
+
+def test_runc_is_copied_from_an_imported_file() -> None:
+    """A drop-in's entry is a copy of what is in the files that it is merged with."""
+    drop_in = Containerd().add("version = 3\n", DEFAULT, [("/etc/containerd/config.toml", THREE)])
+    assert drop_in.text == "version = 3\n" + THREE_ADDED
+
+
+@pytest.mark.parametrize("table", ['"io.containerd.grpc.v1.cri"', "cri"])
+def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
+    """An imported file that replaces the plugin's table in containerd 1 is named."""
+    other = ("/etc/containerd/conf.d/a.toml", f"version = 2\n[plugins.{table}]\n")
+    with pytest.raises(UnusableConfiguration) as caught:
+        Containerd().add(DEBIAN, ADD, [other])
+    assert str(caught.value) == (
+        f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} containerd 1 puts in the "
+        "place of the one here: name that file by --config, or have the table in one file"
+    )
+    assert Containerd().add(DEBIAN, ADD, [("b.toml", "version = 2\n[debug]\n")]).text != DEBIAN
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "",
+            "its version is 1, known are 2, 3, 4; add `version = 2` and name plugins in full (containerd 2 does it: "
+            "`containerd config migrate`)",
+        ),
+        ("version = 5\n", "its version is 5, known are 2, 3, 4"),
+        ("version = [2]\n", "its version is [2], known are 2, 3, 4"),
+        ('version = "2"\n', "its version is '2', known are 2, 3, 4"),
+        (
+            'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]\nruntime_type = "x"\n',
+            "there is a runtime cdi already, and it is not ours: it runs None",
+        ),
+        (
+            'version = 2\n[plugins]\n"io.containerd.grpc.v1.cri" = {containerd = {}}\n',
+            'can\'t edit plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi here, as it is written in braces or '
+            'with dots in a key: write [plugins."io.containerd.grpc.v1.cri".containerd.runtimes] as a table',
+        ),
+    ],
+)
+def test_refused(text: str, message: str) -> None:
+    """A layout that isn't known, a name that is taken and a table in braces are refused."""
+    with pytest.raises(UnusableConfiguration) as caught:
+        Containerd().add(text, ADD)
+    assert str(caught.value) == message
+
+
+def test_nothing_of_ours_nothing_removed() -> None:
+    """A text without an entry of ours stays as it is, of whatever version."""
+    for text in ("", "version = 9\n", DEBIAN):
+        assert Containerd().remove(text, None).text == text
+        assert Containerd().default(text) is None
+
+
+def test_version_and_imports() -> None:
+    """A configuration's version and what it imports are told, without what isn't a path."""
+    assert (version(THREE), imports(THREE)) == (3, ["/etc/containerd/conf.d/*.toml"])
+    assert (version(DEBIAN), imports(DEBIAN)) == (2, [])
+    assert imports("imports = 1\n") == []
+
+
+def test_default_file_round_trip() -> None:
+    """All that containerd's own default configuration says of runc is copied, empty values too."""
+    text = (
+        'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nbase_runtime_spec = ""\n'
+        'cni_max_conf_num = 0\nsandbox_mode = "podsandbox"\n'
+        '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\nBinaryName = ""\nIoGid = 0\n'
+    )
+    runtimes = ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes")
+    assert TOMLText(Containerd().add(text, ADD).text).get((*runtimes, "cdi")) == {
+        "runtime_type": "io.containerd.runc.v2",
+        "base_runtime_spec": "",
+        "cni_max_conf_num": 0,
+        "sandbox_mode": "podsandbox",
+        "container_annotations": ["cdi.k8s.io/*"],
+        "options": {"BinaryName": PATH, "IoGid": 0},
+    }

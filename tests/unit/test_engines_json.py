@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""engines.docker and engines.jsonedit: daemon.json with ours in it, and every other byte as it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cdi_hook.engines.docker import Docker
+from cdi_hook.engines.model import Request, UnusableConfiguration
+
+PATH = "/usr/bin/cdi-runtime"
+ADD = Request(PATH)
+DEFAULT = Request(PATH, set_default=True)
+
+# As it was, with ours as the default in it.
+CASES = {
+    "no file": (
+        "",
+        """\
+{
+    "runtimes": {
+        "cdi": {
+            "path": "/usr/bin/cdi-runtime"
+        }
+    },
+    "default-runtime": "cdi"
+}
+""",
+    ),
+    "tabs, a default, no line break at the end": (
+        '{\n\t"default-runtime": "crun",\n\t"x": [1.50, 1],\n\t"runtimes": {\n\t\t"crun": {"path": "/usr/bin/crun"}\n\t}\n}',
+        '{\n\t"default-runtime": "cdi",\n\t"x": [1.50, 1],\n\t"runtimes": {\n\t\t"crun": {"path": "/usr/bin/crun"},\n'
+        '\t\t"cdi": {\n\t\t\t"path": "/usr/bin/cdi-runtime"\n\t\t}\n\t}\n}',
+    ),
+    "one line": (
+        '{"debug":true}\n',
+        '{"debug":true, "runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "cdi"}\n',
+    ),
+    "one line within": (
+        '{\n  "runtimes": { "crun": {"path": "c"} },\n  "b": "{}"\n}\n',
+        '{\n  "runtimes": { "crun": {"path": "c"}, "cdi": {"path": "/usr/bin/cdi-runtime"} },\n  "b": "{}",\n'
+        '  "default-runtime": "cdi"\n}\n',
+    ),
+    "empty runtimes, CRLF": (
+        '{\r\n  "runtimes": {},\r\n  "a\\u0022": 1\r\n}\r\n',
+        '{\r\n  "runtimes": {\r\n    "cdi": {\r\n      "path": "/usr/bin/cdi-runtime"\r\n    }\r\n  },\r\n'
+        '  "a\\u0022": 1,\r\n  "default-runtime": "cdi"\r\n}\r\n',
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
+def test_added_in_the_style_of_the_file(before: str, after: str) -> None:
+    """The members come in the file's own indentation, in the place where they belong, and nothing else changes."""
+    assert Docker().add(before, DEFAULT).text == after
+
+
+@pytest.mark.parametrize("before", [before for before, _ in CASES.values()], ids=CASES)
+def test_twice_is_once(before: str) -> None:
+    """An edit that is made already changes nothing."""
+    once = Docker().add(before, DEFAULT).text
+    assert Docker().add(once, DEFAULT).text == once
+    assert Docker().add(once, ADD).text == once
+
+
+@pytest.mark.parametrize("before", [before for before, _ in CASES.values() if before], ids=[*CASES][1:])
+def test_removed_it_says_what_it_said(before: str) -> None:
+    """Taken out, the file says what it said, in the order in which it said it."""
+    after = Docker().remove(Docker().add(before, DEFAULT).text, before)
+    assert after.notes == ()
+    assert json.dumps(json.loads(after.text)) == json.dumps(json.loads(before))
+
+
+def test_removed_is_only_ours() -> None:
+    """What was edited since stays, and so does an entry that isn't ours though it is called so."""
+    text = Docker().add('{\n  "a": 1\n}\n', DEFAULT).text.replace('"a": 1', '"a": 2')
+    text = Docker().add(text, Request("/usr/bin/cdi-crun", "crun")).text
+    text = text.replace('"runtimes": {', '"runtimes": {\n    "cdi-x": {"path": "/x"},')
+    after = Docker().remove(text, '{\n  "a": 1\n}\n')
+    assert after.text == '{\n  "a": 2,\n  "runtimes": {\n    "cdi-x": {"path": "/x"}\n  }\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "default", "notes"),
+    [
+        ('{"default-runtime": "runc"}', "runc", ()),
+        ('{"default-runtime": "io.containerd.runsc.v1"}', "io.containerd.runsc.v1", ()),
+        (
+            '{"default-runtime": "crun"}',
+            None,
+            ("the default runtime was crun, which is gone: now it is docker's own",),
+        ),
+        (
+            '{"default-runtime": "cdi"}',
+            None,
+            ("the default runtime was cdi, which is gone: now it is docker's own",),
+        ),
+        ("{}", None, ()),
+        (None, None, ()),
+    ],
+)
+def test_default_is_given_back(before: str | None, default: str | None, notes: tuple[str, ...]) -> None:
+    """The default runtime is what it was, if there is still such a runtime."""
+    after = Docker().remove(Docker().add("{}", DEFAULT).text, before)
+    assert json.loads(after.text).get("default-runtime") == default
+    assert after.notes == notes
+
+
+def test_a_default_set_since_stays() -> None:
+    """A default runtime that somebody has chosen in the meantime isn't touched."""
+    text = '{"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "runc"}'
+    assert Docker().remove(text, '{"default-runtime": "crun"}').text == '{"default-runtime": "runc"}'
+
+
+def test_nothing_of_ours_nothing_removed() -> None:
+    """A file with nothing of ours stays as it is, also where it is empty."""
+    assert Docker().remove("", None).text == ""
+    assert Docker().remove('{ "runtimes": {} }', None).text == '{ "runtimes": {} }'
+
+
+def test_a_moved_program_is_followed() -> None:
+    """An entry of ours gets the path that is asked for, and keeps what else it has."""
+    text = '{"runtimes": {"cdi": {"path": "/opt/cdi-runtime", "runtimeArgs": ["--debug"]}}}'
+    assert Docker().add(text, ADD).text == text.replace("/opt", "/usr/bin")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n  "a": 1,\n}\n', "not valid JSON: {} at line 3 column 1"),
+        ('{"a": 1', "not valid JSON: Expecting ',' delimiter at line 1 column 8"),
+        ("[]", "not a JSON object"),
+        ('{"a": {"b": 1, "b": 2}}', 'not usable: the key "b" appears twice in one object'),
+        ('{"runtimes": []}', "runtimes is not an object"),
+        (
+            '{"runtimes": {"cdi": {"path": "/x"}}}',
+            "there is a runtime cdi already, and it is not ours: it runs '/x'",
+        ),
+        ('{"runtimes": {"cdi": null}}', "there is a runtime cdi already, and it is not ours: it runs None"),
+    ],
+)
+def test_refused(text: str, message: str) -> None:
+    """What can't be edited without loss is refused, with line and column where it doesn't parse."""
+    # Python 3.13 has a better word for a trailing comma, and points to it.
+    newer = {"not valid JSON: Illegal trailing comma before end of object at line 2 column 9"}
+    older = {message.format("Expecting property name enclosed in double quotes")}
+    with pytest.raises(UnusableConfiguration) as caught:
+        Docker().add(text, DEFAULT)
+    assert str(caught.value) in older | (newer if "{}" in message else set())

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""engines.tomledit: keys and tables in and out of TOML, and every other byte as it was."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cdi_hook.engines.model import UnusableConfiguration
+from cdi_hook.engines.tomledit import TOMLText
+
+tomlkit = pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+
+TEXT = '''\
+# top
+title = """
+[not.a.table]
+x = 1 \\" """   # a string
+list = [ # with a comment ]
+  "a#b", '[c]',
+  ["d"],
+]
+dotted.key = {in = "braces", more = [1, 2]} # after
+
+[a."b.c"] # header
+  first = 'C:\\'
+  # over x
+  x = "1"   # beside x
+
+  # over the array
+[[list-of.tables]]
+x = 1
+[[list-of.tables]]
+[list-of.tables.inner]
+x = 2
+[z]
+when = 2026-11-24T00:00:00Z
+'''
+
+
+def test_a_value_is_replaced_in_its_place() -> None:
+    """A key that is there keeps its line, its indentation and its comment."""
+    document = TOMLText(TEXT)
+    document.set(("a", "b.c"), "x", ["2"])
+    assert document.text == TEXT.replace('x = "1"   #', 'x = ["2"]   #')
+
+
+def test_a_value_of_many_lines_is_replaced_whole() -> None:
+    """A string or a list over several lines is taken as one."""
+    document = TOMLText(TEXT)
+    document.set((), "list", [1])
+    document.set((), "title", 'say "hé"\\')
+    before, _, rest = TEXT.partition('title = """')
+    after = rest[rest.index("dotted") :]
+    assert document.text == f'{before}title = "say \\"hé\\"\\\\"   # a string\nlist = [1]\n{after}'
+
+
+def test_a_new_key_ends_its_table() -> None:
+    """A key that isn't there comes after the table's last, indented as that is."""
+    document = TOMLText(TEXT)
+    document.set(("a", "b.c"), "new key", True)
+    assert document.text == TEXT.replace("# beside x\n", '# beside x\n  "new key" = true\n')
+
+
+def test_a_new_key_at_the_end_without_a_line_break() -> None:
+    """Where the last line has no end, it gets one."""
+    document = TOMLText("[a]\nx = 1")
+    document.set(("a",), "y", 2)
+    assert document.text == "[a]\nx = 1\ny = 2\n"
+
+
+def test_a_new_key_of_an_empty_table() -> None:
+    """In a table that has only a header, the key comes under it."""
+    document = TOMLText("[a]\r\n\r\n[b]\r\n")
+    document.set(("a",), "y", 2)
+    assert document.text == "[a]\r\ny = 2\r\n\r\n[b]\r\n"
+
+
+def test_a_new_table_ends_the_text() -> None:
+    """A table comes at the end, with its tables after it and a mark on each."""
+    document = TOMLText(TEXT)
+    document.add_table(("a", "b.c", "new"), {"s": "t", "o": {"n": 1.5, "b": False}, "l": []})
+    assert document.text == TEXT + (
+        '\n[a."b.c".new]  # by cdi-hook configure\ns = "t"\nl = []\n'
+        '[a."b.c".new.o]  # by cdi-hook configure\nn = 1.5\nb = false\n'
+    )
+    assert document.is_marked(("a", "b.c", "new"))
+    assert not document.is_marked(("a", "b.c"))
+
+
+def test_a_removed_table_leaves_the_others() -> None:
+    """What is before, between and behind stays as it was, comments too, and what we made for it goes."""
+    document = TOMLText(TEXT)
+    document.add_table(("made", "one"), {"o": {"n": 1}})
+    document.set(("made",), "key", 1)
+    text = document.text + "# the user's\n[user]\nk = 1\n"
+    document = TOMLText(text)
+    document.remove(("made", "one"))
+    document.remove(("made", "key"))
+    assert document.text == TEXT + "# the user's\n[user]\nk = 1\n"
+
+
+def test_a_removed_key_leaves_a_table_that_was_there() -> None:
+    """The user's own table stays, also when it is empty then."""
+    document = TOMLText("[a]\nx = 1\n[b]\n")
+    document.remove(("a", "x"))
+    assert document.text == "[a]\n[b]\n"
+
+
+def test_removing_what_isnt_there() -> None:
+    """What isn't there can't be removed."""
+    with pytest.raises(KeyError):
+        TOMLText(TEXT).remove(("z", "y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a = {}\n",
+            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
+        ),
+        (
+            "[a]\nb = {x = 1}\n",
+            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
+        ),
+        (
+            "a.b.x = 1\n",
+            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
+        ),
+        (
+            "[a]\nb.x = 1\n",
+            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
+        ),
+        ("a = 1\n", "a is not a table"),
+    ],
+)
+def test_what_tomls_grammar_forbids_is_refused(text: str, message: str) -> None:
+    """A table in braces, which can't be added to from outside, is refused."""
+    with pytest.raises(UnusableConfiguration) as caught:
+        TOMLText(text).set(("a", "b"), "c", 1)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("a = 1\nb = \n", "line 2 column 5"),
+        ("[a]\nx = 1\n[a]\n  x = 2\n", "line 3 column 1"),
+        ("[a]\nb = 1\n\n  [a.b]\nc = 1\n", "line 4 column 3"),
+        ("[a\n", "line 1 column 3"),
+        ('a = 1\na = 1\nk = """\n', "line 3"),
+    ],
+)
+def test_what_isnt_toml_is_refused(text: str, where: str) -> None:
+    """What doesn't parse is refused, with line and column."""
+    with pytest.raises(UnusableConfiguration) as caught:
+        TOMLText(text)
+    assert str(caught.value).startswith("not valid TOML: ")
+    assert str(caught.value).endswith(f" at {where}")
+
+
+def test_without_tomlkit_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tomlkit the message is a step to take."""
+    monkeypatch.setitem(sys.modules, "tomlkit", None)
+    with pytest.raises(UnusableConfiguration) as caught:
+        TOMLText("")
+    assert str(caught.value) == (
+        "reading it needs tomlkit, which isn't there: install python3-tomlkit "
+        "(python3.X-tomlkit, or by pip install tomlkit)"
+    )
