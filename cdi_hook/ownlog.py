@@ -8,6 +8,7 @@ be written never stops a container.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -31,7 +32,9 @@ def write(config: Config, level: str, message: str, **fields: Any) -> None:
         handler = logging.FileHandler(config["LOG"], encoding="utf-8", errors="backslashreplace")
     except OSError:
         return
-    handler.setFormatter(JsonFormatter(_FORMAT, rename_fields=_NAMES))
+    formatter = JsonFormatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ", rename_fields=_NAMES)
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
     record = logging.LogRecord("cdi-hook", number, "", 0, message, None, None)
     record.__dict__.update(fields)
     try:

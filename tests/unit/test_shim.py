@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -204,6 +205,7 @@ def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
     done = host.create()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     line = json.loads(own.read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
     assert (line["level"], line["msg"], line["devices"]) == (
         "INFO",
         "CDI devices injected",

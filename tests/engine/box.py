@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A box: a machine of its own as far as an engine can tell, in namespaces of one process.
+
+In it cdi-runtime is installed where a package installs it, over the machine's
+/usr and /etc; /run, /var/lib, /root and /home are empty, and network, processes
+and cgroups are its own. So an engine runs with its own default places, and
+nothing of it is outside: when the box's first process ends, so do all others,
+and with the last of them go the mounts. That process reads a pipe that the tests
+hold, so it ends when they do, however they do. Only cgroups are left then, and
+close() removes those.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TIMEOUT_S = 60
+LAYOUTS = ("v1", "v2")
+CGROUPS = Path("/sys/fs/cgroup")
+# In a box; on tmpfs, as is all that is written there.
+BOARD = Path("/run/board")
+USER = 1000
+
+Completed = subprocess.CompletedProcess[str]
+
+# Enters the cgroups and only then makes the namespaces, which begin at those.
+_START = """
+for group in $GROUPS; do echo $$ >$group/cgroup.procs; done
+exec unshare -m -p -f -n -u -i -C --propagation private sh -ec "$INIT"
+"""
+_INIT = """
+read -r pid rest </proc/self/stat
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work
+mount -t overlay -o "lowerdir=$INSTALLED/usr:/usr" overlay /usr
+mount -t overlay -o "lowerdir=$INSTALLED/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
+for place in /run /var/lib /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
+mkdir -m 755 /run/board /run/lock
+[ -e /var/run ] && [ /var/run -ef /run ] || { echo "/var/run isn't /run" >&2; exit 1; }
+busybox ifconfig lo up
+umount -R /sys/fs/cgroup
+if [ "$LAYOUT" = v2 ]; then
+    mount -t cgroup2 none /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/init
+    echo 0 >/sys/fs/cgroup/init/cgroup.procs
+else
+    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+    while IFS=: read -r number names path; do
+        [ "$names" ] || continue
+        mkdir "/sys/fs/cgroup/${names#name=}"
+        mount -t cgroup -o "$names" none "/sys/fs/cgroup/${names#name=}"
+    done </proc/self/cgroup
+fi
+trap '' CHLD # what is orphaned becomes ours, and is to be no zombie
+echo "$pid"
+exec cat >/dev/null
+"""
+# Into the box's cgroups, which nsenter leaves as they are; then what is to be run.
+_ENTER = """
+case $LAYOUT in
+v1) set -- /sys/fs/cgroup/*/cgroup.procs -- "$@" ;;
+v2) set -- /sys/fs/cgroup/init/cgroup.procs -- "$@" ;;
+esac
+while [ "$1" != -- ]; do
+    echo 0 >"$1"
+    shift
+done
+shift
+cd /
+exec "$@"
+"""
+
+
+def own_cgroups() -> dict[str, Path]:
+    """Return where this process is in each hierarchy that is mounted, by the hierarchy's names."""
+    found = {}
+    for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
+        _, names, path = line.split(":", 2)
+        for place in (CGROUPS / (names.removeprefix("name=") or "unified"), CGROUPS):
+            if (place / "cgroup.procs").exists():
+                found[names] = place / path.lstrip("/")
+                break
+    return found
+
+
+class Box:
+    """A running box, with a cgroup layout."""
+
+    def __init__(self, directory: Path, layout: str, installed: Path) -> None:
+        self.directory = directory
+        self.layout = layout
+        self.name = f"cdi-hook-box-{uuid.uuid4().hex[:12]}"
+        self._daemons: list[subprocess.Popen[str]] = []
+        self._groups: list[Path] = []
+        self._process: subprocess.Popen[str] | None = None
+        try:
+            self._make_cgroups()
+            self._start(installed)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_cgroups(self) -> None:
+        for names, own in own_cgroups().items():
+            group = own / self.name
+            group.mkdir()
+            self._groups.append(group)
+            if "cpuset" in names.split(","):
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    (group / file).write_text((own / file).read_text("ascii"), "ascii")
+                (group / "cgroup.clone_children").write_text("1", "ascii")
+
+    def _start(self, installed: Path) -> None:
+        environ = {
+            "PATH": STANDARD_PATH,
+            "GROUPS": " ".join(map(str, self._groups)),
+            "INIT": _INIT,
+            "INSTALLED": str(installed),
+            "LAYOUT": self.layout,
+        }
+        self._process = subprocess.Popen(
+            ["sh", "-ec", _START], env=environ, cwd="/", text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.pid = self._process.stdout.readline().strip()
+        assert self.pid, f"there is no box: {self._process.stderr.read()}"
+
+    def command(self, *arguments: str, user: int = 0, environ: dict[str, str] | None = None) -> list[str]:
+        """Return the command line that runs a command in the box."""
+        base = {"PATH": STANDARD_PATH, "HOME": "/root"}
+        if user:
+            base |= {"HOME": "/home/user", "XDG_RUNTIME_DIR": "/run/user/user"}
+        settings = [f"{key}={value}" for key, value in {**base, **(environ or {})}.items()]
+        change = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        return [
+            "nsenter", "-t", self.pid, "-m", "-p", "-n", "-u", "-i", "-C", "--",
+            "sh", "-c", _ENTER, "sh", *change, "env", "-i", *settings, *arguments,
+        ]  # fmt: skip
+
+    def call(
+        self,
+        *arguments: str,
+        user: int = 0,
+        environ: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float = TIMEOUT_S,
+    ) -> Completed:
+        """Run a command in the box to its end.
+
+        Its output goes to files: what it leaves running may keep a pipe open.
+        """
+        names = [self.directory / f"{uuid.uuid4().hex}.{name}" for name in ("in", "out", "err")]
+        names[0].write_bytes(stdin)
+        with (
+            names[0].open("rb") as source,
+            names[1].open("wb+", buffering=0) as out,
+            names[2].open("wb+", buffering=0) as err,
+        ):
+            completed = subprocess.run(
+                self.command(*arguments, user=user, environ=environ),
+                env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/", timeout=timeout, check=False,
+                stdin=source, stdout=out, stderr=err,
+            )  # fmt: skip
+        output, errors = (name.read_text("utf-8", "replace") for name in names[1:])
+        for name in names:
+            name.unlink()
+        return Completed(list(arguments), completed.returncode, output, errors)
+
+    def do(self, *arguments: str, **options: Any) -> str:
+        """Run a command that has to succeed; return its stdout, without white space at its end."""
+        completed = self.call(*arguments, **options)
+        assert completed.returncode == 0, f"{arguments}: {completed.stderr or completed.stdout}"
+        return completed.stdout.rstrip()
+
+    def write(self, path: str, content: str | bytes, mode: str = "644") -> None:
+        """Write a file in the box, and the directories above it."""
+        data = content.encode() if isinstance(content, str) else content
+        script = 'umask 022; mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"'
+        self.do("sh", "-c", script, "sh", path, mode, stdin=data)
+
+    def read(self, path: str) -> str:
+        """Return what is in a file of the box, "" where there is none."""
+        completed = self.call("cat", path)
+        return completed.stdout if completed.returncode == 0 else ""
+
+    def daemon(self, *arguments: str, ready: Sequence[str]) -> Path:
+        """Start a daemon, wait until the command ``ready`` succeeds, return where its log is."""
+        log = self.directory / f"{Path(arguments[0]).name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                self.command(*arguments), env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+        self._daemons.append(process)
+        self.wait(lambda: self.call(*ready).returncode == 0, process=process, log=log)
+        return log
+
+    def wait(
+        self,
+        condition: Callable[[], object],
+        process: subprocess.Popen[str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Wait until a condition holds."""
+        end = time.monotonic() + TIMEOUT_S
+        while not condition():
+            text = log.read_text("utf-8", "replace")[-3000:] if log else ""
+            assert process is None or process.poll() is None, f"it ended: {text}"
+            assert time.monotonic() < end, f"it takes too long: {text}"
+            time.sleep(0.03)
+
+    def controllers(self) -> list[str]:
+        """Return the controllers that cgroup v2 has in the box."""
+        return self.read("/sys/fs/cgroup/cgroup.controllers").split()
+
+    def close(self) -> None:
+        """End all that runs in the box, and remove its cgroups."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait(TIMEOUT_S)
+            for stream in (self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
+        for daemon in self._daemons:
+            daemon.wait(TIMEOUT_S)
+        end = time.monotonic() + TIMEOUT_S
+        for group in self._groups:
+            while not _remove_cgroups(group):
+                assert time.monotonic() < end, f"{group} isn't empty"
+                time.sleep(0.01)
+
+
+def _remove_cgroups(top: Path) -> bool:
+    for directory, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return False
+    return True
+
+
+def why_not(layout: str) -> str:
+    """Return why there can be no box with a cgroup layout, "" where there can."""
+    if os.geteuid() != 0:
+        return "engines need root"
+    if layout == "v1" and not (CGROUPS / "devices").is_dir():
+        return "this machine has no devices controller of cgroup v1"
+    return ""

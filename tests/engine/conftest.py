@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: the tree installed as a package would, an image, and boxes with an engine in each.
+
+An engine's daemon is started once in each cgroup layout, when the first test
+wants it. Its tests are an xdist_group, so that with --dist loadgroup this is
+once for all workers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import image, world
+from .box import ROOT, STANDARD_PATH, Box, why_not
+from .containerd import Containerd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree as `make install` leaves it, and a door to runsc beside it."""
+    if not image.BUSYBOX.exists():
+        pytest.skip(f"{image.BUSYBOX} (busybox-static) isn't there")
+    place = tmp_path_factory.mktemp("installed")
+    environ = {"PATH": STANDARD_PATH, "HOME": "/nonexistent"}
+    subprocess.run(
+        ["make", "-s", "-C", ROOT, "install", f"DESTDIR={place}"], env=environ, check=True, timeout=60
+    )
+    (place / "usr/bin/cdi-runsc").symlink_to("cdi-runtime")
+    # gVisor would have a network to set up.
+    program = place / "usr/local/bin/runsc"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\nexec /usr/bin/runsc --network=none "$@"\n', "ascii")
+    program.chmod(0o755)
+    return place
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The image's tar."""
+    path = tmp_path_factory.mktemp("image") / "image.tar"
+    image.make(path, os.uname().machine)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def boxes(
+    tmp_path_factory: pytest.TempPathFactory, installed: Path, archive: bytes
+) -> Generator[Callable[[str, str], Box]]:
+    """A box for an engine in a cgroup layout, made when it is first asked for."""
+    made: list[Box] = []
+
+    def make(program: str, layout: str) -> Box:
+        reason = why_not(layout)
+        if not reason and not shutil.which(program, path=STANDARD_PATH):
+            reason = f"{program} isn't installed"
+        if reason:
+            pytest.skip(reason)
+        box = Box(tmp_path_factory.mktemp(f"{program}-{layout}"), layout, installed)
+        made.append(box)
+        world.furnish(box, archive)
+        return box
+
+    yield make
+    for box in made:
+        box.close()
+
+
+@pytest.fixture(scope="session")
+def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
+    """A containerd in a cgroup layout, with or without its own CDI."""
+    started: dict[tuple[str, bool], Containerd] = {}
+
+    def engine(*, layout: str = "v1", enable_cdi: bool = False) -> Containerd:
+        key = layout, enable_cdi
+        if key not in started:
+            started[key] = Containerd(boxes("containerd", layout), enable_cdi=enable_cdi)
+        return started[key]
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def runsc() -> None:
+    """GVisor's runsc is installed."""
+    if not Path("/usr/bin/runsc").exists():
+        pytest.skip("runsc isn't installed")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd in a box, by /etc/containerd/config.toml, and ctr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import image, world
+
+if TYPE_CHECKING:
+    from .box import Box, Completed
+
+SOCKET = "run/containerd/containerd.sock"
+BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
+ERROR = "failed to create shim task: OCI runtime create failed: "
+
+# A pod's sandbox is made from sandbox_image; the third line is for a root
+# without CAP_SYS_RESOURCE. As `containerd config default` has it, else.
+_GENERAL = """version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+restrict_oom_score_adj = true
+sandbox_image = "{image}"
+enable_cdi = {enable_cdi}
+"""
+_HANDLER = """
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
+runtime_type = "io.containerd.runc.v2"
+{annotations}[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
+BinaryName = "{program}"
+"""
+_ANNOTATIONS = 'container_annotations = ["cdi.k8s.io/*"]\n'
+_POD_ANNOTATIONS = 'pod_annotations = ["cdi.k8s.io/*"]\n'
+# RuntimeClass's handlers: the program, and which annotations it is given.
+INJECTING = "/run/board/cdi-injecting"
+HANDLERS = {
+    "runc": ("runc", ""),
+    "cdi": ("/usr/bin/cdi-runtime", _ANNOTATIONS),
+    "cdi-crun": ("/usr/bin/cdi-crun", _ANNOTATIONS),
+    "cdi-runsc": ("/usr/bin/cdi-runsc", _ANNOTATIONS),
+    "runsc": ("/usr/local/bin/runsc", ""),
+    "cdi-pod": ("/usr/bin/cdi-runtime", _ANNOTATIONS + _POD_ANNOTATIONS),
+    "cdi-sandboxes": (INJECTING, _POD_ANNOTATIONS),
+}
+# The runtime with another configuration: SANDBOXES=inject.
+_INJECTING = f"""#!/bin/sh
+CDI_HOOK_CONFIG={INJECTING}.conf exec /usr/bin/cdi-runtime "$@"
+"""
+
+
+class Containerd:
+    """A containerd, its CRI knowing the handlers."""
+
+    def __init__(self, box: Box, *, enable_cdi: bool) -> None:
+        self.box = box
+        text = _GENERAL.format(image=image.NAME, enable_cdi=str(enable_cdi).lower())
+        for name, (program, passed_on) in HANDLERS.items():
+            text += _HANDLER.format(name=name, program=program, annotations=passed_on)
+        box.write("/etc/containerd/config.toml", text)
+        box.write(INJECTING, _INJECTING, "755")
+        box.write(f"{INJECTING}.conf", "SANDBOXES=inject\n")
+        box.daemon("containerd", ready=("ctr", "version"))
+        for namespace in ("default", "k8s.io"):
+            box.do("ctr", "-n", namespace, "images", "import", world.ARCHIVE)
+
+    def ctr(self, *arguments: str, **options: Any) -> Completed:
+        """Call ctr."""
+        return self.box.call("ctr", *arguments, **options)
+
+    def run(
+        self,
+        container: str,
+        *options: str,
+        script: str = "",
+        device: str = world.FUSE,
+        program: str = "cdi-runtime",
+    ) -> Completed:
+        """Run a container that asks for a device."""
+        return self.ctr(
+            "run", "--runc-binary", f"/usr/bin/{program}", "--annotation", f"{world.KEY}={device}",
+            *options, image.NAME, container, *(("sh", "-c", script) if script else ()),
+        )  # fmt: skip

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container runtime interface, spoken to as the kubelet does: gRPC at the engine's socket."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import grpc
+from cri_api.v1 import api_pb2, api_pb2_grpc
+from typing_extensions import Self
+
+from . import image
+from .containerd import SOCKET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .containerd import Containerd
+
+TIMEOUT_S = 30
+LOGS = "/run/board/logs"
+
+
+class Refusal(Exception):
+    """What the engine answered in place of doing it."""
+
+
+class Pod:
+    """A pod: its sandbox, made on entering and removed on leaving, and containers in it."""
+
+    def __init__(
+        self, engine: Containerd, handler: str = "cdi", annotations: Mapping[str, str] | None = None
+    ) -> None:
+        self.box = engine.box
+        self._handler = handler
+        # A box's sockets are to be had from outside of its file system, by any process in it.
+        self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{SOCKET}")
+        self._stub = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._name = uuid.uuid4().hex[:12]
+        # With the host's network, so that no network plugin is wanted.
+        namespaces = api_pb2.NamespaceOption(network=api_pb2.NODE)
+        security = api_pb2.LinuxSandboxSecurityContext(namespace_options=namespaces)
+        self._config = api_pb2.PodSandboxConfig(
+            metadata=api_pb2.PodSandboxMetadata(name=self._name, uid=self._name, namespace="default"),
+            annotations=annotations or {},
+            linux=api_pb2.LinuxPodSandboxConfig(security_context=security),
+            log_directory=LOGS,
+        )
+        self.sandbox = ""
+
+    def __enter__(self) -> Self:
+        request = api_pb2.RunPodSandboxRequest(config=self._config, runtime_handler=self._handler)
+        try:
+            self.sandbox = self._stub.RunPodSandbox(request, timeout=TIMEOUT_S).pod_sandbox_id
+        except grpc.RpcError as error:
+            self._channel.close()
+            raise Refusal(error.details()) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._stub.StopPodSandbox(
+                api_pb2.StopPodSandboxRequest(pod_sandbox_id=self.sandbox), timeout=TIMEOUT_S
+            )
+            self._stub.RemovePodSandbox(
+                api_pb2.RemovePodSandboxRequest(pod_sandbox_id=self.sandbox), timeout=TIMEOUT_S
+            )
+        finally:
+            self._channel.close()
+
+    def create(self, script: str, annotations: Mapping[str, str], devices: Sequence[str] = ()) -> str:
+        """Create a container, its devices also as the kubelet's own field has them; return its id."""
+        name = uuid.uuid4().hex[:12]
+        config = api_pb2.ContainerConfig(
+            metadata=api_pb2.ContainerMetadata(name=name),
+            image=api_pb2.ImageSpec(image=image.NAME),
+            command=["sh", "-c", script],
+            annotations=annotations,
+            CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],
+            linux=api_pb2.LinuxContainerConfig(),
+            log_path=f"{name}.log",
+        )
+        request = api_pb2.CreateContainerRequest(
+            pod_sandbox_id=self.sandbox, config=config, sandbox_config=self._config
+        )
+        try:
+            container: str = self._stub.CreateContainer(request, timeout=TIMEOUT_S).container_id
+        except grpc.RpcError as error:
+            raise Refusal(error.details()) from None
+        return container
+
+    def start(self, container: str) -> None:
+        """Start a container."""
+        request = api_pb2.StartContainerRequest(container_id=container)
+        try:
+            self._stub.StartContainer(request, timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise Refusal(error.details()) from None
+
+    def status(self, container: str) -> api_pb2.ContainerStatus:
+        """Return a container's status."""
+        request = api_pb2.ContainerStatusRequest(container_id=container)
+        status: api_pb2.ContainerStatus = self._stub.ContainerStatus(request, timeout=TIMEOUT_S).status
+        return status
+
+    def run(
+        self, script: str, annotations: Mapping[str, str], devices: Sequence[str] = ()
+    ) -> tuple[str, str]:
+        """Run a container until it sleeps; return its id and its log, each line with its stream."""
+        container = self.create(f"{script}; echo end; exec sleep 1000", annotations, devices)
+        self.start(container)
+        end = "stdout end\n"
+        self.box.wait(lambda: self.log(container).endswith(end))
+        return container, self.log(container).removesuffix(end)
+
+    def log(self, container: str) -> str:
+        """Return a container's log: a stream and its text, one a line."""
+        path: str = self.status(container).log_path
+        lines = [line.split(" ", 3) for line in self.box.read(path).splitlines()]
+        return "".join(f"{stream} {text}\n" for _, stream, _, text in lines)
+
+    def exec(self, container: str, *command: str) -> tuple[int, str, str]:
+        """Run a process in a container; return its exit status and output."""
+        request = api_pb2.ExecSyncRequest(container_id=container, cmd=command, timeout=TIMEOUT_S)
+        answer = self._stub.ExecSync(request, timeout=TIMEOUT_S)
+        return answer.exit_code, answer.stdout.decode(), answer.stderr.decode()
+
+    def update(self, container: str, memory: int) -> None:
+        """Limit a container's memory, in bytes."""
+        limits = api_pb2.LinuxContainerResources(memory_limit_in_bytes=memory)
+        request = api_pb2.UpdateContainerResourcesRequest(container_id=container, linux=limits)
+        self._stub.UpdateContainerResources(request, timeout=TIMEOUT_S)

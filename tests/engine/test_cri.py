@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd as Kubernetes' node has it: pods, and RuntimeClass's handlers that are ours."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import world
+from .containerd import BUNDLES, ERROR
+from .cri import Pod, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .containerd import Containerd
+
+pytestmark = pytest.mark.xdist_group("containerd")
+HANDLERS = ("cdi", "cdi-crun")
+SEEN = "".join(f"stdout {line}\n" for line in world.SEEN.splitlines())
+REQUEST = {world.KEY: world.FUSE}
+TASK = "failed to create containerd task: "
+ENABLED = pytest.mark.parametrize("enable_cdi", [False, True], ids=["", "enable_cdi"])
+
+
+def config(pod: Pod, container: str) -> dict[str, object]:
+    """Return what a container was made from."""
+    tree: dict[str, object] = json.loads(pod.box.read(f"{BUNDLES}/k8s.io/{container}/config.json"))
+    return tree
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_container_annotation(containerds: Callable[..., Containerd], handler: str) -> None:
+    """A container has the device that its annotation names, each part of it once."""
+    with Pod(containerds(), handler) as pod:
+        container, log = pod.run(world.LOOK, REQUEST)
+        assert log == SEEN
+        assert world.injected(config(pod, container)) == world.ONCE
+        assert world.hooked(pod.box, container) == 1
+
+
+def test_life(containerds: Callable[..., Containerd]) -> None:
+    """A pod's container can be joined and limited, and keeps its device."""
+    with Pod(containerds(), "cdi") as pod:
+        container, _ = pod.run(world.LOOK, REQUEST)
+        assert pod.exec(container, "sh", "-c", world.LOOK_AGAIN) == (0, world.SEEN_AGAIN, "")
+        pod.update(container, 64 << 20)
+        assert pod.status(container).resources.linux.memory_limit_in_bytes == 64 << 20
+        assert pod.exec(container, "sh", "-c", world.LOOK_AGAIN) == (0, world.SEEN_AGAIN, "")
+
+
+def test_pod_annotation(containerds: Callable[..., Containerd]) -> None:
+    """A pod's annotation is each of its containers', and the sandbox is left alone."""
+    with Pod(containerds(), "cdi-pod", REQUEST) as pod:
+        sandbox = config(pod, pod.sandbox)
+        assert sandbox["annotations"] | REQUEST == sandbox["annotations"]  # type: ignore[operator]
+        assert "/greeting" not in str(sandbox)
+        assert world.HOOK not in str(sandbox)
+        for _ in range(2):
+            container, log = pod.run(world.LOOK, {})
+            assert log == SEEN
+            assert world.hooked(pod.box, container) == 1
+        assert world.hooked(pod.box, pod.sandbox) == 0
+
+
+def test_pod_annotation_is_not_passed_on(containerds: Callable[..., Containerd]) -> None:
+    """Where the handler has no pod_annotations, whoever writes the pod's annotations gets nothing."""
+    with Pod(containerds(), "cdi", REQUEST) as pod:
+        _, log = pod.run("test -e /dev/fuse; echo $?", {})
+        assert log == "stdout 1\n"
+
+
+def test_refused_pod_annotation(containerds: Callable[..., Containerd]) -> None:
+    """A pod's annotation that can't be met hurts its containers, and not the sandbox."""
+    device, message = world.REFUSALS["malformed annotation"]
+    with Pod(containerds(), "cdi-pod", {world.KEY: device}) as pod:
+        container = pod.create("true", {})
+        with pytest.raises(Refusal) as refused:
+            pod.start(container)
+        assert str(refused.value) == f"{TASK}{ERROR}{message}: unknown"
+
+
+@ENABLED
+def test_beside_containerd(containerds: Callable[..., Containerd], enable_cdi: bool) -> None:
+    """What containerd injects too is there once: by an annotation, and with the kubelet's field beside it."""
+    with Pod(containerds(enable_cdi=enable_cdi)) as pod:
+        for devices in ((), (world.FUSE,)):
+            container, log = pod.run(world.LOOK, REQUEST, devices)
+            assert log == SEEN
+            assert world.injected(config(pod, container)) == world.ONCE
+            assert world.hooked(pod.box, container) == 1
+
+
+def test_only_containerd(containerds: Callable[..., Containerd]) -> None:
+    """What the kubelet asks containerd for by its field alone is none of our business."""
+    with Pod(containerds(enable_cdi=True)) as pod:
+        container, log = pod.run(world.LOOK, {}, [world.FUSE])
+        assert log == SEEN
+        assert world.injected(config(pod, container)) == world.ONCE
+
+
+@pytest.mark.parametrize("case", world.REFUSALS)
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_refusal(containerds: Callable[..., Containerd], handler: str, case: str) -> None:
+    """The kubelet is told why the container can't be had, and its status says it still."""
+    device, message = world.REFUSALS[case]
+    with Pod(containerds(), handler) as pod:
+        container = pod.create("true", {world.KEY: device})
+        with pytest.raises(Refusal) as refused:
+            pod.start(container)
+        status = pod.status(container)
+    assert str(refused.value) == f"{TASK}{ERROR}{message}: unknown"
+    assert (status.reason, status.exit_code) == ("StartError", 128)
+    assert status.message == f"{TASK}{ERROR}{message}: unknown"
+
+
+@pytest.mark.parametrize("case", ["unknown device", "malformed annotation"])
+def test_refusal_of_a_sandbox(containerds: Callable[..., Containerd], case: str) -> None:
+    """With a stderr that can't be written to, as a sandbox has it, the reason is told all the same."""
+    device, message = world.REFUSALS[case]
+    with pytest.raises(Refusal) as refused, Pod(containerds(), "cdi-sandboxes", {world.KEY: device}):
+        pass
+    assert str(refused.value) == f"{TASK}{ERROR}{message}: unknown"
+
+
+def test_sandbox_with_a_device(containerds: Callable[..., Containerd]) -> None:
+    """With SANDBOXES=inject, a sandbox has the device."""
+    with Pod(containerds(), "cdi-sandboxes", REQUEST) as pod:
+        assert world.injected(config(pod, pod.sandbox)) == world.ONCE

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docker, its daemon's runtimes being ours."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import image, world
+from .docker import ERROR, Docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from .box import Box
+
+pytestmark = pytest.mark.xdist_group("docker")
+BUNDLES = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"
+RUNTIMES = ("cdi", "cdi-crun")
+
+
+@pytest.fixture(scope="session")
+def engines(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
+    """A docker engine in a cgroup layout."""
+    started: dict[str, Docker] = {}
+
+    def engine(layout: str) -> Docker:
+        if layout not in started:
+            # With docker, v1 has us as the default and v2 has not.
+            more = {"default-runtime": "cdi"} if layout == "v1" else {}
+            started[layout] = Docker(boxes("dockerd", layout), **more)
+        return started[layout]
+
+    return engine
+
+
+@pytest.fixture
+def docker(engines: Callable[[str], Docker]) -> Docker:
+    """A docker engine with cgroup v1, whose default runtime is ours."""
+    return engines("v1")
+
+
+@pytest.fixture(params=RUNTIMES)
+def container(request: pytest.FixtureRequest, docker: Docker) -> Generator[str]:
+    """A running container that has the device, on each runtime."""
+    script = f"{world.LOOK}; exec sleep 1000"
+    started = docker.run("--detach", "--stop-timeout", "0", script=script, runtime=request.param)
+    assert (started.returncode, started.stderr) == (0, "")
+    container = started.stdout.strip()
+    yield container
+    docker.do("rm", "--force", container)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("layout", ["v1", "v2"])
+def test_device(engines: Callable[[str], Docker], layout: str, runtime: str) -> None:
+    """A container has the device that its annotation names, and nothing else is to be seen."""
+    docker = engines(layout)
+    if (layout, runtime) == ("v2", "cdi-crun") and "io" not in docker.box.controllers():
+        pytest.skip("crun under docker needs cgroup v2's io controller, which is v1's on this machine")
+    done = docker.run("--rm", script=world.LOOK, runtime=runtime)
+    assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_terminal(docker: Docker, runtime: str) -> None:
+    """A container with a terminal, and so with a console socket, has the device."""
+    done = docker.run("--rm", "--tty", script=f"tty; {world.LOOK}", runtime=runtime)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"/dev/pts/0\n{world.SEEN}", "")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_no_request(docker: Docker, runtime: str) -> None:
+    """A container that asks for nothing gets nothing."""
+    done = docker.call(
+        "run", "--rm", "--network=none", f"--runtime={runtime}", image.NAME, "ls", "/dev/fuse", "/bin/sh"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "/bin/sh\n", "ls: /dev/fuse: No such file or directory\n",
+    )  # fmt: skip
+
+
+def test_default_runtime(docker: Docker) -> None:
+    """As the default runtime it serves a container that names no runtime."""
+    annotation = f"{world.KEY}={world.FUSE}"
+    done = docker.call(
+        "run", "--rm", "--network=none", "--annotation", annotation, image.NAME, "sh", "-c", world.LOOK
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
+
+
+def test_runtime_arguments(docker: Docker) -> None:
+    """With runtimeArgs docker puts a shell script before the runtime, and the arguments come through."""
+    done = docker.run("--rm", script=world.LOOK, runtime="cdi-arguments")
+    assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
+
+
+def test_features(docker: Docker) -> None:
+    """Docker knows of us what it knows of runc, down to its version."""
+    runtimes = json.loads(docker.do("info", "--format", "{{json .Runtimes}}"))
+    assert runtimes["cdi"]["status"] == runtimes["runc"]["status"]
+    version = docker.box.do("runc", "--version").splitlines()[0].split()[-1]
+    assert (
+        docker.do(
+            "version",
+            "--format",
+            '{{range .Server.Components}}{{if eq .Name "cdi"}}{{.Version}}{{end}}{{end}}',
+        )
+        == version
+    )
+
+
+def test_config_has_each_once(docker: Docker, container: str) -> None:
+    """What the container was made from has each part of the device once, and the hook ran once."""
+    config = docker.box.read(f"{BUNDLES}/{container}/config.json")
+    assert world.injected(json.loads(config)) == world.ONCE
+    assert world.hooked(docker.box, container) == 1
+
+
+def test_restart(docker: Docker, container: str) -> None:
+    """A container that is restarted has the device again."""
+    docker.box.wait(lambda: docker.do("logs", container) == world.SEEN.strip())
+    docker.do("restart", container)
+    docker.box.wait(lambda: docker.do("logs", container) == (world.SEEN + world.SEEN).strip())
+    assert world.hooked(docker.box, container) == 2
+
+
+def test_exec(docker: Docker, container: str) -> None:
+    """A process that joins the container has the device, but not the first process's environment."""
+    done = docker.call("exec", container, "sh", "-c", world.LOOK_AGAIN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN_AGAIN, "")
+
+
+def test_exec_passes_on_the_exit_status(docker: Docker, container: str) -> None:
+    """A process that joins the container ends with its own exit status."""
+    done = docker.call("exec", container, "sh", "-c", "exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, "", "")
+
+
+def test_top(docker: Docker, container: str) -> None:
+    """The container's processes can be listed."""
+    docker.box.wait(lambda: docker.do("logs", container) == world.SEEN.strip())
+    assert docker.do("top", container, "-o", "pid,args").splitlines()[1].split()[1:] == ["sleep", "1000"]
+
+
+def test_pause(docker: Docker, container: str) -> None:
+    """The container can be paused and unpaused."""
+    assert docker.do("pause", container) == container
+    assert docker.inspect(container, "State.Status") == "paused"
+    assert docker.do("unpause", container) == container
+    assert docker.inspect(container, "State.Status") == "running"
+
+
+def test_update(docker: Docker, container: str) -> None:
+    """The container's limits can be changed, and it keeps its device."""
+    assert docker.do("update", "--pids-limit", "123", container) == container
+    assert docker.box.read(f"/sys/fs/cgroup/pids/docker/{container}/pids.max") == "123\n"
+    assert docker.do("exec", container, "sh", "-c", world.LOOK_AGAIN) == world.SEEN_AGAIN.strip()
+
+
+def test_stop(docker: Docker, container: str) -> None:
+    """The container can be killed, and its exit status is known."""
+    assert docker.do("kill", "--signal", "KILL", container) == container
+    assert docker.do("wait", container) == "137"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_checkpoint_is_refused(docker: Docker, runtime: str) -> None:
+    """What the real runtime refuses comes in its own words, and the container goes on."""
+    container = docker.run("--detach", "--stop-timeout=0", runtime=runtime).stdout.strip()
+    done = docker.call("checkpoint", "create", container, "one")
+    status = docker.inspect(container, "State.Status")
+    docker.do("rm", "--force", container)
+    program, reason = {
+        "cdi": ("cdi-runtime", 'CRIU version check failed: exec: "criu": executable file not found in $PATH'),
+        "cdi-crun": ("cdi-crun", "could not load `libcriu.so.2`"),
+    }[runtime]
+    assert (done.returncode, done.stdout, status) == (1, "", "running")
+    assert done.stderr == (
+        f"Error response from daemon: Cannot checkpoint container {container}: "
+        f"/usr/bin/{program} did not terminate successfully: exit status 1: {reason} "
+        f"path= /var{BUNDLES}/{container}/criu-dump.log: unknown\n"
+    )
+
+
+def test_health_check(docker: Docker) -> None:
+    """A health check sees the device."""
+    check = ("--health-cmd", ": </dev/fuse", "--health-interval", "100ms", "--stop-timeout", "0")
+    container = docker.run("--detach", *check).stdout.strip()
+    docker.box.wait(lambda: docker.inspect(container, "State.Health.Status") != "starting")
+    assert docker.inspect(container, "State.Health.Status") == "healthy"
+    docker.do("rm", "--force", container)
+
+
+def test_build(docker: Docker) -> None:
+    """The legacy builder, whose containers are the default runtime's, builds an image."""
+    docker.box.write("/root/build/Dockerfile", f"FROM {image.NAME}\nRUN echo built >/made\n")
+    done = docker.call("build", "--network=none", "--quiet", "/root/build", environ={"DOCKER_BUILDKIT": "0"})
+    assert done.returncode == 0, done.stderr
+    assert docker.do("run", "--rm", "--network=none", done.stdout.strip(), "cat", "/made") == "built"
+
+
+@pytest.mark.parametrize("case", world.REFUSALS)
+def test_refusal(docker: Docker, case: str) -> None:
+    """Whoever runs the container is told why it can't be had, and docker inspect says it still."""
+    device, message = world.REFUSALS[case]
+    done = docker.run("--name", "refused", device=device)
+    known = docker.inspect("refused", "State")
+    docker.do("rm", "refused")
+    assert (done.returncode, done.stderr) == (125, f"docker: {ERROR}{message}: unknown.\n")
+    assert (known["Status"], known["ExitCode"], known["Error"]) == (
+        "created", 128, f"{ERROR.removeprefix('Error response from daemon: ')}{message}: unknown",
+    )  # fmt: skip
+
+
+def test_refusal_at_start(docker: Docker) -> None:
+    """A container that was made before is told why when it is started."""
+    device, message = world.REFUSALS["refused policy"]
+    create = (
+        "create",
+        "--network=none",
+        "--runtime=cdi",
+        "--annotation",
+        f"{world.KEY}={device}",
+        image.NAME,
+    )
+    container = docker.do(*create)
+    done = docker.call("start", container)
+    docker.do("rm", container)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{ERROR}{message}: unknown\nError: failed to start containers: {container}\n"
