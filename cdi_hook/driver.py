@@ -70,7 +70,7 @@ class CDIDriver:
             self._registry.inject(oci, request.device_ids)
         except CDIError as error:
             by_path = self._registry.errors
-            messages = [message for path in sorted(by_path) for message in by_path[path]]
+            messages = [f"{path}: {message}" for path in sorted(by_path) for message in by_path[path]]
             if messages:
                 self._warn(REFRESH_ERRORS, "\n".join(messages))
             raise InjectionError(f"{FAILED}{error}") from error

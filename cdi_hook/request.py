@@ -92,8 +92,10 @@ def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str
 
 def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
     wanted = config.words("DEVICE_ENV")
-    env = (oci.get("process") or {}).get("env") if wanted else None
-    variables = dict(one.partition("=")[::2] for one in env or () if isinstance(one, str))
+    process = oci.get("process")
+    env = process.get("env") if wanted and isinstance(process, dict) else None
+    strings = [one for one in env if isinstance(one, str)] if isinstance(env, list) else []
+    variables = dict(one.partition("=")[::2] for one in strings)
     for name in wanted:
         for item in variables.get(name, "").split(","):
             if item not in _NOTHING:
@@ -103,7 +105,8 @@ def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[tuple[str
 
 def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
     directory = config["DEVICE_MOUNTS"].rstrip("/")
-    for mount in (oci.get("mounts") or ()) if directory else ():
+    mounts = oci.get("mounts") if directory else None
+    for mount in mounts if isinstance(mounts, list) else ():
         destination = mount.get("destination") if isinstance(mount, dict) else None
         if isinstance(destination, str) and destination.startswith(f"{directory}/"):
             kind, _, name = destination[len(directory) + 1 :].rpartition("/")

@@ -91,7 +91,7 @@ def test_refused_spec_is_told(lab: Lab) -> None:
     )
     warning, error = (json.loads(line) for line in lab.log.read_text("utf-8").splitlines())
     refusal = "failed to load CDI Spec invalid CDI Spec: invalid spec, no devices"
-    assert (warning["level"], warning["error"]) == ("warning", refusal)
+    assert (warning["level"], warning["error"]) == ("warning", f"{lab.specs}/two.json: {refusal}")
     assert warning["msg"] == "Refreshing the CDI registry generated errors"
     assert error["level"] == "error"
     assert f"refused: {lab.specs}/two.json: {refusal}" in error["msg"]

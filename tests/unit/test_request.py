@@ -37,7 +37,15 @@ def test_annotations_in_order_of_their_keys_each_device_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "oci", [{}, {"annotations": None}, {"annotations": {"a": 5}}, {"process": None, "mounts": None}]
+    "oci",
+    [
+        {},
+        {"annotations": None},
+        {"annotations": {"a": 5}},
+        {"process": None, "mounts": None},
+        {"process": [1], "mounts": 5},
+        {"process": {"env": 5}, "mounts": [5]},
+    ],
 )
 def test_nothing_asked(oci: dict[str, Any]) -> None:
     """A container without our keys asks for nothing, whatever else it has."""

@@ -169,7 +169,10 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     reason = 'failed to load CDI Spec invalid CDI Spec: invalid version "9"'
     assert f"refused: {host.directory}/cdi/vendor.yaml: {reason}; " in done.stderr
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["level"], line.get("error")) for line in lines] == [("warning", reason), ("error", None)]
+    assert [(line["level"], line.get("error")) for line in lines] == [
+        ("warning", f"{host.directory}/cdi/vendor.yaml: {reason}"),
+        ("error", None),
+    ]
     assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
 
 

@@ -198,7 +198,10 @@ def test_refresh_errors_are_warnings_of_a_failure(cdi_hook: World) -> None:
     status, out, err = cdi_hook("inject", "-d", "v.com/c=d", stdin="{}")
     assert (status, out) == (1, "")
     first, last = err.splitlines()
-    assert first == f"cdi-hook: warning: Refreshing the CDI registry generated errors: {reason}"
+    assert (
+        first
+        == f"cdi-hook: warning: Refreshing the CDI registry generated errors: {cdi_hook.specs}/bad.yaml: {reason}"
+    )
     assert last.startswith(f"{FAILED}unresolvable CDI devices v.com/c=d (asked for by --device); ")
     assert cdi_hook("inject", "-d", GPU1, stdin="{}")[::2] == (0, "")
 
