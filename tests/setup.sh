@@ -46,6 +46,7 @@ present() {
 	libc6-dev) [ -e /usr/include/stdio.h ] ;;
 	docker.io) command -v dockerd >/dev/null ;;
 	docker-cli) command -v docker >/dev/null ;;
+	uidmap) command -v newuidmap >/dev/null ;;
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
 	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && find_python; } ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
@@ -133,7 +134,7 @@ bench)
 test)
 	# Container engines start services of their own: only where the machine is CI's.
 	engines=
-	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman'
+	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv runc crun busybox-static gcc libc6-dev patch' \
 		"runsc $engines"
 	main_venv

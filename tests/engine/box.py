@@ -137,6 +137,10 @@ class Box:
         assert self._process.stderr is not None
         self.pid = self._process.stdout.readline().strip()
         assert self.pid, f"there is no box: {self._process.stderr.read()}"
+        for group in self._groups:
+            # What made the namespaces is outside of them, and has to leave a group that is to have others below.
+            if (group / "init").exists():
+                (group / "init/cgroup.procs").write_text(str(self._process.pid), "ascii")
 
     def command(self, *arguments: str, user: int = 0, environ: dict[str, str] | None = None) -> list[str]:
         """Return the command line that runs a command in the box."""

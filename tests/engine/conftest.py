@@ -19,6 +19,7 @@ import pytest
 from . import image, world
 from .box import ROOT, STANDARD_PATH, Box, why_not
 from .containerd import Containerd
+from .podman import Podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -84,6 +85,22 @@ def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
         if key not in started:
             started[key] = Containerd(boxes("containerd", layout), enable_cdi=enable_cdi)
         return started[key]
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def podmans(boxes: Callable[[str, str], Box]) -> Callable[..., Podman]:
+    """A podman in a cgroup layout, root's or a user's."""
+    made: dict[tuple[str, bool], Podman] = {}
+
+    def engine(*, rootless: bool, layout: str) -> Podman:
+        if rootless and not shutil.which("newuidmap", path=STANDARD_PATH):
+            pytest.skip("newuidmap (uidmap) isn't installed")
+        key = layout, rootless
+        if key not in made:
+            made[key] = Podman(boxes("podman", layout), layout, rootless=rootless)
+        return made[key]
 
     return engine
 

@@ -54,7 +54,8 @@ def make(path: Path, machine: str) -> None:
     config = {
         "architecture": _ARCHITECTURES[machine],
         "os": "linux",
-        "config": {"Cmd": ["sleep", "1000"], "Env": ["PATH=/bin"]},
+        # As a container's first process, sleep doesn't end by SIGTERM.
+        "config": {"Cmd": ["sleep", "1000"], "Env": ["PATH=/bin"], "StopSignal": "SIGKILL"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     kind = "application/vnd.oci.image"

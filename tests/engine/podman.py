@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podman and buildah in a box, by /etc/containers/containers.conf; as root, or as a user with ids to give away."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from . import image, world
+from .box import USER
+
+if TYPE_CHECKING:
+    from .box import Box, Completed
+
+# From podman a runtime's errors come by its stderr, or, if it is said to
+# support JSON, by its --log: "cdi-json" is the same program.
+CONFIGURATION = f"""[containers]
+netns = "none"
+pids_limit = 0
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+infra_image = "{image.NAME}"
+runtime_supports_json = ["cdi-json"]
+[engine.runtimes]
+cdi = ["/usr/bin/cdi-runtime"]
+cdi-json = ["/usr/bin/cdi-runtime"]
+cdi-crun = ["/usr/bin/cdi-crun"]
+cdi-runsc = ["/usr/bin/cdi-runsc"]
+"""
+# With this, all that names no runtime has ours.
+AS_DEFAULT = "/run/board/default.conf"
+
+_ADD_USER = """
+echo user:x:$1:$1::/home/user:/bin/sh >>/etc/passwd
+echo user:x:$1: >>/etc/group
+for file in /etc/subuid /etc/subgid; do echo user:100000:65536 >$file; done
+mkdir /run/user
+for place in /home/user /run/user/user; do install -d -m 700 -o $1 -g $1 $place; done
+"""
+_WARNING = r'(?:\{"error":"(?:\\"|[^"])*","level":"warning",[^\n]*\}\n|time="[-:TZ\d]+" level=warning msg="Refreshing the CDI registry generated errors" error="(?:\\"|[^"])*"\n)'
+# What podman says of this machine rather than of the container.
+_ENVIRON = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+
+
+class Podman:
+    """A podman, root's or a user's."""
+
+    def __init__(self, box: Box, layout: str, *, rootless: bool) -> None:
+        self.box = box
+        self.layout = layout
+        self.user = USER if rootless else 0
+        box.write("/etc/containers/containers.conf", CONFIGURATION)
+        box.write(AS_DEFAULT, '[engine]\nruntime = "cdi"\n')
+        box.do("mount", "--make-rshared", "/")
+        if rootless:
+            box.do("sh", "-ec", _ADD_USER, "sh", str(USER))
+        self.do("podman", "load", "--quiet", "--input", world.ARCHIVE)
+
+    def call(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> Completed:
+        """Run a program as the user whose podman it is."""
+        return self.box.call(*arguments, user=self.user, environ={**_ENVIRON, **(environ or {})}, **options)
+
+    def do(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> str:
+        """Run a program that has to succeed."""
+        return self.box.do(*arguments, user=self.user, environ={**_ENVIRON, **(environ or {})}, **options)
+
+    def run(
+        self,
+        *options: str,
+        script: str = "",
+        device: str = world.FUSE,
+        runtime: str = "cdi",
+        flags: tuple[str, ...] = (),
+    ) -> Completed:
+        """Run a container that asks for a device."""
+        return self.call(
+            "podman", "--runtime", runtime, *flags, "run", "--annotation", f"{world.KEY}={device}",
+            *options, image.NAME, *(("sh", "-c", script) if script else ()),
+        )  # fmt: skip
+
+    def inspect(self, container: str, what: str) -> Any:
+        """Return a part of what podman knows about a container."""
+        return json.loads(self.do("podman", "inspect", "--format", f"{{{{json .{what}}}}}", container))
+
+    def told(self, message: str) -> str:
+        """Return a message as it is told to this user, whose own spec dirs are looked through too."""
+        own = ", /home/user/.config/cdi, /run/user/user/cdi" if self.user else ""
+        return message.replace("in /etc/cdi, /var/run/cdi defines", f"in /etc/cdi, /var/run/cdi{own} defines")
+
+
+def without_warning(stderr: str) -> str:
+    """Return a runtime's stderr without what, with no --log to go to, comes before the error: what else is wrong."""
+    return re.sub(_WARNING, "", stderr)
