@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import jsontext
+from cdi_hook import jsontext, paths
 from cdi_hook.errors import BundleError, quote
 
 TYPE_CHECKING = False
@@ -56,27 +56,11 @@ def replace(path: str, text: str) -> None:
     Raises BundleError, and then it is as it was.
     """
     path = _real(path)
-    temporary = f"{path}.{posix.getpid()}.cdi-hook"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
     try:
         status = posix.stat(path)
-        descriptor = posix.open(temporary, flags, 0o600)
+        paths.replace(path, text.encode(), status.st_mode & 0o7777, (status.st_uid, status.st_gid))
     except OSError as error:
         raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
-    try:
-        new = posix.fstat(descriptor)
-        if (new.st_uid, new.st_gid) != (status.st_uid, status.st_gid):
-            posix.fchown(descriptor, status.st_uid, status.st_gid)
-        posix.fchmod(descriptor, status.st_mode & 0o7777)
-        data = text.encode()
-        while data:
-            data = data[posix.write(descriptor, data) :]
-        posix.rename(temporary, path)
-    except OSError as error:
-        posix.unlink(temporary)
-        raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
-    finally:
-        posix.close(descriptor)
 
 
 def _real(path: str) -> str:

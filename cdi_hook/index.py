@@ -24,7 +24,7 @@ import posix
 
 from cdi_hook import __version__, edits, jsontext
 from cdi_hook.errors import InjectionError
-from cdi_hook.paths import clean, identify
+from cdi_hook.paths import clean, identify, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,16 +131,21 @@ class Registry:
         """Write the index anew, unless a spec is so fresh that it may still change unseen, or it can't be."""
         import time
 
+        if not self._path:
+            return
         cache = self.cache
         now = time.time_ns()
         for identity in cache.identities.values():
             if identity is not None and max(identity[3], identity[4]) > now - _SETTLED_NS:
                 return
-        if self._path:
-            try:
-                _replace(self._path, compile_index(cache, self._strict))
-            except OSError:
-                return
+        try:
+            posix.mkdir(self._path[: self._path.rindex("/")], 0o755)
+        except OSError:
+            pass  # it is there, or the next fails too
+        try:
+            replace(self._path, compile_index(cache, self._strict), 0o644)
+        except OSError:
+            return
 
 
 def _number(name: str) -> int:
@@ -199,24 +204,3 @@ def compile_index(cache: Cache, strict: bool) -> bytes:
     table = b"".join(add(in_slot[slot]) if slot in in_slot else bytes(8) for slot in range(slots))
     counts = length.to_bytes(4, "little") + slots.to_bytes(4, "little")
     return b"".join((_MAGIC, counts, jsontext.dumps(head).encode(), table, *records))
-
-
-def _replace(path: str, data: bytes) -> None:
-    directory = path[: path.rindex("/")]
-    try:
-        posix.mkdir(directory, 0o755)
-    except FileExistsError:
-        pass
-    temporary = f"{path}.{posix.getpid()}.tmp"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
-    descriptor = posix.open(temporary, flags, 0o644)
-    try:
-        posix.fchmod(descriptor, 0o644)  # whatever the umask
-        while data:
-            data = data[posix.write(descriptor, data) :]
-        posix.rename(temporary, path)
-    except OSError:
-        posix.unlink(temporary)
-        raise
-    finally:
-        posix.close(descriptor)

@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -25,7 +24,7 @@ from cdi_hook.names import (
     validate_device_name,
     validate_vendor_name,
 )
-from cdi_hook.paths import clean
+from cdi_hook.paths import clean, replace
 
 STRING, BOOL, INT64, UINT32 = reader.STRING, reader.BOOL, reader.INT64, reader.UINT32
 
@@ -422,15 +421,8 @@ def write(spec: Spec) -> None:
     directory, name = os.path.split(spec.path)
     try:
         os.makedirs(directory or ".", 0o755, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(".tmp", "spec.", directory or ".")
+        replace(spec.path, dump(spec.data, name), 0o600)
     except OSError as error:
-        raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(dump(spec.data, name))
-        os.replace(temporary, spec.path)
-    except OSError as error:
-        os.unlink(temporary)
         raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
 
 

@@ -21,7 +21,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, config
+from cdi_hook import bundle, config, paths
 from cdi_hook.cli import table, terminal
 from cdi_hook.engines import containerd, crio, docker, podman
 from cdi_hook.engines.model import Request, UnusableConfiguration
@@ -260,20 +260,10 @@ def _read(path: str) -> str | None:
 
 def _create(path: str, text: str, like: os.stat_result | None) -> None:
     """Write a new file, or another in its place, in one step; with the owner and mode of another."""
-    temporary = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, like.st_uid, like.st_gid)
-            os.fchmod(descriptor, 0o644 if like is None else stat.S_IMODE(like.st_mode))
-            file.write(text.encode())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    if like is None:
+        paths.replace(path, text.encode(), 0o644)
+    else:
+        paths.replace(path, text.encode(), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
 
 
 def _backup(path: str) -> str:

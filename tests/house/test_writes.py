@@ -11,12 +11,9 @@ from .tree import modules
 
 # module.function, and what it writes
 WRITERS = {
-    "cli.configure._create": "an engine's configuration beside the old one, and its backup",
-    "bundle.replace": "a new config.json beside the old one",
-    "index._replace": "a new index beside the old one",
+    "paths.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "log.append": "the runtime's --log",
     "ownlog.write": "LOG",
-    "spec.write": "a new spec beside the old one",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
 CALLS = {
