@@ -58,27 +58,36 @@ class Cache:
 
     def device(self, name: str) -> spec.Device | None:
         """Return the device of that qualified name, if there is one."""
+        return self.by_name().get(name)
+
+    def by_name(self) -> dict[str, spec.Device]:
+        """Return all devices by their qualified names, as they are at this moment."""
         self._refresh_if_changed()
-        return self._devices.get(name)
+        return dict(self._devices)
 
-    def edits(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what these devices ask for, merged: each spec's own edits once, before its first device's.
+    def parts(self, names: Sequence[str]) -> list[tuple[spec.Device | spec.Spec, dict[str, Any]]]:
+        """Return what these devices ask for, each with whom it is from, in the order in which it applies.
 
-        Raises UnresolvableDevices when any of them isn't known.
+        A spec's own edits come once, before its first device's. Raises
+        UnresolvableDevices when any device isn't known.
         """
         self._refresh_if_changed()
         unresolved = [name for name in names if name not in self._devices]
         if unresolved:
             raise UnresolvableDevices(unresolved)
-        parts = []
-        seen: list[spec.Spec] = []
+        parts: list[tuple[spec.Device | spec.Spec, dict[str, Any]]] = []
+        seen = set()
         for name in names:
             device = self._devices[name]
-            if not any(device.spec is one for one in seen):
-                seen.append(device.spec)
-                parts.append(device.spec.container_edits)
-            parts.append(device.container_edits)
-        return edits.merge(parts)
+            if id(device.spec) not in seen:
+                seen.add(id(device.spec))
+                parts.append((device.spec, device.spec.container_edits))
+            parts.append((device, device.container_edits))
+        return parts
+
+    def edits(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what these devices ask for, merged; raises as parts does."""
+        return edits.merge(part for _, part in self.parts(names))
 
     def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> None:
         """Edit an OCI runtime specification in place so that it has these devices.

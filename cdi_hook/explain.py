@@ -43,8 +43,13 @@ def failure(error: InjectionError, request: DeviceRequest, cache: Cache, oci: di
 def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cache) -> CDIError:
     parts = [f"{FAILED}{error} ({_asked(error.names, request)})"]
     dirs = ", ".join(cache.spec_dirs)
-    known = cache.devices()
-    conflicts = [name for name in error.names if _conflicting(name, cache)]
+    known, errors = cache.devices(), cache.errors
+    messages = [message for path in errors for message in errors[path]]
+    conflicts = [
+        name
+        for name in error.names
+        if any(message.startswith(f'conflicting device "{name}" ') for message in messages)
+    ]
     if conflicts:
         parts.append(f"{', '.join(conflicts)}: defined by two spec files of the same dir, so by none")
     else:
@@ -53,14 +58,12 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif known:
-        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-        parts.append(f"known are {', '.join(known[:_SHOWN])}{more}")
+        parts.append(f"known are {_some(known, ', ')}")
     else:
         parts.append("no device is known at all")
-    refused = [f"{path}: {messages[0]}" for path, messages in sorted(cache.errors.items())]
+    refused = [f"{path}: {errors[path][0]}" for path in sorted(errors)]
     if refused:
-        more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-        parts.append(f"refused: {' | '.join(refused[:_SHOWN])}{more}")
+        parts.append(f"refused: {_some(refused, ' | ')}")
     parts.append('"cdi-hook list" shows what is known, "cdi-hook validate" what is refused')
     return CDIError("; ".join(parts))
 
@@ -70,9 +73,6 @@ def _asked(names: list[str], request: DeviceRequest) -> str:
     return f"asked for by {', '.join(origins)}" if origins else "asked for"
 
 
-def _conflicting(name: str, cache: Cache) -> bool:
-    return any(
-        message.startswith(f'conflicting device "{name}" ')
-        for messages in cache.errors.values()
-        for message in messages
-    )
+def _some(items: list[str], separator: str) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{separator.join(items[:_SHOWN])}{more}"

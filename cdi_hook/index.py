@@ -173,13 +173,11 @@ def _open_own(path: str) -> int:
 
 def compile_index(cache: Cache, strict: bool) -> bytes:
     """Return the index of what a cache holds."""
-    names = cache.devices()
-    slots = 2 * len(names) + 1
+    specs, devices = cache.specs, cache.by_name()
+    slots = 2 * len(devices) + 1
     in_slot: dict[int, list[Any]] = {}
-    numbers = {id(spec): number for number, spec in enumerate(cache.specs)}
-    for name in names:
-        device = cache.device(name)
-        assert device is not None
+    numbers = {id(spec): number for number, spec in enumerate(specs)}
+    for name, device in sorted(devices.items()):
         entry = [name, numbers[id(device.spec)], device.container_edits]
         in_slot.setdefault(_number(name) % slots, []).append(entry)
     head: dict[str, Any] = {
@@ -187,7 +185,7 @@ def compile_index(cache: Cache, strict: bool) -> bytes:
         "dirs": cache.spec_dirs,
         "strict": strict,
         "watched": [[path, identity] for path, identity in cache.identities.items()],
-        "specs": ["0" * 16 for _ in cache.specs],
+        "specs": ["0" * 16 for _ in specs],
     }
     length = len(jsontext.dumps(head))
     place = _HEAD_AT + length + 8 * slots
@@ -200,7 +198,7 @@ def compile_index(cache: Cache, strict: bool) -> bytes:
         place += len(data)
         return (place - len(data)).to_bytes(4, "little") + len(data).to_bytes(4, "little")
 
-    head["specs"] = [add(spec.container_edits).hex() for spec in cache.specs]
+    head["specs"] = [add(spec.container_edits).hex() for spec in specs]
     table = b"".join(add(in_slot[slot]) if slot in in_slot else bytes(8) for slot in range(slots))
     counts = length.to_bytes(4, "little") + slots.to_bytes(4, "little")
     return b"".join((_MAGIC, counts, jsontext.dumps(head).encode(), table, *records))

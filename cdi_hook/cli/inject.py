@@ -10,13 +10,14 @@ from cdi_hook import bundle, driver, explain, jsontext, request
 from cdi_hook.cli import diff, table, terminal
 from cdi_hook.cli.host import Host
 from cdi_hook.errors import BundleError, CDIError, ConfigError, InjectionError, quote
+from cdi_hook.spec import Device
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from cdi_hook import config
-    from cdi_hook.cache import Cache
+    from cdi_hook.spec import Spec
 
 HELP = """\
 Give a container its CDI devices: those named by --device, or else those that
@@ -106,7 +107,7 @@ def _inject(oci: dict[str, Any], options: argparse.Namespace, host: Host) -> lis
         raise explain.failure(error, wanted, registry.cache, oci) from error
     if not (options.diff or options.json):
         return []
-    return diff.changes(before, oci, _parts(registry.cache, wanted.device_ids))
+    return diff.changes(before, oci, map(_sourced, registry.cache.parts(wanted.device_ids)))
 
 
 def _wanted(oci: dict[str, Any], named: Sequence[str], settings: config.Config) -> request.DeviceRequest:
@@ -127,15 +128,9 @@ def _wanted(oci: dict[str, Any], named: Sequence[str], settings: config.Config) 
     return wanted
 
 
-def _parts(cache: Cache, names: Sequence[str]) -> Iterator[tuple[diff.Source, dict[str, Any]]]:
-    """Yield the edits that make up an injection, in their order (as Cache.edits merges them)."""
-    seen = set()
-    for name in names:
-        device = cache.device(name)
-        if device is None:
-            continue  # gone this moment, when it was injected already
-        path = device.spec.path
-        if path not in seen:
-            seen.add(path)
-            yield (None, path), device.spec.container_edits
-        yield (name, path), device.container_edits
+def _sourced(part: tuple[Device | Spec, dict[str, Any]]) -> tuple[diff.Source, dict[str, Any]]:
+    """Put a part's edits beside who asks for them: a device, or the spec itself, and the spec's path."""
+    source, edits = part
+    if isinstance(source, Device):
+        return (source.qualified_name, source.spec.path), edits
+    return (None, source.path), edits

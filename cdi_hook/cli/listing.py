@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     host = Host(options)
     host.warn_of_problems()
     cache = host.cache()
-    devices = [device for device in map(cache.device, cache.devices()) if device is not None]
+    devices = [device for _, device in sorted(cache.by_name().items())]
     if options.json:
         terminal.say_json(
             [
