@@ -7,7 +7,7 @@ exist is the registry's to say.
 
 from __future__ import annotations
 
-from cdi_hook.errors import InvalidAnnotation, InvalidName, InvalidRequest, quote
+from cdi_hook.errors import ConfigError, InvalidAnnotation, InvalidName, InvalidRequest, quote
 from cdi_hook.names import parse_qualified_name
 
 TYPE_CHECKING = False
@@ -58,11 +58,10 @@ def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
 
     Raises InvalidAnnotation or InvalidRequest for one that can't be understood.
     """
-    origins: dict[str, str] = {}
     if config["SANDBOXES"] == "skip" and is_sandbox(oci):
         return DeviceRequest()
-    sources = (_from_annotations, _from_environment, _from_mounts)
-    for source in sources:
+    origins: dict[str, str] = {}
+    for source in (_from_annotations, _from_environment, _from_mounts):
         for name, origin in source(oci, config):
             origins.setdefault(name, origin)
     return DeviceRequest(list(origins), origins=origins)
@@ -114,9 +113,14 @@ def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str
             yield _qualified(f"{kind}={name}" if kind else name, origin, config), origin
 
 
-def _qualified(item: str, origin: str, config: Config) -> str:
+def with_default_kind(item: str, config: Config) -> str:
+    """Return a name as it was written, or of the default kind where it has none."""
     default = config["DEFAULT_KIND"]
-    name = f"{default}={item}" if default and "=" not in item else item
+    return f"{default}={item}" if default and "=" not in item else item
+
+
+def _qualified(item: str, origin: str, config: Config) -> str:
+    name = with_default_kind(item, config)
     try:
         parse_qualified_name(name)
     except InvalidName as error:
@@ -129,7 +133,13 @@ def _qualified(item: str, origin: str, config: Config) -> str:
 
 
 def check_policy(request: DeviceRequest, config: Config) -> None:
-    """Raise InvalidRequest when ALLOW and DENY don't let a requested device through."""
+    """Raise when the configuration doesn't let a request through; one for nothing always passes.
+
+    ConfigError: it has a line that can't be used. InvalidRequest: ALLOW and
+    DENY refuse a device.
+    """
+    if request.device_ids and config.problems:
+        raise ConfigError(f"the configuration can't be used: {'; '.join(config.problems)}")
     allow, deny = config.words("ALLOW"), config.words("DENY")
     for name in request.device_ids:
         denied = [pattern for pattern in deny if matches(name, pattern)]

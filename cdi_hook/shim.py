@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import argv, config, driver, index, lowlevel, request
-from cdi_hook.errors import CDIError, ConfigError, InjectionError
+from cdi_hook.errors import CDIError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,16 +57,11 @@ def _inject(invocation: argv.Invocation, settings: config.Config, environ: dict[
         return  # the runtime has its own words for that
     try:
         wanted = request.collect(oci, settings)
+        request.check_policy(wanted, settings)
     except CDIError as error:
         raise CDIError(f"{driver.FAILED}{error}") from error
     if not wanted.device_ids:
         return
-    if settings.problems:
-        raise ConfigError(f"{driver.FAILED}the configuration can't be used: {'; '.join(settings.problems)}")
-    try:
-        request.check_policy(wanted, settings)
-    except CDIError as error:
-        raise CDIError(f"{driver.FAILED}{error}") from error
     before = jsontext.dumps(oci)
     _drive(oci, wanted, invocation, settings, environ)
     after = jsontext.dumps(oci)

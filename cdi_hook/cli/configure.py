@@ -21,8 +21,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, config, paths
-from cdi_hook.cli import table, terminal
+from cdi_hook import bundle, paths
+from cdi_hook.cli import host, table, terminal
 from cdi_hook.engines import containerd, crio, docker, podman
 from cdi_hook.engines.model import Request, UnusableConfiguration
 from cdi_hook.errors import CDIError, quote
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     """Edit, or say what would be edited."""
     if options.remove and (options.set_default or options.runtime or options.path or options.pod_annotations):
         raise CDIError("--remove takes out all that was added: it goes with no option that says what to add")
-    settings = _settings(options.config)
+    settings, _ = host.load_settings(options.config)
     if settings.problems and (options.config is not None or not options.remove):
         raise CDIError(f"the configuration can't be used: {'; '.join(settings.problems)}")
     path = os.path.abspath(options.file) if options.file else _file(options.engine)
@@ -171,17 +171,6 @@ def run(options: argparse.Namespace) -> int:
     for note in notes:
         terminal.complain(f"note: {note}")
     return 0
-
-
-def _settings(path: str | None) -> config.Config:
-    """Load our own configuration, without what else Host knows: this needs no PyYAML."""
-    environ = dict(os.environb)
-    if path is not None:
-        environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
-    settings = config.load(environ)
-    if path is not None and not os.path.exists(path):
-        settings.problems.append(f"{path}: no such file")
-    return settings
 
 
 # Changes of files.

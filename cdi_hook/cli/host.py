@@ -11,11 +11,23 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook import config, index
-from cdi_hook.cache import Cache
 from cdi_hook.cli import terminal
 
 if TYPE_CHECKING:
     import argparse
+
+    from cdi_hook.cache import Cache
+
+
+def load_settings(path: str | None) -> tuple[config.Config, dict[bytes, bytes]]:
+    """Load the configuration that --config or else the environment names; return that environment too."""
+    environ = dict(os.environb)
+    if path is not None:
+        environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
+    settings = config.load(environ)
+    if path is not None and not os.path.exists(path):
+        settings.problems.append(f"{path}: no such file")
+    return settings, environ
 
 
 class Host:
@@ -23,18 +35,15 @@ class Host:
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Take --config and --spec-dir from the options."""
-        environ = dict(os.environb)
-        if options.config is not None:
-            environ[b"CDI_HOOK_CONFIG"] = os.fsencode(options.config)
-        self.settings = config.load(environ)
-        if options.config is not None and not os.path.exists(options.config):
-            self.settings.problems.append(f"{options.config}: no such file")
+        self.settings, environ = load_settings(options.config)
         system = config.is_system_root()
         self.spec_dirs: list[str] = options.spec_dir or config.spec_dirs(self.settings, environ, system)
         self.strict = system and self.settings["SPEC_TRUST"] == "strict"
 
     def cache(self) -> Cache:
         """Read the specs."""
+        from cdi_hook.cache import Cache  # not every command needs PyYAML
+
         return Cache(self.spec_dirs, strict=self.strict)
 
     def registry(self) -> index.Registry:

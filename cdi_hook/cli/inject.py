@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import bundle, driver, explain, jsontext, request
 from cdi_hook.cli import diff, table, terminal
 from cdi_hook.cli.host import Host
-from cdi_hook.errors import BundleError, CDIError, ConfigError, InjectionError, quote
+from cdi_hook.errors import BundleError, CDIError, InjectionError, quote
 from cdi_hook.spec import Device
 
 if TYPE_CHECKING:
@@ -114,14 +114,10 @@ def _wanted(oci: dict[str, Any], named: Sequence[str], settings: config.Config) 
     """Return the request that the options make, or else the spec; raises CDIError when it can't be met."""
     try:
         if named:
-            kind = settings["DEFAULT_KIND"]
-            names = [f"{kind}={one}" if kind and "=" not in one else one for one in named]
-            origins = dict.fromkeys(names, "--device")
+            origins = {request.with_default_kind(one, settings): "--device" for one in named}
             wanted = request.DeviceRequest(list(origins), origins=origins)
         else:
             wanted = request.collect(oci, settings)
-        if wanted.device_ids and settings.problems:
-            raise ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
         request.check_policy(wanted, settings)
     except CDIError as error:
         raise CDIError(f"{driver.FAILED}{error}") from error
