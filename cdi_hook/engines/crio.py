@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.model import Edited, Request, is_ours, refuse_foreign
+from cdi_hook.engines.dropin import DropIn
+from cdi_hook.engines.model import Edited, Request, refuse_foreign
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from cdi_hook.engines.model import Other
 
-_RUNTIME = ("crio", "runtime")
-_RUNTIMES = (*_RUNTIME, "runtimes")
-_DEFAULT = "default_runtime"
 # What says which program an entry runs.
 _NOT_COPIED = (
     "runtime_path",
@@ -43,62 +41,41 @@ _POD_ANNOTATIONS = (
 )
 
 
-class Crio:
+class Crio(DropIn):
     """An Engine."""
+
+    table = ("crio", "runtime")
+    default_key = "default_runtime"
+
+    def program(self, entry: Any) -> Any:
+        """Return the path of the program that an entry runs."""
+        return entry.get("runtime_path") if isinstance(entry, dict) else None
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
         """See Engine."""
         document = TOMLText(text)
-        path = (*_RUNTIMES, request.name)
+        path = (*self.runtimes, request.name)
         entry = document.get(path)
         if entry is None:
             # a drop-in's entry comes in the place of one in a file before it
-            template = _template(request, [document, *(TOMLText(other) for _, other in reversed(others))])
+            template = self._template(
+                request, [document, *(TOMLText(other) for _, other in reversed(others))]
+            )
             copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
             document.add_table(path, {"runtime_path": request.path, "runtime_type": "oci", **copied})
         else:
-            refuse_foreign(request.name, _program(entry))
-            if _program(entry) != request.path:
+            refuse_foreign(request.name, self.program(entry))
+            if self.program(entry) != request.path:
                 document.set(path, "runtime_path", request.path)
-        if request.set_default and document.get((*_RUNTIME, _DEFAULT)) != request.name:
-            document.set(_RUNTIME, _DEFAULT, request.name)
+        if request.set_default:
+            self.set_default(document, request.name)
         return Edited(document.text, (_POD_ANNOTATIONS,))
 
-    def remove(self, text: str, before: str | None) -> Edited:
-        """See Engine."""
-        document = TOMLText(text)
-        ours = self.names(text)
-        for name in ours:
-            document.remove((*_RUNTIMES, name))
-        if document.get((*_RUNTIME, _DEFAULT)) in ours:
-            previous = self.default(before) if before is not None else None
-            if previous is not None:
-                document.set(_RUNTIME, _DEFAULT, previous)
-            else:
-                document.remove((*_RUNTIME, _DEFAULT))
-        return Edited(document.text)
-
-    def names(self, text: str) -> list[str]:
-        """See Engine."""
-        entries = TOMLText(text).get(_RUNTIMES)
-        entries = entries if isinstance(entries, dict) else {}
-        return [name for name, entry in entries.items() if is_ours(name, _program(entry))]
-
-    def default(self, text: str) -> str | None:
-        """See Engine."""
-        value = TOMLText(text).get((*_RUNTIME, _DEFAULT))
-        return value if isinstance(value, str) else None
-
-
-def _program(entry: Any) -> Any:
-    return entry.get("runtime_path") if isinstance(entry, dict) else None
-
-
-def _template(request: Request, documents: Sequence[TOMLText]) -> dict[str, Any]:
-    """Return the entry of an OCI runtime, the best one; {} when there is none."""
-    for name in request.templates:
-        for document in documents:
-            entry = document.get((*_RUNTIMES, name))
-            if isinstance(entry, dict) and entry.get("runtime_type", "oci") in ("", "oci"):
-                return entry
-    return {}
+    def _template(self, request: Request, documents: Sequence[TOMLText]) -> dict[str, Any]:
+        """Return the entry of an OCI runtime, the best one; {} when there is none."""
+        for name in request.templates:
+            for document in documents:
+                entry = document.get((*self.runtimes, name))
+                if isinstance(entry, dict) and entry.get("runtime_type", "oci") in ("", "oci"):
+                    return entry
+        return {}

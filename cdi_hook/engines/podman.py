@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.model import Edited, Request, is_ours, refuse_foreign
+from cdi_hook.engines.dropin import DropIn
+from cdi_hook.engines.model import Edited, Request, refuse_foreign
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
@@ -23,50 +24,25 @@ if TYPE_CHECKING:
 
     from cdi_hook.engines.model import Other
 
-_ENGINE, _DEFAULT = ("engine",), "runtime"
-_RUNTIMES = (*_ENGINE, "runtimes")
 
-
-class Podman:
+class Podman(DropIn):
     """An Engine."""
+
+    table = ("engine",)
+    default_key = "runtime"
+
+    def program(self, entry: Any) -> Any:
+        """Return the first of the paths where an entry's program is looked for."""
+        return entry[0] if isinstance(entry, list) and entry else None
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:  # noqa: ARG002  # nothing to copy
         """See Engine."""
         document = TOMLText(text)
-        programs = document.get((*_RUNTIMES, request.name))
+        programs = document.get((*self.runtimes, request.name))
         if programs is not None:
-            refuse_foreign(request.name, _first(programs))
-        if programs is None or _first(programs) != request.path:
-            document.set(_RUNTIMES, request.name, [request.path])
-        if request.set_default and document.get((*_ENGINE, _DEFAULT)) != request.name:
-            document.set(_ENGINE, _DEFAULT, request.name)
+            refuse_foreign(request.name, self.program(programs))
+        if programs is None or self.program(programs) != request.path:
+            document.set(self.runtimes, request.name, [request.path])
+        if request.set_default:
+            self.set_default(document, request.name)
         return Edited(document.text)
-
-    def remove(self, text: str, before: str | None) -> Edited:
-        """See Engine."""
-        document = TOMLText(text)
-        ours = self.names(text)
-        for name in ours:
-            document.remove((*_RUNTIMES, name))
-        if document.get((*_ENGINE, _DEFAULT)) in ours:
-            previous = self.default(before) if before is not None else None
-            if previous is not None:
-                document.set(_ENGINE, _DEFAULT, previous)
-            else:
-                document.remove((*_ENGINE, _DEFAULT))
-        return Edited(document.text)
-
-    def names(self, text: str) -> list[str]:
-        """See Engine."""
-        entries = TOMLText(text).get(_RUNTIMES)
-        entries = entries if isinstance(entries, dict) else {}
-        return [name for name, programs in entries.items() if is_ours(name, _first(programs))]
-
-    def default(self, text: str) -> str | None:
-        """See Engine."""
-        value = TOMLText(text).get((*_ENGINE, _DEFAULT))
-        return value if isinstance(value, str) else None
-
-
-def _first(programs: Any) -> Any:
-    return programs[0] if isinstance(programs, list) and programs else None
