@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,3 +146,37 @@ def test_runtime_s_own_errors(lab: Lab) -> None:
         theirs = lab.call("--log-format", "json", *arguments, program=program)
         timeless = [re.sub(r'"time":"[^"]*"|^[0-9T:.Z-]+', "", one.stderr) for one in (ours, theirs)]
         assert (ours.returncode, ours.stdout, timeless[0]) == (theirs.returncode, theirs.stdout, timeless[1])
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "--bundle", "", "ID"),
+        ("create", "--bundle=", "ID"),
+        ("create", "-b", "", "ID"),
+        ("create", "--pid-file", "--bundle", "ID"),
+        ("--log", "--bundle", "create", "ID"),
+        ("create", "--bundle", ".", "--console-socket", "--bundle", "ID"),
+        ("--log", "create", "run", "-b.", "ID"),
+        ("--log", "-b", "create", "--", "ID"),
+    ],
+)
+def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, arguments: tuple[str, ...]) -> None:
+    """However odd the arguments, a bundle that they mean is looked at: nothing starts without its device."""
+    command = lab.command(*(lab.container() if one == "ID" else one for one in arguments))
+    completed = subprocess.run(
+        command, env=lab.environ, cwd=bundle.path, check=False, capture_output=True, text=True, timeout=30
+    )
+    assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message_of(lab)}\n")
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+def test_a_fifo_for_a_config_does_not_hang(lab: Lab, bundle: Bundle) -> None:
+    """A config.json that is a FIFO is refused at once, nobody writing to it."""
+    config = bundle.path / "config.json"
+    config.unlink()
+    os.mkfifo(config)
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == f'can\'t read "{config}": not a regular file\n'
