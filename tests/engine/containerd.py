@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from . import image, world
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .box import Box, Completed
 
+CONFIGURATION = "/etc/containerd/config.toml"
 SOCKET = "run/containerd/containerd.sock"
 BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 ERROR = "failed to create shim task: OCI runtime create failed: "
@@ -50,17 +53,28 @@ CDI_HOOK_CONFIG={INJECTING}.conf exec /usr/bin/cdi-runtime "$@"
 class Containerd:
     """A containerd, its CRI knowing the handlers."""
 
-    def __init__(self, box: Box, *, enable_cdi: bool) -> None:
+    def __init__(
+        self, box: Box, *, enable_cdi: bool = False, handlers: Mapping[str, tuple[str, str]] = HANDLERS
+    ) -> None:
         self.box = box
         text = _GENERAL.format(image=image.NAME, enable_cdi=str(enable_cdi).lower())
-        for name, (program, passed_on) in HANDLERS.items():
+        for name, (program, passed_on) in handlers.items():
             text += _HANDLER.format(name=name, program=program, annotations=passed_on)
-        box.write("/etc/containerd/config.toml", text)
+        box.write(CONFIGURATION, text)
         box.write(INJECTING, _INJECTING, "755")
         box.write(f"{INJECTING}.conf", "SANDBOXES=inject\n")
-        box.daemon("containerd", ready=("ctr", "version"))
+        self._start()
         for namespace in ("default", "k8s.io"):
             box.do("ctr", "-n", namespace, "images", "import", world.ARCHIVE)
+
+    def _start(self) -> None:
+        self.box.daemon("containerd", ready=("ctr", "version"))
+
+    def restart(self) -> None:
+        """End containerd, and start it again."""
+        self.box.do("sh", "-c", "kill $(busybox pidof containerd)")  # which sees the box's own
+        self.box.wait(lambda: self.box.call("busybox", "pidof", "containerd").returncode)
+        self._start()
 
     def ctr(self, *arguments: str, **options: Any) -> Completed:
         """Call ctr."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from cri_api.v1 import api_pb2, api_pb2_grpc
@@ -30,19 +30,27 @@ class Pod:
     """A pod: its sandbox, made on entering and removed on leaving, and containers in it."""
 
     def __init__(
-        self, engine: Containerd, handler: str = "cdi", annotations: Mapping[str, str] | None = None
+        self,
+        engine: Containerd,
+        handler: str = "cdi",
+        annotations: Mapping[str, str] | None = None,
+        *,
+        privileged: bool = False,
     ) -> None:
         self.box = engine.box
         self._handler = handler
         # A box's sockets are to be had from outside of its file system, by any process in it.
         self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{SOCKET}")
         self._stub = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._name = uuid.uuid4().hex[:12]
-        # With the host's network, so that no network plugin is wanted.
-        namespaces = api_pb2.NamespaceOption(network=api_pb2.NODE)
-        security = api_pb2.LinuxSandboxSecurityContext(namespace_options=namespaces)
+        self.name = uuid.uuid4().hex[:12]
+        # With the host's network, so that no network plugin is wanted; privileged, with its processes too.
+        namespaces = api_pb2.NamespaceOption(
+            network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.POD
+        )
+        self._security: dict[str, Any] = {"namespace_options": namespaces, "privileged": privileged}
+        security = api_pb2.LinuxSandboxSecurityContext(**self._security)
         self._config = api_pb2.PodSandboxConfig(
-            metadata=api_pb2.PodSandboxMetadata(name=self._name, uid=self._name, namespace="default"),
+            metadata=api_pb2.PodSandboxMetadata(name=self.name, uid=self.name, namespace="default"),
             annotations=annotations or {},
             linux=api_pb2.LinuxPodSandboxConfig(security_context=security),
             log_directory=LOGS,
@@ -69,7 +77,14 @@ class Pod:
         finally:
             self._channel.close()
 
-    def create(self, script: str, annotations: Mapping[str, str], devices: Sequence[str] = ()) -> str:
+    def create(
+        self,
+        script: str,
+        annotations: Mapping[str, str],
+        devices: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        mounts: Mapping[str, str] | None = None,
+    ) -> str:
         """Create a container, its devices also as the kubelet's own field has them; return its id."""
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
@@ -78,7 +93,14 @@ class Pod:
             command=["sh", "-c", script],
             annotations=annotations,
             CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],
-            linux=api_pb2.LinuxContainerConfig(),
+            envs=[api_pb2.KeyValue(key=key, value=value) for key, value in (environ or {}).items()],
+            mounts=[
+                api_pb2.Mount(host_path=source, container_path=path, readonly=True)
+                for path, source in (mounts or {}).items()
+            ],
+            linux=api_pb2.LinuxContainerConfig(
+                security_context=api_pb2.LinuxContainerSecurityContext(**self._security)
+            ),
             log_path=f"{name}.log",
         )
         request = api_pb2.CreateContainerRequest(

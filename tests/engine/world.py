@@ -73,15 +73,15 @@ FAILED = "CDI device injection failed: "
 _REFUSED = (
     'refused: /etc/cdi/broken.yaml: failed to load CDI Spec invalid CDI Spec: failed add device "one": '
     'invalid device "one": invalid hook name "lunch"; '
-    '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
 )
+_NEXT = '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
 # What is asked for in vain, and what the person who asked is told.
 REFUSALS = {
     "unknown device": (
         "vendor.com/device=fus",
         f'{FAILED}unresolvable CDI devices vendor.com/device=fus (asked for by annotation "{KEY}"); '
         "no usable CDI spec in /etc/cdi, /var/run/cdi defines it; "
-        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}",
+        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}{_NEXT}",
     ),
     "malformed annotation": (
         "fuse",
@@ -93,8 +93,8 @@ REFUSALS = {
     "broken spec file": (
         "broken.com/device=one",
         f'{FAILED}unresolvable CDI devices broken.com/device=one (asked for by annotation "{KEY}"); '
-        "no usable CDI spec in /etc/cdi, /var/run/cdi defines it; "
-        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {_REFUSED}",
+        f"no usable CDI spec in /etc/cdi, /var/run/cdi defines it; {_REFUSED}"
+        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {_NEXT}",
     ),
     "refused policy": (
         "vendor.com/device=forbidden",
@@ -114,6 +114,9 @@ def furnish(box: Box, archive: bytes) -> None:
     box.do("mknod", "-m", "666", "/run/board/fuse", "c", "10", "229")
     # A rootless runtime doesn't make nodes: it binds the machine's, of the same path.
     box.do("mount", "--bind", "/run/board/fuse", "/dev/fuse")
+    # And crun gives what is a container's stdin to its user, which would be the machine's.
+    box.do("mknod", "-m", "666", "/run/board/null", "c", "1", "3")
+    box.do("mount", "--bind", "/run/board/null", "/dev/null")
 
 
 def hooked(box: Box, container: str) -> int:

@@ -1,0 +1,131 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# install.sh: put cdi-runtime on this node as the handler "cdi" of its container
+# engine, and wait; with ACTION=remove take both away again, and wait. It runs in
+# a privileged pod that sees the node's processes: the node's files are below its
+# first process's root, and its programs run by nsenter.
+#
+# Nothing is taken away because the pod ends. That happens too when the node
+# restarts and when the DaemonSet changes, and the engine calls cdi-runtime to
+# kill and delete containers that it started long before. So removing is asked
+# for, and waits until no container needs cdi-runtime any more, naming the pods.
+#
+# Each version has a dir of its own in /opt/cdi-hook. The link "current" changes
+# in one step, and the version before stays for the calls that are under way.
+#
+# ENGINE is containerd or crio; CONFIG its configuration, where that isn't in the
+# usual place; POD_ANNOTATIONS=true has containerd let pods name devices, until
+# ACTION=remove.
+set -eu
+
+home=/opt/cdi-hook
+program=$home/current/bin/cdi-runtime
+stage=/stage # what the image has for the node
+node=/proc/1/root
+engine=${ENGINE:-containerd}
+handler="--path $program"
+case $engine:${POD_ANNOTATIONS:-} in containerd:true) handler="$handler --pod-annotations" ;; esac
+
+say() { echo "cdi-hook: $*"; }
+die() {
+	say "$*" >&2
+	exit 1
+}
+pause() {
+	sleep "$1" &
+	wait $!
+}
+on_node() {
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin nsenter -t 1 -m -- "$@"
+}
+configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--config "$CONFIG"} "$@"; }
+
+# A version is named after what is in it, and its programs know that name.
+put_files() {
+	version=$(cd "$stage$home/current" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
+	place=$node$home/$version
+	if ! [ -d "$place" ]; then
+		rm -rf "$node$home/.new"
+		mkdir -p "$node$home"
+		cp -R "$stage$home/current" "$node$home/.new"
+		sed -i "s|^cdi_lib='$home/current/|cdi_lib='$home/$version/|" \
+			"$node$home/.new/bin/cdi-runtime" "$node$home/.new/bin/cdi-hook"
+		mv "$node$home/.new" "$place"
+	fi
+	on_node /usr/bin/python3 -m compileall -q "$home/$version/lib"
+	before=$(readlink "$node$home/current") || before=''
+	if [ "$before" != "$version" ]; then
+		rm -f "$node$home/.link"
+		ln -s "$version" "$node$home/.link"
+		mv -T "$node$home/.link" "$node$home/current"
+		for place in "$node$home"/*; do
+			case ${place##*/} in current | "$version" | "$before") ;; *) rm -rf "$place" ;; esac
+		done
+	fi
+}
+
+# The engine is restarted only for a change. One that doesn't come up again with
+# the handler gets its configuration back.
+add_handler() {
+	# shellcheck disable=SC2086 # words
+	change=$(configure $handler --dry-run) || die "$engine can't have the handler: see above"
+	[ "$change" ] || return 0
+	# shellcheck disable=SC2086
+	configure $handler --reload && return
+	remove_handler || :
+	die "$engine didn't come up with the handler, and no longer has it: see above"
+}
+remove_handler() {
+	change=$(configure --remove --dry-run) || return
+	[ -z "$change" ] || configure --remove --reload
+}
+
+# Whose containers need cdi-runtime: containerd's shim keeps the path of the
+# program that it calls, CRI-O's conmon has it among its arguments.
+users() {
+	for file in "$node"/run/containerd/io.containerd.runtime.v2.task/*/*/runtime; do
+		case $(cat "$file" 2>/dev/null) in "$home"/*) ;; *) continue ;; esac
+		bundle=${file%/*}
+		name=$(sed -n 's|.*"io.kubernetes.cri.sandbox-name":"\([^"]*\)","io.kubernetes.cri.sandbox-namespace":"\([^"]*\)".*|\2/\1|p' \
+			"$bundle/config.json" 2>/dev/null) || :
+		echo "${name:-${bundle##*/}}"
+	done
+	for file in /proc/[0-9]*/cmdline; do
+		{ tr '\0' ' ' <"$file" && echo; } 2>/dev/null
+	done | sed -n "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p"
+}
+wait_for_users() {
+	told=''
+	while names=$(users | sort -u | xargs) && [ "$names" ]; do
+		[ "$names" = "$told" ] || say "not removed while there are containers of $names"
+		told=$names
+		pause 5
+	done
+}
+
+install() {
+	on_node /usr/bin/python3 -IS -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
+		die "cdi-runtime needs /usr/bin/python3, 3.9 or newer, and this node has none"
+	put_files
+	add_handler
+	say "installed $version for $engine"
+}
+remove() {
+	if [ -e "$node$home/current" ]; then
+		wait_for_users
+		remove_handler
+		wait_for_users # what began before the engine knew
+		rm -rf "${node:?}$home" "$node/run/cdi-hook"
+	fi
+	say "removed"
+}
+
+trap 'exit 0' TERM
+case ${ACTION:-install} in
+install) install ;;
+remove) remove ;;
+*) die "ACTION is install or remove, not $ACTION" ;;
+esac
+touch /tmp/done # for the pod's readiness
+while :; do pause 86400; done

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""packaging/kubernetes on a node: the DaemonSet's pod installs cdi-runtime, pods use it, and it goes again.
+
+The pod is a real one, made by containerd's CRI as the manifest says, from the
+files that the Containerfile has in its image. The node is a box. Only systemctl
+is a stub: it writes down how it is called, and the test restarts containerd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+import yaml
+
+from . import world
+from .box import ROOT, STANDARD_PATH
+from .containerd import CONFIGURATION, HANDLERS, Containerd
+from .cri import Pod, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from .box import Box
+
+tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a drop-in with")
+
+pytestmark = pytest.mark.xdist_group("containerd")
+KUBERNETES = ROOT / "packaging/kubernetes"
+HOME = "/opt/cdi-hook"
+CALLS, BROKEN = "/run/board/systemctl", "/run/board/broken"
+SYSTEMCTL = f'#!/bin/sh\necho "$*" >>{CALLS}\n! [ -e {BROKEN} ]\n'
+SEEN = "".join(f"stdout {line}\n" for line in world.SEEN.splitlines())
+
+
+def manifest(file: str, kind: str) -> Any:
+    """Return the object of a kind from a file of manifests."""
+    objects = yaml.safe_load_all((KUBERNETES / file).read_text("utf-8"))
+    return next(one for one in objects if one["kind"] == kind)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image has for nodes, made by the Containerfile's own `make`, with this Python's packages."""
+    place = tmp_path_factory.mktemp("stage")
+    lines = (KUBERNETES / "Containerfile").read_text("utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("RUN make ")]
+    command = shlex.split(line.replace("DESTDIR=/stage", f"DESTDIR={place}"))[1:]
+    environ = {"PATH": STANDARD_PATH, "HOME": "/nonexistent"}
+    subprocess.run([*command, "-s"], cwd=ROOT, env=environ, check=True, timeout=60)
+    (line,) = [line for line in lines if line.startswith("RUN cp ")]
+    *names, target = shlex.split(line)[3:]
+    for name in names:
+        spec = importlib.util.find_spec(name.removesuffix(".py"))
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        lib = place / target.removeprefix("/stage/")
+        if source.name == "__init__.py":
+            shutil.copytree(source.parent, lib / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, lib)
+    shutil.copy(KUBERNETES / "install.sh", place)
+    return place
+
+
+@pytest.fixture
+def node(boxes: Callable[[str, str], Box]) -> Generator[Containerd]:
+    """A node with containerd that knows only runc, its /opt empty, and a systemctl."""
+    box = boxes("containerd", "v1")
+    for place in ("/opt", "/usr/local/sbin"):
+        box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
+    box.write("/usr/local/sbin/systemctl", SYSTEMCTL, "755")
+    yield Containerd(box, handlers={"runc": HANDLERS["runc"]})
+    box.close()
+
+
+class Installer(Pod):
+    """The DaemonSet's pod."""
+
+    def __init__(self, engine: Containerd, stage: Path, **environ: str) -> None:
+        template = manifest("install.yaml", "DaemonSet")["spec"]["template"]["spec"]
+        (self._template,) = template["containers"]
+        assert (template["hostPID"], self._template["securityContext"]) == (True, {"privileged": True})
+        super().__init__(engine, "runc", privileged=True)
+        self._stage = stage
+        self._environ = {one["name"]: one["value"] for one in self._template["env"]} | environ
+        self.container = ""
+
+    def begin(self) -> None:
+        """Start the container."""
+        self.container = self.create(
+            "busybox --install -s /bin; exec sh /stage/install.sh", {}, environ=self._environ,
+            mounts={"/stage": str(self._stage)},
+        )  # fmt: skip
+        self.start(self.container)
+
+    def is_ready(self) -> bool:
+        """Ask as the kubelet does."""
+        try:
+            return self.exec(self.container, *self._template["readinessProbe"]["exec"]["command"])[0] == 0
+        except grpc.RpcError:  # it has just ended
+            return False
+
+    def finish(self) -> str:
+        """Wait until all is done, or it has failed; return its log."""
+        self.box.wait(lambda: self.status(self.container).finished_at or self.is_ready())
+        return self.log(self.container)
+
+
+def install(engine: Containerd, stage: Path, **environ: str) -> str:
+    """Have a pod of the DaemonSet come, do its work, and go; return its log."""
+    with Installer(engine, stage, **environ) as pod:
+        pod.begin()
+        return pod.finish()
+
+
+def handlers(box: Box) -> list[str]:
+    """Return the handlers that containerd has."""
+    found = re.findall(r"containerd\.runtimes\.([\w-]+)\]", box.do("containerd", "config", "dump"))
+    return sorted(set(found))
+
+
+def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Path, tmp_path: Path) -> None:
+    """The example pod has its device after the installation, through an upgrade, and until it ends itself."""
+    box = node.box
+    before = box.read(CONFIGURATION)
+    example, handler = manifest("pod.yaml", "Pod"), manifest("runtimeclass.yaml", "RuntimeClass")["handler"]
+    annotations = example["metadata"]["annotations"]
+    with pytest.raises(Refusal) as refused, Pod(node, handler, annotations):
+        pass
+    assert str(refused.value) == 'failed to get sandbox runtime: no runtime for "cdi" is configured'
+
+    log = install(node, stage, POD_ANNOTATIONS="true")
+    first = box.do("readlink", f"{HOME}/current")
+    assert log.splitlines()[-1] == f"stdout cdi-hook: installed {first} for containerd", log
+    assert box.read(CALLS) == "restart containerd\n"
+    assert handlers(box) == ["cdi", "runc"]
+    assert f"\ncdi_lib='{HOME}/{first}/lib' " in box.read(f"{HOME}/current/bin/cdi-runtime")
+    node.restart()
+    assert sorted(box.do("ls", HOME).split()) == sorted([first, "current"])
+
+    with contextlib.ExitStack() as stack:
+        pod = stack.enter_context(Pod(node, handler, annotations))
+        container, log = pod.run(world.LOOK, {})
+        assert log == SEEN
+        # the same again is nothing new, and another version leaves the one that was
+        install(node, stage, POD_ANNOTATIONS="true")
+        newer = tmp_path / "stage"
+        shutil.copytree(stage, newer, symlinks=True)
+        with (newer / "opt/cdi-hook/current/lib/cdi_hook/__init__.py").open("a") as file:
+            file.write("# newer\n")
+        install(node, newer, POD_ANNOTATIONS="true")
+        second = box.do("readlink", f"{HOME}/current")
+        assert sorted(box.do("ls", HOME).split()) == sorted([first, second, "current"])
+        assert box.read(CALLS) == "restart containerd\n"
+        assert pod.run(world.LOOK, {})[1] == SEEN
+        assert pod.exec(container, "sh", "-c", world.LOOK_AGAIN) == (0, world.SEEN_AGAIN, "")
+
+        with Installer(node, newer, ACTION="remove") as remover:
+            remover.begin()
+            waiting = f"stdout cdi-hook: not removed while there are containers of default/{pod.name}\n"
+            box.wait(lambda: remover.log(remover.container))
+            assert (remover.log(remover.container), remover.is_ready()) == (waiting, False)
+            assert pod.run(world.LOOK, {})[1] == SEEN
+            stack.close()
+            assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
+    assert box.read(CONFIGURATION) == before
+    assert box.read(CALLS) == "restart containerd\n" * 2
+    assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]
+    assert handlers(box) == ["runc"]
+    assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
+
+
+def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
+    """Without Python, with a configuration that can't be edited, or with an engine that doesn't come up, nothing has changed."""
+    box = node.box
+    before = box.read(CONFIGURATION)
+
+    box.do("mount", "--bind", "/dev/null", "/usr/bin/python3")
+    reason = "cdi-runtime needs /usr/bin/python3, 3.9 or newer, and this node has none"
+    assert install(node, stage).splitlines()[-1] == f"stderr cdi-hook: {reason}"
+    assert box.call("test", "-e", HOME).returncode == 1
+    box.do("umount", "/usr/bin/python3")
+
+    box.write(CONFIGURATION, "version = 1\n")
+    problem, last = install(node, stage).splitlines()
+    assert problem.startswith(f"stderr cdi-hook: {CONFIGURATION}: its version is 1, known are 2, 3, 4")
+    assert last == "stderr cdi-hook: containerd can't have the handler: see above"
+    assert box.read(CALLS) == ""
+
+    box.write(CONFIGURATION, before)
+    box.write(BROKEN, "")
+    lines = install(node, stage).splitlines()
+    failed = "the configuration is written, but systemctl restart containerd failed: 1"
+    assert [line for line in lines if failed in line] == [f"stderr cdi-hook: {failed}"] * 2
+    last = "containerd didn't come up with the handler, and no longer has it: see above"
+    assert lines[-1] == f"stderr cdi-hook: {last}"
+    assert box.read(CONFIGURATION) == before
+    assert box.read(CALLS) == "restart containerd\n" * 2
+
+
+def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
+    """CRI-O gets a drop-in, and its conmon, which has the program among its arguments, is waited for."""
+    box = node.box
+    drop_in = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
+    program = f"{HOME}/current/bin/cdi-runtime"
+    install(node, stage, ENGINE="crio")
+    table = yaml.safe_dump(tomllib.loads(box.read(drop_in)))
+    sample = (KUBERNETES / "handler/crio.toml").read_text("utf-8").replace("/usr/bin/cdi-runtime", program)
+    assert table == yaml.safe_dump(tomllib.loads(sample))
+    conmon = f"exec -a /usr/bin/conmon sh -c 'until [ -e /run/board/end ]; do sleep 0.1; done' -n k8s_pod -r {program}"
+    box.do("bash", "-c", f"({conmon}) >/dev/null 2>&1 &")
+    with Installer(node, stage, ENGINE="crio", ACTION="remove") as remover:
+        remover.begin()
+        box.wait(lambda: remover.log(remover.container))
+        assert remover.log(remover.container).endswith("not removed while there are containers of k8s_pod\n")
+        box.write("/run/board/end", "")
+        assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
+    assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]
+    assert box.read(CALLS) == "reload crio\n" * 2

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""packaging/kubernetes: manifests that Kubernetes takes, and handlers that are what `configure` writes."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+import cdi_hook
+from cdi_hook.engines.containerd import Containerd
+from cdi_hook.engines.crio import Crio
+from cdi_hook.engines.model import Request
+
+from .tree import ROOT
+
+if TYPE_CHECKING:
+    from cdi_hook.engines.model import Engine
+
+tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a handler with")
+
+KUBERNETES = ROOT / "packaging/kubernetes"
+VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
+
+
+def objects(name: str) -> list[dict[str, Any]]:
+    """Return the objects of a file of manifests."""
+    return list(yaml.safe_load_all((KUBERNETES / name).read_text("utf-8")))
+
+
+KUSTOMIZATION = objects("kustomization.yaml")[0]
+MANIFESTS = {
+    f"{one['kind']} {one['metadata']['name']}": one
+    for path in sorted(KUBERNETES.glob("*.yaml"))
+    for one in objects(path.name)
+    if one["kind"] != "Kustomization"
+}
+DAEMONSET = MANIFESTS["DaemonSet cdi-hook"]["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_kubernetes_takes_it(name: str, version: str) -> None:
+    """Each object has the fields that Kubernetes has published, and no others."""
+    assert kubernetes_validate.validate(MANIFESTS[name], version, strict=True) == version
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_kubernetes_would_have_said_so(name: str) -> None:
+    """The check can fail: an unknown field and a wrong type are refused."""
+    for key, value in (("handlr", "cdi"), ("metadata", "cdi")):
+        broken = {**copy.deepcopy(MANIFESTS[name]), key: value}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_kustomization_has_all_but_the_example() -> None:
+    """`kubectl apply -k` finds its files, all but the example, and sets the image that the DaemonSet names."""
+    others = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "pod.yaml"}
+    assert KUSTOMIZATION["resources"] == sorted(others)
+    (image,) = KUSTOMIZATION["images"]
+    assert [one["image"] for one in DAEMONSET["containers"]] == [image["name"]]
+    assert image["newTag"] == cdi_hook.__version__
+
+
+def test_objects_fit_together() -> None:
+    """The example's runtime class is there, and the DaemonSet's account and namespace."""
+    assert f"RuntimeClass {MANIFESTS['Pod cdi-example']['spec']['runtimeClassName']}" in MANIFESTS
+    assert f"ServiceAccount {DAEMONSET['serviceAccountName']}" in MANIFESTS
+    spaces = {one["metadata"]["namespace"] for one in MANIFESTS.values() if "namespace" in one["metadata"]}
+    assert [f"Namespace {space}" in MANIFESTS for space in spaces] == [True]
+
+
+def test_script_knows_what_the_manifest_sets() -> None:
+    """The DaemonSet sets only variables that install.sh reads, and its image starts that script."""
+    script = (KUBERNETES / "install.sh").read_text("utf-8")
+    (container,) = DAEMONSET["containers"]
+    read = set(re.findall(r"\$\{([A-Z_]+):", script))
+    assert {one["name"] for one in container["env"]} < read
+    containerfile = (KUBERNETES / "Containerfile").read_text("utf-8")
+    assert "COPY packaging/kubernetes/install.sh /install.sh" in containerfile.splitlines()
+    assert 'ENTRYPOINT ["/bin/sh", "/install.sh"]' in containerfile.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "before"),
+    [
+        ("containerd-1.toml", Containerd(), "version = 2\n"),
+        ("containerd-2.toml", Containerd(), "version = 3\n"),
+        ("crio.toml", Crio(), ""),
+    ],
+)
+def test_handler_is_what_configure_writes(name: str, engine: Engine, before: str) -> None:
+    """A handler's file has what `cdi-hook configure` adds, beside a runc that uses systemd's cgroups."""
+    pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+    request = Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))
+    written = tomllib.loads(engine.add(before, request).text)
+    handler = tomllib.loads((KUBERNETES / "handler" / name).read_text("utf-8"))
+    for plugin in handler.get("plugins", {}).values():
+        for runtime in plugin["containerd"]["runtimes"].values():
+            assert runtime["options"].pop("SystemdCgroup") is True
+            if not runtime["options"]:
+                del runtime["options"]
+    assert handler == written
