@@ -7,7 +7,7 @@ import copy
 import difflib
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits
+from cdi_hook import edits, spec
 from cdi_hook.driver import FAILED
 from cdi_hook.errors import CDIError, InjectionError, UnresolvableDevices
 
@@ -31,17 +31,17 @@ def failure(error: InjectionError, request: DeviceRequest, cache: Cache, oci: di
             edits.apply(copy.deepcopy(oci), cache.edits([name]))
         except InjectionError:
             assert device is not None
-            parts.append(f"device {name} ({_asked([name], request)}) is defined by {device.spec.path}")
+            parts.append(f"device {name} ({asked([name], request)}) is defined by {device.spec.path}")
             if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
                 parts.append("if the host's devices or drivers have changed, that spec has to be made again")
             break
     else:
-        parts.append(_asked(request.device_ids, request))
+        parts.append(asked(request.device_ids, request))
     return CDIError("; ".join(parts))
 
 
 def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cache) -> CDIError:
-    parts = [f"{FAILED}{error} ({_asked(error.names, request)})"]
+    parts = [f"{FAILED}{error} ({asked(error.names, request)})"]
     dirs = ", ".join(cache.spec_dirs)
     known, errors = cache.devices(), cache.errors
     messages = [message for path in errors for message in errors[path]]
@@ -54,6 +54,10 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
         parts.append(f"{', '.join(conflicts)}: defined by two spec files of the same dir, so by none")
     else:
         parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
+    refused = {path: f"{path}: {errors[path][0]}" for path in sorted(errors)}
+    theirs = [refused.pop(path) for path in list(refused) if _is_of(path, error.names)]
+    if theirs:
+        parts.append(f"refused: {_some(theirs, ' | ')}")
     near = {close: None for name in error.names for close in difflib.get_close_matches(name, known, 3, 0.6)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
@@ -61,14 +65,23 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
         parts.append(f"known are {_some(known, ', ')}")
     else:
         parts.append("no device is known at all")
-    refused = [f"{path}: {errors[path][0]}" for path in sorted(errors)]
     if refused:
-        parts.append(f"refused: {_some(refused, ' | ')}")
+        parts.append(f"{'also ' if theirs else ''}refused: {_some(list(refused.values()), ' | ')}")
     parts.append('"cdi-hook list" shows what is known, "cdi-hook validate" what is refused')
     return CDIError("; ".join(parts))
 
 
-def _asked(names: list[str], request: DeviceRequest) -> str:
+def _is_of(path: str, names: list[str]) -> bool:
+    """Say whether a file, whatever is wrong with it, speaks of the vendor of one of the devices."""
+    try:
+        data = spec.read_file(path)
+    except OSError:
+        return False
+    return any(name.partition("/")[0].encode() in data for name in names)
+
+
+def asked(names: list[str], request: DeviceRequest) -> str:
+    """Say where these devices were asked for."""
     origins = dict.fromkeys(request.origins[name] for name in names if name in request.origins)
     return f"asked for by {', '.join(origins)}" if origins else "asked for"
 

@@ -141,7 +141,7 @@ def load(path: str, priority: int = 0) -> Spec:
     with the file, in the reference implementation's words.
     """
     try:
-        data = _read_file(path)
+        data = read_file(path)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -161,7 +161,7 @@ def load(path: str, priority: int = 0) -> Spec:
     return Spec(value, path, priority)
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
     """Read a regular file; never wait for a FIFO or touch a device."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:

@@ -237,3 +237,15 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
         assert ("Traceback" in done.stderr) is debug
         assert "broken install" in done.stderr
         assert done.returncode == 1
+
+
+def test_a_refused_spec_of_the_vendor_comes_first(host: Host) -> None:
+    """That the vendor's own spec file was refused is told before names that are near, and other files after."""
+    (host.directory / "cdi" / "vendor2.yaml").write_text('cdiVersion: "9"\nkind: vendor2.com/thing\n')
+    (host.directory / "cdi" / "other.yaml").write_text('cdiVersion: "8"\nkind: other.com/thing\n')
+    host.ask("vendor2.com/thing=one")
+    reason = "failed to load CDI Spec invalid CDI Spec: invalid version"
+    assert (
+        f'defines it; refused: {host.directory}/cdi/vendor2.yaml: {reason} "9"; did you mean vendor.com/thing=one or '
+        f'vendor.com/thing=gone?; also refused: {host.directory}/cdi/other.yaml: {reason} "8"; "cdi-hook list"'
+    ) in host.create().stderr
