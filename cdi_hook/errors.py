@@ -44,6 +44,10 @@ class InjectionError(CDIError):
     """Container edits that can't be applied to an OCI specification."""
 
 
+class TooLate(InjectionError):
+    """Container edits that can't be applied any more once the container is being created."""
+
+
 class UnresolvableDevices(CDIError):
     """Requested devices that no usable CDI spec defines.
 

@@ -22,16 +22,17 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import __version__, edits, jsontext
-from cdi_hook.errors import InjectionError
+from cdi_hook import __version__, config, edits, jsontext
+from cdi_hook.errors import CDIError, InjectionError
 from cdi_hook.paths import clean, identify, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cdi_hook.cache import Cache
+    from cdi_hook.config import Config
 
 _MAGIC = b"cdi-hook\x01"
 _HEAD_AT = len(_MAGIC) + 8
@@ -98,15 +99,7 @@ class Registry:
             posix.close(descriptor)
 
     def _read(self, descriptor: int, names: Sequence[str]) -> dict[str, Any] | None:
-        start = posix.pread(descriptor, 1 << 15, 0)
-        if not start.startswith(_MAGIC):
-            return None
-        length = int.from_bytes(start[len(_MAGIC) : len(_MAGIC) + 4], "little")
-        slots = int.from_bytes(start[len(_MAGIC) + 4 : _HEAD_AT], "little")
-        table = _HEAD_AT + length
-        if len(start) < table:
-            start += posix.pread(descriptor, table - len(start), len(start))
-        head = jsontext.loads(start[_HEAD_AT:table].decode())
+        head, slots, table = _head(descriptor)
         if head["version"] != __version__ or head["dirs"] != self.spec_dirs or head["strict"] != self._strict:
             return None
         for path, identity in head["watched"]:
@@ -129,23 +122,86 @@ class Registry:
 
     def write(self) -> None:
         """Write the index anew, unless a spec is so fresh that it may still change unseen, or it can't be."""
+        if not self._path or self._is_fresh():
+            return
+        try:
+            self._replace()
+        except OSError:
+            return
+
+    def build(self) -> str:
+        """Write the index as soon as the specs have settled, and return its path.
+
+        Raises OSError when it can't be written, CDIError when the specs don't settle within a second.
+        """
         import time
 
-        if not self._path:
-            return
-        cache = self.cache
+        for _ in range(20):
+            if not self._is_fresh():
+                self._replace()
+                return self._path
+            time.sleep(_SETTLED_NS / 1e9)
+            self._cache = None
+        raise CDIError("a CDI spec changes all the time, or is dated in the future")
+
+    def _is_fresh(self) -> bool:
+        import time
+
+        identities = self.cache.identities.values()
         now = time.time_ns()
-        for identity in cache.identities.values():
-            if identity is not None and max(identity[3], identity[4]) > now - _SETTLED_NS:
-                return
+        return any(one is not None and max(one[3], one[4]) > now - _SETTLED_NS for one in identities)
+
+    def _replace(self) -> None:
         try:
             posix.mkdir(self._path[: self._path.rindex("/")], 0o755)
         except OSError:
             pass  # it is there, or the next fails too
+        replace(self._path, compile_index(self.cache, self._strict), 0o644)
+
+
+def prune(directory: str) -> list[str]:
+    """Remove from directory the indexes none of whose spec dirs is there any more; return their paths."""
+    removed = []
+    for name in sorted(posix.listdir(directory)):
+        path = f"{directory}/{name}"
+        if not name.endswith(".index"):
+            continue
         try:
-            replace(self._path, compile_index(cache, self._strict), 0o644)
+            descriptor = _open_own(path)
         except OSError:
-            return
+            continue
+        try:
+            head, _, _ = _head(descriptor)
+            is_gone = not any(identify(one) for one in head["dirs"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # another version's, say
+        finally:
+            posix.close(descriptor)
+        if is_gone:
+            posix.unlink(path)
+            removed.append(path)
+    return removed
+
+
+def _head(descriptor: int) -> tuple[dict[str, Any], int, int]:
+    """Return an index's head, how many slots it has, and where its table is; ValueError when it is none."""
+    start = posix.pread(descriptor, 1 << 15, 0)
+    if not start.startswith(_MAGIC):
+        raise ValueError("no index")
+    length = int.from_bytes(start[len(_MAGIC) : len(_MAGIC) + 4], "little")
+    slots = int.from_bytes(start[len(_MAGIC) + 4 : _HEAD_AT], "little")
+    table = _HEAD_AT + length
+    if len(start) < table:
+        start += posix.pread(descriptor, table - len(start), len(start))
+    return jsontext.loads(start[_HEAD_AT:table].decode()), slots, table
+
+
+def configured(settings: Config, environ: Mapping[bytes, bytes]) -> Registry:
+    """Return the registry of the configured spec dirs, with an index where this user has a place for it."""
+    system = config.is_system_root()
+    strict = system and settings["SPEC_TRUST"] == "strict"
+    dirs = config.spec_dirs(settings, environ, system)
+    return Registry(dirs, config.state_dir(environ, system), strict=strict)
 
 
 def _number(name: str) -> int:

@@ -7,7 +7,8 @@ exist is the registry's to say.
 
 from __future__ import annotations
 
-from cdi_hook.errors import ConfigError, InvalidAnnotation, InvalidName, InvalidRequest, quote
+from cdi_hook.driver import FAILED
+from cdi_hook.errors import CDIError, ConfigError, InvalidAnnotation, InvalidName, InvalidRequest, quote
 from cdi_hook.names import parse_qualified_name
 
 TYPE_CHECKING = False
@@ -51,6 +52,19 @@ class DeviceRequest:
         self.device_ids = list(device_ids)
         self.options = options or {}
         self.origins = origins or {}
+
+
+def admitted(oci: dict[str, Any], config: Config) -> DeviceRequest:
+    """Return the request that a container's OCI spec makes and the policy lets through.
+
+    Raises CDIError, caused by what collect or check_policy raised.
+    """
+    try:
+        request = collect(oci, config)
+        check_policy(request, config)
+    except CDIError as error:
+        raise CDIError(f"{FAILED}{error}") from error
+    return request
 
 
 def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:

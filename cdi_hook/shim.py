@@ -55,11 +55,7 @@ def _inject(invocation: argv.Invocation, settings: config.Config, environ: dict[
     oci = bundle.load(path)
     if oci is None:
         return  # the runtime has its own words for that
-    try:
-        wanted = request.collect(oci, settings)
-        request.check_policy(wanted, settings)
-    except CDIError as error:
-        raise CDIError(f"{driver.FAILED}{error}") from error
+    wanted = request.admitted(oci, settings)
     if not wanted.device_ids:
         return
     before = jsontext.dumps(oci)
@@ -81,16 +77,13 @@ def _drive(
     settings: config.Config,
     environ: dict[bytes, bytes],
 ) -> None:
-    system = config.is_system_root()
-    dirs = config.spec_dirs(settings, environ, system)
-    strict = system and settings["SPEC_TRUST"] == "strict"
-    registry = index.Registry(dirs, config.state_dir(environ, system), strict=strict)
+    registry = index.configured(settings, environ)
 
     def warn(message: str, errors: str) -> None:
         _log("warning", message, invocation, settings, errors)
 
     try:
-        driver.inject(driver.register(dirs, lambda: registry, warn), oci, wanted)
+        driver.inject(driver.register(registry.spec_dirs, lambda: registry, warn), oci, wanted)
     except InjectionError as error:
         from cdi_hook import explain
 

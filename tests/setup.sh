@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|bench: have all that `make` of that name needs, and
+# setup.sh demo|check|test|bench|deb|rpm|wheel|release: have all that `make` of that name needs, and
 # install only what isn't there: programs by apt-get, Python tools at the
 # releases that pyproject.toml pins into .venv, for `test` also into .venv/3.X
 # for every other Python to test on. `CI=true`: a wish that can't be met is an error.
@@ -44,12 +44,19 @@ present() {
 	case $1 in
 	busybox-static) busybox true 2>/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
 	libc6-dev) [ -e /usr/include/stdio.h ] ;;
+	debhelper) command -v dh >/dev/null ;;
+	dh-python) command -v dh_python3 >/dev/null ;;
 	docker.io) command -v dockerd >/dev/null ;;
 	docker-cli) command -v docker >/dev/null ;;
+	groff-base) command -v groff >/dev/null ;;
+	rpm) command -v rpmbuild >/dev/null ;;
+	systemd) command -v systemd-analyze >/dev/null ;;
+	iproute2) command -v ip >/dev/null ;;
 	uidmap) command -v newuidmap >/dev/null ;;
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
 	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && find_python; } ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
+	python3-tomlkit) /usr/bin/python3 -c 'import tomlkit' 2>/dev/null ;;
 	python3-pythonjsonlogger) /usr/bin/python3 -c 'import pythonjsonlogger' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
@@ -98,14 +105,14 @@ have() {
 	[ -z "$still" ] || die "installed, and yet missing:$still"
 }
 
-# make_venv PYTHON DIRECTORY: with exactly what pyproject.toml's "dev" says
+# make_venv PYTHON DIRECTORY [NAME]: with exactly what pyproject.toml's "dev", or else NAME, says
 make_venv() {
 	pins=$("$1" -c 'if True:
 		import sys, tomllib
 		with open("pyproject.toml", "rb") as file:
 			project = tomllib.load(file)["project"]
 		print("#", *sys.version.split())
-		print(*project["optional-dependencies"]["dev"], sep="\n")')
+		print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' "${3:-dev}")
 	[ "$pins" = "$(cat "$2/pins" 2>/dev/null)" ] && "$2/bin/python" -c '' 2>/dev/null && return
 	say "making $2"
 	"$1" -m venv --clear "$2"
@@ -127,6 +134,21 @@ check)
 	have 'python3-venv shellcheck' ''
 	main_venv
 	;;
+deb)
+	have 'git python3 python3-yaml debhelper dh-python' ''
+	;;
+rpm)
+	have 'git python3 python3-yaml rpm' ''
+	;;
+wheel)
+	have 'git python3-venv' ''
+	main_venv
+	;;
+release)
+	have 'python3-venv' ''
+	find_python || die "no Python from 3.11 on that makes virtual environments"
+	make_venv "$python" .venv/release release
+	;;
 bench)
 	have 'python3 python3-yaml python3-venv gcc libc6-dev' ''
 	main_venv
@@ -135,8 +157,8 @@ test)
 	# Container engines start services of their own: only where the machine is CI's.
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
-	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv runc crun busybox-static gcc libc6-dev patch' \
-		"runsc $engines"
+	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
+		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd logrotate zsh fish $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue
@@ -149,6 +171,6 @@ test)
 	done
 	;;
 *)
-	die "usage: setup.sh demo|check|test|bench"
+	die "usage: setup.sh demo|check|test|bench|deb|rpm|wheel|release"
 	;;
 esac

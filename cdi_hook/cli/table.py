@@ -27,6 +27,11 @@ COMMANDS = {
         "give a container's OCI spec its devices, or show what that would change",
     ),
     "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or no longer"),
+    "precreate": ("cdi_hook.hook", "be podman's precreate hook"),
+    "createRuntime": ("cdi_hook.hook", "be an OCI createRuntime hook"),
+    "prestart": ("cdi_hook.hook", "be an OCI prestart hook"),
+    "index": ("cdi_hook.cli.indexing", "compile the CDI specs, so that no container's start has to"),
+    "completion": ("cdi_hook.cli.completion", "print a shell's completion of cdi-hook"),
 }
 
 _HELP = "CDI devices for OCI containers."

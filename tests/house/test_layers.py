@@ -15,10 +15,10 @@ from .tree import modules
 LAYERS = {
     "package": ("",),  # version; public names, loaded on use
     "errors": ("errors",),
-    "leaves": ("jsontext", "names", "paths", "sitepath"),
+    "leaves": ("jsontext", "linux", "names", "paths", "sitepath"),
     "pure": ("annotation", "argv", "driver", "edits", "engines", "reader", "request"),
-    "files": ("bundle", "cache", "config", "explain", "index", "log", "lowlevel", "ownlog", "spec"),
-    "entries": ("cli", "shim"),
+    "files": ("bundle", "cache", "config", "explain", "index", "live", "log", "lowlevel", "ownlog", "spec"),
+    "entries": ("cli", "hook", "shim"),
     "doors": ("start",),
 }
 # Within these layers one may import another; entries and leaves stand alone.

@@ -12,6 +12,7 @@ from .tree import modules
 # module.function, and what it writes
 WRITERS = {
     "paths.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
+    "live.rules._allow_v1": "a cgroup's devices.allow",
     "log.append": "the runtime's --log",
     "ownlog.write": "LOG",
 }

@@ -51,7 +51,7 @@ def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
     status, out, err = cdi_hook(command, "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: cdi-hook {command} ")
-    for text in ("exit status: ", "--config FILE ", "--debug "):
+    for text in ("exit status:", "--config FILE ", "--debug "):
         assert text in out
 
 

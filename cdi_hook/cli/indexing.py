@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook index: the compiled index that cdi-runtime looks devices up in, made before one asks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cdi_hook import config, index
+from cdi_hook.cli import host, table, terminal
+from cdi_hook.errors import CDIError
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = """\
+Compile the CDI specs in the configured dirs into the index that cdi-runtime uses:
+in /run/cdi-hook, for a user in $XDG_RUNTIME_DIR/cdi-hook. cdi-runtime does so
+itself when it finds none that holds; done before, no container's start has to
+wait for it. An index of spec dirs that are all gone is removed. What is wrong
+with the specs is a warning on stderr, and those that are right are compiled.
+
+exit status: 0 when the index is written, or there is no spec dir to write one of;
+1 when it can't be written; 2 for wrong arguments"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    table.json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the index, and say where and what is in it."""
+    settings, environ = host.load_settings(options.config)
+    for problem in settings.problems:
+        terminal.warn(problem)
+    system = config.is_system_root()
+    directory = config.state_dir(environ, system)
+    if not directory:
+        raise CDIError("there is no place for an index: XDG_RUNTIME_DIR isn't set")
+    spec_dirs = config.spec_dirs(settings, environ, system)
+    strict = system and settings["SPEC_TRUST"] == "strict"
+    registry = index.Registry(spec_dirs, directory, strict=strict)
+    written = registry.build() if any(map(os.path.isdir, spec_dirs)) else None
+    devices = len(registry.cache.devices())
+    removed = index.prune(directory) if os.path.isdir(directory) else []
+    if options.json:
+        terminal.say_json({"index": written, "devices": devices, "removed": removed})
+    else:
+        if written:
+            terminal.say(f"{written}: {devices} device{'' if devices == 1 else 's'}")
+        for path in removed:
+            terminal.say(f"{path}: removed")
+    for path, messages in sorted(registry.errors.items()):
+        for message in messages:
+            terminal.warn(f"{path}: {message}")
+    return 0

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook precreate, createRuntime and prestart: what an engine calls as an OCI hook.
+
+precreate is podman's stage: the OCI spec that it is about to use on stdin, the
+edited one on stdout. createRuntime and prestart are the OCI runtime
+specification's ("POSIX-platform Hooks"): the state on stdin, and the container
+being created is injected into. Nothing else is ever written to stdout, and
+nothing to stderr when all went well.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from cdi_hook import argv, bundle, config, driver, index, jsontext, log, request
+from cdi_hook.errors import (
+    BundleError,
+    CDIError,
+    ConfigError,
+    InjectionError,
+    InvalidAnnotation,
+    InvalidRequest,
+    TooLate,
+    UnresolvableDevices,
+    quote,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any, NoReturn
+
+    from cdi_hook.request import DeviceRequest
+
+# The exit status of each kind of failure; what isn't here is 1, as in every command.
+STATUS = (
+    (BundleError, 3),
+    (ConfigError, 4),
+    (InvalidAnnotation, 5),
+    (InvalidRequest, 5),
+    (UnresolvableDevices, 6),
+    (TooLate, 8),
+    (InjectionError, 7),
+)
+HELP = """\
+Be an OCI hook, of the stage that the command is named after, with JSON on stdin.
+
+precreate is podman's: it reads the OCI spec of a container, and prints it with
+the devices that it asks for. Every edit can be made, and what is there already
+isn't added twice.
+
+createRuntime and prestart read the state of a container that is being created,
+and give it the devices that its config.json asks for: device nodes and rules,
+mounts, net devices, and the CDI spec's own prestart, createRuntime and
+createContainer hooks. What comes too late (variables, additional groups, Intel
+RDT, later hooks) is refused, or with HOOK_UNSUPPORTED=warn left out.
+
+Errors go to stderr, and as some engines drop that, to LOG or else to syslog.
+
+exit status:
+  0  it is done, or nothing was asked for
+  1  something else went wrong
+  2  the arguments are wrong
+  3  stdin, the bundle or its config.json can't be used
+  4  the configuration has a line that can't be used
+  5  the request is malformed, or ALLOW or DENY refuse it
+  6  a device is in no CDI spec that can be used
+  7  a device is known, and couldn't be injected
+  8  a device needs something that comes too late at this stage"""
+
+
+def arguments(_: argparse.ArgumentParser) -> None:
+    """Declare no options: what there is to know comes on stdin."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Be the hook that the command names."""
+    return main(options.command, options.config, options.debug)
+
+
+def main(stage: str, configuration: str | None = None, debug: bool = False) -> int:
+    """Be a hook of this stage, with the configuration named or the usual one; return an exit status."""
+    environ = dict(posix.environ)
+    if configuration is not None:
+        environ[b"CDI_HOOK_CONFIG"] = configuration.encode("utf-8", "surrogateescape")
+    hook = Hook(environ)
+    try:
+        if stage == "precreate":
+            hook.precreate()
+        else:
+            hook.inject_live()
+    except CDIError as error:
+        if debug:
+            raise
+        hook.say("error", str(error))
+        return _status(error)
+    except Exception as error:  # noqa: BLE001  # an engine shows one line, not a traceback
+        if debug:
+            raise
+        hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def _status(error: BaseException | None) -> int:
+    """Return the status of what went wrong in the end: an error may be caused by a more telling one."""
+    found = 1
+    while error is not None:
+        found = next((status for kind, status in STATUS if isinstance(error, kind)), found)
+        error = error.__cause__
+    return found
+
+
+class Hook:
+    """A call as a hook: the configuration, and where words go."""
+
+    def __init__(self, environ: dict[bytes, bytes]) -> None:
+        self._environ = environ
+        self._settings = config.load(environ)
+
+    def precreate(self) -> None:
+        """Edit the OCI spec on stdin, to stdout."""
+        text = _read_stdin()
+        oci = _object(text, "an OCI spec")
+        before = jsontext.dumps(oci)
+        wanted = request.admitted(oci, self._settings)
+        if wanted.device_ids:
+            registry = index.configured(self._settings, self._environ)
+            self._drive(registry, registry, oci, wanted)
+            after = jsontext.dumps(oci)
+            if after != before:
+                text = after.encode()
+        _write_stdout(text)
+
+    def inject_live(self) -> None:
+        """Inject into the container whose state is on stdin."""
+        state = _object(_read_stdin(), "a container's state")
+        path = f"{_bundle(state)}/config.json"
+        before = bundle.load(path)
+        if before is None:
+            raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
+        wanted = request.admitted(before, self._settings)
+        if not wanted.device_ids:
+            return
+        from cdi_hook import live  # ctypes: 5 ms
+        from cdi_hook.live.late import Late
+
+        registry = index.configured(self._settings, self._environ)
+        late = Late(registry, self._warn if self._settings["HOOK_UNSUPPORTED"] == "warn" else None)
+        after = jsontext.loads(jsontext.dumps(before))
+        self._drive(registry, late, after, wanted)
+        edited = jsontext.dumps(after)
+        if edited == jsontext.dumps(before):
+            return
+        posix.chdir(state["bundle"])
+        try:
+            live.inject(
+                state, before, after, late.host_paths, lambda: bundle.replace(path, edited), self._warn
+            )
+        except CDIError as error:
+            from cdi_hook import explain
+
+            asked = explain.asked(wanted.device_ids, wanted)
+            raise InjectionError(f"{driver.FAILED}{error}; {asked}") from error
+
+    def _drive(
+        self, registry: index.Registry, injecting: driver.Registry, oci: dict[str, Any], wanted: DeviceRequest
+    ) -> None:
+        def warn(message: str, errors: str) -> None:
+            self._warn(f"{message}: {errors}")
+
+        try:
+            driver.inject(driver.register(registry.spec_dirs, lambda: injecting, warn), oci, wanted)
+        except InjectionError as error:
+            from cdi_hook import explain
+
+            raise explain.failure(error, wanted, registry.cache, oci) from error
+
+    def _warn(self, message: str) -> None:
+        self.say("warning", message)
+
+    def say(self, level: str, message: str) -> None:
+        """Say something on stderr, and where it is kept: in LOG, else by syslog."""
+        message = log.plain(message)
+        log.stderr(f"{message}\n")
+        if self._settings["LOG"]:
+            from cdi_hook import sitepath
+
+            sitepath.complete()
+            try:
+                from cdi_hook import ownlog
+            except ImportError:  # python-json-logger isn't there
+                pass
+            else:
+                ownlog.write(self._settings, level, message)
+                return
+        import syslog
+
+        syslog.openlog("cdi-hook", 0, syslog.LOG_DAEMON)
+        syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
+
+
+def _read_stdin() -> bytes:
+    text = b""
+    try:
+        while chunk := posix.read(0, 1 << 16):
+            text += chunk
+    except OSError as error:
+        raise BundleError(f"can't read stdin: {error.strerror}") from error
+    return text
+
+
+def _object(text: bytes, what: str) -> dict[str, Any]:
+    try:
+        tree = jsontext.loads(text.decode("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"stdin is to be {what}, and is not valid JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise BundleError(f"stdin is to be {what}, and is not a JSON object")
+    return tree
+
+
+def _bundle(state: dict[str, Any]) -> str:
+    """Return the bundle of a state, after having seen to it that the state has one, and a pid."""
+    directory, pid = state.get("bundle"), state.get("pid")
+    if not (isinstance(pid, int) and pid > 0):
+        raise BundleError("the container's state on stdin has no process as its .pid")
+    if not (isinstance(directory, str) and directory.startswith("/")):
+        raise BundleError("the container's state on stdin has no absolute path as its .bundle")
+    if directory == "/":  # crun, in a user namespace (its issue 2025): its command line knows better
+        with open(f"/proc/{posix.getppid()}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
+            called = argv.parse(stream.read().split("\0")[1:])
+        if called.container_id == state.get("id") and called.bundle.startswith("/"):
+            directory = state["bundle"] = called.bundle
+    return directory
+
+
+def _write_stdout(text: bytes) -> None:
+    try:
+        while text:
+            text = text[posix.write(1, text) :]
+    except OSError as error:
+        raise BundleError(f"can't write the OCI spec to stdout: {error.strerror}") from error
+
+
+def enter(stage: str) -> NoReturn:
+    """Be the hook and exit, without what Python does at its end."""
+    posix._exit(main(stage))

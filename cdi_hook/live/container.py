@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container that is being created, by the process that will be it: its namespaces, ids and rootfs.
+
+At this point that process is in the container's namespaces, and its root is
+still the host's whole tree, seen from the container's mount namespace. All
+that is done inside is done by a process forked for it, since whoever has
+joined a user or mount namespace can't come back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+from cdi_hook import linux
+from cdi_hook.errors import CDIError, InjectionError, quote
+from cdi_hook.live.rootfs import Rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NAMESPACES = {
+    "user": linux.CLONE_NEWUSER,
+    "mnt": linux.CLONE_NEWNS,
+    "net": linux.CLONE_NEWNET,
+    "ipc": linux.CLONE_NEWIPC,
+    "uts": linux.CLONE_NEWUTS,
+    "pid": linux.CLONE_NEWPID,
+}
+
+
+class Container:
+    """The container whose first process is ``pid``.
+
+    ``root_path`` is the rootfs as the bundle names it, absolute; ``rootfs`` a
+    descriptor of it within the container's mount namespace.
+    """
+
+    def __init__(self, pid: int, bundle: str, root_path: str) -> None:
+        """Open what can be opened only from here; raises InjectionError."""
+        self.pid = pid
+        self.bundle = bundle
+        self.root_path = os.path.join(bundle, root_path)
+        try:
+            self._process = linux.pidfd_open(pid)
+            self._others = {name for name in _NAMESPACES if not self._is_ours(name)}
+            root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise InjectionError(
+                f"can't look into the container's process {pid}: {error.strerror}"
+            ) from error
+        if "mnt" not in self._others:
+            raise InjectionError(
+                f"process {pid} is in the mount namespace of the hook itself: what would be done to the "
+                "container would be done to the host"
+            )
+        try:
+            self.rootfs = Rootfs(root).open(self.root_path)
+        except FileNotFoundError as error:
+            raise InjectionError(f"the container's rootfs {quote(self.root_path)} is not there") from error
+        os.close(root)
+
+    @property
+    def has_user_namespace(self) -> bool:
+        """Whether the container has a user namespace of its own."""
+        return "user" in self._others
+
+    def namespace(self, name: str) -> int:
+        """Return a descriptor of one of the container's namespaces, by its name in /proc/PID/ns."""
+        return os.open(f"/proc/{self.pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def host_id(self, which: str, number: int) -> int:
+        """Return what a uid or gid of the container is outside; ``which`` is "uid" or "gid"."""
+        with open(f"/proc/{self.pid}/{which}_map", encoding="ascii") as lines:
+            for line in lines:
+                inside, outside, count = map(int, line.split())
+                if inside <= number < inside + count:
+                    return outside + number - inside
+        raise InjectionError(f"{which} {number} is not mapped in the container's user namespace")
+
+    def join(self, *names: str) -> None:
+        """Join these of the container's namespaces, where they aren't ours, as root of its user namespace."""
+        linux.setns(self._process, sum(_NAMESPACES[name] for name in names if name in self._others))
+        if "user" in names and self.has_user_namespace:
+            try:
+                os.setgroups([])
+            except PermissionError:
+                pass  # nor could the container's own root, where /proc/PID/setgroups says "deny"
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+
+    def _is_ours(self, name: str) -> bool:
+        theirs, ours = os.stat(f"/proc/{self.pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+class Child:
+    """A process forked to do something inside a container, which keeps it until told that all went well.
+
+    When it isn't told, because something later failed or the hook died, it takes
+    back what it did.
+    """
+
+    def __init__(self, do: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
+        """Fork, and return when do has returned; raises the InjectionError that it raised."""
+        done, done_write = os.pipe()
+        keep_read, self._keep = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(done)
+            os.close(self._keep)
+            _serve(do, undo, done_write, keep_read)
+        os.close(done_write)
+        os.close(keep_read)
+        with open(done, "rb") as stream:
+            answer = stream.read()
+        if answer != b"done":
+            self.undo()
+            raise InjectionError(answer.decode("utf-8", "surrogateescape") or "the hook's own process died")
+
+    def keep(self) -> None:
+        """Let what was done stay."""
+        os.write(self._keep, b"k")
+        self.undo()
+
+    def undo(self) -> None:
+        """Have it taken back, unless it was kept, and wait until that is done."""
+        os.close(self._keep)
+        os.waitpid(self._pid, 0)
+
+
+def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep: int) -> NoReturn:
+    """Be the child: nothing that happens in here gets past the end of this function."""
+    status = 1
+    try:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        os.umask(0)
+        answer = b"done"
+        try:
+            do()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the hook has to hear of it
+            answer = _words(error).encode("utf-8", "surrogateescape")
+        os.write(done, answer)
+        os.close(done)
+        if not os.read(keep, 1):
+            undo()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, CDIError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec's own hooks, run as a runtime does (OCI runtime specification, "POSIX-platform Hooks")."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.errors import InjectionError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN = 2000  # bytes of what a hook printed: the last say what went wrong
+
+
+def run(hooks: Sequence[tuple[str, dict[str, Any]]], state: bytes) -> None:
+    """Run (stage, hook) pairs one after another in the current dir, with the container's state on stdin.
+
+    Raises InjectionError for the first that can't be run, fails, or takes
+    longer than its timeout (in seconds).
+    """
+    for stage, hook in hooks:
+        reason = _run(hook, state)
+        if reason:
+            raise InjectionError(f"the {stage} hook {quote(hook['path'])} {reason}")
+
+
+def _run(hook: dict[str, Any], state: bytes) -> str:
+    """Return what went wrong."""
+    output = os.memfd_create("output")  # no pipe, which what the hook leaves behind could hold open
+    env = dict(variable.split("=", 1) for variable in hook["env"]) if hook.get("env") else None
+    try:
+        process = subprocess.Popen(  # noqa: S603  # running what a spec says is the task; see SPEC_TRUST
+            hook.get("args") or [hook["path"]],
+            executable=hook["path"],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(output)
+        return f"can't be run: {error.strerror}"
+    try:
+        process.communicate(state, hook.get("timeout"))
+        status = process.returncode
+        if status == 0:
+            return ""
+        ended = f"failed with exit status {status}" if status > 0 else f"was ended by signal {-status}"
+    except subprocess.TimeoutExpired:
+        ended = f"ran longer than its timeout of {hook['timeout']} s"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        size = os.fstat(output).st_size
+        printed = os.pread(output, _SHOWN, max(0, size - _SHOWN)).decode("utf-8", "replace").strip()
+        os.close(output)
+    return f"{ended}: {printed}" if printed else ended

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts of an OCI specification -> mounts in a container (OCI runtime specification, "Mounts").
+
+By the newer calls: a tree of mounts is copied from the host, given its
+attributes while nobody can see it, and attached by descriptors alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import config, linux
+from cdi_hook.errors import InjectionError, quote
+from cdi_hook.live import rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdi_hook.live.container import Container
+    from cdi_hook.live.rootfs import Rootfs
+
+# What an option does to a mount's attributes; each has a recursive form, its name after an "r".
+_ATTRIBUTES = {
+    "ro": (linux.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, linux.MOUNT_ATTR_RDONLY),
+    "nosuid": (linux.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, linux.MOUNT_ATTR_NOSUID),
+    "nodev": (linux.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, linux.MOUNT_ATTR_NODEV),
+    "noexec": (linux.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, linux.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (linux.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, linux.MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (linux.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, linux.MOUNT_ATTR_NOSYMFOLLOW),
+    # These four are values of one field, 0 being relatime, and it has to be cleared to be set.
+    "noatime": (linux.MOUNT_ATTR_NOATIME, linux.MOUNT_ATTR__ATIME),
+    "atime": (0, linux.MOUNT_ATTR__ATIME),
+    "relatime": (0, linux.MOUNT_ATTR__ATIME),
+    "norelatime": (0, linux.MOUNT_ATTR__ATIME),
+    "strictatime": (linux.MOUNT_ATTR_STRICTATIME, linux.MOUNT_ATTR__ATIME),
+    "nostrictatime": (0, linux.MOUNT_ATTR__ATIME),
+}
+_PROPAGATIONS = {
+    "private": linux.MS_PRIVATE,
+    "slave": linux.MS_SLAVE,
+    "shared": linux.MS_SHARED,
+    "unbindable": linux.MS_UNBINDABLE,
+}
+_BINDS = ("bind", "rbind")
+_IDMAPS = ("idmap", "ridmap")
+# They show namespaces, and the hook is in its own.
+_NOT_FROM_HERE = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
+
+
+class Attributes:
+    """Attributes to set and to clear, of a mount alone or of all below it too."""
+
+    def __init__(self) -> None:
+        self.set = self.clear = 0
+
+    def add(self, option: str) -> None:
+        """Take in an option of _ATTRIBUTES; of two that contradict each other the later counts."""
+        to_set, to_clear = _ATTRIBUTES[option]
+        self.set = self.set & ~to_clear | to_set
+        self.clear = self.clear & ~to_set | to_clear
+
+    def give(self, tree: int, recursive: bool) -> None:
+        """Give a mount these attributes."""
+        if not (self.set or self.clear):
+            return
+        try:
+            linux.mount_setattr(tree, attr_set=self.set, attr_clr=self.clear, recursive=recursive)
+        except PermissionError:
+            # What a user namespace was given read-only, say, stays so: to the runtimes "rw" is no demand.
+            atime = self.clear & linux.MOUNT_ATTR__ATIME
+            linux.mount_setattr(tree, attr_set=self.set, attr_clr=atime, recursive=recursive)
+
+
+class Mount:
+    """One mount: its options understood, then its tree, then attached."""
+
+    def __init__(self, mount: dict[str, Any], hidden: Sequence[str], container: Container) -> None:
+        """Read the OCI mount; ``hidden`` are the destinations below it that have to be seen again after it.
+
+        Raises InjectionError for what can't be mounted while a container is created.
+        """
+        self.destination: str = mount["destination"]
+        self._hidden = hidden
+        self._container = container
+        self._source = str(mount.get("source") or "")
+        self._type = str(mount.get("type") or "")
+        self._own, self._all = Attributes(), Attributes()
+        self._propagation = 0
+        self._propagation_is_recursive = False
+        self._idmap = ""
+        self._data: list[str] = []
+        self._tree = -1
+        bind = "bind" if self._type == "bind" else ""
+        for option in mount.get("options") or ():
+            if option in _BINDS:
+                bind = option
+            elif option in _IDMAPS:
+                self._idmap = option
+            elif option in _ATTRIBUTES:
+                self._own.add(option)
+            elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
+                self._all.add(option[1:])
+            elif option in _PROPAGATIONS or (option[:1] == "r" and option[1:] in _PROPAGATIONS):
+                self._propagation_is_recursive = option not in _PROPAGATIONS
+                self._propagation = _PROPAGATIONS[option[self._propagation_is_recursive :]]
+            elif option == "tmpcopyup":
+                raise self._error('the option "tmpcopyup" is one of the runtime\'s own')
+            elif option != "defaults":
+                self._data.append(option)
+        self._bind = bind
+        if not bind and not self._type:
+            raise self._error('it has neither a type nor the option "bind" or "rbind"')
+        if not bind and self._type in _NOT_FROM_HERE:
+            raise self._error(f"a {self._type} can only be mounted by the runtime itself")
+        if self._idmap and not (bind and container.has_user_namespace):
+            raise self._error(f"the option {quote(self._idmap)} is for binds into a user namespace")
+
+    def gather(self) -> None:
+        """Copy the source's tree, from outside the container where we may."""
+        if self._bind and self._tree < 0:
+            try:
+                self._copy()
+            except PermissionError:
+                pass  # the container's root may, in its own mount namespace
+
+    def attach(self, root: Rootfs) -> None:
+        """Attach it in the container, whose namespaces we are in."""
+        try:
+            if not self._bind:
+                self._make()
+            elif self._tree < 0:
+                self._copy()
+            hidden = [self._again(root, path) for path in self._hidden]
+            root.attach(self._tree, self._target(root, self.destination, self._tree))
+            for path, tree in hidden:
+                root.attach(tree, self._target(root, path, tree))
+        except OSError as error:
+            raise self._error(_reason(error)) from error
+
+    def _target(self, root: Rootfs, path: str, tree: int) -> int:
+        try:
+            return root.open(path)
+        except FileNotFoundError:
+            is_dir = stat.S_ISDIR(os.fstat(tree).st_mode)
+            return root.make(path, rootfs.create_dir if is_dir else rootfs.create_file)
+
+    def _again(self, root: Rootfs, path: str) -> tuple[str, int]:
+        descriptor = root.open(path)
+        flags = linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE | linux.AT_EMPTY_PATH
+        return path, linux.open_tree(descriptor, "", flags)
+
+    def _copy(self) -> None:
+        """Have _tree be a copy of the source's mounts, with the attributes that the options give."""
+        flags = linux.OPEN_TREE_CLONE | (linux.AT_RECURSIVE if self._bind == "rbind" else 0)
+        source = os.path.join(self._container.bundle, self._source)
+        tree = linux.open_tree(linux.AT_FDCWD, source, flags)
+        # The copy of a shared mount is its peer: what happens below one would to the other.
+        follows = self._propagation in (linux.MS_SLAVE, linux.MS_SHARED)
+        linux.mount_setattr(tree, propagation=linux.MS_SLAVE if follows else linux.MS_PRIVATE, recursive=True)
+        if self._propagation in (linux.MS_SHARED, linux.MS_UNBINDABLE):
+            linux.mount_setattr(tree, propagation=self._propagation, recursive=self._propagation_is_recursive)
+        for attributes, recursive in ((self._all, True), (self._own, False)):
+            attributes.give(tree, recursive)
+        if self._idmap:
+            self._map_ids(tree)
+        self._tree = tree
+
+    def _map_ids(self, tree: int) -> None:
+        userns = self._container.namespace("user")
+        try:
+            linux.mount_setattr(
+                tree, attr_set=linux.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self._idmap == "ridmap"
+            )
+        except PermissionError:
+            if config.is_system_root():
+                raise
+            # A user's own runtime may not map ids: the files are seen with the ids that they have.
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise self._error("its filesystem can't be id-mapped") from error
+        finally:
+            os.close(userns)
+
+    def _make(self) -> None:
+        """Have _tree be a new filesystem, of the container's user namespace."""
+        context = linux.fsopen(self._type)
+        if self._source:
+            linux.fsconfig(context, linux.FSCONFIG_SET_STRING, "source", self._source)
+        for option in self._data:
+            key, equals, value = option.partition("=")
+            command = linux.FSCONFIG_SET_STRING if equals else linux.FSCONFIG_SET_FLAG
+            try:
+                linux.fsconfig(context, command, key, value if equals else None)
+            except OSError as error:
+                raise self._error(f"the option {quote(option)}: {error.strerror}") from error
+        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
+        self._tree = linux.fsmount(context, self._own.set | self._all.set)
+        os.close(context)
+        if self._propagation:
+            linux.mount_setattr(self._tree, propagation=self._propagation)
+
+    def _error(self, reason: str) -> InjectionError:
+        what = (
+            f"{quote(self._source)} on {quote(self.destination)}" if self._source else quote(self.destination)
+        )
+        return InjectionError(f"can't mount {what} while the container is created: {reason}")
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSYS:
+        return "this kernel is too old for that (it has to be Linux 5.12 or newer)"
+    return f"{quote(error.filename)}: {error.strerror}" if error.filename else str(error.strerror)

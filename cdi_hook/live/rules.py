@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device rules of an OCI specification -> the container's device cgroup.
+
+See the OCI runtime specification, "Allowed Device list". With cgroup v1 a rule
+is a line for devices.allow. With v2 it is programs that decide, all of which
+have to agree: each is replaced by one that first allows what our rules do, and
+else decides as before. bpf.py makes these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import linux
+from cdi_hook.errors import InjectionError, quote
+from cdi_hook.live import bpf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_MOUNTINFO = "/proc/self/mountinfo"
+_ATTR_SIZE = 256  # more than any union bpf_attr; the kernel writes into some of it
+_MAX_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS
+_TRIES = 5
+
+
+def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> None:
+    """Let the container that process pid is in use devices, by OCI rules that all allow something.
+
+    What we have no right to change is a warning, as it is to the runtimes, and
+    so is a container without a cgroup of its own. Raises InjectionError.
+    """
+    allowed = _merged(rules)
+    if not allowed:
+        return
+    is_v1, cgroups = _cgroups(pid)
+    if not cgroups:
+        warn("the container is in the hook's own cgroup: its device rules stay as they are")
+    for cgroup in cgroups:
+        try:
+            if is_v1:
+                _allow_v1(cgroup, allowed)
+            else:
+                _allow_v2(cgroup, bpf.allowing(allowed))
+        except PermissionError as error:
+            return warn(f"the device rules of cgroup {quote(cgroup)} stay as they are: {error.strerror}")
+        except OSError as error:
+            raise _error(cgroup, str(error.strerror)) from error
+
+
+def _error(cgroup: str, reason: str) -> InjectionError:
+    return InjectionError(
+        f"can't add device rules to cgroup {quote(cgroup)}: {reason}; "
+        "cdi-runtime as the engine's runtime has the rules made with the container"
+    )
+
+
+def _merged(rules: Sequence[dict[str, Any]]) -> bpf.Rules:
+    """Return one rule a device: opening one to read and write needs both from the same rule."""
+    merged: dict[tuple[str, int | None, int | None], str] = {}
+    for rule in rules:
+        major, minor = (None if rule.get(name, -1) == -1 else rule[name] for name in ("major", "minor"))
+        is_one = all(number is None or 0 <= number < 1 << 31 for number in (major, minor))
+        if rule.get("access") and is_one:
+            key = rule["type"], major, minor
+            merged[key] = "".join(sorted({*merged.get(key, ""), *rule["access"]}))
+    return merged
+
+
+# Which cgroup: /proc/PID/cgroup says it within the hierarchy, /proc/self/mountinfo where that is.
+
+
+def _cgroups(pid: int) -> tuple[bool, list[str]]:
+    """Say whether devices are cgroup v1's, and return the container's cgroups, the outer one first.
+
+    Those that the hook itself is in are left out.
+    """
+    mounts = _mounts()
+    is_v1 = any(of_v1 for of_v1, _, _ in mounts)
+    path, own = (_path(process, "devices" if is_v1 else "") for process in (pid, "self"))
+    # For systemd, crun makes a cgroup within the scope, and the program is the scope's.
+    scope = os.path.dirname(path)
+    paths = [scope, path] if scope.endswith(".scope") else [path]
+    paths = [path for path in paths if not f"{own}/".startswith(f"{path.rstrip('/')}/")]
+    if not paths:
+        return is_v1, []
+    for of_v1, root, place in mounts:
+        if of_v1 == is_v1 and _holds(_directory(path, root, place), pid):
+            directories = (_directory(path, root, place) for path in paths)
+            return is_v1, [directory for directory in directories if directory]
+    raise InjectionError(
+        f"can't add device rules to the container's cgroup {quote(path)}: no mount here shows it; "
+        "the engine has to run in the host's mount and cgroup namespaces"
+    )
+
+
+def _mounts() -> list[tuple[bool, str, str]]:
+    """Return the mounts that show devices' cgroups: whether v1's, which cgroup is their root, where."""
+    mounts = []
+    with open(_MOUNTINFO, "rb") as lines:
+        for line in lines:
+            fields, _, filesystem = line.rstrip(b"\n").partition(b" - ")
+            fstype, _, options = filesystem.split(b" ", 2)
+            of_v1 = fstype == b"cgroup" and b"devices" in options.split(b",")
+            if of_v1 or fstype == b"cgroup2":
+                root, place = (_unescaped(field) for field in fields.split(b" ")[3:5])
+                mounts.append((of_v1, root.rstrip("/"), place))
+    return mounts
+
+
+def _unescaped(field: bytes) -> str:
+    return os.fsdecode(field.decode("unicode_escape").encode("latin-1"))
+
+
+def _path(process: int | str, controller: str) -> str:
+    """Return a process's cgroup in the hierarchy that has a controller; v2's is ""."""
+    try:
+        with open(f"/proc/{process}/cgroup", "rb") as lines:
+            for line in lines:
+                _, controllers, path = os.fsdecode(line.rstrip(b"\n")).split(":", 2)
+                if controller in controllers.split(","):
+                    return path
+    except OSError as error:
+        raise InjectionError(f"can't find the cgroup of process {process}: {error.strerror}") from error
+    raise InjectionError(f"process {process} is in no cgroup that could have device rules")
+
+
+def _directory(path: str, root: str, place: str) -> str:
+    """Return the dir that a cgroup has below a mount, "" if none; both may begin above our namespace."""
+    rest = path[len(root) :]
+    is_below = f"{path}/".startswith(f"{root}/") and "/../" not in f"{rest}/"
+    return place + rest if is_below else ""
+
+
+def _holds(cgroup: str, pid: int) -> bool:
+    try:
+        with open(f"{cgroup}/cgroup.procs", encoding="ascii") as lines:
+            return str(pid) in lines.read().split()
+    except OSError:
+        return False  # another mount hides it
+
+
+# What it allows.
+
+
+def _allow_v1(cgroup: str, rules: bpf.Rules) -> None:
+    descriptor = os.open(f"{cgroup}/devices.allow", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for (kind, *numbers), access in rules.items():
+            major, minor = ("*" if number is None else str(number) for number in numbers)
+            os.write(descriptor, f"{kind} {major}:{minor} {access}".encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
+def _allow_v2(cgroup: str, allowing: bytes) -> None:
+    descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(_TRIES):
+            try:
+                return _put_first(descriptor, allowing)
+            except FileNotFoundError:
+                continue  # somebody else has just replaced a program
+            except ValueError as error:
+                raise _error(cgroup, f"a program that decides there {error}") from error
+        raise _error(cgroup, "a program that decides there is a link's, or is replaced all the time")
+    finally:
+        os.close(descriptor)
+
+
+def _put_first(cgroup: int, allowing: bytes) -> None:
+    """Put instructions before those of each program of a cgroup that doesn't have them yet.
+
+    None is attached until all are loaded.
+    """
+    name = b"cdi_%08x" % zlib.crc32(allowing)  # by which a second run knows its work is done
+    numbers, flags = _attached(cgroup)
+    with contextlib.ExitStack() as opened:
+        replacements = []
+        for number in numbers:
+            old = linux.bpf(linux.BPF_PROG_GET_FD_BY_ID, _attr("I", number))
+            opened.callback(os.close, old)
+            its_name, program = _program(old)
+            if its_name != name:
+                new = _load(allowing + bpf.loadable(program), name)
+                opened.callback(os.close, new)
+                replacements.append((old, new))
+        for old, new in replacements:
+            how = (flags | linux.BPF_F_REPLACE, old) if flags & linux.BPF_F_ALLOW_MULTI else (flags, 0)
+            linux.bpf(linux.BPF_PROG_ATTACH, _attr("5I", cgroup, new, linux.BPF_CGROUP_DEVICE, *how))
+
+
+def _attr(layout: str, *values: Any) -> bytearray:
+    return bytearray(struct.pack(layout, *values)).ljust(_ATTR_SIZE, b"\0")
+
+
+def _attached(cgroup: int) -> tuple[Sequence[int], int]:
+    """Return the ids of a cgroup's own device programs, and the flags that they were attached with."""
+    numbers = (ctypes.c_uint32 * _MAX_PROGRAMS)()
+    attr = _attr("4IQI", cgroup, linux.BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(numbers), _MAX_PROGRAMS)
+    linux.bpf(linux.BPF_PROG_QUERY, attr)
+    *_, flags, _, count = struct.unpack_from("4IQI", attr)
+    return numbers[:count], flags
+
+
+def _program(descriptor: int) -> tuple[bytes, bytes]:
+    """Return a program's name and its instructions as the kernel has translated them."""
+    length = _info(descriptor, 0, 0)[0]
+    instructions = ctypes.create_string_buffer(length)
+    _, is_shown, maps, name = _info(descriptor, length, ctypes.addressof(instructions))
+    if maps:
+        raise ValueError("uses maps")
+    if not is_shown:
+        raise ValueError("has its constants blinded, and the kernel doesn't show us how")
+    return name, instructions.raw
+
+
+def _info(descriptor: int, length: int, instructions: int) -> tuple[int, int, int, bytes]:
+    """Have a struct bpf_prog_info filled; return xlated_prog_len, xlated_prog_insns, nr_map_ids, name."""
+    layout = struct.Struct("20xI8xQ12xI8x16s")
+    info = ctypes.create_string_buffer(layout.pack(length, instructions, 0, b""), layout.size)
+    linux.bpf(linux.BPF_OBJ_GET_INFO_BY_FD, _attr("2IQ", descriptor, layout.size, ctypes.addressof(info)))
+    length, instructions, maps, name = layout.unpack(info.raw)
+    return length, instructions, maps, name.rstrip(b"\0")
+
+
+def _load(program: bytes, name: bytes) -> int:
+    instructions, licence = (ctypes.create_string_buffer(text) for text in (program, b"Apache-2.0"))
+    addresses = ctypes.addressof(instructions), ctypes.addressof(licence)
+    kind, count = linux.BPF_PROG_TYPE_CGROUP_DEVICE, len(program) // 8
+    attr = _attr("2I2Q2IQ2I16s", kind, count, *addresses, 0, 0, 0, 0, 0, name)
+    try:
+        return linux.bpf(linux.BPF_PROG_LOAD, attr)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise
+        raise ValueError(f"can't be loaded again, with {count} instructions: {error.strerror}") from error

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook precreate, createRuntime and prestart by themselves: stdin to stdout, exit statuses, where errors go."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
+
+STAGES = ["precreate", "createRuntime", "prestart"]
+
+
+def asking(value: str = "vendor.com/gpu=gpu0", **more: Any) -> dict[str, Any]:
+    """Return an OCI spec that asks for a device."""
+    return {"ociVersion": "1.0.2", "annotations": {"cdi.k8s.io/a": value}, "root": {"path": "rootfs"}, **more}
+
+
+def state(world: World, oci: object = None) -> str:
+    """Return the state of a container whose bundle is the world's, and which is this very process."""
+    if oci is not None:
+        world.oci(oci)
+    return json.dumps({"ociVersion": "1.0.2", "id": "x", "pid": os.getpid(), "bundle": str(world.bundle)})
+
+
+def test_precreate_edits(cdi_hook: World) -> None:
+    """precreate prints the OCI spec with every edit, and keeps what it doesn't know."""
+    cdi_hook.spec("vendor.json")
+    oci = asking(**{"x-unknown": [1.50]})
+    edited = cdi_hook.json("precreate", stdin=json.dumps(oci))
+    device = {"path": "/dev/gpu0", "type": "c", "major": 195, "minor": 7, "fileMode": 432}
+    rule = {"allow": True, "type": "c", "major": 195, "minor": 7, "access": "rwm"}
+    assert edited == {
+        **oci,
+        "process": {"user": {"uid": 0, "gid": 0}, "cwd": "", "env": ["DRIVER=1", "GPU=0"]},
+        "linux": {"devices": [device], "resources": {"devices": [rule]}},
+    }
+    assert list(edited) == [*oci, "process", "linux"]
+
+
+def test_precreate_twice_is_once(cdi_hook: World) -> None:
+    """precreate on its own output prints it as it is."""
+    cdi_hook.spec("vendor.json")
+    _, once, _ = cdi_hook("precreate", stdin=json.dumps(asking()))
+    assert cdi_hook("precreate", stdin=once) == (0, once, "")
+
+
+def test_precreate_prints_what_it_leaves_alone_as_it_came(cdi_hook: World) -> None:
+    """Where nothing is asked for, stdout is stdin to the byte."""
+    text = '{ "b":1.0e1,\n\t"a": "\\u0041" }\n\n'
+    assert cdi_hook("precreate", stdin=text) == (0, text, "")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("oci", "configuration", "status", "message"),
+    [
+        (asking("vendor.com/gpu=gpu9"), {}, 6, "CDI device injection failed: unresolvable CDI devices vendor.com/gpu=gpu9 (asked"),
+        (asking("gpu0"), {}, 5, 'CDI device injection failed: annotation "cdi.k8s.io/a": invalid CDI device name "gpu0" ('),
+        (asking(), {"DENY": "vendor.com/*"}, 5, "CDI device injection failed: device vendor.com/gpu=gpu0 (asked for by annotation"),
+        (asking(), {"SANDBOXES": "maybe"}, 4, "CDI device injection failed: the configuration can't be used: "),
+        (asking(linux=7), {}, 7, "CDI device injection failed: failed to inject devices: the OCI spec's .linux is not an object; "),
+        ([], {}, 3, ""),
+    ],
+    ids=["unknown", "malformed", "denied", "configuration", "impossible", "no object"],
+)  # fmt: skip
+def test_status_of_each_kind_of_failure(
+    cdi_hook: World, stage: str, oci: object, configuration: dict[str, str], status: int, message: str
+) -> None:
+    """Each kind of failure has its exit status; the error is one line on stderr, and the same in LOG."""
+    log = cdi_hook.root / "log"
+    cdi_hook.spec("vendor.json")
+    cdi_hook.configure(LOG=str(log), **configuration)
+    stdin = json.dumps(oci) if stage == "precreate" else state(cdi_hook, oci)
+    done, out, err = cdi_hook(stage, stdin=stdin)
+    assert (done, out, err.count("\n")) == (status, "", 1)
+    assert err.startswith(message)
+    [line] = log.read_text().splitlines()
+    assert (json.loads(line)["level"], json.loads(line)["msg"]) == ("ERROR", err[:-1])
+
+
+@pytest.mark.parametrize(
+    ("stage", "stdin", "message"),
+    [
+        ("precreate", "", "stdin is to be an OCI spec, and is not valid JSON: "),
+        ("precreate", "[]", "stdin is to be an OCI spec, and is not a JSON object"),
+        ("createRuntime", "{", "stdin is to be a container's state, and is not valid JSON: "),
+        ("createRuntime", "{}", "the container's state on stdin has no process as its .pid"),
+        ("prestart", '{"pid": -1}', "the container's state on stdin has no process as its .pid"),
+        ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path as its .bundle"),
+        (
+            "prestart",
+            '{"pid": 1, "bundle": "b"}',
+            "the container's state on stdin has no absolute path as its .bundle",
+        ),
+        (
+            "prestart",
+            '{"pid": 1, "bundle": "/none"}',
+            'no bundle at "/none": there is no "/none/config.json"',
+        ),
+    ],
+)
+def test_stdin_that_is_no_use(cdi_hook: World, stage: str, stdin: str, message: str) -> None:
+    """What stdin should have been is said, and the status is 3."""
+    status, out, err = cdi_hook(stage, stdin=stdin)
+    assert (status, out) == (3, "")
+    assert err.startswith(message)
+
+
+@pytest.mark.parametrize("stage", ["createRuntime", "prestart"])
+def test_nothing_asked_nothing_done(cdi_hook: World, stage: str) -> None:
+    """A container that asks for nothing, or has all of it, isn't even looked at."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci({"ociVersion": "1.0.2"})
+    assert cdi_hook(stage, stdin=state(cdi_hook)) == (0, "", "")
+    path.write_text(json.dumps(cdi_hook.json("precreate", stdin=json.dumps(asking()))))
+    before = path.stat()
+    assert cdi_hook(stage, stdin=state(cdi_hook)) == (0, "", "")
+    assert (path.stat().st_ino, path.stat().st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+
+
+def test_configuration_by_option(cdi_hook: World) -> None:
+    """--config names the configuration of a hook as of any command, and --debug shows where an error comes from."""
+    cdi_hook.spec("vendor.json")
+    other = cdi_hook.root / "other.conf"
+    other.write_text(f"SPEC_DIRS={cdi_hook.specs}\nDENY=*\n")
+    status, _, err = cdi_hook("precreate", "--config", other, stdin=json.dumps(asking()))
+    assert (status, f"DENY=* ({other}:2) refuses it" in err) == (5, True)
+    status, _, err = cdi_hook("--debug", "precreate", "--config", other, stdin=json.dumps(asking()))
+    assert (status, err.startswith("Traceback ")) == (1, True)
+
+
+def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path) -> None:
+    """Without LOG an error goes to syslog, as the daemon facility's, and stderr may be closed."""
+    if os.geteuid() != 0:
+        pytest.skip("/dev/log can't be replaced here: it takes root")
+    (tmp_path / "dev").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "dev/log"))
+        syslog.settimeout(20)
+        script = f"mount --bind {tmp_path}/dev /dev; exec {PROGRAM} precreate 2>&-"
+        subprocess.run(
+            ["unshare", "-m", "sh", "-ec", script],
+            input="no JSON",
+            env=cdi_hook.environ,
+            text=True,
+            check=False,
+        )
+        said = syslog.recv(4096).decode()
+    assert said.startswith("<27>")
+    assert "cdi-hook: stdin is to be an OCI spec, and is not valid JSON: " in said
