@@ -223,7 +223,8 @@ def spec_dirs(config: Config, environ: Mapping[bytes, bytes], system: bool) -> l
     """Return the spec dirs in rising priority: the configured ones, for a user also their own."""
     dirs = config["SPEC_DIRS"].split(":") if config["SPEC_DIRS"] else []
     if not system:
-        own = _variable(environ, b"XDG_CONFIG_HOME") or _variable(environ, b"HOME") + "/.config"
+        home = _variable(environ, b"HOME")  # an engine's hook may have none
+        own = _variable(environ, b"XDG_CONFIG_HOME") or (home and f"{home}/.config")
         for base in (own, _variable(environ, b"XDG_RUNTIME_DIR")):
             if base.startswith("/"):
                 dirs.append(f"{base}/cdi")

@@ -94,7 +94,7 @@ def main(stage: str, configuration: str | None = None, debug: bool = False) -> i
             raise
         hook.say("error", str(error))
         return _status(error)
-    except Exception as error:  # noqa: BLE001  # an engine shows one line, not a traceback
+    except Exception as error:  # an engine shows one line, not a traceback
         if debug:
             raise
         hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
@@ -142,7 +142,6 @@ class Hook:
         wanted = request.admitted(before, self._settings)
         if not wanted.device_ids:
             return
-        from cdi_hook import live  # ctypes: 5 ms
         from cdi_hook.live.late import Late
 
         registry = index.configured(self._settings, self._environ)
@@ -152,9 +151,11 @@ class Hook:
         edited = jsontext.dumps(after)
         if edited == jsontext.dumps(before):
             return
+        from cdi_hook.live import injection  # ctypes: 5 ms
+
         posix.chdir(state["bundle"])
         try:
-            live.inject(
+            injection.inject(
                 state, before, after, late.host_paths, lambda: bundle.replace(path, edited), self._warn
             )
         except CDIError as error:

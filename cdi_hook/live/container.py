@@ -10,15 +10,15 @@ joined a user or mount namespace can't come back.
 from __future__ import annotations
 
 import os
-import signal
-from typing import TYPE_CHECKING, NoReturn
 
 from cdi_hook import linux
 from cdi_hook.errors import CDIError, InjectionError, quote
 from cdi_hook.live.rootfs import Rootfs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
 _NAMESPACES = {
     "user": linux.CLONE_NEWUSER,
@@ -134,7 +134,6 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
     """Be the child: nothing that happens in here gets past the end of this function."""
     status = 1
     try:
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.umask(0)
         answer = b"done"
         try:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
 
 from cdi_hook.errors import InjectionError, quote
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _SHOWN = 2000  # bytes of what a hook printed: the last say what went wrong
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
 
 from cdi_hook import edits
 from cdi_hook.errors import InjectionError, TooLate, quote
 from cdi_hook.live.plan import STAGES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from cdi_hook.index import Registry
     from cdi_hook.spec import Device, Spec

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from cdi_hook import linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.live import rootfs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from cdi_hook.live.container import Container
     from cdi_hook.live.rootfs import Rootfs

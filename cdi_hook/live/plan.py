@@ -7,9 +7,10 @@ run before this one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     OCI = dict[str, Any]
 
 # The hooks that run while a container is created, in this order.

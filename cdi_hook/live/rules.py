@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import struct
 import zlib
@@ -49,7 +48,8 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
             else:
                 _allow_v2(cgroup, bpf.allowing(allowed))
         except PermissionError as error:
-            return warn(f"the device rules of cgroup {quote(cgroup)} stay as they are: {error.strerror}")
+            warn(f"the device rules of cgroup {quote(cgroup)} stay as they are: {error.strerror}")
+            break
         except OSError as error:
             raise _error(cgroup, str(error.strerror)) from error
 
@@ -238,6 +238,4 @@ def _load(program: bytes, name: bytes) -> int:
     try:
         return linux.bpf(linux.BPF_PROG_LOAD, attr)
     except OSError as error:
-        if error.errno == errno.EPERM:
-            raise
         raise ValueError(f"can't be loaded again, with {count} instructions: {error.strerror}") from error

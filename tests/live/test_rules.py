@@ -396,7 +396,7 @@ def test_a_machine_that_was_not_thought_of(cgroup: Cgroup, monkeypatch: pytest.M
 def test_a_process_that_is_gone(v2: Path) -> None:
     """Without the container's process there is no cgroup to find."""
     assert v2
-    with pytest.raises(InjectionError, match="^can't find the cgroup of process 4194305: "):
+    with pytest.raises(InjectionError, match=r"^can't find the cgroup of process 4194305: "):
         allow(4194305, FUSE)  # one more than the highest there can be
 
 

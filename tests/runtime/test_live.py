@@ -120,9 +120,9 @@ def _unshare_users(bundle: Bundle) -> None:
     for directory, _, _ in os.walk(bundle.rootfs):
         os.chown(directory, FIRST_ID, FIRST_ID)
     bundle.path.chmod(0o755)
-    for directory in (bundle.path.parent, *bundle.path.parent.parents):
-        if directory.owner() == "root" and directory.is_relative_to("/tmp") and directory != Path("/tmp"):
-            directory.chmod(directory.stat().st_mode | 0o011)
+    for parent in bundle.path.parents:
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_all_at_once(live: Live, stage: str, userns: bool) -> None:
         "hooks": [vendor_hook(name, log) for name in ("createContainer", "createRuntime", "prestart")],
     }
     script = (
-        f"stat -c '%F %t:%T %a %u %g' {NODE}; {OPEN}; cat /opt/data/file /etc/file; (: >/opt/data/new);"
+        f"stat -c '%F %t:%T %a %u %g' {NODE}; {OPEN}; cat /opt/data/file /etc/file; stat -c %u /opt/data/file; (: >/opt/data/new);"
         "stat -c '%a %u' /opt/tmp; echo 1 >/opt/tmp/new && cat /opt/tmp/new; readlink /proc/self/ns/mnt; (: >/new)"
     )
     bundle = live.bundle(script, edits, stage=stage, userns=userns)
@@ -185,6 +185,7 @@ def test_all_at_once(live: Live, stage: str, userns: bool) -> None:
         f"sh: can't create {NODE}: Operation not permitted",
         "of the host",
         "of the host",
+        "0",
         "sh: can't create /opt/data/new: Read-only file system",
         "1750 0",
         "1",

@@ -115,6 +115,7 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
     ]
     own = {b"XDG_CONFIG_HOME": b"/c", b"HOME": b"/home/u"}
     assert config.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
+    assert config.spec_dirs(loaded, {}, system=False) == ["/a", "/b"]
 
 
 def test_no_spec_dirs(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def state(world: World, oci: object = None) -> str:
 def test_precreate_edits(cdi_hook: World) -> None:
     """precreate prints the OCI spec with every edit, and keeps what it doesn't know."""
     cdi_hook.spec("vendor.json")
-    oci = asking(**{"x-unknown": [1.50]})
+    oci = {**asking(), "x-unknown": [1.50]}
     edited = cdi_hook.json("precreate", stdin=json.dumps(oci))
     device = {"path": "/dev/gpu0", "type": "c", "major": 195, "minor": 7, "fileMode": 432}
     rule = {"allow": True, "type": "c", "major": 195, "minor": 7, "access": "rwm"}

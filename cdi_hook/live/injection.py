@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a plan is done when, and what is taken back when the rest fails."""
+
+from __future__ import annotations
+
+import os
+
+from cdi_hook import jsontext
+from cdi_hook.errors import BundleError
+from cdi_hook.live import nodes
+from cdi_hook.live.container import Child, Container
+from cdi_hook.live.mounts import Mount
+from cdi_hook.live.plan import Plan
+from cdi_hook.live.rootfs import Rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def inject(
+    state: dict[str, Any],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    host_paths: Mapping[str, str],
+    commit: Callable[[], object],
+    warn: Callable[[str], None],
+) -> None:
+    """Do to the container of a state what its OCI specification says after, and not yet before.
+
+    ``host_paths`` says where the host has a device, by its path in the
+    container; ``commit`` is called when all is done. Raises CDIError.
+    """
+    plan = Plan(before, after)
+    container = Container(state["pid"], state["bundle"], _root_path(before))
+    mounts = [Mount(mount, hidden, container) for mount, hidden in plan.mounts]
+    devices = [nodes.Node(device, host_paths[device["path"]]) for device in plan.nodes]
+    root = Rootfs(container.rootfs)
+
+    def enter_and_make() -> None:
+        nodes.gather(devices, container)
+        for mount in mounts:
+            mount.gather()
+        container.join("user", "mnt")
+        for mount in mounts:
+            mount.attach(root)
+        nodes.place(devices, container, root)
+
+    if plan.rules:
+        from cdi_hook.live import rules
+
+        rules.allow(container.pid, plan.rules, warn)
+    inside = Child(enter_and_make, root.undo)
+    try:
+        _run_hooks(plan.hooks, jsontext.dumps(state).encode(), container)
+        _move_net_devices(plan.net_devices, container, commit)
+    except BaseException:
+        inside.undo()
+        raise
+    inside.keep()
+
+
+def _root_path(oci: dict[str, Any]) -> str:
+    root = oci.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(path, str) or not path:
+        raise BundleError("the OCI spec has no .root.path")
+    return path
+
+
+def _run_hooks(planned: list[tuple[str, dict[str, Any]]], state: bytes, container: Container) -> None:
+    """Run hooks where the runtime would: createContainer's in the container's namespaces, from its rootfs."""
+    if not planned:
+        return
+    from cdi_hook.live import hooks  # subprocess: 10 ms
+
+    def enter_and_run() -> None:
+        container.join("user", "mnt", "net", "ipc", "uts", "pid")
+        os.fchdir(container.rootfs)
+        hooks.run(inside, state)
+
+    inside = [one for one in planned if one[0] == "createContainer"]
+    hooks.run([one for one in planned if one not in inside], state)
+    if inside:
+        Child(enter_and_run).keep()
+
+
+def _move_net_devices(
+    names: list[tuple[str, str]], container: Container, commit: Callable[[], object]
+) -> None:
+    if not names:
+        commit()
+        return
+    from cdi_hook.live import net  # socket, 4 ms
+
+    devices = net.NetDevices(names, container.namespace("net"))
+    devices.move()
+    try:
+        commit()
+    except BaseException:
+        devices.undo()
+        raise
