@@ -164,7 +164,7 @@ def umount2(target: str, flags: int) -> None:
 
 
 def mount(source: str, target: str, flags: int) -> None:
-    """Change the propagation of the mount at target: all that the older mount(2) is needed for."""
+    """Change the propagation of the mount at target: all that the older call is needed for."""
     _checked(_libc.mount(_text(source), _text(target), None, ctypes.c_ulong(flags), None), target)
 
 

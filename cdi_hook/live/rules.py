@@ -9,19 +9,19 @@ else decides as before. bpf.py makes these.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
 
 from cdi_hook import linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.live import bpf
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 _MOUNTINFO = "/proc/self/mountinfo"
 _ATTR_SIZE = 256  # more than any union bpf_attr; the kernel writes into some of it
@@ -181,19 +181,21 @@ def _put_first(cgroup: int, allowing: bytes) -> None:
     """
     name = b"cdi_%08x" % zlib.crc32(allowing)  # by which a second run knows its work is done
     numbers, flags = _attached(cgroup)
-    with contextlib.ExitStack() as opened:
-        replacements = []
+    opened = []
+    replacements = []
+    try:
         for number in numbers:
-            old = linux.bpf(linux.BPF_PROG_GET_FD_BY_ID, _attr("I", number))
-            opened.callback(os.close, old)
+            opened.append(old := linux.bpf(linux.BPF_PROG_GET_FD_BY_ID, _attr("I", number)))
             its_name, program = _program(old)
             if its_name != name:
-                new = _load(allowing + bpf.loadable(program), name)
-                opened.callback(os.close, new)
+                opened.append(new := _load(allowing + bpf.loadable(program), name))
                 replacements.append((old, new))
         for old, new in replacements:
             how = (flags | linux.BPF_F_REPLACE, old) if flags & linux.BPF_F_ALLOW_MULTI else (flags, 0)
             linux.bpf(linux.BPF_PROG_ATTACH, _attr("5I", cgroup, new, linux.BPF_CGROUP_DEVICE, *how))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _attr(layout: str, *values: Any) -> bytearray:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook completion: what each shell, asked by itself, completes a line to."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook.cli import completion, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import World
+
+KNOWN = list(completion.commands(table.parser(table.COMMANDS)))
+BASH = """
+source "$1"
+read -ra COMP_WORDS <<<"$2"
+[[ $2 == *" " ]] && COMP_WORDS+=("")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_cdi_hook
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+FISH = 'source $argv[1]; complete -C "$argv[2]"'
+ZSH = """\
+PS1=; stty cols 250 rows 200; fpath=({} $fpath); autoload -U compinit; compinit -u -D
+bindkey '^I' list-choices; echo re''ady
+"""
+# A line, and what it can go on with.
+CASES = [
+    ("cdi-hook ", list(table.COMMANDS)),
+    ("cdi-hook configure ", ["docker", "containerd", "crio", "podman"]),
+    ("cdi-hook completion ", ["bash", "zsh", "fish"]),
+    *[
+        (
+            f"{' '.join(('cdi-hook', *command.words))} --",
+            [flag for option in command.options for flag in option.flags if flag[:2] == "--"],
+        )
+        for command in KNOWN
+        if command.words
+    ],
+]
+
+
+def script(cdi_hook: World, shell: str, name: str = "script") -> Path:
+    """Write a shell's script, and return its path."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} isn't installed")
+    status, out, err = cdi_hook("completion", shell)
+    assert (status, err) == (0, "")
+    path = cdi_hook.root / name
+    path.write_text(out)
+    return path
+
+
+def output(*command: str | Path) -> str:
+    """Run a shell, which has to succeed without a complaint, and return what it prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_bash(cdi_hook: World) -> None:
+    """Bash completes commands and options; where a value follows it is left to complete files."""
+    path = script(cdi_hook, "bash")
+    for line, expected in CASES:
+        found = set(output("bash", "-c", BASH, "bash", path, line).split())
+        if line.endswith(" "):
+            found = {word for word in found if word[0] != "-"}
+        assert found == set(expected), line
+    assert output("bash", "-c", BASH, "bash", path, "cdi-hook list --spec-dir ") == "\n"
+
+
+def test_fish(cdi_hook: World) -> None:
+    """Fish completes commands and options, each with what it does."""
+    path = script(cdi_hook, "fish")
+    for line, expected in CASES:
+        found = dict(
+            one.split("\t") for one in output("fish", "-N", "-c", FISH, path, line).splitlines() if one
+        )
+        assert set(found) == set(expected), line
+        assert all(found.values())
+
+
+def test_zsh(cdi_hook: World) -> None:
+    """Zsh, with a terminal, lists commands and options."""
+    path = script(cdi_hook, "zsh", "_cdi-hook")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environ = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(cdi_hook.root)}
+        os.execvpe("zsh", ["zsh", "-f", "-i"], environ)
+    try:
+        os.write(terminal, ZSH.format(path.parent).encode())
+        _read(terminal, "ready")
+        for line, expected in CASES:
+            os.write(terminal, line.encode() + b"\t\x15echo do''ne\n")
+            shown = _read(terminal, "done")
+            found = {word for one in shown.splitlines() for word in one.split("  -- ")[0].split()}
+            assert set(expected) <= found, (line, shown)
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def _read(terminal: int, end: str) -> str:
+    """Read until a line is end."""
+    text = ""
+    deadline = time.monotonic() + 30
+    while end not in text.splitlines():
+        assert time.monotonic() < deadline, text
+        if select.select([terminal], [], [], 1)[0]:
+            text += os.read(terminal, 1 << 16).decode().replace("\r", "")
+    return text
+
+
+def test_shells_are_named(cdi_hook: World) -> None:
+    """Another shell is refused, and those that there are scripts for are named."""
+    status, out, err = cdi_hook("completion", "csh")
+    assert (status, out) == (2, "")
+    assert err.startswith("cdi-hook: argument shell: invalid choice: 'csh' (choose from ")

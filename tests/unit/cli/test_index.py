@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook index: the index is there before a container asks, and those of dirs that are gone go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook import config, index
+from cdi_hook.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import World
+
+
+@pytest.fixture
+def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The dir for the index, which would be the machine's for root; the configuration is the world's."""
+    path = cdi_hook.root / "run/cdi-hook"
+    path.parent.mkdir()
+    monkeypatch.setattr(config, "state_dir", lambda _environ, _system: str(path))
+    monkeypatch.setattr(config, "is_system_root", lambda: False)
+    monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return path
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command in this process; return its status, stdout and stderr."""
+    status = main(["index", *arguments])
+    return status, *capfd.readouterr()
+
+
+def holds(cdi_hook: World, state: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> bool:
+    """Say whether a device is found without a spec being read."""
+
+    def no_cache(_registry: index.Registry) -> Any:
+        raise AssertionError("the specs were read")
+
+    dirs = [str(cdi_hook.specs), "/nonexistent/.config/cdi"]
+    with monkeypatch.context() as patched:
+        patched.setattr(index.Registry, "cache", property(no_cache))
+        try:
+            index.Registry(dirs, str(state), strict=False).edits([name])
+        except AssertionError:
+            return False
+    return True
+
+
+def test_index_is_there_at_once(
+    cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a spec that was written this moment an index is made as soon as it has settled, and it holds."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.specs / "vendor.json"
+    status, out, err = run(capfd)
+    (written,) = state.iterdir()
+    assert (status, out, err) == (0, f"{written}: 2 devices\n", "")
+    assert path.stat().st_ctime_ns < written.stat().st_mtime_ns - 40_000_000
+    assert holds(cdi_hook, state, monkeypatch, "vendor.com/gpu=gpu1")
+
+
+def test_index_says_what_is_wrong(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A spec that can't be used is a warning, and so is a bad configuration; the rest is compiled."""
+    cdi_hook.spec("good.json")
+    bad = cdi_hook.spec("bad.json", "{}")
+    cdi_hook.configure(SANDBOXES="maybe")
+    status, out, err = run(capfd, "--json")
+    (written,) = state.iterdir()
+    assert (status, json.loads(out)) == (0, {"index": str(written), "devices": 2, "removed": []})
+    first, second = err.splitlines()
+    assert first.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: SANDBOXES: ")
+    assert second.startswith(f"cdi-hook: warning: {bad}: failed to load CDI Spec ")
+
+
+def test_index_of_dirs_that_are_gone_goes(
+    cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An index none of whose dirs is there is removed, one with a dir left isn't, nor what is no index of ours."""
+    other = cdi_hook.root / "other"
+    other.mkdir()
+    time.sleep(0.06)
+    kept = index.Registry([str(other), "/nonexistent"], str(state), strict=False).build()
+    gone = index.Registry(["/nonexistent"], str(state), strict=False).build()
+    for name, text, mode in ("foreign.index", "?", 0o644), ("open.index", "?", 0o666), ("note", "?", 0o644):
+        (state / name).write_text(text)
+        (state / name).chmod(mode)
+    cdi_hook.spec("vendor.json")
+    status, out, err = run(capfd)
+    written = out.partition(": ")[0]
+    assert (status, out, err) == (0, f"{written}: 2 devices\n{gone}: removed\n", "")
+    left = {str(path) for path in state.iterdir()}
+    assert left == {kept, written, *(f"{state}/{name}" for name in ("foreign.index", "open.index", "note"))}
+    shutil.rmtree(cdi_hook.specs)
+    assert run(capfd, "--json") == (0, f'{{"index":null,"devices":0,"removed":["{written}"]}}\n', "")
+
+
+def test_no_spec_dirs_is_no_failure(state: Path, cdi_hook: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without spec dirs there is nothing to do, and nothing is made."""
+    cdi_hook.specs.rmdir()
+    assert run(capfd) == (0, "", "")
+    assert not state.exists()
+
+
+def test_index_that_cannot_be_written(
+    cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A state dir that can't be is an error that names it."""
+    cdi_hook.spec("vendor.json")
+    state.write_text("")
+    status, out, err = run(capfd)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"cdi-hook: {state}/")
+    assert err.endswith(": Not a directory\n")
+
+
+def test_spec_of_the_future(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A spec that never settles is an error, not a wait without end."""
+    path = cdi_hook.spec("vendor.json")
+    os.utime(path, (2**32, 2**32))
+    message = "cdi-hook: a CDI spec changes all the time, or is dated in the future\n"
+    assert run(capfd) == (1, "", message)
+    assert not state.exists()
+
+
+def test_user_without_a_runtime_dir(
+    cdi_hook: World, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who has no runtime dir has no place for an index, and is told so."""
+    monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(config, "is_system_root", lambda: False)
+    message = "cdi-hook: there is no place for an index: XDG_RUNTIME_DIR isn't set\n"
+    assert run(capfd) == (1, "", message)
