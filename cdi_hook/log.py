@@ -11,11 +11,15 @@ import posix
 from cdi_hook import jsontext
 from cdi_hook.errors import quote
 
-# Engines turn these into other exit codes (127, 126) and then hide the message.
+# Engines take these for errors of the container's own command: they turn them into
+# other exit codes (127, 126), and some then hide the rest of the message.
 _MISLEADING = (
-    ("no such file or directory", "not found"),
-    ("executable file not found", "program not found"),
+    ("no such file or directory", "does not exist"),
+    ("not found", "missing"),
     ("permission denied", "access refused"),
+    ("operation not permitted", "not allowed"),
+    ("not a directory", "no directory"),
+    ("is a directory", "a directory"),
 )
 
 

@@ -14,7 +14,7 @@ import os
 import struct
 import zlib
 
-from cdi_hook import linux
+from cdi_hook import config, linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.live import bpf
 
@@ -33,13 +33,14 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
     """Let the container that process pid is in use devices, by OCI rules that all allow something.
 
     What we have no right to change is a warning, as it is to the runtimes, and
-    so is a container without a cgroup of its own. Raises InjectionError.
+    so is root's container without a cgroup of its own; a user's has none, and
+    rules neither. Raises InjectionError.
     """
     allowed = _merged(rules)
     if not allowed:
         return
     is_v1, cgroups = _cgroups(pid)
-    if not cgroups:
+    if not cgroups and config.is_system_root():
         warn("the container is in the hook's own cgroup: its device rules stay as they are")
     for cgroup in cgroups:
         try:

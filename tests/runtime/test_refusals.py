@@ -109,7 +109,7 @@ def test_missing_host_device(lab: Lab) -> None:
     assert (completed.returncode, completed.stdout) == (1, "")
     assert completed.stderr == (
         "CDI device injection failed: failed to inject devices: failed to stat CDI host device "
-        f'"/dev/cdi-hook-gone": not found; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
+        f'"/dev/cdi-hook-gone": does not exist; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
         f"by {lab.specs}/one.json; if the host's devices or drivers have changed, that spec has to be made again\n"
     )
     assert bundle.identity() == before

@@ -34,10 +34,11 @@ def test_text_lines_are_runcs() -> None:
     ("message", "expected"),
     [
         ("a\nb\t c", "a b c"),
-        ("open /x: no such file or directory", "open /x: not found"),
+        ("open /x: no such file or directory", "open /x: does not exist"),
         ("No Such File Or Directory, permission denied twice: Permission Denied",
-         "not found, access refused twice: access refused"),
-        ("executable file not found in $PATH", "program not found in $PATH"),
+         "does not exist, access refused twice: access refused"),
+        ("/x: Is a directory, /x/y: Not a directory, Operation not permitted", "/x: a directory, /x/y: no directory, not allowed"),
+        ("executable file not found in $PATH", "executable file missing in $PATH"),
     ],
 )  # fmt: skip
 def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:

@@ -127,7 +127,7 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
          'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows what is known, '
          '"cdi-hook validate" what is refused'),
         ("vendor.com/thing=gone", "",
-         f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": not found; device '
+         f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": does not exist; device '
          f"vendor.com/thing=gone {ASKED} is defined by @/cdi/vendor.yaml; if the host's devices or drivers "
          "have changed, that spec has to be made again"),
         ("one", "",
