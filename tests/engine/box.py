@@ -97,6 +97,8 @@ def own_cgroups() -> dict[str, Path]:
 class Box:
     """A running box, with a cgroup layout."""
 
+    init = _INIT  # what its first process does
+
     def __init__(self, directory: Path, layout: str, installed: Path) -> None:
         self.directory = directory
         self.layout = layout
@@ -125,7 +127,7 @@ class Box:
         environ = {
             "PATH": STANDARD_PATH,
             "GROUPS": " ".join(map(str, self._groups)),
-            "INIT": _INIT,
+            "INIT": self.init,
             "INSTALLED": str(installed),
             "LAYOUT": self.layout,
         }

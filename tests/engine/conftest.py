@@ -19,6 +19,7 @@ import pytest
 from . import image, world
 from .box import ROOT, STANDARD_PATH, Box, why_not
 from .containerd import Containerd
+from .docker import Docker
 from .podman import Podman
 
 if TYPE_CHECKING:
@@ -85,6 +86,20 @@ def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
         if key not in started:
             started[key] = Containerd(boxes("containerd", layout), enable_cdi=enable_cdi)
         return started[key]
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def dockers(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
+    """A docker in a cgroup layout, whose default runtime is ours with v1, and not with v2."""
+    started: dict[str, Docker] = {}
+
+    def engine(layout: str) -> Docker:
+        if layout not in started:
+            more = {"default-runtime": "cdi"} if layout == "v1" else {}
+            started[layout] = Docker(boxes("dockerd", layout), **more)
+        return started[layout]
 
     return engine
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from . import image, world
+from . import hooks, image, world
 
 if TYPE_CHECKING:
     from .box import Box, Completed
@@ -20,6 +20,8 @@ CONFIGURATION: dict[str, Any] = {
             "path": "/usr/bin/cdi-runtime",
             "runtimeArgs": ["--debug", "--criu=/usr/sbin/criu"],
         },
+        "createRuntime": {"path": f"{hooks.PLACE}/createRuntime/runc"},
+        "prestart": {"path": f"{hooks.PLACE}/prestart/runc"},
     },
     # A box has no network to be set up.
     "bridge": "none",
@@ -29,12 +31,32 @@ CONFIGURATION: dict[str, Any] = {
     "experimental": True,
 }
 
+# docker has no OCI hooks of its user's: this adds one, of the stage that its dir is named after.
+RUNC_WITH_HOOK = f"""#!/usr/bin/python3 -I
+import json, os, sys
+from pathlib import Path
+stage = Path(sys.argv[0]).parent.name
+if "create" in sys.argv:
+    bundle = Path(sys.argv[sys.argv.index("--bundle") + 1])
+    config = json.loads((bundle / "config.json").read_text())
+    hook = {{
+        "path": "/usr/bin/cdi-hook",
+        "args": ["cdi-hook", stage],
+        "env": ["CDI_HOOK_CONFIG={hooks.CONF}"],
+    }}
+    config.setdefault("hooks", {{}}).setdefault(stage, []).append(hook)
+    (bundle / "config.json").write_text(json.dumps(config))
+os.execvp("runc", ["runc", *sys.argv[1:]])
+"""
+
 
 class Docker:
     """A docker engine."""
 
     def __init__(self, box: Box, **more: Any) -> None:
         self.box = box
+        for stage in ("createRuntime", "prestart"):
+            box.write(f"{hooks.PLACE}/{stage}/runc", RUNC_WITH_HOOK, "755")
         box.write("/etc/docker/daemon.json", json.dumps({**CONFIGURATION, **more}))
         box.daemon("dockerd", ready=("docker", "version"))
         box.do("docker", "load", "-i", world.ARCHIVE)

@@ -9,37 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .docker import ERROR, Docker
+from .docker import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .box import Box
+    from .docker import Docker
 
 pytestmark = pytest.mark.xdist_group("docker")
 BUNDLES = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"
 RUNTIMES = ("cdi", "cdi-crun")
 
 
-@pytest.fixture(scope="session")
-def engines(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
-    """A docker engine in a cgroup layout."""
-    started: dict[str, Docker] = {}
-
-    def engine(layout: str) -> Docker:
-        if layout not in started:
-            # With docker, v1 has us as the default and v2 has not.
-            more = {"default-runtime": "cdi"} if layout == "v1" else {}
-            started[layout] = Docker(boxes("dockerd", layout), **more)
-        return started[layout]
-
-    return engine
-
-
 @pytest.fixture
-def docker(engines: Callable[[str], Docker]) -> Docker:
+def docker(dockers: Callable[[str], Docker]) -> Docker:
     """A docker engine with cgroup v1, whose default runtime is ours."""
-    return engines("v1")
+    return dockers("v1")
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -55,9 +40,9 @@ def container(request: pytest.FixtureRequest, docker: Docker) -> Generator[str]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("layout", ["v1", "v2"])
-def test_device(engines: Callable[[str], Docker], layout: str, runtime: str) -> None:
+def test_device(dockers: Callable[[str], Docker], layout: str, runtime: str) -> None:
     """A container has the device that its annotation names, and nothing else is to be seen."""
-    docker = engines(layout)
+    docker = dockers(layout)
     if (layout, runtime) == ("v2", "cdi-crun") and "io" not in docker.box.controllers():
         pytest.skip("crun under docker needs cgroup v2's io controller, which is v1's on this machine")
     done = docker.run("--rm", script=world.LOOK, runtime=runtime)

@@ -376,7 +376,7 @@ def test_links_in_the_image_lead_nowhere(live: Live, userns: bool, before: Seque
         ("/proc/sys/x", None, 'can\'t make "/proc/sys/x" in the container: '),
         ("/proc/version", None, '"/proc/version" is in the container\'s procfs, where nothing is injected'),
         ("/loop/x", "loop", 'can\'t reach "/loop/x" in the container: Too many levels of symbolic links'),
-        ("/bin/busybox/x", None, 'can\'t reach "/bin/busybox/x" in the container: Not a directory'),
+        ("/bin/busybox/x", None, 'can\'t reach "/bin/busybox/x" in the container: no directory'),
     ],
 )
 def test_places_that_are_none(

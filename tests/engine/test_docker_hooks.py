@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OCI hooks under docker, where a runtime of its user's adds them to a container's config.json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import hooks, world
+from .docker import ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .docker import Docker
+
+pytestmark = pytest.mark.xdist_group("docker")
+STAGES = ("createRuntime", "prestart")
+
+
+@pytest.fixture
+def engine(dockers: Callable[[str], Docker]) -> Callable[[str], Docker]:
+    """A docker engine in a cgroup layout, and the hooks in its box."""
+
+    def with_hooks(layout: str) -> Docker:
+        docker = dockers(layout)
+        hooks.furnish(docker.box)
+        return docker
+
+    return with_hooks
+
+
+@pytest.fixture
+def docker(engine: Callable[[str], Docker]) -> Docker:
+    """The one with cgroup v1."""
+    return engine("v1")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("layout", ["v1", "v2"])
+def test_live(engine: Callable[[str], Docker], layout: str, stage: str) -> None:
+    """A container that is being created gets its device, with the access that is asked for and no other."""
+    done = engine(layout).run("--rm", device=hooks.LIVE, runtime=stage, script=hooks.LOOK_LIVE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, hooks.SEEN_LIVE, "")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_live_again(docker: Docker, stage: str) -> None:
+    """A container that is restarted gets its device again, and its hooks run once each time."""
+    script = f"{hooks.LOOK_LIVE}; exec sleep 1000"
+    started = docker.run("--detach", "--stop-timeout=0", device=hooks.LIVE, runtime=stage, script=script)
+    container = started.stdout.strip()
+    docker.box.wait(lambda: docker.do("logs", container) == hooks.SEEN_LIVE.strip())
+    docker.do("restart", container)
+    docker.box.wait(lambda: docker.do("logs", container) == (hooks.SEEN_LIVE * 2).strip())
+    docker.do("rm", "--force", container)
+    assert world.hooked(docker.box, container) == 2
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_refusal(docker: Docker, stage: str) -> None:
+    """Whoever runs the container is told what comes too late for it."""
+    done = docker.run("--rm", device=hooks.LATE, runtime=stage)
+    # Before ours docker has a prestart hook of its own.
+    reason = f"error running hook #{STAGES.index(stage)}: error running hook: exit status 8, stdout: , stderr: {hooks.TOO_LATE}"
+    assert (done.returncode, done.stdout, hooks.told(docker.box)) == (125, "", [hooks.TOO_LATE])
+    assert done.stderr == (
+        f"docker: {ERROR}runc create failed: unable to start container process: error during container init: "
+        f"{reason}: unknown.\n"
+    )
