@@ -14,16 +14,34 @@ PYTHONDIR = $(shell $(PYTHON) -c 'import sys, sysconfig; \
 	print(prefix + "/lib/python3/dist-packages" if debian and prefix == "/usr" else \
 	prefix + "/lib/" + version + "/dist-packages" if debian else place)' '$(PREFIX)')
 
+# What a package has otherwise: no byte-code, which it makes when it is installed; Debian's dir of zsh.
+BYTECODE = yes
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+# Where deb, rpm, wheel and release put what they build.
+DIST = dist
+
 programs = cdi-runtime cdi-hook
 links = cdi-runc cdi-crun
 bindir = $(DESTDIR)$(PREFIX)/bin
+mandir = $(DESTDIR)$(PREFIX)/share/man
+unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 confdir = $(DESTDIR)$(SYSCONFDIR)/cdi-hook
 conf = $(confdir)/cdi-hook.conf
+tmpfiles = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cdi-hook.conf
+logrotate = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/cdi-hook
+bash = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cdi-hook
+zsh = $(DESTDIR)$(ZSHDIR)/_cdi-hook
+fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
+completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
+units = cdi-hook-index.path cdi-hook-index.service
+hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
+hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/*/*.json))
+pages = $(notdir $(wildcard packaging/man/*))
 # Files whose first line says that a shell runs them, and its scripts.
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check bench install uninstall clean
+.PHONY: help demo test check bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this
@@ -61,8 +79,8 @@ install: ## install below DESTDIR
 	find cdi_hook \( -name '*.py' -o -name py.typed \) \
 		-exec sh -c 'for file; do install -Dpm 644 "$$file" "$$0/$$file" || exit; done' '$(DESTDIR)$(PYTHONDIR)' {} +
 	@# Looked at by time and size, whatever SOURCE_DATE_EPOCH is: quick, and right after an update.
-	umask 022 && $(PYTHON) -m compileall -q --invalidation-mode timestamp \
-		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook'
+	$(if $(BYTECODE),umask 022 && $(PYTHON) -m compileall -q --invalidation-mode timestamp \
+		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook')
 	for program in $(programs); do \
 		sed "s|^cdi_lib='' cdi_python=.*|cdi_lib='$(PYTHONDIR)' cdi_python='$(PYTHON)'|" \
 			"packaging/bin/$$program" >'$(bindir)/.'"$$program.new" && \
@@ -71,12 +89,53 @@ install: ## install below DESTDIR
 	done
 	for link in $(links); do ln -sf cdi-runtime '$(bindir)/'"$$link" || exit; done
 	[ -e '$(conf)' ] || install -Dpm 644 packaging/cdi-hook.conf '$(conf)'
+	for page in $(pages); do \
+		install -Dpm 644 "packaging/man/$$page" '$(mandir)/man'"$${page##*.}/$$page" || exit; \
+	done
+	for link in $(links); do ln -sf cdi-runtime.8 '$(mandir)/man8/'"$$link.8" || exit; done
+	install -d '$(dir $(bash))' '$(dir $(zsh))' '$(dir $(fish))'
+	umask 022 && $(completion) bash >'$(bash)' && $(completion) zsh >'$(zsh)' && $(completion) fish >'$(fish)'
+	install -d '$(unitdir)'
+	for unit in $(units); do \
+		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/systemd/$$unit" >'$(unitdir)/'"$$unit" && \
+		chmod 644 '$(unitdir)/'"$$unit" || exit; \
+	done
+	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
+	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
+	for file in $(hooks); do \
+		install -d '$(hooksdir)/'"$${file%/*}" && \
+		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/hooks.d/$$file" >'$(hooksdir)/'"$$file" && \
+		chmod 644 '$(hooksdir)/'"$$file" || exit; \
+	done
 
 uninstall: ## remove what install installed; a configuration that was edited stays
 	@test -n '$(PYTHONDIR)'
 	rm -rf '$(DESTDIR)$(PYTHONDIR)/cdi_hook'
 	for name in $(programs) $(links); do rm -f '$(bindir)/'"$$name"; done
+	for name in $(pages) $(links:=.8); do rm -f '$(mandir)/man'"$${name##*.}/$$name"; done
+	for name in $(units); do rm -f '$(unitdir)/'"$$name"; done
+	rm -f '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook'
 	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
+
+deb: ## a package for Debian and Ubuntu in DIST=dist
+	@sh tests/setup.sh deb
+	@sh packaging/build.sh deb '$(DIST)'
+
+rpm: ## a package for Fedora, RHEL and Amazon Linux in DIST=dist
+	@sh tests/setup.sh rpm
+	@sh packaging/build.sh rpm '$(DIST)'
+
+wheel: ## a package for pip in DIST=dist
+	@sh tests/setup.sh wheel
+	@sh packaging/build.sh wheel '$(DIST)'
+
+release: ## check that all is ready for VERSION=X.Y.Z, test it, and build what is released
+	@sh packaging/release.sh ready '$(VERSION)'
+	@$(MAKE) test
+	@$(MAKE) deb rpm wheel
+	@sh tests/setup.sh release
+	@sh packaging/release.sh finish '$(VERSION)' '$(DIST)'
 
 clean: ## remove what the other targets made here
 	rm -rf .venv build dist cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -105,7 +105,7 @@ have() {
 	[ -z "$still" ] || die "installed, and yet missing:$still"
 }
 
-# make_venv PYTHON DIRECTORY [NAME]: with exactly what pyproject.toml's "dev", or else NAME, says
+# make_venv PYTHON DIRECTORY [NAME]: with exactly what pyproject.toml says for NAME, or for "dev"
 make_venv() {
 	pins=$("$1" -c 'if True:
 		import sys, tomllib
@@ -123,7 +123,7 @@ make_venv() {
 }
 main_venv() {
 	find_python || die "no Python from 3.11 on that makes virtual environments"
-	make_venv "$python" .venv
+	make_venv "$python" "${1:-.venv}" "${2:-dev}"
 }
 
 case ${1:-} in
@@ -146,8 +146,7 @@ wheel)
 	;;
 release)
 	have 'python3-venv' ''
-	find_python || die "no Python from 3.11 on that makes virtual environments"
-	make_venv "$python" .venv/release release
+	main_venv .venv/release release
 	;;
 bench)
 	have 'python3 python3-yaml python3-venv gcc libc6-dev' ''

@@ -34,14 +34,11 @@ def run(options: argparse.Namespace) -> int:
     settings, environ = host.load_settings(options.config)
     for problem in settings.problems:
         terminal.warn(problem)
-    system = config.is_system_root()
-    directory = config.state_dir(environ, system)
+    directory = config.state_dir(environ, config.is_system_root())
     if not directory:
         raise CDIError("there is no place for an index: XDG_RUNTIME_DIR isn't set")
-    spec_dirs = config.spec_dirs(settings, environ, system)
-    strict = system and settings["SPEC_TRUST"] == "strict"
-    registry = index.Registry(spec_dirs, directory, strict=strict)
-    written = registry.build() if any(map(os.path.isdir, spec_dirs)) else None
+    registry = index.configured(settings, environ)
+    written = registry.build() if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())
     removed = index.prune(directory) if os.path.isdir(directory) else []
     if options.json:

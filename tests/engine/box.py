@@ -38,17 +38,8 @@ _START = """
 for group in $GROUPS; do echo $$ >$group/cgroup.procs; done
 exec unshare -m -p -f -n -u -i -C --propagation private sh -ec "$INIT"
 """
-_INIT = """
-read -r pid rest </proc/self/stat
-mount -t proc proc /proc
-mount -t tmpfs -o mode=755 tmpfs /mnt
-mkdir /mnt/upper /mnt/work
-mount -t overlay -o "lowerdir=$INSTALLED/usr:/usr" overlay /usr
-mount -t overlay -o "lowerdir=$INSTALLED/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
-for place in /run /var/lib /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
-mkdir -m 755 /run/board /run/lock
-[ -e /var/run ] && [ /var/run -ef /run ] || { echo "/var/run isn't /run" >&2; exit 1; }
-busybox ifconfig lo up
+# What follows in every box: its cgroups, and its life.
+SETTLE = """
 umount -R /sys/fs/cgroup
 if [ "$LAYOUT" = v2 ]; then
     mount -t cgroup2 none /sys/fs/cgroup
@@ -65,6 +56,18 @@ fi
 trap '' CHLD # what is orphaned becomes ours, and is to be no zombie
 echo "$pid"
 exec cat >/dev/null
+"""
+_INIT = """
+read -r pid rest </proc/self/stat
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work
+mount -t overlay -o "lowerdir=$INSTALLED/usr:/usr" overlay /usr
+mount -t overlay -o "lowerdir=$INSTALLED/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
+for place in /run /var/lib /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
+mkdir -m 755 /run/board /run/lock
+[ -e /var/run ] && [ /var/run -ef /run ] || { echo "/var/run isn't /run" >&2; exit 1; }
+busybox ifconfig lo up
 """
 # Into the box's cgroups, which nsenter leaves as they are; then what is to be run.
 _ENTER = """
@@ -97,7 +100,7 @@ def own_cgroups() -> dict[str, Path]:
 class Box:
     """A running box, with a cgroup layout."""
 
-    init = _INIT  # what its first process does
+    init = _INIT + SETTLE  # what its first process does
 
     def __init__(self, directory: Path, layout: str, installed: Path) -> None:
         self.directory = directory

@@ -32,6 +32,24 @@ devices:
   - name: one
     containerEdits: {env: [THING=one]}
 """
+# Below DESTDIR and PREFIX=/usr, besides the programs and the package.
+SHARED = {
+    "etc/cdi-hook/cdi-hook.conf",
+    "etc/logrotate.d/cdi-hook",
+    "usr/lib/systemd/system/cdi-hook-index.path",
+    "usr/lib/systemd/system/cdi-hook-index.service",
+    "usr/lib/tmpfiles.d/cdi-hook.conf",
+    "usr/share/bash-completion/completions/cdi-hook",
+    "usr/share/cdi-hook/hooks.d/createRuntime/cdi-hook.json",
+    "usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json",
+    "usr/share/fish/vendor_completions.d/cdi-hook.fish",
+    "usr/share/man/man5/cdi-hook.conf.5",
+    "usr/share/man/man8/cdi-crun.8",
+    "usr/share/man/man8/cdi-hook.8",
+    "usr/share/man/man8/cdi-runc.8",
+    "usr/share/man/man8/cdi-runtime.8",
+    "usr/share/zsh/site-functions/_cdi-hook",
+}
 PACKAGED = {str(path.relative_to(ROOT)) for path in (*PACKAGE.rglob("*.py"), PACKAGE / "py.typed")}
 
 
@@ -95,7 +113,7 @@ def host(tmp_path: Path) -> Generator[Host]:
 
 
 def test_install_puts_these_files(tmp_path: Path) -> None:
-    """`make install DESTDIR=` puts the programs, their links, the package with byte-code, the configuration."""
+    """`make install DESTDIR=` puts the programs, their links, the package with byte-code, and what goes with them."""
     make("install", f"DESTDIR={tmp_path}")
     (init,) = tmp_path.rglob("cdi_hook/__init__.py")
     lib = init.parent.parent.relative_to(tmp_path)
@@ -108,12 +126,13 @@ def test_install_puts_these_files(tmp_path: Path) -> None:
         if ".py" in name[-3:]
     }
     assert installed(tmp_path) == {
-        "etc/cdi-hook/cdi-hook.conf",
+        *SHARED,
         *(f"usr/bin/{name}" for name in ("cdi-runtime", "cdi-hook", "cdi-runc", "cdi-crun")),
         *(f"{lib}/{name}" for name in PACKAGED | compiled),
     }
     for link in ("cdi-runc", "cdi-crun"):
         assert os.readlink(tmp_path / "usr/bin" / link) == "cdi-runtime"
+        assert os.readlink(tmp_path / f"usr/share/man/man8/{link}.8") == "cdi-runtime.8"
     for program in ("cdi-runtime", "cdi-hook"):
         text = (tmp_path / "usr/bin" / program).read_text()
         assert f"\ncdi_lib='/{lib}' cdi_python='{PYTHON}'\n" in text

@@ -30,6 +30,8 @@ SPDX = "SPDX-License-Identifier: Apache-2.0"
 # Texts and data: prose, what a program reads at each start, formats without comments.
 WITHOUT_SPDX = {".conf", ".gz", ".json", ".md", ".txt", ".typed"}
 DATA = Path("tests/cases/data")
+# dpkg's, which take no comment
+DPKG = {Path("packaging/deb") / name for name in ("copyright", "source/format")}
 
 SOURCES = [
     path
@@ -38,6 +40,7 @@ SOURCES = [
     and path.name[0] != "."
     and path.name != "LICENSE"
     and DATA not in path.parents
+    and path not in DPKG
 ]
 TESTS = [path for path in SOURCES if path.parts[0] == "tests" and path.name.startswith("test_")]
 
@@ -56,7 +59,7 @@ def test_sources_say_their_licence() -> None:
         if not lines:
             continue
         first = lines[1] if lines[0].startswith("#!") else lines[0]
-        if not re.fullmatch(rf"(#|//|/\*|<!--) {SPDX}( \*/| -->)?", first):
+        if not re.fullmatch(rf'(#|//|/\*|<!--|\.\\") {SPDX}( \*/| -->)?', first):
             without.append(str(path))
     assert without == []
 

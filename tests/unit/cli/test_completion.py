@@ -30,9 +30,10 @@ _cdi_hook
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 FISH = 'source $argv[1]; complete -C "$argv[2]"'
+PROMPT = "<prompt>"
 ZSH = """\
-PS1=; stty cols 250 rows 200; fpath=({} $fpath); autoload -U compinit; compinit -u -D
-bindkey '^I' list-choices; echo re''ady
+unset zle_bracketed_paste; unsetopt prompt_sp; stty cols 250 rows 200; fpath=({} $fpath)
+autoload -U compinit; compinit -u -D; bindkey '^I' list-choices; PS1='<pro''mpt>'
 """
 # A line, and what it can go on with.
 CASES = [
@@ -99,10 +100,10 @@ def test_zsh(cdi_hook: World) -> None:
         os.execvpe("zsh", ["zsh", "-f", "-i"], environ)
     try:
         os.write(terminal, ZSH.format(path.parent).encode())
-        _read(terminal, "ready")
+        _read(terminal, "")
         for line, expected in CASES:
             os.write(terminal, line.encode() + b"\t\x15echo do''ne\n")
-            shown = _read(terminal, "done")
+            shown = _read(terminal, "\ndone\n")
             found = {word for one in shown.splitlines() for word in one.split("  -- ")[0].split()}
             assert set(expected) <= found, (line, shown)
     finally:
@@ -111,11 +112,11 @@ def test_zsh(cdi_hook: World) -> None:
         os.close(terminal)
 
 
-def _read(terminal: int, end: str) -> str:
-    """Read until a line is end."""
+def _read(terminal: int, last: str) -> str:
+    """Read until there is a prompt after last: only then the shell, and not the terminal, sees the keys."""
     text = ""
     deadline = time.monotonic() + 30
-    while end not in text.splitlines():
+    while not text.endswith(f"{last}{PROMPT}"):
         assert time.monotonic() < deadline, text
         if select.select([terminal], [], [], 1)[0]:
             text += os.read(terminal, 1 << 16).decode().replace("\r", "")

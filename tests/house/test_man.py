@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manual pages: they say what the table of commands and the configuration's keys say, and are well formed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+
+import pytest
+
+from cdi_hook import config, hook
+from cdi_hook.cli import completion, table
+
+from .tree import ROOT
+
+PAGES = sorted((ROOT / "packaging/man").iterdir())
+EVERYWHERE = {"-h", "--help", "--config", "--debug"}
+
+
+def page(name: str) -> str:
+    """Return a page's text, its hyphens plain."""
+    return (ROOT / "packaging/man" / name).read_text("utf-8").replace("\\-", "-")
+
+
+def flags(section: str) -> set[str]:
+    """Return the options that a section explains: what is tagged, and begins with a hyphen."""
+    tags = re.findall(r"^\.TP\n\.B[IR]? (-.*)$", section, re.MULTILINE)
+    return {flag for tag in tags for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tag)}
+
+
+def test_commands_and_their_options() -> None:
+    """cdi-hook(8) has the commands of the table, in its order, each with its options, and no others."""
+    text = page("cdi-hook.8").partition("\n.SH COMMANDS\n")[2].partition("\n.SH ")[0]
+    sections = dict(re.findall(r"^\.SS (\w+)(.*(?:\n(?!\.SS ).*)*)", text, re.MULTILINE))
+    assert list(sections) == list(table.COMMANDS)
+    known: dict[str, set[str]] = defaultdict(set)
+    for command in completion.commands(table.parser(table.COMMANDS)):
+        if command.words:
+            engine = len(command.words) > 1
+            own = {flag for option in command.options for flag in option.flags}
+            known[command.words[0]] |= own - EVERYWHERE | ({"--config"} if engine else set())
+    assert {name: flags(section) for name, section in sections.items()} == known
+
+
+def test_options_of_all_commands() -> None:
+    """cdi-hook(8) has the options that go before every command."""
+    text = page("cdi-hook.8").partition("\n.SH OPTIONS\n")[2].partition("\n.SH ")[0]
+    first = next(iter(completion.commands(table.parser(()))))
+    assert flags(text) == {flag for option in first.options for flag in option.flags}
+
+
+def test_exit_statuses_of_hooks() -> None:
+    """cdi-hook(8) has every exit status of a hook's."""
+    text = page("cdi-hook.8").partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
+    statuses = re.findall(r"^\.TP\n\.B (\d+)$", text, re.MULTILINE)
+    assert statuses == re.findall(r"^  (\d+) ", hook.HELP, re.MULTILINE)
+
+
+def test_keys_and_their_defaults() -> None:
+    """cdi-hook.conf(5) has every key in config.KEYS' order, with its default."""
+    shown = re.findall(r"^\.(?:TP|TQ)\n\.B ([A-Z_]+)\\fR=(.*)$", page("cdi-hook.conf.5"), re.MULTILINE)
+    assert [(key, config.unquote(value)) for key, value in shown] == [
+        (key, default) for key, default, _ in config.KEYS
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.name))
+def test_pages_are_well_formed(path: object) -> None:
+    """Groff, with all warnings on, has none for a page."""
+    if not shutil.which("groff"):
+        pytest.skip("groff (groff-base) isn't installed")
+    command = ["groff", "-man", "-Tutf8", "-ww", "-z", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

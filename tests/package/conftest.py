@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: clean checkouts of the tree, the packages built from them, machines to install those on.
+
+What is built is built once in each xdist_group: deb's tests are one, rpm's another.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+import cdi_hook
+from tests.engine.box import ROOT, STANDARD_PATH
+
+from . import life
+from .machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+VERSION = cdi_hook.__version__
+NEXT = "99.0.0"
+TOOLS = {
+    "deb": ("dpkg-buildpackage", "dh", "dh_python3"),
+    "rpm": ("rpmbuild",),
+}
+
+
+def run(*command: str | Path, cwd: Path = ROOT, umask: int = 0o022, timeout: float = 120) -> str:
+    """Run a program that has to succeed, and return its stdout."""
+    done = subprocess.run(
+        command, cwd=cwd, env={"PATH": STANDARD_PATH, "HOME": "/nonexistent"}, capture_output=True, text=True,
+        check=False, umask=umask, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
+    """Run git, whoever owns the tree; what it commits, it commits on the same day."""
+    who = ("-c", "safe.directory=*", "-c", "user.name=test", "-c", "user.email=test@localhost")
+    return run("env", "GIT_COMMITTER_DATE=@1700000000 +0000", "git", *who, *arguments, cwd=cwd)
+
+
+def need(*programs: str) -> None:
+    """Skip where a program isn't there."""
+    for program in programs:
+        if not shutil.which(program, path=STANDARD_PATH):
+            pytest.skip(f"{program} isn't installed")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A clean checkout of the tree, new files included."""
+
+    path: Path
+
+    def build(self, kind: str, *, umask: int = 0o022) -> Path:
+        """Have make build a package, beside the checkout."""
+        need("git", "make", *TOOLS[kind])
+        dist = self.path.parent / f"{self.path.name}.dist"
+        run("make", "-s", kind, f"DIST={dist}", cwd=self.path, umask=umask)
+        (package,) = dist.glob(f"*.{kind}")
+        return package
+
+
+@pytest.fixture(scope="session")
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkout]:
+    """Make a checkout; the next version's has other lines in the configuration too."""
+    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0")
+
+    def make(*, version: str = VERSION) -> Checkout:
+        path = tmp_path_factory.mktemp("checkout")
+        for name in names:
+            if (ROOT / name).is_file():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, path / name)
+        if version != VERSION:
+            init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
+            init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
+            conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
+            log = path / "CHANGELOG.md"
+            log.write_text(log.read_text("utf-8").replace(f"## [{VERSION}]", f"## [{version}]"), "utf-8")
+        git("init", "-q", cwd=path)
+        git("add", "-A", cwd=path)
+        git("commit", "-q", "-m", "all", cwd=path)
+        return Checkout(path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def packages(checkouts: Callable[..., Checkout]) -> Callable[..., Path]:
+    """Build a package of a kind, this version's or the next's; once."""
+    built: dict[tuple[str, str], Path] = {}
+
+    def get(kind: str, version: str = VERSION) -> Path:
+        if (kind, version) not in built:
+            built[kind, version] = checkouts(version=version).build(kind)
+        return built[kind, version]
+
+    return get
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Generator[Machine]:
+    """A machine on which nothing of ours is installed."""
+    if os.geteuid() != 0:
+        pytest.skip("a machine of its own needs root")
+    need("busybox", "runc")
+    made = Machine(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def manager(kind: str, machine: Machine, packages: Callable[..., Path]) -> life.Manager:
+    """The machine's package manager of a kind, which installs the package."""
+    return life.MANAGERS[kind](machine, packages)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine of its own to install packages on: a box whose root is this machine's, copied on write.
+
+All that is installed here is there, the database of packages too; /run, /tmp and
+what is written are in memory, and gone when the box ends.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.engine.box import CGROUPS, SETTLE, Box
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The directory that it shares with the tests, and where its one spec and bundle are.
+BOARD = "/run/board"
+SPEC = "/etc/cdi/example.yaml"
+BUNDLE = "/srv/bundle"
+DEVICE = "example.com/thing=one"
+
+# $INSTALLED, of which a box makes its /usr, is the directory here.
+_INIT = """
+read -r pid rest </proc/self/stat
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+cd /mnt/root
+mount -t proc proc proc
+mount --rbind /dev dev
+mount --rbind /sys sys
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mkdir run/lock run/board
+mount --bind "$INSTALLED" run/board
+pivot_root . mnt
+cd /
+umount -l /mnt
+"""
+
+
+class Machine(Box):
+    """Such a machine, with a spec and a bundle that asks for its device."""
+
+    init = _INIT + SETTLE
+
+    def __init__(self, directory: Path, layout: str = "") -> None:
+        native = "v1" if (CGROUPS / "devices").is_dir() else "v2"
+        super().__init__(directory, layout or native, directory)
+        self.write(
+            SPEC,
+            'cdiVersion: "0.6.0"\nkind: example.com/thing\n'
+            "devices: [{name: one, containerEdits: {env: [THING=one]}}]\n",
+        )
+        self.write(f"{BUNDLE}/config.json", json.dumps(_CONFIG))
+        self.do("mkdir", "-p", f"{BUNDLE}/rootfs/proc")
+        self.do("cp", "/bin/busybox", f"{BUNDLE}/rootfs/busybox")
+
+    def create(self, name: str, *command: str, runtime: str = "cdi-runtime") -> None:
+        """Create a container as an engine does, from a fresh bundle, and start it."""
+        config = {**_CONFIG, "process": {**_CONFIG["process"], "args": ["/busybox", *command]}}
+        bundle = f"/run/{name}"
+        self.do("cp", "-r", BUNDLE, bundle)
+        self.write(f"{bundle}/config.json", json.dumps(config))
+        self.do(runtime, "create", "--bundle", bundle, name)
+        self.do(runtime, "start", name)
+
+    def status(self, name: str) -> str:
+        """Return a container's status."""
+        status: str = json.loads(self.do("cdi-runtime", "state", name))["status"]
+        return status
+
+    def files(self, *places: str) -> set[str]:
+        """Return all files and links below these places, and dirs that are called after us."""
+        return set(self.call("find", *places, "!", "-type", "d", "-o", "-name", "*cdi*").stdout.splitlines())
+
+
+_CONFIG: dict[str, Any] = {
+    "ociVersion": "1.0.2",
+    "annotations": {"cdi.k8s.io/test": DEVICE},
+    "process": {"user": {"uid": 0, "gid": 0}, "args": ["/busybox", "true"], "cwd": "/", "env": []},
+    "root": {"path": "rootfs"},
+    "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+    "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
+}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How packages are built: from a clean checkout, without a trace in it, the same bytes each time, to the linters' liking."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine.box import ROOT, STANDARD_PATH
+
+from .conftest import NEXT, TOOLS, VERSION, Checkout, git, need, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KINDS = [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in TOOLS]
+NAMES = {"deb": "cdi-hook_{}_all.deb", "rpm": "cdi-hook-{}-1.noarch.rpm"}
+DOCUMENTATION = re.compile(r"/usr/share/(doc|licenses)(/.*)?")
+
+
+def contents(package: Path) -> set[str]:
+    """Return the files and links in a package."""
+    if package.suffix == ".rpm":
+        listed = run("rpm", "-qp", "--qf", "[%{FILEMODES:perms} %{FILENAMES}\n]", package).splitlines()
+        return {line.split(maxsplit=1)[1] for line in listed if line[0] != "d"}
+    listed = run("dpkg-deb", "-c", package).splitlines()
+    return {line.split(maxsplit=5)[5].split(" -> ")[0][1:] for line in listed if line[0] != "d"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_bytes_from_a_tree_that_stays_as_it_is(
+    checkouts: Callable[..., Checkout], packages: Callable[..., Path], kind: str
+) -> None:
+    """Two checkouts of one commit, built under different umasks, give the same bytes, and have nothing new in them."""
+    first = packages(kind)
+    checkout = checkouts()
+    second = checkout.build(kind, umask=0o077)
+    assert first.name == second.name == NAMES[kind].format(VERSION)
+    assert first.read_bytes() == second.read_bytes()
+    assert git("status", "--porcelain", "--ignored", cwd=checkout.path) == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_version_is_in_one_place(packages: Callable[..., Path], kind: str) -> None:
+    """What __version__ says is the package's version."""
+    assert packages(kind, NEXT).name == NAMES[kind].format(NEXT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packages_hold_what_install_installs(
+    packages: Callable[..., Path], kind: str, tmp_path: Path
+) -> None:
+    """A package has the files of `make install`, its modules where every Python finds them, and no byte-code."""
+    library, zsh = {
+        "deb": ("/usr/lib/python3/dist-packages", "/usr/share/zsh/vendor-completions"),
+        "rpm": ("/usr/share/cdi-hook/python", "/usr/share/zsh/site-functions"),
+    }[kind]
+    packages(kind)  # skips where it can't be built
+    place = (f"DESTDIR={tmp_path}", f"PYTHONDIR={library}", f"ZSHDIR={zsh}", "BYTECODE=")
+    run("make", "-s", "-C", ROOT, "install", *place)
+    installed = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if not path.is_dir()}
+    found = {
+        name.removesuffix(".gz") for name in contents(packages(kind)) if not DOCUMENTATION.fullmatch(name)
+    }
+    assert found == installed
+    assert not {name for name in found if name.endswith(".pyc")}
+
+
+@pytest.mark.xdist_group("deb")
+def test_deb_pleases_lintian(packages: Callable[..., Path]) -> None:
+    """Lintian has nothing to say, and what the package needs is called as Debian calls it."""
+    need("lintian")
+    package = packages("deb")
+    assert run("lintian", "--allow-root", "--fail-on", "error,warning", package) == ""
+    assert run("dpkg-deb", "-f", package, "Depends", "Recommends") == (
+        "Depends: python3 (>= 3.9), python3-pythonjsonlogger (>= 2.0), python3-tomlkit (>= 0.11), "
+        "python3-yaml (>= 5.4), python3:any\n"
+        "Recommends: runc | crun\n"
+    )
+
+
+@pytest.mark.xdist_group("rpm")
+def test_rpm_pleases_rpmlint(packages: Callable[..., Path]) -> None:
+    """Rpmlint, configured as Fedora has it, finds nothing, and what the package needs is called as Fedora calls it."""
+    need("rpmlint")
+    package = packages("rpm")
+    said = run("rpmlint", "--config", ROOT / "packaging/rpm/rpmlint.toml", package)
+    assert "; 0 errors, 0 warnings, " in said
+    needed = run("rpm", "-qpR", package).splitlines()
+    assert {name for name in needed if not name.startswith(("rpmlib(", "config("))} == {
+        "(python3-pyyaml or python3-yaml)",
+        "/bin/sh",
+        "python3",
+        "python3 >= 3.9",
+    }
+
+
+def test_wheel_has_the_same_bytes(tmp_path: Path) -> None:
+    """A wheel is the same built twice."""
+    need("git")
+    if not (ROOT / ".venv/bin/python").exists():
+        pytest.skip("there is no .venv (make check makes it)")
+    wheels = []
+    for number in range(2):
+        run("sh", "packaging/build.sh", "wheel", tmp_path / str(number))
+        (wheel,) = (tmp_path / str(number)).iterdir()
+        wheels.append(wheel)
+    assert wheels[0].name == wheels[1].name == f"cdi_hook-{VERSION}-py3-none-any.whl"
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+
+
+def ready(checkout: Checkout, version: str) -> list[str]:
+    """Return what a release of that version lacks in a checkout, a line each, without the program's name."""
+    command = ["make", "-s", "--no-print-directory", "release", f"VERSION={version}"]
+    done = subprocess.run(
+        command, cwd=checkout.path, env={"PATH": STANDARD_PATH}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    lines = done.stderr.splitlines()
+    assert lines.pop().startswith("make: *** ")
+    assert all(line.startswith("release: ") for line in lines)
+    return [line.removeprefix("release: ") for line in lines]
+
+
+def test_release_refuses(checkouts: Callable[..., Checkout]) -> None:
+    """A release that isn't ready is refused, before anything else is done, with all that stands in its way."""
+    need("git")
+    checkout = checkouts()
+    (checkout.path / "CHANGELOG.md").write_text("# Changelog\n\n## [1.2.3] - unreleased\n", "utf-8")
+    uncommitted = "there are changes that are not committed (git status shows them)"
+    assert ready(checkout, "") == ["say which: make release VERSION=X.Y.Z", uncommitted]
+    for version in ("1.2", "1.2.3rc1", "v1.2.3", "1.2.3.4"):
+        assert ready(checkout, version) == [f"VERSION={version} is not of the form X.Y.Z", uncommitted]
+    assert ready(checkout, "1.2.3") == [
+        "cdi_hook/__init__.py has another __version__ than 1.2.3",
+        'CHANGELOG.md has no line "## [1.2.3] - YYYY-MM-DD"',
+        uncommitted,
+    ]
+    git("commit", "-q", "-a", "-m", "changes", cwd=checkout.path)
+    git("tag", "v1.2.3", cwd=checkout.path)
+    assert ready(checkout, "1.2.3")[2:] == ["there is a tag v1.2.3 already"]
+
+
+def test_release_is_ready(checkouts: Callable[..., Checkout]) -> None:
+    """With the version set, its changes dated and all committed, nothing stands in a release's way."""
+    need("git")
+    checkout = checkouts(version=NEXT)
+    log = checkout.path / "CHANGELOG.md"
+    log.write_text(re.sub(r"(?m)^(## \[\S+\] - ).*", r"\g<1>2026-11-24", log.read_text("utf-8")), "utf-8")
+    git("commit", "-q", "-a", "--allow-empty", "-m", "release", cwd=checkout.path)
+    assert run("sh", "packaging/release.sh", "ready", NEXT, cwd=checkout.path) == ""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a package: it is installed, works, is upgraded while containers run and start, and leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import life
+from .conftest import NEXT, TOOLS, VERSION
+from .machine import BUNDLE, DEVICE
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+pytestmark = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in TOOLS]
+)
+
+CONF = "/etc/cdi-hook/cdi-hook.conf"
+HINT = 'cdi-hook: no engine uses it yet; "cdi-hook configure docker" (or containerd, crio, podman) changes that\n'
+PLACES = ("/etc", "/usr", "/var", "/run")
+# What dpkg, rpm and a runtime keep for themselves; what others do on this machine meanwhile.
+NOT_OURS = re.compile(r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc)(/.*)?")
+IMPORT = "import cdi_hook; print(cdi_hook.__version__, cdi_hook.Cache(['/etc/cdi']).devices())"
+LOOP = f"""\
+cp -r {BUNDLE} /run/loop
+until [ -e /run/enough ]; do
+    cp {BUNDLE}/config.json /run/loop
+    cdi-runtime run --bundle /run/loop loop && echo created
+done
+echo end
+"""
+ENGINES = {
+    "docker": ("/etc/docker/daemon.json", '{"log-level": "warn"}\n'),
+    "containerd": ("/etc/containerd/config.toml", "version = 2\n"),
+    "crio": ("/etc/crio/crio.conf.d/99-cdi-hook.conf", ""),
+    "podman": ("/etc/containers/containers.conf.d/99-cdi-hook.conf", ""),
+}
+
+
+def check(machine: Machine, version: str) -> None:
+    """Have a container get its device, by the door and by a link, and Python find the package."""
+    for runtime in ("cdi-runtime", "cdi-runc"):
+        machine.create("checked", "sleep", "1000", runtime=runtime)
+        pid = json.loads(machine.do(runtime, "state", "checked"))["pid"]
+        assert "THING=one" in machine.read(f"/proc/{pid}/environ").split("\0")
+        machine.do(runtime, "delete", "-f", "checked")
+        machine.do("rm", "-r", "/run/checked")
+    assert machine.do("python3", "-c", IMPORT) == f"{version} ['{DEVICE}']"
+    assert machine.do("cdi-hook", "--version") == f"cdi-hook {version}"
+
+
+def compiled(machine: Machine, manager: life.Manager) -> set[str]:
+    """Return which Pythons have byte-code of all modules."""
+    found = machine.files(f"{manager.library}/cdi_hook")
+    sources = {name for name in found if name.endswith(".py")}
+    assert sources
+    tags = {name.split(".")[-2] for name in found if name.endswith(".pyc")}
+    assert {name for name in found if name.endswith(".pyc")} == {
+        re.sub(r"([^/]*)\.py$", rf"__pycache__/\1.{tag}.pyc", name) for name in sources for tag in tags
+    }
+    return tags
+
+
+def tag(machine: Machine) -> str:
+    """Return what byte-code for the machine's python3 has in its name."""
+    return machine.do("python3", "-c", "import sys; print(sys.implementation.cache_tag)")
+
+
+def ours(files: set[str]) -> set[str]:
+    """Return files without those that others keep."""
+    return {name for name in files if not NOT_OURS.fullmatch(name)}
+
+
+def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None:
+    """Once installed it injects, has byte-code, says in a line what to do, and has switched nothing on."""
+    before = machine.files("/etc")
+    said = manager.install()
+    assert HINT in said
+    check(machine, VERSION)
+    assert compiled(machine, manager) == {tag(machine)}
+    assert machine.do("stat", "-c", "%U %a", "/run/cdi-hook") == "root 755"
+    added = {name for name in machine.files("/etc") - before if not name.startswith("/etc/systemd/system/")}
+    assert added == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
+
+
+def test_any_python(machine: Machine, manager: life.Manager) -> None:
+    """Where python3 is another than the usual, or becomes another, the package works.
+
+    Debian's python3 has byte-code made when it changes; rpm's package sees to that itself.
+    """
+    usual = machine.do("readlink", "-f", "/usr/bin/python3")
+    found = machine.do("sh", "-c", "ls /usr/bin/python3.*[0-9]").split()
+    others = [path for path in found if path != usual]
+    if not others:
+        pytest.skip("there is no second /usr/bin/python3.X")
+    machine.do("ln", "-sf", others[0], "/usr/bin/python3")
+    manager.install()
+    check(machine, VERSION)
+    if isinstance(manager, life.Rpm):
+        assert compiled(machine, manager) == {tag(machine)}
+    machine.do("ln", "-sf", usual, "/usr/bin/python3")
+    if isinstance(manager, life.Rpm):
+        manager.upgrade_python()
+        assert compiled(machine, manager) == {tag(machine)}
+    check(machine, VERSION)
+
+
+def test_upgrade_under_load(machine: Machine, manager: life.Manager) -> None:
+    """While it is upgraded no create fails, a container goes on running, and the configuration stays as edited."""
+    manager.install()
+    machine.write(CONF, "LOG_LEVEL=debug\n")
+    machine.create("old", "sleep", "1000")
+    machine.write("/run/loop.sh", LOOP)
+    log = machine.daemon("sh", "/run/loop.sh", ready=("test", "-e", "/run/loop/config.json"))
+    manager.upgrade(NEXT)
+    machine.write("/run/enough", "")
+    machine.wait(lambda: log.read_text("utf-8").endswith("end\n"))
+    *said, end = log.read_text("utf-8").splitlines()
+    assert (set(said), end) == ({"created"}, "end")
+    assert len(said) > 3
+    assert machine.status("old") == "running"
+    machine.do("cdi-runtime", "kill", "old", "KILL")
+    machine.do("cdi-runtime", "delete", "-f", "old")
+    assert machine.read(CONF) == "LOG_LEVEL=debug\n"
+    assert machine.read(manager.config_beside).endswith("# Another line.\n")
+    check(machine, NEXT)
+
+
+def test_upgrade_takes_a_configuration_nobody_edited(machine: Machine, manager: life.Manager) -> None:
+    """A configuration that is as it was shipped becomes the next version's."""
+    manager.install()
+    manager.upgrade(NEXT)
+    assert machine.read(CONF).endswith("# Another line.\n")
+
+
+def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
+    """Removed and purged, it leaves nothing behind, in /run neither, and puts back the engines that it configured."""
+    for path, text in ENGINES.values():
+        machine.do("rm", "-rf", path.rpartition("/")[0])
+        if text:
+            machine.write(path, text)
+    before = ours(machine.files(*PLACES))
+    manager.install()
+    machine.write("/var/log/cdi-hook.log", "{}\n")
+    check(machine, VERSION)
+    for engine, (path, _) in ENGINES.items():
+        machine.do("cdi-hook", "configure", engine, "--set-default")
+        assert "cdi-runtime" in machine.read(path)
+    said = manager.remove()
+    for engine, (path, text) in ENGINES.items():
+        assert machine.read(path) == text
+        assert path in said
+        assert f"{engine} reads it " in said
+    if isinstance(manager, life.Dpkg):
+        assert machine.read(CONF)
+        manager.purge()
+        assert not machine.files("/var/log/cdi-hook.log")
+    else:
+        machine.do("rm", "/var/log/cdi-hook.log")  # rpm knows no purging
+    assert ours(machine.files(*PLACES)) - before == set()
+
+
+def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
+    """An engine whose configuration can't be read, and containers that run, don't stop a removal, but are told of."""
+    manager.install()
+    machine.write("/etc/docker/daemon.json", "{")
+    machine.write(
+        "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
+        '{"binary_name":"cdi-runtime"}',
+    )
+    said = manager.remove()
+    assert (
+        "cdi-hook: docker may still be configured to use cdi-runtime: cdi-hook: /etc/docker/daemon.json: "
+        in said
+    )
+    assert "cdi-hook: containers that cdi-runtime started are running; " in said
+    assert machine.call("cdi-hook", "--version").returncode == 127
+    assert machine.read("/etc/docker/daemon.json") == "{"

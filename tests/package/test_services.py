@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the system does for the package: systemd builds the index, logrotate rotates the log."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import life
+from .conftest import need
+from .machine import SPEC, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("deb")
+
+UNITS = ("cdi-hook-index.path", "cdi-hook-index.service")
+INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
+# There while it runs.
+SERVICE = "/sys/fs/cgroup/boot/system.slice/cdi-hook-index.service"
+TARGET = """\
+[Unit]
+DefaultDependencies=no
+Wants=cdi-hook-index.path cdi-hook-index.service
+"""
+# As in a container: nothing of the machine's, /proc/sys least of all, can be written.
+BOOT = """
+mkdir /sys/fs/cgroup/boot
+echo 0 >/sys/fs/cgroup/boot/cgroup.procs
+exec env -i container=other PATH="$PATH" unshare -p -f -m -C --propagation private sh -ec "$1"
+"""
+INIT = """
+umount /sys/fs/cgroup
+mount -o remount,bind,ro /sys
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+exec /usr/lib/systemd/systemd --system --unit=index.target --log-target=console --show-status=no
+"""
+
+
+@pytest.fixture
+def unified(tmp_path: Path, packages: Callable[..., Path]) -> Generator[Machine]:
+    """A machine with cgroup v2, as systemd has to have it, and the package."""
+    if os.geteuid() != 0:
+        pytest.skip("a machine of its own needs root")
+    need("busybox", "systemd-analyze")
+    machine = Machine(tmp_path, "v2")
+    life.Dpkg(machine, packages).install()
+    yield machine
+    machine.close()
+
+
+def test_units_are_sound(unified: Machine) -> None:
+    """Systemd has nothing against the units, and finds that the service can do little harm."""
+    units = [f"/usr/lib/systemd/system/{name}" for name in UNITS]
+    done = unified.call("systemd-analyze", "verify", "--man=no", *units)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    security = ("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15")
+    done = unified.call(*security, units[1])
+    assert done.returncode == 0, done.stdout
+
+
+def has(machine: Machine, kind: str) -> bool:
+    """Say whether the index has the device of a kind."""
+    return f"{kind}=one" in machine.read(INDEX)
+
+
+def test_index_follows_the_specs(unified: Machine) -> None:
+    """Booted, a machine has an index, and whenever specs come, or a spec dir, the index has their devices too."""
+    unified.write("/etc/systemd/system/index.target", TARGET)
+    unified.do("rm", "-rf", "/run/cdi-hook")
+    log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
+    assert has(unified, "example.com/thing")
+    spec = unified.read(SPEC)
+    for number in range(6):  # more than systemd starts a service in a row, if it isn't told to
+        unified.wait(lambda: unified.call("test", "-e", SERVICE).returncode, log=log)
+        kind = f"example.com/thing{number}"
+        unified.write(
+            f"{'/run/cdi' if number else '/etc/cdi'}/{number}.yaml", spec.replace("example.com/thing", kind)
+        )
+        unified.wait(functools.partial(has, unified, kind), log=log)
+    # while it still runs
+    unified.do("rm", "-r", "/run/cdi")
+    unified.wait(lambda: not has(unified, kind), log=log)
+
+
+def test_log_is_rotated(unified: Machine) -> None:
+    """A log where the configuration suggests it is rotated, and then goes on."""
+    need("logrotate", "runc")
+    unified.write("/etc/cdi-hook/cdi-hook.conf", "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
+    rotate = ("logrotate", "--force", "/etc/logrotate.d/cdi-hook")
+    unified.do(*rotate)
+    for name in ("first", "second"):
+        unified.do("rm", "-f", INDEX)
+        unified.create(name, "true")
+        assert unified.read("/var/log/cdi-hook.log").count("\n") == 1
+        unified.do(*rotate)
+        assert unified.read("/var/log/cdi-hook.log") == ""
