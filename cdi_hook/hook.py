@@ -94,7 +94,7 @@ def main(stage: str, configuration: str | None = None, debug: bool = False) -> i
             raise
         hook.say("error", str(error))
         return _status(error)
-    except Exception as error:  # an engine shows one line, not a traceback
+    except (Exception, KeyboardInterrupt) as error:  # an engine shows one line, not a traceback
         if debug:
             raise
         hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
@@ -197,18 +197,20 @@ class Hook:
                 return
         import syslog
 
+        # It takes neither what isn't UTF-8, as in a file's name, nor a NUL, as in what a spec's hook prints.
+        message = message.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0").decode()
         syslog.openlog("cdi-hook", 0, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
 
 
 def _read_stdin() -> bytes:
-    text = b""
+    chunks = []
     try:
         while chunk := posix.read(0, 1 << 16):
-            text += chunk
+            chunks.append(chunk)
     except OSError as error:
         raise BundleError(f"can't read stdin: {error.strerror}") from error
-    return text
+    return b"".join(chunks)
 
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def _object(text: bytes, what: str) -> dict[str, Any]:
 def _bundle(state: dict[str, Any]) -> str:
     """Return the bundle of a state, after having seen to it that the state has one, and a pid."""
     directory, pid = state.get("bundle"), state.get("pid")
-    if not (isinstance(pid, int) and pid > 0):
+    if type(pid) is not int or pid <= 0:
         raise BundleError("the container's state on stdin has no process as its .pid")
     if not (isinstance(directory, str) and directory.startswith("/")):
         raise BundleError("the container's state on stdin has no absolute path as its .bundle")

@@ -23,8 +23,6 @@ _BPF = {"aarch64": 280, "x86_64": 321}
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_NO_AUTOMOUNT = 0x800
 
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
@@ -76,11 +74,14 @@ BPF_F_ALLOW_OVERRIDE = 1
 BPF_F_ALLOW_MULTI = 2
 BPF_F_REPLACE = 4
 
+TOO_OLD = "this kernel is too old for that (it has to be Linux 5.12 or newer)"
+
 
 def _checked(result: int, path: str = "") -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), *([path] if path else []))
+        reason = TOO_OLD if number == errno.ENOSYS else os.strerror(number)
+        raise OSError(number, reason, *([path] if path else []))
     return result
 
 

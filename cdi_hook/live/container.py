@@ -9,6 +9,7 @@ joined a user or mount namespace can't come back.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cdi_hook import linux
@@ -18,7 +19,7 @@ from cdi_hook.live.rootfs import Rootfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import ClassVar, NoReturn
 
 _NAMESPACES = {
     "user": linux.CLONE_NEWUSER,
@@ -77,18 +78,31 @@ class Container:
                 inside, outside, count = map(int, line.split())
                 if inside <= number < inside + count:
                     return outside + number - inside
-        raise InjectionError(f"{which} {number} is not mapped in the container's user namespace")
+        raise InjectionError(
+            f"{which} {number} is not mapped in its user namespace; map it, or have the CDI spec say another"
+        )
 
     def join(self, *names: str) -> None:
         """Join these of the container's namespaces, where they aren't ours, as root of its user namespace."""
-        linux.setns(self._process, sum(_NAMESPACES[name] for name in names if name in self._others))
+        try:
+            linux.setns(self._process, sum(_NAMESPACES[name] for name in names if name in self._others))
+        except OSError as error:
+            # Before Linux 5.8 a process's descriptor was not for this.
+            reason = linux.TOO_OLD if error.errno == errno.EINVAL else error.strerror
+            raise InjectionError(f"can't join the container's namespaces: {reason}") from error
         if "user" in names and self.has_user_namespace:
             try:
                 os.setgroups([])
             except PermissionError:
                 pass  # nor could the container's own root, where /proc/PID/setgroups says "deny"
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
+            try:
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+            except OSError as error:
+                raise InjectionError(
+                    f"can't be root in the container's user namespace: {error.strerror}; "
+                    "its mappings need the ids 0"
+                ) from error
 
     def _is_ours(self, name: str) -> bool:
         theirs, ours = os.stat(f"/proc/{self.pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
@@ -102,14 +116,17 @@ class Child:
     back what it did.
     """
 
+    _keeps: ClassVar[list[int]] = []  # of all children: one that held another's would keep it waiting
+
     def __init__(self, do: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
         """Fork, and return when do has returned; raises the InjectionError that it raised."""
         done, done_write = os.pipe()
         keep_read, self._keep = os.pipe()
+        self._keeps.append(self._keep)
         self._pid = os.fork()
         if self._pid == 0:
-            os.close(done)
-            os.close(self._keep)
+            for descriptor in (done, *self._keeps):
+                os.close(descriptor)
             _serve(do, undo, done_write, keep_read)
         os.close(done_write)
         os.close(keep_read)
@@ -126,6 +143,7 @@ class Child:
 
     def undo(self) -> None:
         """Have it taken back, unless it was kept, and wait until that is done."""
+        self._keeps.remove(self._keep)
         os.close(self._keep)
         os.waitpid(self._pid, 0)
 
@@ -134,13 +152,19 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
     """Be the child: nothing that happens in here gets past the end of this function."""
     status = 1
     try:
-        os.umask(0)
+        os.setsid()  # Ctrl-C ends the hook, but not the one who takes back
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for descriptor in (1, 2):  # runc waits for their end, even when it has killed the hook
+            os.dup2(null, descriptor)
         answer = b"done"
         try:
             do()
         except BaseException as error:  # noqa: BLE001  # whatever it is, the hook has to hear of it
             answer = _words(error).encode("utf-8", "surrogateescape")
-        os.write(done, answer)
+        try:
+            os.write(done, answer)
+        except BrokenPipeError:
+            pass  # the hook has died
         os.close(done)
         if not os.read(keep, 1):
             undo()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from cdi_hook import jsontext
 from cdi_hook.errors import BundleError
@@ -39,6 +40,9 @@ def inject(
     root = Rootfs(container.rootfs)
 
     def enter_and_make() -> None:
+        os.umask(0)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # to undo a mount takes some descriptors
         nodes.gather(devices, container)
         for mount in mounts:
             mount.gather()

@@ -127,11 +127,14 @@ class Mount:
 
     def gather(self) -> None:
         """Copy the source's tree, from outside the container where we may."""
-        if self._bind and self._tree < 0:
-            try:
-                self._copy()
-            except PermissionError:
-                pass  # the container's root may, in its own mount namespace
+        if not self._bind:
+            return
+        try:
+            self._copy()
+        except PermissionError:
+            pass  # the container's root may, in its own mount namespace
+        except OSError as error:
+            raise self._error(_reason(error)) from error
 
     def attach(self, root: Rootfs) -> None:
         """Attach it in the container, whose namespaces we are in."""
@@ -141,7 +144,10 @@ class Mount:
             elif self._tree < 0:
                 self._copy()
             hidden = [self._again(root, path) for path in self._hidden]
-            root.attach(self._tree, self._target(root, self.destination, self._tree))
+            target = self._target(root, self.destination, self._tree)
+            if os.path.sameopenfile(target, self._container.rootfs):
+                raise self._error("it would hide the whole rootfs")
+            root.attach(self._tree, target)
             for path, tree in hidden:
                 root.attach(tree, self._target(root, path, tree))
         except OSError as error:
@@ -218,6 +224,4 @@ class Mount:
 
 
 def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSYS:
-        return "this kernel is too old for that (it has to be Linux 5.12 or newer)"
     return f"{quote(error.filename)}: {error.strerror}" if error.filename else str(error.strerror)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cdi_hook import linux
+from cdi_hook import config, linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.live import rootfs
 
@@ -88,10 +88,18 @@ def gather(nodes: Sequence[Node], container: Container) -> None:
         tmpfs = _own_tmpfs(container.bundle)
         for index, node in enumerate(nodes):
             uid, gid = node.owner
-            node.make(tmpfs, str(index), (container.host_id("uid", uid), container.host_id("gid", gid)))
+            try:
+                owner = container.host_id("uid", uid), container.host_id("gid", gid)
+            except InjectionError as error:
+                raise node.error(str(error)) from error
+            node.make(tmpfs, str(index), owner)
             node.take(tmpfs, str(index))
     except PermissionError:
         return  # then it is the host's nodes that are bound
+    except OSError as error:
+        raise InjectionError(
+            f"can't make device nodes to bind into the container's user namespace: {error.strerror}"
+        ) from error
 
 
 def place(nodes: Sequence[Node], container: Container, root: Rootfs) -> None:
@@ -117,15 +125,26 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
             node.bind(root)  # a host within a container itself
         return None
     status = os.fstat(present)
-    if stat.S_ISREG(status.st_mode) and not status.st_size:
-        return node.bind(root)  # what an earlier start of the container was bound on
+    # What an earlier start of the container was bound on. Where a node can be made, none of the host's
+    # is bound: the image could ask for it by such a file, and chmod the host's own.
+    is_for_binds = container.has_user_namespace or not config.is_system_root()
+    if is_for_binds and stat.S_ISREG(status.st_mode) and not status.st_size:
+        return node.bind(root)
     if not node.is_like(status):
         raise node.error("something else is there already")
-    is_hosts_own = status.st_dev == os.stat("/dev").st_dev  # bound, or all of /dev is
-    if not (is_hosts_own or container.has_user_namespace):
+    if not container.has_user_namespace and _is_runtimes(status, root):
         os.chown(f"/proc/self/fd/{present}", *node.owner)
         os.chmod(f"/proc/self/fd/{present}", node.mode)
     return None
+
+
+def _is_runtimes(status: os.stat_result, root: Rootfs) -> bool:
+    """Say whether a node is in the /dev that the runtime made: others may be the host's own."""
+    dev = root.open("/dev")
+    try:
+        return os.fstat(dev).st_dev == status.st_dev != os.stat("/dev").st_dev
+    finally:
+        os.close(dev)
 
 
 def _own_tmpfs(place: str) -> int:

@@ -88,8 +88,11 @@ class Rootfs:
         return descriptor
 
     def attach(self, tree: int, target: int) -> None:
-        """Attach a tree of mounts to the place behind a descriptor."""
-        linux.move_mount(tree, target)
+        """Attach a tree of mounts to the place behind a descriptor, which is closed."""
+        try:
+            linux.move_mount(tree, target)
+        finally:
+            os.close(target)
         self._undo.append(lambda: linux.umount2(f"/proc/self/fd/{tree}", linux.MNT_DETACH))
 
     def undo(self) -> None:

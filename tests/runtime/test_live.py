@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -466,6 +468,113 @@ def test_vendor_hook_that_hangs(live: Live) -> None:
         f'CDI device injection failed: the createRuntime hook "{BUSYBOX}" ran longer than its timeout of 1 s; asked for by '
         'annotation "cdi.k8s.io/test"'
     )
+
+
+@pytest.mark.parametrize("stage", ["createRuntime", "createContainer"])
+def test_hook_that_is_killed(live: Live, stage: str) -> None:
+    """When the hook's own time is over, the runtime doesn't wait for a spec's hook, and all is taken back."""
+    started = live.lab.directory / "started"
+    script = f": >{started}; exec {BUSYBOX} sleep 25"
+    edits = {
+        "mounts": [{"hostPath": str(live.data), "containerPath": "/made/dir", "options": ["bind"]}],
+        "deviceNodes": [{"path": "/made/nodes/node", "hostPath": str(DEVICE)}],
+        "hooks": [{"hookName": stage, "path": str(BUSYBOX), "args": ["busybox", "sh", "-c", script]}],
+    }
+    bundle = live.bundle("true", edits)
+    bundle.config["hooks"]["createRuntime"][0]["timeout"] = 2
+    bundle.write()
+    identity = bundle.identity()
+    begin = time.monotonic()
+    assert live.call("run", bundle).returncode != 0
+    assert (time.monotonic() - begin < 15, started.exists()) == (True, True)
+    while (bundle.rootfs / "made").exists():  # crun doesn't wait until that is done
+        assert time.monotonic() - begin < 15
+        time.sleep(0.01)
+    assert bundle.identity() == identity
+
+
+def test_vendor_hook_has_the_umask_of_the_hook(live: Live) -> None:
+    """What a spec's hook makes has the mode that it would have if the runtime itself had run it."""
+    made = live.lab.directory / "made"
+    hook = {
+        "hookName": "createContainer",
+        "path": str(BUSYBOX),
+        "args": ["busybox", "sh", "-c", f": >{made}"],
+    }
+    live.run(live.bundle("true", {"hooks": [hook]}))
+    native = live.lab.directory / "native"
+    bundle = live.lab.bundle("true", name="native-bundle")
+    del hook["hookName"]
+    bundle.config["hooks"] = {"createContainer": [hook | {"args": ["busybox", "sh", "-c", f": >{native}"]}]}
+    bundle.write()
+    live.run(bundle)
+    assert _identity(made) == _identity(native)
+
+
+def test_many_mounts_with_few_descriptors(live: Live) -> None:
+    """How many descriptors a process may have by default doesn't limit what can be injected."""
+    mounts = [
+        {"hostPath": str(live.data / "file"), "containerPath": f"/m/{number}/file", "options": ["bind"]}
+        for number in range(40)
+    ]
+    few = ("/bin/sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh")
+    assert live.run(live.bundle("cat /m/39/file", {"mounts": mounts}, before=few)) == "of the host\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "message"),
+    [
+        ("/none/x", "/m", 'can\'t mount "/none/x" on "/m" while the container is created: "/none/x": '),
+        (
+            "/",
+            "/..",
+            'can\'t mount "/" on "/.." while the container is created: it would hide the whole rootfs',
+        ),
+    ],
+)
+def test_mounts_that_are_refused(live: Live, source: str, path: str, message: str) -> None:
+    """A mount that can't be made is named."""
+    edits = {"mounts": [{"hostPath": source, "containerPath": path, "options": ["bind"]}]}
+    assert live.refused(live.bundle("true", edits)).startswith(f"CDI device injection failed: {message}")
+
+
+def test_owner_that_is_not_mapped(live: Live) -> None:
+    """A node whose owner the container's user namespace doesn't have is named."""
+    node = {"path": NODE, "hostPath": str(DEVICE), "uid": 70000}
+    assert live.refused(live.bundle("true", {"deviceNodes": [node]}, userns=True)).startswith(
+        f'CDI device injection failed: can\'t make device node "{NODE}" in the container: uid 70000 is not mapped in its '
+        "user namespace; map it, or have the CDI spec say another"
+    )
+
+
+def test_nodes_of_the_host_stay_as_they_are(live: Live) -> None:
+    """A node in a volume is the host's: it is used, and its mode and owner are left alone, as runtimes do."""
+    node = live.data / "node"
+    os.mknod(node, 0o600 | stat.S_IFCHR, DEVICE.stat().st_rdev)
+    edits = {
+        "deviceNodes": [{"path": "/data/node", "hostPath": str(DEVICE), "fileMode": 0o666, "uid": 7}],
+    }
+    bundle = live.bundle("stat -c %t:%T /data/node", edits)
+    volume = {"destination": "/data", "source": str(live.data), "type": "bind", "options": ["rbind"]}
+    bundle.config["mounts"].append(volume)
+    bundle.write()
+    assert live.run(bundle) == "a:e5\n"
+    assert _identity(node) == (0o600, 0, 0)
+
+
+def test_present_node_gets_mode_and_owner(live: Live) -> None:
+    """A node that the runtime has made in the container's own /dev gets the mode and the owner of the CDI spec."""
+    edits = {"deviceNodes": [{"path": str(DEVICE), "fileMode": 0o640, "uid": 7, "gid": 8}]}
+    host = _identity(DEVICE)
+    assert live.run(live.bundle(f"stat -c '%a %u %g' {DEVICE}", edits)) == "640 7 8\n"
+    assert _identity(DEVICE) == host
+
+
+def test_empty_file_of_the_image(live: Live) -> None:
+    """An image gets no node of the host's bound by an empty file: root in the container could chmod that."""
+    bundle = live.bundle("true", {"deviceNodes": [{"path": "/node", "hostPath": str(DEVICE)}]})
+    (bundle.rootfs / "node").touch()
+    assert 'can\'t make device node "/node" in the container: something else is' in live.refused(bundle)
 
 
 @user_namespace

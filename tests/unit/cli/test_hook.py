@@ -116,6 +116,17 @@ def test_stdin_that_is_no_use(cdi_hook: World, stage: str, stdin: str, message: 
     assert err.startswith(message)
 
 
+@pytest.mark.parametrize("configuration", [{}, {"LOG": "/dev/null"}], ids=["syslog", "LOG"])
+def test_names_that_are_not_utf8(cdi_hook: World, configuration: dict[str, str]) -> None:
+    """A spec file that can't be used is told of whatever its name."""
+    cdi_hook.spec("vendor.json")
+    (cdi_hook.specs / os.fsdecode(b"\xff.json")).touch()
+    cdi_hook.configure(**configuration)
+    status, out, err = cdi_hook("precreate", stdin=json.dumps(asking("vendor.com/gpu=gpu9")))
+    assert (status, out, err.count("\n")) == (6, "", 2)
+    assert err.startswith("Refreshing the CDI registry generated errors: ")
+
+
 @pytest.mark.parametrize("stage", ["createRuntime", "prestart"])
 def test_nothing_asked_nothing_done(cdi_hook: World, stage: str) -> None:
     """A container that asks for nothing, or has all of it, isn't even looked at."""

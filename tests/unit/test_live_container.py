@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""live.container: a child that takes back what it did, whatever becomes of the hook; old kernels."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cdi_hook import linux
+from cdi_hook.errors import InjectionError
+from cdi_hook.live.container import Child, Container
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Each is a hook whose child leaves a file when it takes back, and that then meets its end.
+ENDS = {
+    "killed while it is done": "Child(lambda: (os.kill(os.getppid(), 9), time.sleep(0.2)), undo)",
+    "killed after it": "Child(lambda: None, undo); os.kill(os.getpid(), 9)",
+    "Ctrl-C": "Child(lambda: None, undo); os.killpg(0, signal.SIGINT); time.sleep(20)",
+    "Ctrl-C in another": (
+        "Child(lambda: None, undo); hook = os.getpid(); "
+        "Child(lambda: (os.kill(hook, signal.SIGINT), time.sleep(20)))"
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_hook_that_ends_early(tmp_path: Path, end: str) -> None:
+    """What a child did is taken back however the hook ended, and nobody waits for its stdout."""
+    undone = tmp_path / "undone"
+    script = (
+        "import os, signal, sys, time; from pathlib import Path; from cdi_hook.live.container import Child; "
+        f"undo = Path({str(undone)!r}).touch; {ENDS[end]}"
+    )
+    begin = time.monotonic()
+    completed = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, start_new_session=True, capture_output=True, check=False
+    )
+    assert completed.returncode in (-signal.SIGKILL, -signal.SIGINT)
+    while not undone.exists():
+        assert time.monotonic() - begin < 15
+        time.sleep(0.01)
+    assert time.monotonic() - begin < 15
+
+
+def test_child_that_fails() -> None:
+    """What a child raises is raised here, after it has taken back."""
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "no room", "/x")
+
+    with pytest.raises(InjectionError, match=r"^/x: no room$"):
+        Child(fail)
+
+
+def test_kernels_that_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that the kernel doesn't have, or takes otherwise, is told from other failures."""
+    with pytest.raises(OSError, match=r"Linux 5\.12 or newer") as caught:
+        linux._syscall(1 << 20)
+    assert caught.value.errno == errno.ENOSYS
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(linux, "setns", refuse)
+    container = Container.__new__(Container)
+    container._process, container._others = -1, {"mnt"}
+    with pytest.raises(InjectionError, match=f"^can't join the container's namespaces: {linux.TOO_OLD[:20]}"):
+        container.join("user", "mnt")
