@@ -49,7 +49,8 @@ class Container:
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise InjectionError(
-                f"can't look into the container's process {pid}: {error.strerror}"
+                f"can't look into the container's process {pid}: {error.strerror}; "
+                "cdi-runtime and the precreate hook don't have to"
             ) from error
         if "mnt" not in self._others:
             raise InjectionError(

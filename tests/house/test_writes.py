@@ -13,6 +13,7 @@ from .tree import modules
 WRITERS = {
     "paths.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.rules._allow_v1": "a cgroup's devices.allow",
+    "live.container._serve": "/dev/null, in its stdout's place",
     "log.append": "the runtime's --log",
     "ownlog.write": "LOG",
 }
