@@ -93,7 +93,7 @@ install: ## install below DESTDIR
 		install -Dpm 644 "packaging/man/$$page" '$(mandir)/man'"$${page##*.}/$$page" || exit; \
 	done
 	for link in $(links); do ln -sf cdi-runtime.8 '$(mandir)/man8/'"$$link.8" || exit; done
-	install -d '$(dir $(bash))' '$(dir $(zsh))' '$(dir $(fish))'
+	for file in '$(bash)' '$(zsh)' '$(fish)'; do install -d "$${file%/*}" || exit; done
 	umask 022 && $(completion) bash >'$(bash)' && $(completion) zsh >'$(zsh)' && $(completion) fish >'$(fish)'
 	install -d '$(unitdir)'
 	for unit in $(units); do \

@@ -25,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
     ``arguments``: the runtime's path ("?" and the names when the door found none), SigIgn and
-    LC_CTYPE as they came, then the arguments of the runtime.
+    LC_CTYPE as they came, then the arguments of the runtime. These stay as they are: during an
+    upgrade, one version's door calls the other's Python.
     """
     runtime, ignored, lc_ctype, *rest = arguments
     environ = lowlevel.environment(lc_ctype)
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     except CDIError as error:
         return _fail(str(error), invocation, settings)
     except Exception as error:  # an engine shows one line, not a traceback
+        from cdi_hook import again
+
+        again.start()
         if "--debug" in rest:
             raise
         defect = f"{type(error).__name__}: {error}"

@@ -4,6 +4,12 @@
 import sys
 
 sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
-from cdi_hook import shim  # found by the line before
+try:
+    from cdi_hook import shim  # found by the line before
 
-shim.run(sys.argv[1:])
+    shim.run(sys.argv[1:])
+except Exception:
+    from cdi_hook import again
+
+    again.start()
+    raise

@@ -11,7 +11,20 @@ for engine in docker containerd crio podman; do
 		echo "cdi-hook: $engine may still be configured to use cdi-runtime: $said" >&2
 	fi
 done
-if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json ||
+# What else names our programs: files that somebody wrote, or that an engine was started with.
+named() {
+	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"
+}
+for file in $(
+	named -r /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
+		/etc/default/docker /etc/systemd/system || : # a dir may be missing
+	# shellcheck disable=SC2046 # words
+	named -d skip /dev/null $(pgrep -a '^(dockerd|containerd|crio)$' 2>/dev/null | tr '= ' '\n' | grep ^/) || :
+); do
+	echo "cdi-hook: $file names cdi-runtime or cdi-hook still; without it containers fail" >&2
+done
+if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
+	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
 	pgrep -f '^[^ ]*conmon .*-r [^ ]*/cdi-' >/dev/null 2>&1; then
 	echo 'cdi-hook: containers that cdi-runtime started are running; without it their engine cannot stop them' >&2
 fi

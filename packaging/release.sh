@@ -53,7 +53,7 @@ finish() {
 	}
 	(cd "$dist" && sha256sum "cdi-hook_${version}_all.deb" "cdi-hook-$version-1.noarch.rpm" "$wheel" "$sbom" >SHA256SUMS)
 	cat "$dist/SHA256SUMS"
-	echo "release: now git tag -s v$version && git push origin v$version, and upload what is in $dist"
+	echo "release: now git tag -s v$version && git push origin v$version, and upload $dist/SHA256SUMS with what it lists"
 }
 
 case $task in

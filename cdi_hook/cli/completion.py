@@ -107,7 +107,8 @@ def _zsh(known: list[Command]) -> Iterator[str]:
         for option in command.options:
             value = ":value:_files" if option.has_value else ""
             for flag in option.flags:
-                yield f"        {_quoted(f'{flag}[{_zsh_text(option.help)}]{value}')} \\"
+                equals = "=" if value and flag[:2] == "--" else ""
+                yield f"        {_quoted(f'{flag}{equals}[{_zsh_text(option.help)}]{value}')} \\"
         if not command.followers:
             yield "        '*:file:_files'"
         else:

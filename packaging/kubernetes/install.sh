@@ -116,16 +116,21 @@ remove() {
 		wait_for_users
 		remove_handler
 		wait_for_users # what began before the engine knew
-		rm -rf "${node:?}$home" "$node/run/cdi-hook"
 	fi
+	rm -rf "${node:?}$home" "$node/run/cdi-hook" # of an install or removal that broke off too
 	say "removed"
 }
 
 trap 'exit 0' TERM
+# One pod of a node at a time: one that is replaced by force may still be at work.
+exec 9<"$node/run"
+on_node /usr/bin/python3 -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null &
+wait $! || : # what to do without Python is said below
 case ${ACTION:-install} in
 install) install ;;
 remove) remove ;;
 *) die "ACTION is install or remove, not $ACTION" ;;
 esac
+exec 9<&-
 touch /tmp/done # for the pod's readiness
 while :; do pause 86400; done

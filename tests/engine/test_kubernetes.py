@@ -177,7 +177,9 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     assert box.read(CALLS) == "restart containerd\n" * 2
     assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]
     assert handlers(box) == ["runc"]
+    box.write(f"{HOME}/.new/bin/cdi-hook", "an install that broke off")
     assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
+    assert box.call("test", "-e", HOME).returncode == 1
 
 
 def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
@@ -213,7 +215,11 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
     box = node.box
     drop_in = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     program = f"{HOME}/current/bin/cdi-runtime"
-    install(node, stage, ENGINE="crio")
+    with Installer(node, stage, ENGINE="crio") as first, Installer(node, stage, ENGINE="crio") as second:
+        first.begin()
+        second.begin()  # as when a pod is replaced by force
+        logs = [one.finish().splitlines()[-1] for one in (first, second)]
+    assert logs == [f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for crio"] * 2
     table = yaml.safe_dump(tomllib.loads(box.read(drop_in)))
     sample = (KUBERNETES / "handler/crio.toml").read_text("utf-8").replace("/usr/bin/cdi-runtime", program)
     assert table == yaml.safe_dump(tomllib.loads(sample))

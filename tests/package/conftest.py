@@ -72,7 +72,7 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkout]:
-    """Make a checkout; the next version's has other lines in the configuration too."""
+    """Make a checkout; the next version's has another configuration, and modules that don't fit this one's."""
     names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0")
 
     def make(*, version: str = VERSION) -> Checkout:
@@ -85,6 +85,9 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
             init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
             init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
             conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
+            for name in ("shim", "hook", "request"):
+                module = path / f"cdi_hook/{name}.py"
+                module.write_text(module.read_text("utf-8").replace("admitted", "let_in"), "utf-8")
             log = path / "CHANGELOG.md"
             log.write_text(log.read_text("utf-8").replace(f"## [{VERSION}]", f"## [{version}]"), "utf-8")
         git("init", "-q", cwd=path)

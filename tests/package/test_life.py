@@ -84,8 +84,13 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
     check(machine, VERSION)
     assert compiled(machine, manager) == {tag(machine)}
     assert machine.do("stat", "-c", "%U %a", "/run/cdi-hook") == "root 755"
-    added = {name for name in machine.files("/etc") - before if not name.startswith("/etc/systemd/system/")}
-    assert added == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
+    units = {
+        f"/etc/systemd/system/multi-user.target.wants/cdi-hook-index.{kind}" for kind in ("path", "service")
+    }
+    added = machine.files("/etc") - before
+    assert added - units == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
+    # where an rpm is at home, the distribution's presets say whether they are enabled
+    assert added & units == units or isinstance(manager, life.Rpm)
 
 
 def test_any_python(machine: Machine, manager: life.Manager) -> None:
@@ -151,6 +156,8 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     for engine, (path, _) in ENGINES.items():
         machine.do("cdi-hook", "configure", engine, "--set-default")
         assert "cdi-runtime" in machine.read(path)
+    # of a module that is no more, by a create in the middle of an upgrade
+    machine.do("touch", f"{manager.library}/cdi_hook/__pycache__/old.cpython-313.pyc")
     said = manager.remove()
     for engine, (path, text) in ENGINES.items():
         assert machine.read(path) == text
@@ -166,9 +173,16 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
 
 
 def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
-    """An engine whose configuration can't be read, and containers that run, don't stop a removal, but are told of."""
+    """What nobody but its writer can put back, and containers that run, don't stop a removal, but are told of."""
     manager.install()
     machine.write("/etc/docker/daemon.json", "{")
+    hook = "/etc/containers/oci/hooks.d/cdi-hook.json"
+    machine.do("install", "-D", "/usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json", hook)
+    podman = "/etc/containers/containers.conf.d/own.conf"
+    machine.write(podman, '[engine.runtimes]\ncdi = ["/usr/bin/cdi-runtime"]\n')
+    machine.do("cdi-hook", "configure", "crio", "--config", "/srv/crio.conf")
+    machine.write("/run/crio", "#!/bin/sh\nsleep 1000\n", "755")
+    machine.daemon("/run/crio", "--config=/srv/crio.conf", ready=("pgrep", "crio"))
     machine.write(
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
         '{"binary_name":"cdi-runtime"}',
@@ -178,6 +192,10 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
         "cdi-hook: docker may still be configured to use cdi-runtime: cdi-hook: /etc/docker/daemon.json: "
         in said
     )
+    named = re.findall(
+        "cdi-hook: (.*) names cdi-runtime or cdi-hook still; without it containers fail\n", said
+    )
+    assert sorted(named) == [podman, hook, "/srv/crio.conf"]
     assert "cdi-hook: containers that cdi-runtime started are running; " in said
     assert machine.call("cdi-hook", "--version").returncode == 127
     assert machine.read("/etc/docker/daemon.json") == "{"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -237,6 +238,30 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
         assert ("Traceback" in done.stderr) is debug
         assert "broken install" in done.stderr
         assert done.returncode == 1
+
+
+@pytest.mark.parametrize("old", ["from cdi_hook import argv", "wanted = request.admitted("])
+def test_modules_that_are_being_replaced(host: Host, old: str) -> None:
+    """When modules don't fit each other, as in the middle of an upgrade, the create begins anew until they do."""
+    library = host.directory / "library/cdi_hook"
+    shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
+    shim = library / "shim.py"
+    text = shim.read_text("utf-8")
+    shim.write_text(
+        text.replace(old, old.replace("argv", "missing").replace("admitted", "missing"), 1), "utf-8"
+    )
+    host.ask("vendor.com/thing=one")
+    command = [PYTHON, "-IS", str(library / "start.py"), "/bin/echo", "0", "", "create", "-b", "bundle", "id"]
+    environment = {"CDI_HOOK_CONFIG": str(host.directory / "conf")}
+    started = subprocess.Popen(
+        command, env=environment, cwd=host.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )  # fmt: skip
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(0.4)
+    shim.with_suffix(".new").write_text(text, "utf-8")
+    shim.with_suffix(".new").rename(shim)
+    assert (started.communicate()[0], started.returncode) == ("create -b bundle id\n", 0)
+    assert "ONE=1" in host.config_json.read_text()
 
 
 def test_a_refused_spec_of_the_vendor_comes_first(host: Host) -> None:

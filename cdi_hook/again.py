@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What fails while a package manager replaces our modules is started again, until it is done.
+
+dpkg, rpm and pip rename a new version's files into place one after the other. A
+container that is created in between has modules that don't fit each other. This
+is needed just then, so it is small, imports nothing of ours, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+import time
+
+# How long after the last change in our dir a failure may be due to that.
+_SETTLED_S = 5
+
+
+def start() -> None:
+    """Become a new Python with the same arguments, in a moment; return if our dir didn't change just now."""
+    changed = posix.stat(__file__[: __file__.rindex("/")]).st_ctime
+    if 0 <= time.time() - changed < _SETTLED_S:
+        time.sleep(0.1)
+        posix.execv(sys.executable, [sys.executable, "-IS", *sys.argv])
