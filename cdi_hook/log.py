@@ -20,7 +20,13 @@ _MISLEADING = (
     ("operation not permitted", "not allowed"),
     ("not a directory", "no directory"),
     ("is a directory", "a directory"),
+    ("cannot find the file", "can't find the file"),
+    ("failed to run runc create/exec call", "failed to run runc"),
+    ("open executable", "open an executable"),
 )
+
+# An engine's pipe, which it may read only once the runtime has ended, holds a page at least.
+_MOST_ON_STDERR = 4000  # bytes
 
 
 def plain(message: str) -> str:
@@ -56,17 +62,27 @@ def append(path: str, text: str) -> bool:
         descriptor = posix.open(path, flags, 0o644)
     except OSError:
         return False
-    return _write(descriptor, text, close=True)
+    return _write(descriptor, _encode(text), close=True)
 
 
 def stderr(text: str) -> bool:
-    """Write text to stderr, which may be closed or read-only; False when it can't be done."""
-    return _write(2, text, close=False)
+    """Write text to stderr, which may be closed or read-only; False when it can't be done.
+
+    Of a text that is too long its beginning is written: a pipe that nobody reads must not hold us up.
+    """
+    data = _encode(text)
+    if len(data) > _MOST_ON_STDERR:
+        data = data[:_MOST_ON_STDERR] + b"...\n"
+    return _write(2, data, close=False)
 
 
-def _write(descriptor: int, text: str, close: bool) -> bool:
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _write(descriptor: int, data: bytes, close: bool) -> bool:
     try:
-        posix.write(descriptor, text.encode("utf-8", "backslashreplace"))
+        posix.write(descriptor, data)
     except OSError:
         return False
     finally:

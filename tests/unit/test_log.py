@@ -39,6 +39,8 @@ def test_text_lines_are_runcs() -> None:
          "does not exist, access refused twice: access refused"),
         ("/x: Is a directory, /x/y: Not a directory, Operation not permitted", "/x: a directory, /x/y: no directory, not allowed"),
         ("executable file not found in $PATH", "executable file missing in $PATH"),
+        ("the system cannot find the file specified, failed to run runc create/exec call, open executable",
+         "the system can't find the file specified, failed to run runc, open an executable"),
     ],
 )  # fmt: skip
 def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:

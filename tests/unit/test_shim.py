@@ -201,6 +201,25 @@ def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> N
     assert log.read_text().count("level=error") == 1
 
 
+def test_a_stderr_that_nobody_reads_holds_nothing_up(host: Host) -> None:
+    """Of an error that is longer than a pipe holds, stderr has the beginning, and --log all of it."""
+    name = "vendor.com/thing=" + "two" * 40000
+    host.ask(name)
+    log = host.directory / "log"
+    reader, writer = os.pipe()
+    arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
+    done = subprocess.run(
+        [PYTHON, "-IS", str(START), "/bin/true", "0", "", *arguments],
+        env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, stderr=writer, timeout=20,
+    )  # fmt: skip
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    beginning = f"CDI device injection failed: unresolvable CDI devices {name}"
+    assert (done.returncode, said) == (1, f"{beginning[:4000]}...\n")
+    assert beginning in log.read_text()
+
+
 def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
     """Nothing on stdout or stderr; with LOG, a JSON line names the devices."""
     own = host.directory / "own.log"
