@@ -228,15 +228,14 @@ def _lines(text: str | None) -> list[str]:
 def _read(path: str) -> str | None:
     """Return a file's text; None when there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CDIError(f"can't read {quote(path)}: not a regular file")
+            data = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CDIError(f"can't read {quote(path)}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise CDIError(f"can't read {quote(path)}: not a regular file")
-        data = file.read()
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -245,6 +244,10 @@ def _read(path: str) -> str | None:
         raise CDIError(
             f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at line {line} column {column}"
         ) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
 
 
 def _create(path: str, text: str, like: os.stat_result | None) -> None:

@@ -286,6 +286,9 @@ def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     (etc / "file").touch()
     status, out, err = cdi_hook("configure", "docker", "--config", etc / "file/daemon.json")
     assert (status, out, err) == (1, "", f'cdi-hook: can\'t read "{etc}/file/daemon.json": Not a directory\n')
+    assert cdi_hook("configure", "docker", "--config", etc) == (
+        1, "", f'cdi-hook: can\'t read "{etc}": Is a directory\n',
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("system_tomlkit")
