@@ -132,8 +132,8 @@ def run(options: argparse.Namespace) -> int:
             patterns,
             options.pod_annotations,
         )
-        path, others = _places(options.engine, path)
-        changes, notes = _add(options.engine, path, others, request)
+        path, files = _places(options.engine, path)
+        changes, notes = _add(options.engine, path, files, request)
     if not options.dry_run:
         for change in changes:
             change.make()
@@ -278,14 +278,17 @@ def _file(engine: str) -> str:
 
 
 def _places(engine: str, path: str) -> tuple[str, list[str]]:
-    """Return the file to edit for a configuration, and what else the engine reads beside it."""
+    """Return the file to edit for a configuration, and all that the engine reads, later wins."""
     if engine == "containerd":
-        return _containerd_places(path)
-    directory = os.path.dirname(path)
-    if engine == "crio" and directory.endswith(".d"):
-        others = [directory[:-2], *sorted(glob.glob(f"{glob.escape(directory)}/*"))]
-        return path, [one for one in others if os.path.isfile(one) and one != path]
-    return path, []
+        place, files = _containerd_places(path)
+    elif engine == "docker":
+        place, files = path, [path]
+    else:
+        directory = os.path.dirname(path)
+        main = directory[:-2] if directory.endswith(".d") else path
+        within = glob.glob(f"{glob.escape(main)}.d/*{'.conf' if engine == 'podman' else ''}")
+        place, files = path, [main, *sorted({*within, path} - {main})]
+    return place, [one for one in dict.fromkeys(files) if one == place or os.path.isfile(one)]
 
 
 def _containerd_places(path: str) -> tuple[str, list[str]]:
@@ -294,22 +297,21 @@ def _containerd_places(path: str) -> tuple[str, list[str]]:
     own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
     if text is None:
         # containerd 2.2 imports it when there is no config.toml
-        return (own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path), []
+        place = own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path
+        return place, [place]
     with _named(path):
-        version, patterns = containerd.version(text), containerd.imports(text)
-    imported: list[str] = []
-    drop_in = path
+        merges, patterns = containerd.merges_imports(text), containerd.imports(text)
+        has_ours = bool(containerd.Containerd().names(text))
+    files = [path]
+    place = path
     for pattern in patterns:
         whole = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
-        imported += sorted(glob.glob(whole)) if "*" in whole else [whole] * os.path.isfile(whole)
+        found = glob.glob(whole) if "*" in whole else [whole]
         directory, names = os.path.split(whole)
-        if version >= 3 and "*" not in directory and fnmatch.fnmatchcase(_DROP_IN, names) and drop_in == path:
-            drop_in = os.path.join(directory, _DROP_IN)
-    with _named(path):
-        if containerd.Containerd().names(text):
-            drop_in = path  # it is there already
-    others = [path, *imported]
-    return drop_in, [one for one in dict.fromkeys(others) if one != drop_in]
+        if merges and "*" not in directory and fnmatch.fnmatchcase(_DROP_IN, names) and place == path:
+            found.append(place := os.path.join(directory, _DROP_IN))
+        files += sorted(found)
+    return path if has_ours else place, files
 
 
 @contextlib.contextmanager
@@ -324,13 +326,19 @@ def _named(path: str) -> Iterator[None]:
 # Edits.
 
 
-def _add(name: str, path: str, others: Sequence[str], request: Request) -> tuple[list[_Change], list[str]]:
+def _add(name: str, path: str, files: Sequence[str], request: Request) -> tuple[list[_Change], list[str]]:
     engine = _ENGINES[name]
     before = _read(path)
-    texts = [(other, _read(other) or "") for other in others]
+    texts = [(other, _read(other) or "") for other in files if other != path]
+    later = files[files.index(path) + 1 :]
     for other, text in texts:
         with _named(other):
-            engine.names(text)
+            default = engine.default(text)
+        if request.set_default and other in later and default not in (None, request.name):
+            raise CDIError(
+                f"{other}, which {name} reads after {path}, makes {default} the default runtime: "
+                "take that out, or leave out --set-default"
+            )
     with _named(path):
         edited = engine.add(_start(name, path, texts) if before is None else before, request, texts)
         if edited.text == before:
@@ -376,11 +384,15 @@ def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
     engine = _ENGINES[name]
     changes: list[_Change] = []
     notes: list[str] = []
-    for one in _candidates(name, path):
+    removed: set[str] = set()
+    place, files = _places(name, path)
+    candidates = [place, path, *files] if name == "containerd" else [path]
+    for one in dict.fromkeys(candidates):
         text = _read(one)
         with _named(one):
-            if text is None or not engine.names(text):
+            if text is None or not (names := engine.names(text)):
                 continue
+        removed.update(names)
         backup = _backup(one)
         before = _read(backup)
         with _named(backup):
@@ -395,15 +407,12 @@ def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
         elif before is None and _is_nothing(edited.text):
             after = None
         changes.append(_Change(one, text, after, obsolete=[] if before is None else [backup]))
+    for other in set(files).difference(change.path for change in changes) if removed else ():
+        text = _read(other) or ""
+        with _named(other):
+            if (default := engine.default(text)) in removed.difference(engine.names(text)):
+                raise CDIError(f"{other} makes {default} the default runtime: name another there first")
     return changes, notes
-
-
-def _candidates(name: str, path: str) -> Iterator[str]:
-    if name == "containerd":
-        place, others = _containerd_places(path)
-        yield from dict.fromkeys((place, path, *others))
-    else:
-        yield path
 
 
 def _is_nothing(text: str) -> bool:

@@ -142,6 +142,11 @@ def version(text: str) -> int:
     return number
 
 
+def merges_imports(text: str) -> bool:
+    """Say whether what a configuration of this version imports is merged with it at every level."""
+    return TOMLText(text).tree.get("version") in (3, 4)
+
+
 def imports(text: str) -> list[str]:
     """Return the paths and patterns of the files that a configuration imports."""
     value = TOMLText(text).tree.get("imports", [])

@@ -404,6 +404,69 @@ def test_crio_copies_and_keeps_no_copy_where_all_is_read(cdi_hook: World, etc: P
     assert contents(etc) == before
 
 
+# A dir whose files are read in the order of their names; what names the default runtime in one of them.
+DEFAULTS = {
+    "containerd": ("conf.d/{}.toml", f'{V3}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = '),
+    "crio": ("crio.conf.d/{}.conf", "[crio.runtime]\ndefault_runtime = "),
+    "podman": ("containers.conf.d/{}.conf", "[engine]\nruntime = "),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+@pytest.mark.parametrize("engine", DEFAULTS)
+def test_a_default_that_comes_later_is_not_overlooked(cdi_hook: World, etc: Path, engine: str) -> None:
+    """--set-default is refused where a file that is read later has another default, and only there."""
+    name, text = DEFAULTS[engine]
+    (etc / "config.toml").write_text(V3)
+    ours, other = etc / name.format("99-cdi-hook"), etc / name.format("99-nvidia")
+    other.parent.mkdir()
+    other.write_text(f'{text}"nvidia"\n')
+    before = contents(etc)
+    file = etc / "config.toml" if engine == "containerd" else ours
+    add = ("configure", engine, "--config", file)
+    message = (
+        f"{other}, which {engine} reads after {ours}, makes nvidia the default runtime: "
+        "take that out, or leave out --set-default"
+    )
+    assert cdi_hook(*add, "--set-default") == (1, "", f"cdi-hook: {message}\n")
+    assert contents(etc) == before
+    assert cdi_hook(*add)[0] == 0
+    other.rename(etc / name.format("98-nvidia"))
+    assert cdi_hook(*add, "--set-default")[0] == 0
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+@pytest.mark.parametrize("engine", DEFAULTS)
+def test_the_default_of_another_file_is_not_taken_away(cdi_hook: World, etc: Path, engine: str) -> None:
+    """Where another file makes ours the default, its removal would leave the engine none: it is refused."""
+    name, text = DEFAULTS[engine]
+    (etc / "config.toml").write_text(V3)
+    ours, other = etc / name.format("99-cdi-hook"), etc / name.format("10-own")
+    other.parent.mkdir()
+    other.write_text(f'{text}"cdi"\n')
+    file = etc / "config.toml" if engine == "containerd" else ours
+    command = ("configure", engine, "--config", file)
+    assert cdi_hook(*command)[0] == 0
+    before = contents(etc)
+    message = f"{other} makes cdi the default runtime: name another there first"
+    assert cdi_hook(*command, "--remove") == (1, "", f"cdi-hook: {message}\n")
+    assert contents(etc) == before
+    other.write_text(f'{text}"runc"\n')
+    assert cdi_hook(*command, "--remove")[0] == 0
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_nothing_is_removed_from_a_containerd_of_version_1(cdi_hook: World, etc: Path) -> None:
+    """In a config.toml such as Docker's packages bring there is nothing of ours, though nothing can be added to it."""
+    file = etc / "config.toml"
+    file.write_text('disabled_plugins = ["cri"]\n')
+    command = ("configure", "containerd", "--config", file)
+    status, out, err = cdi_hook(*command)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"cdi-hook: {file}: its version is 1, known are 2, 3, 4; ")
+    assert cdi_hook(*command, "--remove") == (0, f"{file}: nothing to change\n", "")
+
+
 @pytest.mark.usefixtures("system_tomlkit")
 def test_podman_reads_it_anyway(cdi_hook: World, etc: Path) -> None:
     """podman has no daemon to reload, and --reload has nothing to do."""
