@@ -111,8 +111,9 @@ def _check_shape(oci: OCI) -> None:
     _shaped(linux, "netDevices", dict, ".linux")
     _shaped(user, "additionalGids", list, ".process.user")
     for name in ("uid", "gid"):
-        if not isinstance(user.get(name) or 0, int):
-            raise InjectionError(f"the OCI spec's .process.user.{name} is not a number")
+        number = user.get(name) or 0
+        if not isinstance(number, int) or not 0 <= number < 1 << 32:
+            raise InjectionError(f"the OCI spec's .process.user.{name} is not a number from 0 to 4294967295")
     for parent, name, item, path in (
         (process, "env", str, ".process"),
         (linux, "devices", dict, ".linux"),
