@@ -8,9 +8,8 @@ module knows no field of CDI: the schema comes from spec.py.
 
 Importing it costs the import of yaml (20 ms), so only a spec that changed does.
 
-A schema is one of the strings below, ``("list", item)``, ``("map", value)``,
-``("pointers", struct)`` (a list whose items may not be null) or a dict of
-field name -> schema, for an object.
+A schema is one of the strings below, ``("list", item)``, ``("map", value)`` or
+a dict of field name -> schema, for an object.
 """
 
 from __future__ import annotations
@@ -134,19 +133,23 @@ class _Chunks:
 def _compose(data: bytes) -> _Node | None:
     # PyYAML's C parser where it was built; the pure one agrees but for rare syntax
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = _decode(data)
+    unused = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    colon, bom = next(unused), next(unused)
+    stand_ins = {}
     source = data
-    colon = ""
+    if "\ufeff" in text[1:]:  # at the start of a line, only libyaml skips it
+        stand_ins[bom] = "\ufeff"
+        source = (text[0] + text[1:].replace("\ufeff", bom)).encode("utf-8", "surrogateescape")
     while True:
         loader = make_loader(_Chunks(source))
         try:
-            return _Composer(loader, source, colon).document()
+            return _Composer(loader, source, stand_ins).document()
         except yaml.scanner.ScannerError as error:
-            text = _decode(source)
-            if not colon:
-                colon = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
-            mended = _mend(text, error, colon)
+            mended = _mend(_decode(source), error, colon)
             if mended is None:
                 raise
+            stand_ins[colon] = ":"
             source = mended.encode("utf-8", "surrogateescape")
         finally:
             loader.dispose()
@@ -165,10 +168,10 @@ def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None
 
 
 class _Composer:
-    def __init__(self, loader: Any, data: bytes, colon: str) -> None:
+    def __init__(self, loader: Any, data: bytes, stand_ins: dict[str, str]) -> None:
         self.loader = loader
         self.anchors: dict[str, _Node] = {}
-        self.colon = colon
+        self.stand_ins = stand_ins
         self.flow = 0
         # Marks count characters; only a text with an escaped slash needs them.
         self.text = _decode(data) if b"\\/" in data.replace(b"\0", b"") else ""
@@ -194,7 +197,9 @@ class _Composer:
                 raise SyntaxProblem(f"line {line}: unknown anchor '{alias.value}' referenced")
             return alias
         if isinstance(event, yaml.ScalarEvent):
-            text = event.value.replace(self.colon, ":") if self.colon else event.value
+            text = event.value
+            for stand_in, character in self.stand_ins.items():
+                text = text.replace(stand_in, character)
             node = _Node("scalar", line, text, event.tag or "", event.implicit[0])
             if event.style == '"' and self.text:
                 self.check_escapes(event)
@@ -445,8 +450,13 @@ def write(data: dict[str, Any]) -> bytes:
 # Shaping: values -> what the schema says, as the reference's JSON decoder does.
 
 
-def _shape(value: Any, schema: Schema, path: str, line: int, findings: list[Finding]) -> Any:
-    """Return value as the schema has it; None, and a finding, where it can't be."""
+def _shape(
+    value: Any, schema: Schema, path: str, line: int, findings: list[Finding], before: Any = None
+) -> Any:
+    """Return value as the schema has it; None, and a finding, where it can't be.
+
+    ``before`` is what the same field in other case said: the reference decodes into that.
+    """
     if value is None:
         return None
     shaped: Any
@@ -455,32 +465,34 @@ def _shape(value: Any, schema: Schema, path: str, line: int, findings: list[Find
     elif isinstance(schema, tuple):
         kind, item = schema
         if kind == "map":
-            shaped = _shape_map(value, item, path, findings) if isinstance(value, _Mapping) else None
+            shaped = _shape_map(value, item, path, findings, before) if isinstance(value, _Mapping) else None
         else:
-            shaped = _shape_list(value, item, kind, path, findings) if isinstance(value, _Sequence) else None
+            shaped = (
+                _shape_list(value, item, path, findings, before) if isinstance(value, _Sequence) else None
+            )
     else:
-        shaped = _shape_object(value, schema, path, findings) if isinstance(value, _Mapping) else None
+        shaped = _shape_object(value, schema, path, findings, before) if isinstance(value, _Mapping) else None
     if shaped is None:
         where = f" (line {line})" if line else ""
         findings.append(Finding(path, f"expected {_wanted(schema)}, found {_found(value)}{where}"))
     return shaped
 
 
-def _shape_map(value: _Mapping, item: Schema, path: str, findings: list[Finding]) -> dict[str, Any]:
-    shaped = {}
+def _shape_map(
+    value: _Mapping, item: Schema, path: str, findings: list[Finding], before: Any
+) -> dict[str, Any]:
+    shaped = dict(before or {})
     for key in sorted(value):
         child = _shape(value[key], item, f"{path}[{quote(key)}]", value.lines[key], findings)
         shaped[key] = "" if child is None else child
     return shaped
 
 
-def _shape_list(value: _Sequence, item: Schema, kind: str, path: str, findings: list[Finding]) -> list[Any]:
+def _shape_list(value: _Sequence, item: Schema, path: str, findings: list[Finding], before: Any) -> list[Any]:
     shaped = []
     for index, (child, line) in enumerate(zip(value, value.lines)):
-        here = f"{path}[{index}]"
-        if child is None and kind == "pointers":
-            findings.append(Finding(here, f"is null (line {line})"))
-        result = _shape(child, item, here, line, findings)
+        there = before[index] if index < len(before or ()) else None
+        result = _shape(child, item, f"{path}[{index}]", line, findings, there)
         if result is None:  # null, as the zero value; or a finding
             result = _ZEROES[item]() if isinstance(item, str) else {}
         shaped.append(result)
@@ -488,9 +500,9 @@ def _shape_list(value: _Sequence, item: Schema, kind: str, path: str, findings: 
 
 
 def _shape_object(
-    value: _Mapping, fields: Mapping[str, Any], path: str, findings: list[Finding]
+    value: _Mapping, fields: Mapping[str, Any], path: str, findings: list[Finding], before: Any
 ) -> dict[str, Any]:
-    shaped: dict[str, Any] = {}
+    shaped: dict[str, Any] = dict(before or {})
     folded = {_fold(name): name for name in fields}
     # encoding/json sorts the keys, so that the exact spelling comes after UPPER case
     for key in sorted(value, key=lambda text: text.encode("utf-8", "replace")):
@@ -498,11 +510,10 @@ def _shape_object(
         if name is None:
             findings.append(Finding(path, f"unknown field {quote(key)} (line {value.lines[key]})"))
             continue
-        child = _shape(value[key], fields[name], f"{path}.{name}", value.lines[key], findings)
+        there = shaped.get(name)
+        child = _shape(value[key], fields[name], f"{path}.{name}", value.lines[key], findings, there)
         if value[key] is None and not isinstance(fields[name], str):
             shaped.pop(name, None)
-        elif isinstance(child, dict) and isinstance(shaped.get(name), dict):
-            shaped[name].update(child)
         elif child is not None:
             shaped[name] = child
     return {name: shaped[name] for name in fields if name in shaped}

@@ -31,7 +31,7 @@ STRING, BOOL, INT64, UINT32 = reader.STRING, reader.BOOL, reader.INT64, reader.U
 CONTAINER_EDITS = {
     "env": ("list", STRING),
     "deviceNodes": (
-        "pointers",
+        "list",
         {
             "path": STRING,
             "hostPath": STRING,
@@ -44,9 +44,9 @@ CONTAINER_EDITS = {
             "gid": UINT32,
         },
     ),
-    "netDevices": ("pointers", {"hostInterfaceName": STRING, "name": STRING}),
+    "netDevices": ("list", {"hostInterfaceName": STRING, "name": STRING}),
     "hooks": (
-        "pointers",
+        "list",
         {
             "hookName": STRING,
             "path": STRING,
@@ -56,7 +56,7 @@ CONTAINER_EDITS = {
         },
     ),
     "mounts": (
-        "pointers",
+        "list",
         {
             "hostPath": STRING,
             "containerPath": STRING,

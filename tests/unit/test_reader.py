@@ -17,7 +17,7 @@ SCHEMA = {
     "gid": reader.UINT32,
     "flag": reader.BOOL,
     "object": {"a": reader.STRING, "b": reader.STRING},
-    "objects": ("pointers", {"a": reader.STRING}),
+    "objects": ("list", {"a": reader.STRING, "b": reader.STRING}),
 }
 
 
@@ -42,9 +42,13 @@ def read(text: str | bytes) -> Any:
         ("number: 1152921504606846976.0", {"number": 1152921504606847000}),
         ("OBJECT: {a: x}\nobject: {b: z}", {"object": {"a": "x", "b": "z"}}),
         ("OBJECT: {a: x}\nobject: ~", {}),
+        ("OBJECTS: [{a: x}, {a: y}]\nobjects: [{b: z}]", {"objects": [{"a": "x", "b": "z"}]}),
+        ("objects: [{a: x}, ~]", {"objects": [{"a": "x"}, {}]}),
         ("TEXT: x\ntext: ~", {"text": "x"}),
         ("text: x\n---\n" + " " * 600 + "\x01", {"text": "x"}),
         ("\ufefftext: x", {"text": "x"}),
+        ("text: 'x\ufeffy'", {"text": "x\ufeffy"}),
+        (r'text: "\ue000\ue001"', {"text": "\ue000\ue001"}),
         ("text: x".encode("utf-16"), {"text": "x"}),
     ],
 )
@@ -69,7 +73,7 @@ def test_read_as_the_reference_does(text: str | bytes, expected: object) -> None
         ("text: [a]", ".text: expected a string, found a list (line 1)"),
         ("texts: {}", ".texts: expected a list, found a mapping (line 1)"),
         ("object: x", '.object: expected a mapping, found the string "x" (line 1)'),
-        ("objects: [{a: x}, ~]", ".objects[1]: is null (line 1)"),
+        ("gid: 1\n\ufefftext: x", r'unknown field "\ufefftext" (line 2)'),
         ("text: x\nnope: 1", 'unknown field "nope" (line 2)'),
         ("text: x\ntext: y", "line 2: key 'text' already set in map"),
         ("object: &o {a: x}\nmap: {<<: *o, <<: *o}", "line 1: key 'a' already set in map"),

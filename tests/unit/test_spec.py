@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""spec: rules beyond what the recorded answers ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook import spec
+from cdi_hook.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("version", "edits", "message"),
+    [
+        ("1.1.0", "deviceNodes: [~]", "invalid (empty) device path"),
+        ("1.1.0", "hooks: [~]", 'invalid hook name ""'),
+        ("1.1.0", "mounts: [~]", "invalid mount, empty host path"),
+        ("1.1.0", "netDevices: [~]", "invalid linux net device, empty HostInterfaceName"),
+        ("1.1.0", "env: [A], hooks: [~]", 'invalid container edits: invalid environment variable "A"'),
+        ("9", "hooks: [~]", 'invalid version "9"'),
+    ],
+)
+def test_a_null_in_a_list_is_refused_in_its_turn(
+    version: str, edits: str, message: str, tmp_path: Path
+) -> None:
+    """Where the reference panics is an error; what it finds before that comes first."""
+    text = f"cdiVersion: '{version}'\nkind: a.b/c\ncontainerEdits: {{{edits}}}\n"
+    path = tmp_path / "a.yaml"
+    path.write_text(f"{text}devices: [{{name: x, containerEdits: {{env: [A=1]}}}}]\n")
+    with pytest.raises(InvalidSpec) as caught:
+        spec.load(str(path))
+    assert str(caught.value) == f"invalid CDI Spec: {message}"
