@@ -62,10 +62,7 @@ def loads(text: str) -> Any:
 
         scan = make_scanner(_Context)  # type: ignore[arg-type]  # duck-typed, in C
     except (ImportError, AttributeError, TypeError):
-        import json
-
-        hooks = {"object_pairs_hook": _object, "parse_float": _float, "parse_constant": _constant}
-        return json.loads(text, **hooks)  # type: ignore[arg-type]  # one by one they fit
+        return _loads_by_json(text)
     start = len(text) - len(text.lstrip(_SPACE))
     try:
         tree, end = scan(text, start)
@@ -73,9 +70,18 @@ def loads(text: str) -> Any:
         raise ValueError(f"a value is missing at {_place(text, stop.value)}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except SystemError:  # Python 3.10 and 3.11 find no words for what is wrong unless json is there
+        return _loads_by_json(text)
     if text[end:].strip(_SPACE):
         raise ValueError(f"there is more after the end, at {_place(text, end)}")
     return tree
+
+
+def _loads_by_json(text: str) -> Any:
+    import json
+
+    hooks = {"object_pairs_hook": _object, "parse_float": _float, "parse_constant": _constant}
+    return json.loads(text, **hooks)  # type: ignore[arg-type]  # one by one they fit
 
 
 def _place(text: str, position: int) -> str:

@@ -64,6 +64,22 @@ def test_bad_json_is_refused(text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("text", ["{", '{"a" 1}', '{"a": 1', '"abc', '"\\x"', "[1 2]"])
+def test_bad_json_is_refused_before_json_is_there(text: str) -> None:
+    """In a process that hasn't imported json, as a create hasn't, broken text is refused in the same words."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from cdi_hook import jsontext\n"
+        "try: jsontext.loads(sys.argv[1])\n"
+        "except ValueError as error: print(error)"
+    )
+    command = [sys.executable, "-IS", "-c", program, text]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
+        jsontext.loads(text)
+    assert done.stdout == f"{caught.value}\n"
+
+
 def test_does_without_the_accelerator() -> None:
     """Where CPython's _json is missing, the result is the same."""
     program = (
