@@ -229,11 +229,12 @@ def _open_own(path: str) -> int:
 
 def compile_index(cache: Cache, strict: bool) -> bytes:
     """Return the index of what a cache holds."""
-    specs, devices = cache.specs, cache.by_name()
+    devices = sorted(cache.by_name().items())  # asked once: the specs may change at any moment
+    specs = list(dict.fromkeys(device.spec for _, device in devices))
     slots = 2 * len(devices) + 1
     in_slot: dict[int, list[Any]] = {}
     numbers = {id(spec): number for number, spec in enumerate(specs)}
-    for name, device in sorted(devices.items()):
+    for name, device in devices:
         entry = [name, numbers[id(device.spec)], device.container_edits]
         in_slot.setdefault(_number(name) % slots, []).append(entry)
     head: dict[str, Any] = {

@@ -95,6 +95,19 @@ def test_any_change_means_reading_the_specs(
     assert registry(tmp_path).edits(["v.com/c=one"]) == cache.edits(["v.com/c=one"])
 
 
+def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
+    """The index is of one moment, though each look at the specs reads them anew."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "x", "y")
+    write(tmp_path / "low" / "b.yaml", "w.com/c", "z")
+
+    class Changing(Cache):
+        def _refresh_if_changed(self) -> None:
+            self.refresh()
+
+    dirs = [str(tmp_path / "low")]
+    assert index.compile_index(Changing(dirs), strict=False) == index.compile_index(Cache(dirs), strict=False)
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_missing_dir_that_appears_is_noticed(tmp_path: Path) -> None:
     """A dir that wasn't there when the index was made is watched too."""
