@@ -16,9 +16,18 @@ import time
 _SETTLED_S = 5
 
 
-def start() -> None:
-    """Become a new Python with the same arguments, in a moment; return if our dir didn't change just now."""
+def start(stdin: bytes = b"") -> None:
+    """Become a new Python with the same arguments, in a moment; return if our dir didn't change just now.
+
+    ``stdin`` is what has been read of it: it can be read again.
+    """
     changed = posix.stat(__file__[: __file__.rindex("/")]).st_ctime
     if 0 <= time.time() - changed < _SETTLED_S:
+        if stdin:
+            file = posix.memfd_create("stdin")
+            posix.write(file, stdin)
+            posix.lseek(file, 0, 0)
+            posix.dup2(file, 0)
         time.sleep(0.1)
-        posix.execv(sys.executable, [sys.executable, "-IS", *sys.argv])
+        options = ["-IS", "-X", f"utf8={sys.flags.utf8_mode}"]
+        posix.execv(sys.executable, [sys.executable, *options, *sys.argv])

@@ -78,8 +78,11 @@ def run(options: argparse.Namespace) -> int:
     return main(options.command, options.config, options.debug)
 
 
-def main(stage: str, configuration: str | None = None, debug: bool = False) -> int:
-    """Be a hook of this stage, with the configuration named or the usual one; return an exit status."""
+def main(stage: str, configuration: str | None = None, debug: bool = False, by_path: bool = False) -> int:
+    """Be a hook of this stage, with the configuration named or the usual one; return an exit status.
+
+    Run ``by_path``, it can begin anew where modules are being replaced.
+    """
     environ = dict(posix.environ)
     if configuration is not None:
         environ[b"CDI_HOOK_CONFIG"] = configuration.encode("utf-8", "surrogateescape")
@@ -97,6 +100,10 @@ def main(stage: str, configuration: str | None = None, debug: bool = False) -> i
     except (Exception, KeyboardInterrupt) as error:  # an engine shows one line, not a traceback
         if debug:
             raise
+        if by_path and isinstance(error, Exception):
+            from cdi_hook import again
+
+            again.start(hook.stdin)
         hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
         return 1
     return 0
@@ -117,10 +124,11 @@ class Hook:
     def __init__(self, environ: dict[bytes, bytes]) -> None:
         self._environ = environ
         self._settings = config.load(environ)
+        self.stdin = b""  # what has been read of it
 
     def precreate(self) -> None:
         """Edit the OCI spec on stdin, to stdout."""
-        text = _read_stdin()
+        text = self._read_stdin()
         oci = _object(text, "an OCI spec")
         before = jsontext.dumps(oci)
         wanted = request.admitted(oci, self._settings)
@@ -134,7 +142,7 @@ class Hook:
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
-        state = _object(_read_stdin(), "a container's state")
+        state = _object(self._read_stdin(), "a container's state")
         path = f"{_bundle(state)}/config.json"
         before = bundle.load(path)
         if before is None:
@@ -163,6 +171,16 @@ class Hook:
 
             asked = explain.asked(wanted.device_ids, wanted)
             raise InjectionError(f"{driver.FAILED}{error}; {asked}") from error
+
+    def _read_stdin(self) -> bytes:
+        chunks = []
+        try:
+            while chunk := posix.read(0, 1 << 16):
+                chunks.append(chunk)
+        except OSError as error:
+            raise BundleError(f"can't read stdin: {error.strerror}") from error
+        self.stdin = b"".join(chunks)
+        return self.stdin
 
     def _drive(
         self, registry: index.Registry, injecting: driver.Registry, oci: dict[str, Any], wanted: DeviceRequest
@@ -203,16 +221,6 @@ class Hook:
         syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
 
 
-def _read_stdin() -> bytes:
-    chunks = []
-    try:
-        while chunk := posix.read(0, 1 << 16):
-            chunks.append(chunk)
-    except OSError as error:
-        raise BundleError(f"can't read stdin: {error.strerror}") from error
-    return b"".join(chunks)
-
-
 def _object(text: bytes, what: str) -> dict[str, Any]:
     try:
         tree = jsontext.loads(text.decode("utf-8"))
@@ -248,4 +256,4 @@ def _write_stdout(text: bytes) -> None:
 
 def enter(stage: str) -> NoReturn:
     """Be the hook and exit, without what Python does at its end."""
-    posix._exit(main(stage))
+    posix._exit(main(stage, by_path=True))

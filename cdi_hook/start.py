@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where cdi-runtime's door enters Python: run by path, so compiled anew each time, and small for that."""
+"""Where cdi-runtime, and cdi-hook as a hook, enter Python: by path, so compiled anew, and small for that."""
 
 import sys
 
 sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
 try:
-    from cdi_hook import shim  # found by the line before
+    if len(sys.argv) == 2:  # a hook has its stage for an argument, a runtime more
+        from cdi_hook import hook  # found by the line before
 
-    shim.run(sys.argv[1:])
+        hook.enter(sys.argv[1])
+    else:
+        from cdi_hook import shim
+
+        shim.run(sys.argv[1:])
 except Exception:
     from cdi_hook import again
 

@@ -31,6 +31,7 @@ cp -r {BUNDLE} /run/loop
 until [ -e /run/enough ]; do
     cp {BUNDLE}/config.json /run/loop
     cdi-runtime run --bundle /run/loop loop && echo created
+    cdi-hook precreate <{BUNDLE}/config.json >/run/loop/hooked && grep -q THING=one /run/loop/hooked && echo created
 done
 echo end
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
-PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = ROOT / "packaging/bin/cdi-hook"
 
 STAGES = ["precreate", "createRuntime", "prestart"]
 
@@ -148,6 +150,32 @@ def test_configuration_by_option(cdi_hook: World) -> None:
     assert (status, f"DENY=* ({other}:2) refuses it" in err) == (5, True)
     status, _, err = cdi_hook("--debug", "precreate", "--config", other, stdin=json.dumps(asking()))
     assert (status, err.startswith("Traceback ")) == (1, True)
+
+
+@pytest.mark.parametrize("old", ["import argv", "request.admitted("])
+def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: str) -> None:
+    """When modules don't fit each other, as in the middle of an upgrade, a hook begins anew until they do, stdin too."""
+    cdi_hook.spec("vendor.json")
+    tree = tmp_path / "tree"
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "cdi_hook", tree / "cdi_hook", ignore=skipped)
+    shutil.copytree(PROGRAM.parent, tree / "packaging/bin")
+    module = tree / "cdi_hook/hook.py"
+    text = module.read_text("utf-8")
+    module.write_text(text.replace(old, f"{old[:-5]}other{old[-5:]}"), "utf-8")
+    stdin = json.dumps(asking())
+    with (tmp_path / "stdin").open("w+", encoding="utf-8") as file:
+        file.write(stdin)
+        file.seek(0)
+        started = subprocess.Popen(
+            [tree / "packaging/bin/cdi-hook", "precreate"], env=cdi_hook.environ, text=True,
+            stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(0.4)
+    module.with_suffix(".new").write_text(text, "utf-8")
+    module.with_suffix(".new").rename(module)
+    assert (started.communicate()[0], started.returncode) == (cdi_hook("precreate", stdin=stdin)[1], 0)
 
 
 def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path) -> None:
