@@ -155,7 +155,8 @@ class Box:
         settings = [f"{key}={value}" for key, value in {**base, **(environ or {})}.items()]
         change = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         return [
-            "nsenter", "-t", self.pid, "-m", "-p", "-n", "-u", "-i", "-C", "--",
+            # -r: in a chroot the mount namespace's own root is the host's
+            "nsenter", "-t", self.pid, "-r", "-m", "-p", "-n", "-u", "-i", "-C", "--",
             "sh", "-c", _ENTER, "sh", *change, "env", "-i", *settings, *arguments,
         ]  # fmt: skip
 
