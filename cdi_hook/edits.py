@@ -38,11 +38,12 @@ def merge(many: Iterable[Edits]) -> Edits:
     return merged
 
 
-def apply(oci: OCI | None, edits: Edits, *, keep_present: bool = False) -> None:
+def apply(oci: OCI | None, edits: Edits, *, keep_present: bool = False, may_map_ids: bool = True) -> None:
     """Apply container edits to an OCI specification, in place.
 
     With keep_present, what is there already is neither added again nor moved,
-    so that applying twice changes nothing. Raises InjectionError, and leaves
+    so that applying twice changes nothing. Without may_map_ids, no mount gets
+    idmap because the container has a user namespace. Raises InjectionError, and leaves
     oci as it was, when a host device can't be used or oci isn't of the shape
     that the OCI runtime specification gives it.
     """
@@ -58,7 +59,7 @@ def apply(oci: OCI | None, edits: Edits, *, keep_present: bool = False) -> None:
         devices = _object(_object(oci, "linux"), "netDevices")
         devices[net["hostInterfaceName"]] = {"name": net["name"]}
     if edits.get("mounts"):
-        _add_mounts(oci, edits["mounts"], keep_present)
+        _add_mounts(oci, edits["mounts"], keep_present, may_map_ids)
     if edits.get("hooks"):
         _add_hooks(_object(oci, "hooks"), edits["hooks"], keep_present)
     if edits.get("intelRdt") is not None:
@@ -267,15 +268,15 @@ def _remove_first(items: list[OCI], name: str, value: str) -> None:
 # Mounts.
 
 
-def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool) -> None:
+def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool, may_map_ids: bool) -> None:
     namespaces = (oci.get("linux") or {}).get("namespaces") or ()
-    in_user_namespace = any(namespace.get("type") == "user" for namespace in namespaces)
+    maps_ids = may_map_ids and any(namespace.get("type") == "user" for namespace in namespaces)
     mounts = _list(oci, "mounts")
     topmost = {mount.get("destination"): mount for mount in mounts}
     last = {edit["containerPath"]: edit for edit in added}
     changed = False
     for edit in added:
-        mount = _oci_mount(edit, in_user_namespace)
+        mount = _oci_mount(edit, maps_ids)
         destination = mount["destination"]
         if keep_present and (edit is not last[destination] or topmost.get(destination) == mount):
             continue
@@ -300,13 +301,13 @@ def _depth(mount: OCI) -> int:
     return destination.count("/")
 
 
-def _oci_mount(edit: Edits, in_user_namespace: bool) -> OCI:
+def _oci_mount(edit: Edits, maps_ids: bool) -> OCI:
     mount: OCI = {"destination": edit["containerPath"]}
     if edit.get("type"):
         mount["type"] = edit["type"]
     mount["source"] = edit["hostPath"]
     options = list(edit.get("options", ()))
-    if in_user_namespace and "idmap" not in options and "ridmap" not in options:
+    if maps_ids and "idmap" not in options and "ridmap" not in options:
         binds = [option for option in options if option in ("bind", "rbind")]
         kind = binds[-1] if binds else edit.get("type")
         if kind in ("bind", "rbind") and (binds or kind == "bind"):

@@ -80,8 +80,10 @@ class Registry:
 
     def inject(self, oci: dict[str, Any], names: Sequence[str]) -> None:
         """Edit oci so that it has these devices, adding nothing that is there already."""
+        # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
+        may_map_ids = config.is_system_root()
         try:
-            edits.apply(oci, self.edits(names), keep_present=True)
+            edits.apply(oci, self.edits(names), keep_present=True, may_map_ids=may_map_ids)
         except InjectionError as error:
             raise InjectionError(f"failed to inject devices: {error}") from error
 

@@ -82,6 +82,14 @@ def test_device(podman: Podman, name: str, terminal: bool) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("podman", USERS, indirect=True)
+def test_user_namespace(podman: Podman, name: str) -> None:
+    """A user who is themselves in the container has the device too, mounts included."""
+    done = podman.run("--rm", "--userns=keep-id", script=f"id -u; {world.LOOK}", runtime=name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{podman.user}\n{world.SEEN}", "")
+
+
 @pytest.mark.usefixtures("runsc")
 def test_gvisor(podmans: Callable[..., Podman]) -> None:
     """A container of gVisor, which wants v1 or all of v2's controllers, and root, has what it can have."""
