@@ -50,10 +50,14 @@ def identify(path: str) -> Identity | None:
     )
 
 
-def replace(path: str, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+def replace(
+    path: str, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False
+) -> None:
     """Put a file with this data, mode and (uid, gid) in path's place, in one step.
 
-    Raises OSError, and then what was there is there, and nothing beside it.
+    With durable its data is on the disk before it has that name: after a power
+    failure some filesystems have an empty file there otherwise. Raises OSError,
+    and then what was there is there, and nothing beside it.
     """
     temporary = f"{path}.{posix.getpid()}.tmp"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
@@ -65,6 +69,8 @@ def replace(path: str, data: bytes, mode: int, owner: tuple[int, int] | None = N
         posix.fchmod(descriptor, mode)  # whatever the umask
         while data:
             data = data[posix.write(descriptor, data) :]
+        if durable:
+            posix.fsync(descriptor)
         posix.rename(temporary, path)
     except BaseException:
         posix.unlink(temporary)

@@ -21,7 +21,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, paths
+from cdi_hook import paths
 from cdi_hook.cli import host, table, terminal
 from cdi_hook.engines import containerd, crio, docker, podman
 from cdi_hook.engines.model import Request, UnusableConfiguration
@@ -205,15 +205,14 @@ class _Change:
     def make(self) -> None:
         """Write the files."""
         try:
+            now = None if self.before is None else os.stat(self.path)
             if self.backup is not None and self.before is not None:
-                _create(self.backup, self.before, os.stat(self.path))
+                _create(self.backup, self.before, now)
             if self.after is None:
                 os.unlink(self.path)
-            elif self.before is None:
-                os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-                _create(os.path.realpath(self.path), self.after, None)
             else:
-                bundle.replace(self.path, self.after)
+                os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+                _create(os.path.realpath(self.path), self.after, now)
             for path in self.obsolete:
                 os.unlink(path)
         except OSError as error:
@@ -252,10 +251,11 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _create(path: str, text: str, like: os.stat_result | None) -> None:
     """Write a new file, or another in its place, in one step; with the owner and mode of another."""
-    if like is None:
-        paths.replace(path, text.encode(), 0o644)
-    else:
-        paths.replace(path, text.encode(), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
+    mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
+    try:
+        paths.replace(path, text.encode(), mode, owner, durable=True)
+    except OSError as error:
+        raise CDIError(f"can't write {quote(path)}: {error.strerror}") from error
 
 
 def _backup(path: str) -> str:

@@ -100,3 +100,16 @@ def test_links_are_followed_step_by_step(roots: Path) -> None:
     assert paths.untrusted(str(roots / "absolute")) == reason
     (roots / "loop").symlink_to("loop")
     assert paths.untrusted(str(roots / "loop")) == f"{roots}/loop is in a loop of links"
+
+
+def test_what_is_durable_is_on_the_disk_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A durable file is synced before it comes in another's place, and others, which are on tmpfs, aren't."""
+    file, synced = tmp_path / "file", []
+    monkeypatch.setattr("posix.fsync", lambda _: synced.append(file.read_text()))
+    file.write_text("old")
+    paths.replace(str(file), b"new", 0o644, durable=True)
+    assert (file.read_text(), synced) == ("new", ["old"])
+    paths.replace(str(file), b"newer", 0o644)
+    assert (file.read_text(), synced) == ("newer", ["old"])

@@ -284,6 +284,11 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
 def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     """Where nothing can be written, the message names what could not be."""
     (etc / "file").touch()
+    file = etc / "link.json"
+    file.symlink_to("none/such.json")
+    assert cdi_hook("configure", "docker", "--config", file) == (
+        1, "", f'cdi-hook: can\'t write "{etc}/none/such.json": No such file or directory\n',
+    )  # fmt: skip
     status, out, err = cdi_hook("configure", "docker", "--config", etc / "file/daemon.json")
     assert (status, out, err) == (1, "", f'cdi-hook: can\'t read "{etc}/file/daemon.json": Not a directory\n')
     assert cdi_hook("configure", "docker", "--config", etc) == (
