@@ -48,7 +48,8 @@ read whole is not touched. Done twice it is done once.
 Before the first change a copy goes to FILE.before-cdi-hook (beside the dir, for
 one whose name ends in .d). --remove takes out what was added, gives back the
 default runtime that the copy has, and takes away the copy; what else has been
-edited since stays.
+edited since stays. --set-default is refused where a file that the engine reads
+later makes another the default, and --remove where another file makes it ours.
 
 exit status: 0 when it is done, also when there was nothing to do; 1 when it
 can't be, and then nothing has changed (unless it is the --reload that failed);
