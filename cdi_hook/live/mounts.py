@@ -103,7 +103,7 @@ class Mount:
         bind = "bind" if self._type == "bind" else ""
         for option in mount.get("options") or ():
             if option in _BINDS:
-                bind = option
+                bind = max(bind, option)  # of both it is rbind
             elif option in _IDMAPS:
                 self._idmap = option
             elif option in _ATTRIBUTES:
@@ -175,7 +175,8 @@ class Mount:
         linux.mount_setattr(tree, propagation=linux.MS_SLAVE if follows else linux.MS_PRIVATE, recursive=True)
         if self._propagation in (linux.MS_SHARED, linux.MS_UNBINDABLE):
             linux.mount_setattr(tree, propagation=self._propagation, recursive=self._propagation_is_recursive)
-        for attributes, recursive in ((self._all, True), (self._own, False)):
+        # A recursive option is the stronger, as it is to the runtimes: "rro" and "rw" are read-only.
+        for attributes, recursive in ((self._own, False), (self._all, True)):
             attributes.give(tree, recursive)
         if self._idmap:
             self._map_ids(tree)
