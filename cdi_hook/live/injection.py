@@ -43,9 +43,9 @@ def inject(
         os.umask(0)
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # to undo a mount takes some descriptors
-        nodes.gather(devices, container)
         for mount in mounts:
             mount.gather()
+        nodes.gather(devices, container)  # last: it hides the bundle, from where relative sources are
         container.join("user", "mnt")
         for mount in mounts:
             mount.attach(root)

@@ -514,6 +514,17 @@ def test_vendor_hook_has_the_umask_of_the_hook(live: Live) -> None:
     assert _identity(made) == _identity(native)
 
 
+@user_namespace
+def test_source_in_the_bundle(live: Live, userns: bool) -> None:
+    """A mount's relative source is found in the bundle, whatever else the device brings."""
+    edits = {
+        "mounts": [{"hostPath": "rootfs/bin", "containerPath": "/m", "options": ["bind"]}],
+        "deviceNodes": [{"path": NODE, "hostPath": str(DEVICE)}],
+    }
+    bundle = live.bundle(f"stat -c %t:%T {NODE}; readlink /m/sh", edits, userns=userns)
+    assert live.run(bundle) == "a:e5\nbusybox\n"
+
+
 def test_many_mounts_with_few_descriptors(live: Live) -> None:
     """How many descriptors a process may have by default doesn't limit what can be injected."""
     mounts = [
