@@ -140,7 +140,7 @@ class Mount:
         """Attach it in the container, whose namespaces we are in."""
         try:
             if not self._bind:
-                self._make()
+                self._make(root)
             elif self._tree < 0:
                 self._copy()
             hidden = [self._again(root, path) for path in self._hidden]
@@ -199,8 +199,10 @@ class Mount:
         finally:
             os.close(userns)
 
-    def _make(self) -> None:
+    def _make(self, root: Rootfs) -> None:
         """Have _tree be a new filesystem, of the container's user namespace."""
+        if self._type == "tmpfs" and not any(option.startswith("mode=") for option in self._data):
+            self._data += _mode_there(root, self.destination)
         context = linux.fsopen(self._type)
         if self._source:
             linux.fsconfig(context, linux.FSCONFIG_SET_STRING, "source", self._source)
@@ -222,6 +224,17 @@ class Mount:
             f"{quote(self._source)} on {quote(self.destination)}" if self._source else quote(self.destination)
         )
         return InjectionError(f"can't mount {what} while the container is created: {reason}")
+
+
+def _mode_there(root: Rootfs, path: str) -> list[str]:
+    """Return the option with which a tmpfs has the mode of the dir that it hides, as the runtimes have it."""
+    try:
+        descriptor = root.open(path)
+    except FileNotFoundError:
+        return []
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    return [f"mode={mode:o}"]
 
 
 def _reason(error: OSError) -> str:

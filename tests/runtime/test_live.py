@@ -329,6 +329,22 @@ def test_mount_options(live: Live, userns: bool) -> None:
 
 
 @user_namespace
+def test_tmpfs_has_the_mode_of_the_dir(live: Live, userns: bool) -> None:
+    """A tmpfs on a dir of the image has that dir's mode, unless the spec says one, as from the runtimes."""
+    mounts = {"/private": [], "/said": ["mode=711"], "/new": []}
+    edits = {
+        "mounts": [
+            {"hostPath": "tmpfs", "containerPath": path, "type": "tmpfs", "options": options}
+            for path, options in mounts.items()
+        ]
+    }
+    bundle = live.bundle("stat -c '%n %a %u' /private /said /new", edits, userns=userns)
+    for name in ("private", "said"):
+        (bundle.rootfs / name).mkdir(mode=0o700)
+    assert live.run(bundle) == "/private 700 0\n/said 711 0\n/new 1777 0\n"
+
+
+@user_namespace
 def test_mount_hides_nothing_that_lies_deeper(live: Live, userns: bool) -> None:
     """A mount above one of the container's own comes to lie under it, as it would in the specification's order."""
     deeper = live.lab.directory / "deeper"
