@@ -154,11 +154,16 @@ class Mount:
             raise self._error(_reason(error)) from error
 
     def _target(self, root: Rootfs, path: str, tree: int) -> int:
+        is_dir = stat.S_ISDIR(os.fstat(tree).st_mode)
         try:
-            return root.open(path)
+            target = root.open(path)
         except FileNotFoundError:
-            is_dir = stat.S_ISDIR(os.fstat(tree).st_mode)
             return root.make(path, rootfs.create_dir if is_dir else rootfs.create_file)
+        if stat.S_ISDIR(os.fstat(target).st_mode) != is_dir:
+            raise self._error(
+                "it is a dir, and what is there isn't" if is_dir else "a dir is there, and it isn't one"
+            )
+        return target
 
     def _again(self, root: Rootfs, path: str) -> tuple[str, int]:
         descriptor = root.open(path)

@@ -560,6 +560,16 @@ def test_many_mounts_with_few_descriptors(live: Live) -> None:
             "/..",
             'can\'t mount "/" on "/.." while the container is created: it would hide the whole rootfs',
         ),
+        (
+            "/",
+            "/bin/busybox",
+            'can\'t mount "/" on "/bin/busybox" while the container is created: it is a dir, and ',
+        ),
+        (
+            "/bin/sh",
+            "/bin",
+            'can\'t mount "/bin/sh" on "/bin" while the container is created: a dir is there, and ',
+        ),
     ],
 )
 def test_mounts_that_are_refused(live: Live, source: str, path: str, message: str) -> None:
