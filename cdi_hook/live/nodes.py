@@ -132,19 +132,22 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
         return node.bind(root)
     if not node.is_like(status):
         raise node.error("something else is there already")
-    if not container.has_user_namespace and _is_runtimes(status, root):
+    if not container.has_user_namespace and _is_runtimes(status, container, root):
         os.chown(f"/proc/self/fd/{present}", *node.owner)
         os.chmod(f"/proc/self/fd/{present}", node.mode)
     return None
 
 
-def _is_runtimes(status: os.stat_result, root: Rootfs) -> bool:
-    """Say whether a node is in the /dev that the runtime made: others may be the host's own."""
-    dev = root.open("/dev")
+def _is_runtimes(status: os.stat_result, container: Container, root: Rootfs) -> bool:
+    """Say whether a node is in the /dev that the runtime mounted: others may be the host's own."""
     try:
-        return os.fstat(dev).st_dev == status.st_dev != os.stat("/dev").st_dev
-    finally:
-        os.close(dev)
+        dev = root.open("/dev")
+    except FileNotFoundError:
+        return False
+    filesystem = os.fstat(dev).st_dev
+    os.close(dev)
+    others = os.stat("/dev").st_dev, os.fstat(container.rootfs).st_dev
+    return status.st_dev == filesystem not in others
 
 
 def _own_tmpfs(place: str) -> int:

@@ -587,7 +587,8 @@ def test_owner_that_is_not_mapped(live: Live) -> None:
     )
 
 
-def test_nodes_of_the_host_stay_as_they_are(live: Live) -> None:
+@pytest.mark.parametrize("dev", ["of its own", "in the rootfs"])
+def test_nodes_of_the_host_stay_as_they_are(live: Live, dev: str) -> None:
     """A node in a volume is the host's: it is used, and its mode and owner are left alone, as runtimes do."""
     node = live.data / "node"
     os.mknod(node, 0o600 | stat.S_IFCHR, DEVICE.stat().st_rdev)
@@ -596,6 +597,10 @@ def test_nodes_of_the_host_stay_as_they_are(live: Live) -> None:
     }
     bundle = live.bundle("stat -c %t:%T /data/node", edits)
     volume = {"destination": "/data", "source": str(live.data), "type": "bind", "options": ["rbind"]}
+    if dev == "in the rootfs":  # which is on the volume's filesystem here
+        own = [mount for mount in bundle.config["mounts"] if not mount["destination"].startswith("/dev")]
+        bundle.config["mounts"] = own
+        (bundle.rootfs / "dev").mkdir()
     bundle.config["mounts"].append(volume)
     bundle.write()
     assert live.run(bundle) == "a:e5\n"
