@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     Edits = dict[str, Any]
     OCI = dict[str, Any]
 
+HOOK_NAMES = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
 _LISTS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "additionalGids")
 _TYPES = {0o060000: "b", 0o020000: "c", 0o010000: "p"}  # by S_IFMT of the host's node
 _S_IFMT = 0o170000
@@ -51,13 +59,16 @@ def apply(oci: OCI | None, edits: Edits, *, keep_present: bool = False, may_map_
         raise InjectionError("can't edit nil OCI Spec")
     _check_shape(oci)
     nodes = [(_oci_device(node, oci), node) for node in edits.get("deviceNodes", ())]
+    for hook in edits.get("hooks", ()):
+        if hook.get("hookName") not in HOOK_NAMES:
+            raise InjectionError(f"unknown hook name {quote(hook.get('hookName', ''))}")
     if edits.get("env"):
         _add_env(_list(_process(oci), "env"), edits["env"])
     if nodes:
         _add_devices(_object(oci, "linux"), nodes, keep_present)
     for net in edits.get("netDevices", ()):
         devices = _object(_object(oci, "linux"), "netDevices")
-        devices[net["hostInterfaceName"]] = {"name": net["name"]}
+        devices[net.get("hostInterfaceName", "")] = {"name": net.get("name", "")}
     if edits.get("mounts"):
         _add_mounts(oci, edits["mounts"], keep_present, may_map_ids)
     if edits.get("hooks"):
@@ -170,7 +181,7 @@ def _oci_device(node: Edits, oci: OCI) -> OCI:
     Raises InjectionError when the host's node is needed and isn't there, or is
     of another type.
     """
-    path = node["path"]
+    path = node.get("path", "")
     host_path = node.get("hostPath") or path
     type_, major, minor = node.get("type", ""), node.get("major", 0), node.get("minor", 0)
     complete = type_ and (major or type_ == "p")
@@ -273,7 +284,7 @@ def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool, may_map_ids: b
     maps_ids = may_map_ids and any(namespace.get("type") == "user" for namespace in namespaces)
     mounts = _list(oci, "mounts")
     topmost = {mount.get("destination"): mount for mount in mounts}
-    last = {edit["containerPath"]: edit for edit in added}
+    last = {edit.get("containerPath", ""): edit for edit in added}
     changed = False
     for edit in added:
         mount = _oci_mount(edit, maps_ids)
@@ -302,10 +313,10 @@ def _depth(mount: OCI) -> int:
 
 
 def _oci_mount(edit: Edits, maps_ids: bool) -> OCI:
-    mount: OCI = {"destination": edit["containerPath"]}
+    mount: OCI = {"destination": edit.get("containerPath", "")}
     if edit.get("type"):
         mount["type"] = edit["type"]
-    mount["source"] = edit["hostPath"]
+    mount["source"] = edit.get("hostPath", "")
     options = list(edit.get("options", ()))
     if maps_ids and "idmap" not in options and "ridmap" not in options:
         binds = [option for option in options if option in ("bind", "rbind")]
@@ -323,7 +334,7 @@ def _oci_mount(edit: Edits, maps_ids: bool) -> OCI:
 def _add_hooks(hooks: OCI, added: list[Edits], keep_present: bool) -> None:
     unclaimed = {name: list(present or ()) for name, present in hooks.items()} if keep_present else {}
     for edit in added:
-        hook: OCI = {"path": edit["path"]}
+        hook: OCI = {"path": edit.get("path", "")}
         for name in ("args", "env"):
             if edit.get(name):
                 hook[name] = list(edit[name])

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from cdi_hook import reader
+from cdi_hook.edits import HOOK_NAMES
 from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import (
     parse_qualifier,
@@ -83,14 +84,6 @@ SCHEMA: dict[str, Any] = {
     ),
     "containerEdits": CONTAINER_EDITS,
 }
-HOOK_NAMES = (
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-)
 NODE_TYPES = ("", "b", "c", "u", "p")
 SPEC_EXTENSIONS = (".json", ".yaml")
 

@@ -164,3 +164,22 @@ def test_a_failed_injection_leaves_all_as_it_was() -> None:
         edits.apply(oci, {"env": ["A=1"], "deviceNodes": [{"path": "/dev/none-such"}]})
     message = 'failed to stat CDI host device "/dev/none-such": no such file or directory'
     assert (str(caught.value), oci) == (message, {"process": {"env": []}})
+
+
+def test_an_unknown_hook_is_an_error() -> None:
+    """Edits that nobody has validated put nothing into .hooks that no runtime knows."""
+    oci: dict[str, Any] = {}
+    with pytest.raises(InjectionError) as caught:
+        edits.apply(oci, {"env": ["A=1"], "hooks": [{"hookName": "preStart", "path": "/h"}]})
+    assert (str(caught.value), oci) == ('unknown hook name "preStart"', {})
+
+
+def test_edits_that_lack_a_field_have_the_reference_s_empty_one() -> None:
+    """What nobody has validated is applied as the reference decodes it."""
+    oci: dict[str, Any] = {}
+    edits.apply(oci, {"mounts": [{}], "hooks": [{"hookName": "prestart"}], "netDevices": [{}]})
+    assert oci == {
+        "mounts": [{"destination": "", "source": ""}],
+        "hooks": {"prestart": [{"path": ""}]},
+        "linux": {"netDevices": {"": {"name": ""}}},
+    }
