@@ -431,8 +431,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML would leave a "y" without quotes, which go-yaml takes for true
-    plain = _resolve(text, may_be_date=True)[0] == "str"
+    # PyYAML would leave a "y" without quotes, which go-yaml takes for true, and break the line at U+0085
+    plain = _resolve(text, may_be_date=True)[0] == "str" and "\x85" not in text
     return dumper.represent_scalar(_TAG + "str", text, style=None if plain else '"')
 
 

@@ -99,7 +99,8 @@ def test_aliases_cannot_blow_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["y", "NO", "0o10", "1e3", "~", "", "a: b", "é", "\x7f", "line\nbreak", "- x", "2020-01-01"]
+    "text",
+    ["y", "NO", "0o10", "1e3", "~", "", "a: b", "é", "\x7f", "line\nbreak", "\x85", "- x", "2020-01-01"],
 )
 def test_what_is_written_is_read_back(text: str) -> None:
     """Any string survives being written as YAML."""
