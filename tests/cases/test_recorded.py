@@ -75,7 +75,9 @@ def make_files(directory: Path, files: dict[str, Any]) -> None:
 
 def decoded(data: Any, schema: Any) -> Any:
     """Shape a request's JSON as the reference decodes it."""
-    value, findings = reader.read(json.dumps(data).encode(), schema)
+    text = json.dumps(data, ensure_ascii=False)
+    escaped = "".join(one if " " <= one < "\x7f" else f"\\U{ord(one):08x}" for one in text)
+    value, findings = reader.read(escaped.encode(), schema)
     assert not findings
     return value or {}
 
