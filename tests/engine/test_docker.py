@@ -180,11 +180,18 @@ def test_health_check(docker: Docker) -> None:
 
 
 def test_build(docker: Docker) -> None:
-    """The legacy builder, whose containers are the default runtime's, builds an image."""
-    docker.box.write("/root/build/Dockerfile", f"FROM {image.NAME}\nRUN echo built >/made\n")
-    done = docker.call("build", "--network=none", "--quiet", "/root/build", environ={"DOCKER_BUILDKIT": "0"})
+    """The legacy builder's containers are the default runtime's: a step has the device that an argument names."""
+    conf = "/etc/cdi-hook/cdi-hook.conf"
+    docker.box.write(conf, f"{world.FILES[conf]}DEVICE_ENV=CDI_DEVICES\n")
+    steps = f"FROM {image.NAME}\nARG CDI_DEVICES\nRUN cat /greeting >/made\n"
+    docker.box.write("/root/build/Dockerfile", steps)
+    done = docker.call(
+        "build", "--network=none", "--quiet", f"--build-arg=CDI_DEVICES={world.FUSE}", "/root/build",
+        environ={"DOCKER_BUILDKIT": "0"},
+    )  # fmt: skip
+    docker.box.write(conf, world.FILES[conf])
     assert done.returncode == 0, done.stderr
-    assert docker.do("run", "--rm", "--network=none", done.stdout.strip(), "cat", "/made") == "built"
+    assert docker.do("run", "--rm", "--network=none", done.stdout.strip(), "cat", "/made") == "hello"
 
 
 @pytest.mark.parametrize("case", world.REFUSALS)
