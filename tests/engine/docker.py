@@ -29,6 +29,8 @@ CONFIGURATION: dict[str, Any] = {
     "ip6tables": False,
     # For `docker checkpoint`.
     "experimental": True,
+    # For `docker run --device vendor.com/class=name`.
+    "features": {"cdi": True},
 }
 
 # docker has no OCI hooks of its user's: this adds one, of the stage that its dir is named after.

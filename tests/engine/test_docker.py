@@ -104,6 +104,16 @@ def test_config_has_each_once(docker: Docker, container: str) -> None:
     assert world.hooked(docker.box, container) == 1
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_beside_docker(docker: Docker, runtime: str) -> None:
+    """What docker injects too, by its own option, is there once."""
+    container = docker.run("--detach", "--device", world.FUSE, runtime=runtime).stdout.strip()
+    config = docker.box.read(f"{BUNDLES}/{container}/config.json")
+    docker.do("rm", "--force", container)
+    assert world.injected(json.loads(config)) == world.ONCE
+    assert world.hooked(docker.box, container) == 1
+
+
 def test_restart(docker: Docker, container: str) -> None:
     """A container that is restarted has the device again."""
     docker.box.wait(lambda: docker.do("logs", container) == world.SEEN.strip())

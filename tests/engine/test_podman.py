@@ -142,6 +142,19 @@ def test_config_has_each_once(podman: Podman, container: str) -> None:
     assert world.hooked(podman.box, container) == 1
 
 
+@pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
+def test_beside_podman(podman: Podman, runtime: str) -> None:
+    """What podman injects too, by its own option, is there once."""
+    started = podman.run("--detach", "--stop-timeout=0", "--device", world.FUSE, runtime=runtime)
+    assert (started.returncode, started.stderr) == (0, "")
+    container = started.stdout.strip()
+    config = json.loads(podman.box.read(podman.inspect(container, "OCIConfigPath")))
+    podman.do("podman", "rm", "--force", "--time=0", container)
+    found = world.injected(config) if not podman.user else world.injected(config) | {"rule": 1}
+    assert found == world.ONCE
+    assert world.hooked(podman.box, container) == 1
+
+
 def test_life(podman: Podman, container: str) -> None:
     """A container can be joined, listed and restarted, and has its device each time."""
     podman.box.wait(lambda: podman.do("podman", "logs", container) == world.SEEN.strip())
