@@ -73,6 +73,10 @@ _FILES = {
 }
 # What systemctl does to have it read.
 _RELOADS = {"docker": "reload", "containerd": "restart", "crio": "reload"}
+_NEEDS_RESTART = (
+    "{} keeps the default runtime until it is restarted: a reload changes none that its file doesn't name. "
+    "A restart ends containers, unless live-restore is on, so --reload leaves it to you"
+)
 _DROP_IN = "99-cdi-hook.toml"
 _FIRST_LINE = "# Written by `cdi-hook configure"
 _BACKUP = ".before-cdi-hook"
@@ -138,8 +142,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         for change in changes:
             change.make()
-    reload = _reload_command(options.engine, path)
-    is_reloaded = options.reload and reload is not None and not options.dry_run
+    needs_restart = any(change.needs_restart for change in changes)
+    reload = _reload_command(options.engine, path, needs_restart)
+    is_reloaded = options.reload and reload is not None and not options.dry_run and not needs_restart
+    if needs_restart:
+        notes.append(_NEEDS_RESTART.format(options.engine))
     if is_reloaded:
         _reload(reload)
     if options.json:
@@ -186,6 +193,7 @@ class _Change:
     after: str | None
     backup: str | None = None  # where the copy is to be
     obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
+    needs_restart: bool = False  # of the engine, where a reload wouldn't do
 
     def diff(self) -> list[str]:
         """Return the change as a unified diff's lines."""
@@ -407,7 +415,8 @@ def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
             after = before
         elif before is None and _is_nothing(edited.text):
             after = None
-        changes.append(_Change(one, text, after, obsolete=[] if before is None else [backup]))
+        obsolete = [] if before is None else [backup]
+        changes.append(_Change(one, text, after, None, obsolete, edited.needs_restart))
     for other in set(files).difference(change.path for change in changes) if removed else ():
         text = _read(other) or ""
         with _named(other):
@@ -461,11 +470,11 @@ def _directories() -> Iterator[str]:
 # Reloading.
 
 
-def _reload_command(engine: str, path: str) -> list[str] | None:
+def _reload_command(engine: str, path: str, needs_restart: bool) -> list[str] | None:
     if engine not in _RELOADS:
         return None
     own = ["--user"] if os.geteuid() != 0 and path == _file(engine) and _FILES[engine][1] else []
-    return ["systemctl", *own, _RELOADS[engine], engine]
+    return ["systemctl", *own, "restart" if needs_restart else _RELOADS[engine], engine]
 
 
 def _reload(command: Sequence[str] | None) -> None:

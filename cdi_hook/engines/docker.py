@@ -22,7 +22,7 @@ _RUNTIMES, _DEFAULT = "runtimes", "default-runtime"
 
 
 class Docker:
-    """An Engine."""
+    """An Engine, which keeps the default runtime that it has when it reloads a file that names none."""
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:  # noqa: ARG002  # the only file
         """See Engine."""
@@ -43,6 +43,7 @@ class Docker:
         """See Engine."""
         document = JSONText(text)
         notes = []
+        is_unnamed = False
         ours = self.names(text)
         for name in ours:
             document.remove((_RUNTIMES, name))
@@ -56,11 +57,12 @@ class Docker:
                 document.set((_DEFAULT,), previous)
             else:
                 document.remove((_DEFAULT,))
+                is_unnamed = True
                 if previous is not None:
                     notes.append(f"the default runtime was {previous}, which is gone: now it is docker's own")
         if ours and not document.tree and before is not None and not before.strip():
-            return Edited(before)
-        return Edited(document.text if ours else text, tuple(notes))
+            return Edited(before, tuple(notes), is_unnamed)
+        return Edited(document.text if ours else text, tuple(notes), is_unnamed)
 
     def names(self, text: str) -> list[str]:
         """See Engine."""

@@ -52,6 +52,7 @@ class Edited:
 
     text: str
     notes: tuple[str, ...] = ()
+    needs_restart: bool = False  # a reload wouldn't do
 
 
 class Engine(Protocol):

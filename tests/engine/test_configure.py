@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,10 @@ def configure(engine: str, file: Path, *more: str) -> None:
         *more,
         CDI_HOOK_CONFIG=conf,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [
+        line for line in done.stderr.splitlines() if not line.startswith("cdi-hook: note: docker keeps the ")
+    ]
+    assert (done.returncode, said) == (0, [])
 
 
 DAEMON = '{\n\t"runtimes": {"crun": {"path": "/usr/bin/crun"}},\n\t"default-runtime": "crun",\n\t"log-level": "warn"\n}\n'
@@ -97,7 +101,7 @@ def test_dockerd_would_have_said_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def docker_info() -> Generator[Callable[[Path], Any]]:
-    """Return what `docker info` says of runtimes, of a dockerd that is started with a daemon.json."""
+    """Return what `docker info` says of runtimes, of a dockerd that is started with a daemon.json, or reloads it."""
     need("dockerd")
     need("docker")
     if os.geteuid() != 0 or call("unshare", "-n", "-m", "true").returncode:
@@ -106,21 +110,26 @@ def docker_info() -> Generator[Callable[[Path], Any]]:
     place = tempfile.TemporaryDirectory(prefix="cdi-")  # tmp_path can be too long for a socket
     state = Path(place.name)
 
-    def info(file: Path) -> Any:
-        daemon = subprocess.Popen(
+    def info(file: Path, label: str = "") -> Any:
+        """Start dockerd; with a label that has come into the file, have it reload that."""
+        daemon = started[-1] if label else subprocess.Popen(
             ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", file, "--data-root", state / "data",
              "--exec-root", state / "exec", "--pidfile", state / "pid", "-H", f"unix://{state}/socket",
              "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"],
             env={"PATH": PATH, "HOME": "/nonexistent"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        started.append(daemon)
-        asked = "[{{json .DefaultRuntime}}, {{json .Runtimes}}]"
+        if label:
+            daemon.send_signal(signal.SIGHUP)
+        else:
+            started.append(daemon)
+        asked = "[{{json .DefaultRuntime}}, {{json .Runtimes}}, {{json .Labels}}]"
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and daemon.poll() is None:
             done = call("docker", "-H", f"unix://{state}/socket", "info", "--format", asked)
-            answer = json.loads(done.stdout) if done.returncode == 0 else ["", None]
-            if answer[1]:  # without a daemon there is an answer as well
-                return answer
+            answer: list[Any] = json.loads(done.stdout) if done.returncode == 0 else ["", None, None]
+            # without a daemon there is an answer as well
+            if answer[1] and (not label or label in answer[2]):
+                return answer[:2]
             time.sleep(0.1)
         pytest.fail("dockerd doesn't come up")
 
@@ -142,6 +151,18 @@ def test_dockerd_starts_with_it(tmp_path: Path, docker_info: Callable[[Path], An
         str(PROGRAM),
         "/usr/bin/crun",
     )
+
+
+def test_dockerd_keeps_its_default(tmp_path: Path, docker_info: Callable[[Path, str], Any]) -> None:
+    """Why --remove says restart: dockerd goes on with a default that the file, reloaded, no longer has."""
+    file = tmp_path / "daemon.json"
+    file.write_text("{}")
+    configure("docker", file, "--set-default")
+    assert docker_info(file, "")[0] == "cdi"
+    file.write_text('{"labels": ["a=1"]}')
+    assert docker_info(file, "a=1")[0] == "cdi"
+    file.write_text('{"labels": ["a=2"], "default-runtime": "runc"}')
+    assert docker_info(file, "a=2")[0] == "runc"
 
 
 def dump(file: Path) -> dict[str, Any]:

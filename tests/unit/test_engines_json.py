@@ -106,6 +106,7 @@ def test_default_is_given_back(before: str | None, default: str | None, notes: t
     after = Docker().remove(Docker().add("{}", DEFAULT).text, before)
     assert json.loads(after.text).get("default-runtime") == default
     assert after.notes == notes
+    assert after.needs_restart == (default is None)
 
 
 def test_a_default_set_since_stays() -> None:

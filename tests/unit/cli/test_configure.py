@@ -281,6 +281,23 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     assert file.exists()
 
 
+def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
+    """Where daemon.json named no default before, a restart is what --remove takes, and --reload doesn't do that."""
+    file = etc / "daemon.json"
+    file.write_text("{}")
+    add = ("configure", "docker", "--config", file)
+    cdi_hook(*add, "--set-default")
+    note = (
+        "note: docker keeps the default runtime until it is restarted: a reload changes none that its file doesn't name. "
+        "A restart ends containers, unless live-restore is on, so --reload leaves it to you"
+    )
+    assert cdi_hook(*add, "--remove", "--reload", PATH="/nonexistent:/usr/bin") == (
+        0,
+        f"{file}: changed\ndocker reads it after: systemctl restart docker\n",
+        f"cdi-hook: {note}\n",
+    )
+
+
 def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     """Where nothing can be written, the message names what could not be."""
     (etc / "file").touch()
