@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+_LONGEST = 1 << 20  # seconds: poll(2) can't be told of much more
 _SHOWN = 2000  # bytes of what a hook printed: the last say what went wrong
 
 
@@ -47,7 +48,8 @@ def _run(hook: dict[str, Any], state: bytes) -> str:
         os.close(output)
         return f"can't be run: {error.strerror}"
     try:
-        process.communicate(state, hook.get("timeout"))
+        timeout = hook.get("timeout")
+        process.communicate(state, timeout and min(timeout, _LONGEST))
         status = process.returncode
         if status == 0:
             return ""

@@ -489,6 +489,17 @@ def test_vendor_hook_that_hangs(live: Live) -> None:
     )
 
 
+def test_vendor_hook_with_all_the_time(live: Live) -> None:
+    """A spec's hook may have a timeout of years."""
+    hook = {
+        "hookName": "createRuntime",
+        "path": str(BUSYBOX),
+        "args": ["busybox", "true"],
+        "timeout": (1 << 63) - 1,
+    }
+    assert live.run(live.bundle("echo alone", {"hooks": [hook]})) == "alone\n"
+
+
 @pytest.mark.parametrize("stage", ["createRuntime", "createContainer"])
 def test_hook_that_is_killed(live: Live, stage: str) -> None:
     """When the hook's own time is over, the runtime doesn't wait for a spec's hook, and all is taken back."""
