@@ -90,6 +90,8 @@ def _syscall(number: int, *arguments: object, path: str = "") -> int:
 
 
 def _text(text: str) -> ctypes.c_char_p:
+    if "\0" in text:  # the kernel would take what is before it
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), text)
     return ctypes.c_char_p(os.fsencode(text))
 
 

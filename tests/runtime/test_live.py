@@ -567,6 +567,12 @@ def test_many_mounts_with_few_descriptors(live: Live) -> None:
     [
         ("/none/x", "/m", 'can\'t mount "/none/x" on "/m" while the container is created: "/none/x": '),
         (
+            "/bin\0",
+            "/m",
+            'can\'t mount "/bin\\x00" on "/m" while the container is created: "/bin\\x00": Invalid',
+        ),
+        ("/bin", "/m\0", 'can\'t reach "/m\\x00" in the container: Invalid argument; '),
+        (
             "/",
             "/..",
             'can\'t mount "/" on "/.." while the container is created: it would hide the whole rootfs',
