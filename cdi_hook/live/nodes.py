@@ -37,7 +37,10 @@ class Node:
         self.host_path = host_path
         self.type = _TYPES[device["type"]]
         self.mode = int(device.get("fileMode", _DEFAULT_MODE)) & 0o7777
-        self.rdev = os.makedev(device["major"], device["minor"]) if device["type"] != "p" else 0
+        try:
+            self.rdev = os.makedev(device["major"], device["minor"]) if device["type"] != "p" else 0
+        except OverflowError as error:
+            raise self.error(f"no device has the numbers {device['major']}:{device['minor']}") from error
         self.owner = int(device.get("uid", 0)), int(device.get("gid", 0))
         self._tree = -1
 

@@ -604,6 +604,15 @@ def test_owner_that_is_not_mapped(live: Live) -> None:
     )
 
 
+def test_numbers_that_no_device_has(live: Live) -> None:
+    """A node whose numbers are too large is named."""
+    node = {"path": NODE, "type": "c", "major": 1 << 32, "minor": 0}
+    assert live.refused(live.bundle("true", {"deviceNodes": [node]})).startswith(
+        f'CDI device injection failed: can\'t make device node "{NODE}" in the container: no device has the numbers '
+        "4294967296:0; "
+    )
+
+
 @pytest.mark.parametrize("dev", ["of its own", "in the rootfs"])
 def test_nodes_of_the_host_stay_as_they_are(live: Live, dev: str) -> None:
     """A node in a volume is the host's: it is used, and its mode and owner are left alone, as runtimes do."""
