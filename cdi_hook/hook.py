@@ -241,8 +241,12 @@ def _bundle(state: dict[str, Any]) -> str:
     if directory == "/":  # crun, in a user namespace (its issue 2025): its command line knows better
         with open(f"/proc/{posix.getppid()}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
             called = argv.parse(stream.read().split("\0")[1:])
-        if called.container_id == state.get("id") and called.bundle.startswith("/"):
-            directory = state["bundle"] = called.bundle
+        if called.container_id != state.get("id") or not called.bundle.startswith("/"):
+            raise BundleError(
+                'the container\'s state on stdin has "/" as its .bundle, as crun says in a user namespace; '
+                "call crun with an absolute --bundle"
+            )
+        directory = state["bundle"] = called.bundle
     return directory
 
 

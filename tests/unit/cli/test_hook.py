@@ -105,6 +105,11 @@ def test_status_of_each_kind_of_failure(
             "the container's state on stdin has no absolute path as its .bundle",
         ),
         (
+            "createRuntime",
+            '{"pid": 1, "bundle": "/"}',
+            'the container\'s state on stdin has "/" as its .bundle, as crun says in a user namespace; call crun ',
+        ),
+        (
             "prestart",
             '{"pid": 1, "bundle": "/none"}',
             'no bundle at "/none": there is no "/none/config.json"',
