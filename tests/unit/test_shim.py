@@ -37,7 +37,8 @@ class Host:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        (directory / "cdi").mkdir()
+        for name in ("cdi", "run"):
+            (directory / name).mkdir()
         (directory / "cdi" / "vendor.yaml").write_text(SPEC)
         (directory / "bundle").mkdir()
         self.configure()
@@ -63,7 +64,7 @@ class Host:
         command = [PYTHON, "-IS", *options, str(START), "/bin/true", "0", "", *arguments]
         environment = {
             "CDI_HOOK_CONFIG": str(self.directory / "conf"),
-            "XDG_RUNTIME_DIR": str(self.directory),
+            "XDG_RUNTIME_DIR": str(self.directory / "run"),
         }
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
