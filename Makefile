@@ -75,6 +75,7 @@ bench: ## what a container's start costs with cdi-runtime, against floors
 
 install: ## install below DESTDIR
 	@test -n '$(PYTHONDIR)' # else there is no PYTHON, which has said so
+	@$(completion) bash >/dev/null # else there is no PyYAML
 	install -d '$(bindir)'
 	find cdi_hook \( -name '*.py' -o -name py.typed \) \
 		-exec sh -c 'for file; do install -Dpm 644 "$$file" "$$0/$$file" || exit; done' '$(DESTDIR)$(PYTHONDIR)' {} +

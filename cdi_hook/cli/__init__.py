@@ -25,17 +25,17 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises SystemExit, as argparse has it, for help (0) and wrong arguments (2).
     """
-    parser = table.parser(arguments)
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help(sys.stderr)
-        return 2
-    module = importlib.import_module(table.COMMANDS[options.command][0])
     try:
+        parser = table.parser(arguments)
+        options = parser.parse_args(arguments)
+        if options.command is None:
+            parser.print_help(sys.stderr)
+            return 2
+        module = importlib.import_module(table.COMMANDS[options.command][0])
         status: int = module.run(options)
         terminal.flush()
     except Exception as error:  # one line is what a user wants; --debug is for the rest
-        if options.debug:
+        if "--debug" in arguments:
             raise
         terminal.complain(_line(error))
         return 1

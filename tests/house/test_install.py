@@ -166,6 +166,15 @@ def test_installed_programs_work(tmp_path: Path, host: Host) -> None:
     assert run(link, "state", "id", env=host.environment) == "stub state id\n"
 
 
+def test_install_without_pyyaml(tmp_path: Path) -> None:
+    """Where what it needs isn't there, nothing is installed, rather than a part."""
+    command = ("make", "-s", "-C", ROOT, "install", f"DESTDIR={tmp_path}", f"PYTHON={PYTHON} -S")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "No module named 'yaml'" in done.stderr
+    assert installed(tmp_path) == set()
+
+
 def test_install_keeps_a_configuration(tmp_path: Path) -> None:
     """A configuration that is there survives install and, where it was edited, uninstall."""
     conf = tmp_path / "etc/cdi-hook/cdi-hook.conf"

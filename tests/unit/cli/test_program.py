@@ -209,6 +209,16 @@ def test_debug_shows_where(cdi_hook: World) -> None:
     assert err.removeprefix("cdi-hook: ") in debug
 
 
+@pytest.mark.parametrize("command", ["list", "validate"])
+def test_without_pyyaml(command: str) -> None:
+    """Where PyYAML isn't there, that is said in a line, whichever command needs it."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cdi_hook import cli; cli.run()"
+    arguments = [sys.executable, "-IS", "-c", program, command]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    message = "can't go on: ModuleNotFoundError: No module named 'yaml' (--debug shows where)"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cdi-hook: {message}\n")
+
+
 def test_finds_itself_through_a_link(cdi_hook: World) -> None:
     """A link to the program, on PATH under another name, is the program."""
     link = cdi_hook.root / "linked"
