@@ -54,7 +54,7 @@ present() {
 	iproute2) command -v ip >/dev/null ;;
 	uidmap) command -v newuidmap >/dev/null ;;
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
-	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && find_python; } ;;
+	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && { find_python || present python3; }; } ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
 	python3-tomlkit) /usr/bin/python3 -c 'import tomlkit' 2>/dev/null ;;
 	python3-pythonjsonlogger) /usr/bin/python3 -c 'import pythonjsonlogger' 2>/dev/null ;;
