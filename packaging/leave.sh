@@ -19,7 +19,7 @@ for file in $(
 	named -r /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
 		/etc/default/docker /etc/systemd/system || : # a dir may be missing
 	# shellcheck disable=SC2046 # words
-	named -d skip /dev/null $(pgrep -a '^(dockerd|containerd|crio)$' 2>/dev/null | tr '= ' '\n' | grep ^/) || :
+	named -d skip -D skip /dev/null $(pgrep -a '^(dockerd|containerd|crio)$' 2>/dev/null | tr '= ' '\n' | grep ^/) || :
 ); do
 	echo "cdi-hook: $file names cdi-runtime or cdi-hook still; without it containers fail" >&2
 done

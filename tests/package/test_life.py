@@ -183,7 +183,8 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     machine.write(podman, '[engine.runtimes]\ncdi = ["/usr/bin/cdi-runtime"]\n')
     machine.do("cdi-hook", "configure", "crio", "--config", "/srv/crio.conf")
     machine.write("/run/crio", "#!/bin/sh\nsleep 1000\n", "755")
-    machine.daemon("/run/crio", "--config=/srv/crio.conf", ready=("pgrep", "crio"))
+    machine.do("mkfifo", "/run/crio.log")  # whoever reads it waits for ever
+    machine.daemon("/run/crio", "--config=/srv/crio.conf", "--log=/run/crio.log", ready=("pgrep", "crio"))
     machine.write(
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
         '{"binary_name":"cdi-runtime"}',
