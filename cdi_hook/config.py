@@ -92,7 +92,7 @@ def _variable(environ: Mapping[bytes, bytes], name: bytes) -> str:
 def parse(text: str, config: Config) -> None:
     """Read the text of a configuration file into config."""
     for number, line in enumerate(text.split("\n"), 1):
-        setting = line.strip()
+        setting = line.strip(" \t")
         if not setting or setting.startswith("#"):
             continue
         key, equals, rest = setting.partition("=")
@@ -118,6 +118,8 @@ def unquote(text: str) -> str:
     while index < len(text):
         character = text[index]
         index += 1
+        if character.isspace() and character not in " \t":  # a carriage return, say: a shell keeps it
+            raise ValueError(f"{character!r} is neither a space nor a tab")
         if quote == "'" and character != "'":
             value += character
         elif character == "\\" and (not quote or text[index : index + 1] in ("$", "`", '"', "\\")):
@@ -168,6 +170,8 @@ def _searchable(value: str, kind: str) -> None:
             raise ValueError(f'"{character}" is not allowed in it (letters, digits, and . _ - / are)')
     if kind == "searchable directory":
         _absolute(value, kind)
+        if "//" in value:
+            raise ValueError(f'"{value}" has two slashes in a row')
 
 
 def _prefixes(value: str, kind: str) -> None:

@@ -131,6 +131,22 @@ def test_bad_configuration_hurts_only_who_asks(lab: Lab) -> None:
     )
 
 
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+@pytest.mark.parametrize("value", ["$NOPE", "a*/", "~/x/", "x/\r", "[x"])
+def test_a_bad_prefix_hides_no_request(lab: Lab, value: str) -> None:
+    """Whatever a shell makes of a bad ANNOTATION_PREFIXES, a container that asks by the default one is stopped."""
+    bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])
+    idle = lab.bundle("echo fine", name="idle")
+    with lab.configuration.open("a", encoding="utf-8", newline="") as file:
+        file.write(f"ANNOTATION_PREFIXES={value}\n")
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    assert completed.returncode == 1
+    assert completed.stderr.startswith(
+        f"CDI device injection failed: the configuration can't be used: {lab.configuration}:3: ANNOTATION_PREFIXES: "
+    )
+    assert lab.run(idle) == "fine\n"
+
+
 @pytest.mark.parametrize("runtime", ["runc-v1", "crun-v2"], indirect=True)
 def test_runtime_s_own_errors(lab: Lab) -> None:
     """What is wrong with the arguments or the bundle is for the runtime to say, in its words."""

@@ -83,6 +83,8 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
         ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
         ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
         ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
+        ("DEVICE_MOUNTS=/a//", 'DEVICE_MOUNTS: "/a//" has two slashes in a row'),
+        ("ANNOTATION_PREFIXES=x/\r", "ANNOTATION_PREFIXES: '\\r' is neither a space nor a tab"),
         (
             "ANNOTATION_PREFIXES='a*/'",
             'ANNOTATION_PREFIXES: "*" is not allowed in it (letters, digits, and . _ - / are)',
