@@ -8,6 +8,7 @@ index.py, which is made from this and remembers what it says.
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import edits, spec
@@ -27,7 +28,8 @@ class Cache:
     next call. With ``strict``, a spec file counts only if nobody but root could
     have written it.
 
-    ``errors`` maps the path of a file or dir to what is wrong with it.
+    ``errors`` maps the path of a file or dir to what is wrong with it. ``read_ns``
+    is when the specs were read, in ns since 1970; ``identities`` are from no earlier.
     """
 
     def __init__(self, spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS, *, strict: bool = False) -> None:
@@ -37,6 +39,7 @@ class Cache:
         self._devices: dict[str, spec.Device] = {}
         self._errors: dict[str, list[str]] = {}
         self.identities: dict[str, Identity | None] = {}
+        self.read_ns = 0
         self.refresh()
 
     @property
@@ -116,6 +119,7 @@ class Cache:
 
     def refresh(self) -> None:
         """Read all specs again."""
+        self.read_ns = time.time_ns()
         self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):

@@ -38,6 +38,8 @@ _MAGIC = b"cdi-hook\x01"
 _HEAD_AT = len(_MAGIC) + 8
 # A file that changed a moment ago may change again without a new time stamp.
 _SETTLED_NS = 50_000_000
+# What reading something that is no index may raise.
+_BROKEN = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, MemoryError)
 
 
 class Registry:
@@ -95,7 +97,7 @@ class Registry:
             return None
         try:
             return self._read(descriptor, names)
-        except (OSError, ValueError, LookupError, TypeError):
+        except _BROKEN:
             return None  # half a file, say, after a crash of the machine
         finally:
             posix.close(descriptor)
@@ -147,11 +149,11 @@ class Registry:
         raise CDIError("a CDI spec changes all the time, or is dated in the future")
 
     def _is_fresh(self) -> bool:
-        import time
-
-        identities = self.cache.identities.values()
-        now = time.time_ns()
-        return any(one is not None and max(one[3], one[4]) > now - _SETTLED_NS for one in identities)
+        """Say whether a spec was so new when it was read that it may have changed again unseen."""
+        settled = self.cache.read_ns - _SETTLED_NS
+        return any(
+            one is not None and max(one[3], one[4]) > settled for one in self.cache.identities.values()
+        )
 
     def _replace(self) -> None:
         try:
@@ -175,7 +177,7 @@ def prune(directory: str) -> list[str]:
         try:
             head, _, _ = _head(descriptor)
             is_gone = not any(identify(one) for one in head["dirs"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except _BROKEN:
             continue  # another version's, say
         finally:
             posix.close(descriptor)

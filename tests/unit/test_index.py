@@ -137,6 +137,32 @@ def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
     assert index_file(tmp_path).stat().st_mode & 0o777 == 0o644
 
 
+def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -> None:
+    """However long reading and compiling take: it may have changed again since it was read."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    slow = registry(tmp_path)
+    assert slow.cache.devices() == ["v.com/c=one"]
+    time.sleep(0.06)
+    slow.write()
+    assert not (tmp_path / "state").exists()
+    slow.build()
+    assert index_file(tmp_path).stat().st_size
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
+    """Cut off at any byte, with NULs in place of the rest or of one byte, it says what it did or nothing."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one", "two")
+    names = ["v.com/c=one", "v.com/c=two"]
+    expected = registry(tmp_path).edits(names)
+    path = index_file(tmp_path)
+    data = path.read_bytes()
+    for at in range(len(data)):
+        for damaged in (data[:at], data[:at].ljust(len(data), b"\0"), data[:at] + b"\0" + data[at + 1 :]):
+            path.write_bytes(damaged)
+            assert registry(tmp_path)._look_up(names) in (None, expected)
+
+
 @pytest.mark.usefixtures("settled")
 def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     """No state dir, or a file in its place, changes nothing but the cost."""
