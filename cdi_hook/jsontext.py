@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SPACE = " \t\n\r"
+_MAX_DIGITS = 4300  # int() takes no more, against attacks by their quadratic cost
 
 
 class _Number:
-    """A number that a float can't hold as it was written."""
+    """A number that a float or an int can't hold as it was written."""
 
     __slots__ = ("text",)
 
@@ -28,6 +29,10 @@ class _Number:
 def _float(text: str) -> float | _Number:
     value = float(text)
     return value if repr(value) == text else _Number(text)
+
+
+def _int(text: str) -> int | _Number:
+    return _Number(text) if text == "-0" or len(text) > _MAX_DIGITS else int(text)
 
 
 def _constant(text: str) -> None:
@@ -50,7 +55,7 @@ class _Context:
     object_hook = None
     object_pairs_hook = staticmethod(_object)
     parse_float = staticmethod(_float)
-    parse_int = int
+    parse_int = staticmethod(_int)
     parse_constant = staticmethod(_constant)
     memo: dict[str, str] = {}  # noqa: RUF012 # the scanner's own, cleared by it
 
@@ -80,8 +85,8 @@ def loads(text: str) -> Any:
 def _loads_by_json(text: str) -> Any:
     import json
 
-    hooks = {"object_pairs_hook": _object, "parse_float": _float, "parse_constant": _constant}
-    return json.loads(text, **hooks)  # type: ignore[arg-type]  # one by one they fit
+    hooks = {"object_pairs_hook": _object, "parse_float": _float, "parse_int": _int}
+    return json.loads(text, parse_constant=_constant, **hooks)  # type: ignore[arg-type]  # one by one they fit
 
 
 def _place(text: str, position: int) -> str:

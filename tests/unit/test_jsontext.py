@@ -32,7 +32,17 @@ def test_any_tree_survives(tree: object) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["1.0", "1e3", "1E+3", "0.1000", "123456789012345678901234567890", "1.7976931348623157e309", "-0.0"],
+    [
+        "1.0",
+        "1e3",
+        "1E+3",
+        "0.1000",
+        "123456789012345678901234567890",
+        "1.7976931348623157e309",
+        "-0.0",
+        "-0",
+        "9" * 5000,
+    ],
 )
 def test_numbers_keep_their_spelling(number: str) -> None:
     """A number is written as it was, whatever a float would make of it."""
