@@ -50,6 +50,8 @@ one whose name ends in .d). --remove takes out what was added, gives back the
 default runtime that the copy has, and takes away the copy; what else has been
 edited since stays. --set-default is refused where a file that the engine reads
 later makes another the default, and --remove where another file makes it ours.
+docker and podman keep to the runtime that a container was made with, also as the
+default: after --remove such containers have to be made anew.
 
 exit status: 0 when it is done, also when there was nothing to do; 1 when it
 can't be, and then nothing has changed (unless it is the --reload that failed);
