@@ -189,7 +189,12 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
         '{"binary_name":"cdi-runtime"}',
     )
+    # as on a RHEL without EPEL, with Docker's containerd.io
+    machine.write("/etc/containerd/config.toml", "version = 2\n")
+    tomlkit = machine.do("python3", "-c", "import tomlkit; print(tomlkit.__file__)")
+    machine.write(tomlkit, "raise ImportError\n")
     said = manager.remove()
+    assert "containerd may still" not in said
     assert (
         "cdi-hook: docker may still be configured to use cdi-runtime: cdi-hook: /etc/docker/daemon.json: "
         in said
