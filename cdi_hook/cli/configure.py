@@ -214,20 +214,27 @@ class _Change:
         return f"{self.path}: changed{f'; as it was: {self.backup}' if self.backup else ''}"
 
     def make(self) -> None:
-        """Write the files."""
-        try:
-            now = None if self.before is None else os.stat(self.path)
-            if self.backup is not None and self.before is not None:
-                _create(self.backup, self.before, now)
-            if self.after is None:
-                os.unlink(self.path)
-            else:
-                os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-                _create(os.path.realpath(self.path), self.after, now)
-            for path in self.obsolete:
-                os.unlink(path)
-        except OSError as error:
-            raise CDIError(f"can't write {quote(error.filename or self.path)}: {error.strerror}") from error
+        """Write the files; where that fails, a copy that wasn't there before isn't there after."""
+        with contextlib.ExitStack() as undo:
+            try:
+                now = None if self.before is None else os.stat(self.path)
+                if self.backup is not None and self.before is not None:
+                    is_new = not os.path.lexists(self.backup)
+                    _create(self.backup, self.before, now)
+                    if is_new:
+                        undo.callback(os.unlink, self.backup)
+                if self.after is None:
+                    os.unlink(self.path)
+                else:
+                    os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+                    _create(os.path.realpath(self.path), self.after, now)
+                undo.pop_all()
+                for path in self.obsolete:
+                    os.unlink(path)
+            except OSError as error:
+                raise CDIError(
+                    f"can't write {quote(error.filename or self.path)}: {error.strerror}"
+                ) from error
 
 
 def _lines(text: str | None) -> list[str]:

@@ -313,6 +313,19 @@ def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     )  # fmt: skip
 
 
+def test_what_fails_leaves_no_copy(cdi_hook: World, etc: Path) -> None:
+    """Where the file can't be replaced, here for want of a name, nothing has changed."""
+    real = etc / ("a" * 252)
+    real.write_text(DAEMON)
+    file = etc / "daemon.json"
+    file.symlink_to(real)
+    before = contents(etc)
+    assert cdi_hook("configure", "docker", "--config", file) == (
+        1, "", f'cdi-hook: can\'t write "{real}": File name too long\n',
+    )  # fmt: skip
+    assert contents(etc) == before
+
+
 @pytest.mark.usefixtures("system_tomlkit")
 def test_containerd_2_is_edited_in_place(cdi_hook: World, etc: Path) -> None:
     """config.toml of version 2 has the entry itself, with our own annotation prefixes."""
