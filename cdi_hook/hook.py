@@ -199,7 +199,7 @@ class Hook:
         self.say("warning", message)
 
     def say(self, level: str, message: str) -> None:
-        """Say something on stderr, and where it is kept: in LOG, else by syslog."""
+        """Say something on stderr, and where it is kept: in LOG, or by syslog where that can't be done."""
         message = log.plain(message)
         log.stderr(f"{message}\n")
         if self._settings["LOG"]:
@@ -211,8 +211,8 @@ class Hook:
             except ImportError:  # python-json-logger isn't there
                 pass
             else:
-                ownlog.write(self._settings, level, message)
-                return
+                if ownlog.write(self._settings, level, message):
+                    return
         import syslog
 
         # It takes neither what isn't UTF-8, as in a file's name, nor a NUL, as in what a spec's hook prints.

@@ -16,6 +16,8 @@ try:
 except ImportError:  # before python-json-logger 3.1
     from pythonjsonlogger.jsonlogger import JsonFormatter  # type: ignore[attr-defined]
 
+from cdi_hook import log
+
 if TYPE_CHECKING:
     from cdi_hook.config import Config
 
@@ -23,21 +25,16 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _NAMES = {"asctime": "time", "levelname": "level", "message": "msg"}
 
 
-def write(config: Config, level: str, message: str, **fields: Any) -> None:
-    """Append one line to LOG when level is at least LOG_LEVEL; fields become the line's own."""
+def write(config: Config, level: str, message: str, **fields: Any) -> bool:
+    """Append one line to LOG when level is at least LOG_LEVEL; fields become the line's own.
+
+    False when it can't be done.
+    """
     number = getattr(logging, level.upper())
     if number < getattr(logging, config["LOG_LEVEL"].upper()):
-        return
-    try:
-        handler = logging.FileHandler(config["LOG"], encoding="utf-8", errors="backslashreplace")
-    except OSError:
-        return
+        return True
     formatter = JsonFormatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ", rename_fields=_NAMES)
     formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
     record = logging.LogRecord("cdi-hook", number, "", 0, message, None, None)
     record.__dict__.update(fields)
-    try:
-        handler.emit(record)
-    finally:
-        handler.close()
+    return log.append(config["LOG"], f"{formatter.format(record)}\n")

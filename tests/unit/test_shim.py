@@ -237,6 +237,14 @@ def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
     )
 
 
+def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:
+    """Where LOG can't be written, a container gets its device in silence all the same."""
+    host.configure("LOG=/dev/full\n")
+    host.ask("vendor.com/thing=one")
+    done = host.create()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
     """Something unforeseen is one line; with the runtime's own --debug it has its traceback."""
     host.config_json.write_text(json.dumps({"annotations": {"cdi.k8s.io/a": "vendor.com/thing=one"}}))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,11 +184,14 @@ def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: s
     assert (started.communicate()[0], started.returncode) == (cdi_hook("precreate", stdin=stdin)[1], 0)
 
 
-def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path) -> None:
-    """Without LOG an error goes to syslog, as the daemon facility's, and stderr may be closed."""
+@pytest.mark.parametrize("configuration", [{}, {"LOG": "/none/log"}, {"LOG": "/dev/full"}], ids=str)
+def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path, configuration: dict[str, str]) -> None:
+    """Without LOG, or where it can't be written, an error goes to syslog, as the daemon facility's; stderr may be closed."""
+    cdi_hook.configure(**configuration)
     if os.geteuid() != 0:
         pytest.skip("/dev/log can't be replaced here: it takes root")
     (tmp_path / "dev").mkdir()
+    os.mknod(tmp_path / "dev/full", 0o666 | stat.S_IFCHR, Path("/dev/full").stat().st_rdev)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(tmp_path / "dev/log"))
         syslog.settimeout(20)
