@@ -32,7 +32,7 @@ _TRIES = 5
 def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> None:
     """Let the container that process pid is in use devices, by OCI rules that all allow something.
 
-    What we have no right to change is a warning, as it is to the runtimes, and
+    What a user has no right to change is a warning, as it is to the runtimes, and
     so is root's container without a cgroup of its own; a user's has none, and
     rules neither. Raises InjectionError.
     """
@@ -48,11 +48,11 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
                 _allow_v1(cgroup, allowed)
             else:
                 _allow_v2(cgroup, bpf.allowing(allowed))
-        except PermissionError as error:
+        except OSError as error:
+            if not isinstance(error, PermissionError) or config.is_system_root():
+                raise _error(cgroup, str(error.strerror)) from error
             warn(f"the device rules of cgroup {quote(cgroup)} stay as they are: {error.strerror}")
             break
-        except OSError as error:
-            raise _error(cgroup, str(error.strerror)) from error
 
 
 def _error(cgroup: str, reason: str) -> InjectionError:

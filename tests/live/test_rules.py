@@ -360,19 +360,29 @@ def test_a_program_of_a_link(cgroup: Cgroup) -> None:
         os.close(opened)
 
 
-@pytest.mark.parametrize(
-    "prefix",
-    [("unshare", "-Ur"), ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")],
-    ids=["user namespace", "no CAP_SYS_ADMIN"],
-)
-def test_without_the_right(cgroup: Cgroup, prefix: tuple[str, ...]) -> None:
-    """Who isn't the first user namespace's CAP_SYS_ADMIN is warned, and nothing changes."""
+def test_without_the_right(cgroup: Cgroup) -> None:
+    """Who is root only in a user namespace is warned, and nothing changes."""
     cgroup.attach(SOME)
-    warning = allow_elsewhere(prefix, cgroup.pid, rules._MOUNTINFO)
+    warning = allow_elsewhere(("unshare", "-Ur"), cgroup.pid, rules._MOUNTINFO)
     assert (
         warning == f'the device rules of cgroup "{cgroup.path}" stay as they are: Operation not permitted\n'
     )
     assert cgroup.allowed() == SOME_ALLOWED
+
+
+def test_what_root_may_not(cgroup_v1: Cgroup) -> None:
+    """Rules that an outer cgroup doesn't let root add are refused, as by the runtimes: the device couldn't be used."""
+    inner = Cgroup(cgroup_v1.path / "inner", cgroup_v1.nodes)
+    try:
+        with pytest.raises(InjectionError) as caught:
+            allow(inner.pid, FUSE)
+        assert inner.allowed() == SOME_ALLOWED
+    finally:
+        inner.close()
+    assert str(caught.value) == (
+        f'can\'t add device rules to cgroup "{inner.path}": Operation not permitted; '
+        "cdi-runtime as the engine's runtime has the rules made with the container"
+    )
 
 
 def test_without_the_right_in_v1(cgroup_v1: Cgroup) -> None:
