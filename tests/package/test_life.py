@@ -97,7 +97,7 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
 def test_any_python(machine: Machine, manager: life.Manager) -> None:
     """Where python3 is another than the usual, or becomes another, the package works.
 
-    Debian's python3 has byte-code made when it changes; rpm's package sees to that itself.
+    rpm's package sees to byte-code itself when python3 changes; on Debian root's first create makes it.
     """
     usual = machine.do("readlink", "-f", "/usr/bin/python3")
     found = machine.do("sh", "-c", "ls /usr/bin/python3.*[0-9]").split()
