@@ -188,6 +188,16 @@ def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, argument
 
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+def test_a_nul_hides_no_request(lab: Lab, bundle: Bundle) -> None:
+    """A config.json with a NUL after its end, which runtimes take, is refused like other text there."""
+    with bundle.config_file.open("a", encoding="utf-8") as file:
+        file.write("\0")
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "is not valid JSON: there is more after the end, at line " in completed.stderr
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_a_fifo_for_a_config_does_not_hang(lab: Lab, bundle: Bundle) -> None:
     """A config.json that is a FIFO is refused at once, nobody writing to it."""
     config = bundle.path / "config.json"
