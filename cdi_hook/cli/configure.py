@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook configure: make a container engine use cdi-runtime, or no longer.
 
-What an edit is, cdi_hook/engines knows; here is which files there are, how they
-are written, and what is remembered. That is the backup, FILE.before-cdi-hook:
-the file as it was when it had nothing of ours, or when the default runtime was
-another; --remove takes the former default from it. It is beside FILE, but for a
-dir whose name ends in .d beside that dir: CRI-O reads all that is in crio.conf.d.
+What an edit is, cdi_hook/engines knows, and change.py how a file is replaced;
+here is which files there are, and what is remembered. That is the copy that
+change.py makes: the file as it was when it had nothing of ours, or when the
+default runtime was another; --remove takes the former default from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import fnmatch
 import glob
 import os
 import re
-import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdi_hook import paths
 from cdi_hook.cli import host, table, terminal
+from cdi_hook.cli.change import Change, backup_of, read
 from cdi_hook.engines import containerd, crio, docker, podman
 from cdi_hook.engines.model import Request, UnusableConfiguration
 from cdi_hook.errors import CDIError, quote
@@ -81,7 +77,6 @@ _NEEDS_RESTART = (
 )
 _DROP_IN = "99-cdi-hook.toml"
 _FIRST_LINE = "# Written by `cdi-hook configure"
-_BACKUP = ".before-cdi-hook"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,107 +178,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-# Changes of files.
-
-
-@dataclass
-class _Change:
-    """A file's new text (None: no file), its old one, and what becomes of the backup."""
-
-    path: str
-    before: str | None
-    after: str | None
-    backup: str | None = None  # where the copy is to be
-    obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
-    needs_restart: bool = False  # of the engine, where a reload wouldn't do
-
-    def diff(self) -> list[str]:
-        """Return the change as a unified diff's lines."""
-        old, new = ("/dev/null" if text is None else self.path for text in (self.before, self.after))
-        lines = []
-        for line in difflib.unified_diff(_lines(self.before), _lines(self.after), old, new):
-            lines += [line[:-1]] if line.endswith("\n") else [line, "\\ No newline at end of file"]
-        return lines
-
-    def summary(self) -> str:
-        """Say what has been done."""
-        if self.after is None:
-            return f"{self.path}: removed"
-        if self.before is None:
-            return f"{self.path}: written"
-        return f"{self.path}: changed{f'; as it was: {self.backup}' if self.backup else ''}"
-
-    def make(self) -> None:
-        """Write the files; where that fails, a copy that wasn't there before isn't there after."""
-        with contextlib.ExitStack() as undo:
-            try:
-                now = None if self.before is None else os.stat(self.path)
-                if self.backup is not None and self.before is not None:
-                    is_new = not os.path.lexists(self.backup)
-                    _create(self.backup, self.before, now)
-                    if is_new:
-                        undo.callback(os.unlink, self.backup)
-                if self.after is None:
-                    os.unlink(self.path)
-                else:
-                    os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-                    _create(os.path.realpath(self.path), self.after, now)
-                undo.pop_all()
-                for path in self.obsolete:
-                    os.unlink(path)
-            except OSError as error:
-                raise CDIError(
-                    f"can't write {quote(error.filename or self.path)}: {error.strerror}"
-                ) from error
-
-
-def _lines(text: str | None) -> list[str]:
-    lines = (text or "").split("\n")
-    return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
-
-
-def _read(path: str) -> str | None:
-    """Return a file's text; None when there is none."""
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CDIError(f"can't read {quote(path)}: not a regular file")
-            data = file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CDIError(f"can't read {quote(path)}: {error.strerror}") from error
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise CDIError(
-            f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at line {line} column {column}"
-        ) from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
-
-
-def _create(path: str, text: str, like: os.stat_result | None) -> None:
-    """Write a new file, or another in its place, in one step; with the owner and mode of another."""
-    mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
-    try:
-        paths.replace(path, text.encode(), mode, owner, durable=True)
-    except OSError as error:
-        raise CDIError(f"can't write {quote(path)}: {error.strerror}") from error
-
-
-def _backup(path: str) -> str:
-    """Return where the copy of a file goes."""
-    directory, name = os.path.split(path)
-    if directory.endswith(".d"):
-        directory = os.path.dirname(directory)
-    return os.path.join(directory, f"{name}{_BACKUP}")
-
-
 # What an engine reads.
 
 
@@ -311,7 +205,7 @@ def _places(engine: str, path: str) -> tuple[str, list[str]]:
 
 def _containerd_places(path: str) -> tuple[str, list[str]]:
     """Return config.toml and what it imports; where it imports whole dirs, a drop-in and these."""
-    text = _read(path)
+    text = read(path)
     own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
     if text is None:
         # containerd 2.2 imports it when there is no config.toml
@@ -344,10 +238,10 @@ def _named(path: str) -> Iterator[None]:
 # Edits.
 
 
-def _add(name: str, path: str, files: Sequence[str], request: Request) -> tuple[list[_Change], list[str]]:
+def _add(name: str, path: str, files: Sequence[str], request: Request) -> tuple[list[Change], list[str]]:
     engine = _ENGINES[name]
-    before = _read(path)
-    texts = [(other, _read(other) or "") for other in files if other != path]
+    before = read(path)
+    texts = [(other, read(other) or "") for other in files if other != path]
     later = files[files.index(path) + 1 :]
     for other, text in texts:
         with _named(other):
@@ -361,9 +255,9 @@ def _add(name: str, path: str, files: Sequence[str], request: Request) -> tuple[
         edited = engine.add(_start(name, path, texts) if before is None else before, request, texts)
         if edited.text == before:
             return [], list(edited.notes)
-        change = _Change(path, before, edited.text)
+        change = Change(path, before, edited.text)
         if before is not None and _is_backup_due(engine, path, before, edited.text):
-            change.backup = _backup(path)
+            change.backup = backup_of(path)
     return [change], list(edited.notes)
 
 
@@ -392,27 +286,27 @@ def _is_backup_due(engine: Engine, path: str, before: str, after: str) -> bool:
 
 
 def _former_default(engine: Engine, path: str) -> str | None:
-    backup = _backup(path)
-    text = _read(backup)
+    backup = backup_of(path)
+    text = read(backup)
     with _named(backup):
         return None if text is None else engine.default(text)
 
 
-def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
+def _remove(name: str, path: str) -> tuple[list[Change], list[str]]:
     engine = _ENGINES[name]
-    changes: list[_Change] = []
+    changes: list[Change] = []
     notes: list[str] = []
     removed: set[str] = set()
     place, files = _places(name, path)
     candidates = [place, path, *files] if name == "containerd" else [path]
     for one in dict.fromkeys(candidates):
-        text = _read(one)
+        text = read(one)
         with _named(one):
             if text is None or not (names := engine.names(text)):
                 continue
         removed.update(names)
-        backup = _backup(one)
-        before = _read(backup)
+        backup = backup_of(one)
+        before = read(backup)
         with _named(backup):
             if before is not None:
                 engine.names(before)
@@ -425,9 +319,9 @@ def _remove(name: str, path: str) -> tuple[list[_Change], list[str]]:
         elif before is None and _is_nothing(edited.text):
             after = None
         obsolete = [] if before is None else [backup]
-        changes.append(_Change(one, text, after, None, obsolete, edited.needs_restart))
+        changes.append(Change(one, text, after, None, obsolete, edited.needs_restart))
     for other in set(files).difference(change.path for change in changes) if removed else ():
-        text = _read(other) or ""
+        text = read(other) or ""
         with _named(other):
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
                 raise CDIError(f"{other} makes {default} the default runtime: name another there first")

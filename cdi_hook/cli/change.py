@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change of an engine's configuration file: shown as a diff, or made in one step, with a copy of what was.
+
+Which change that is, configure.py says, and when a copy is due. The copy is
+FILE.before-cdi-hook, beside FILE, but for a dir whose name ends in .d beside
+that dir: CRI-O reads all that is in crio.conf.d.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import stat
+from dataclasses import dataclass, field
+
+from cdi_hook import paths
+from cdi_hook.errors import CDIError, quote
+
+_BACKUP = ".before-cdi-hook"
+
+
+@dataclass
+class Change:
+    """A file's new text (None: no file), its old one, and what becomes of the backup."""
+
+    path: str
+    before: str | None
+    after: str | None
+    backup: str | None = None  # where the copy is to be
+    obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
+    needs_restart: bool = False  # of the engine, where a reload wouldn't do
+
+    def diff(self) -> list[str]:
+        """Return the change as a unified diff's lines."""
+        old, new = ("/dev/null" if text is None else self.path for text in (self.before, self.after))
+        lines = []
+        for line in difflib.unified_diff(_lines(self.before), _lines(self.after), old, new):
+            lines += [line[:-1]] if line.endswith("\n") else [line, "\\ No newline at end of file"]
+        return lines
+
+    def summary(self) -> str:
+        """Say what has been done."""
+        if self.after is None:
+            return f"{self.path}: removed"
+        if self.before is None:
+            return f"{self.path}: written"
+        return f"{self.path}: changed{f'; as it was: {self.backup}' if self.backup else ''}"
+
+    def make(self) -> None:
+        """Write the files; where that fails, a copy that wasn't there before isn't there after."""
+        with contextlib.ExitStack() as undo:
+            try:
+                now = None if self.before is None else os.stat(self.path)
+                if self.backup is not None and self.before is not None:
+                    is_new = not os.path.lexists(self.backup)
+                    _create(self.backup, self.before, now)
+                    if is_new:
+                        undo.callback(os.unlink, self.backup)
+                if self.after is None:
+                    os.unlink(self.path)
+                else:
+                    os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+                    _create(os.path.realpath(self.path), self.after, now)
+                undo.pop_all()
+                for path in self.obsolete:
+                    os.unlink(path)
+            except OSError as error:
+                raise CDIError(
+                    f"can't write {quote(error.filename or self.path)}: {error.strerror}"
+                ) from error
+
+
+def _lines(text: str | None) -> list[str]:
+    lines = (text or "").split("\n")
+    return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+
+
+def read(path: str) -> str | None:
+    """Return a file's text; None when there is none."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CDIError(f"can't read {quote(path)}: not a regular file")
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CDIError(f"can't read {quote(path)}: {error.strerror}") from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise CDIError(
+            f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at line {line} column {column}"
+        ) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
+
+
+def _create(path: str, text: str, like: os.stat_result | None) -> None:
+    """Write a new file, or another in its place, in one step; with the owner and mode of another."""
+    mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
+    try:
+        paths.replace(path, text.encode(), mode, owner, durable=True)
+    except OSError as error:
+        raise CDIError(f"can't write {quote(path)}: {error.strerror}") from error
+
+
+def backup_of(path: str) -> str:
+    """Return where the copy of a file goes."""
+    directory, name = os.path.split(path)
+    if directory.endswith(".d"):
+        directory = os.path.dirname(directory)
+    return os.path.join(directory, f"{name}{_BACKUP}")
