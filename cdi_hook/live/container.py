@@ -120,7 +120,10 @@ class Child:
     _keeps: ClassVar[list[int]] = []  # of all children: one that held another's would keep it waiting
 
     def __init__(self, do: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
-        """Fork, and return when do has returned; raises the InjectionError that it raised."""
+        """Fork, and return when do has returned.
+
+        Raises InjectionError when do raised that or OSError, RuntimeError for something unforeseen.
+        """
         done, done_write = os.pipe()
         keep_read, self._keep = os.pipe()
         self._keeps.append(self._keep)
@@ -132,10 +135,12 @@ class Child:
         os.close(done_write)
         os.close(keep_read)
         with open(done, "rb") as stream:
-            answer = stream.read()
-        if answer != b"done":
+            answer, _, words = stream.read().decode("utf-8", "surrogateescape").partition(" ")
+        if answer != "done":
             self.undo()
-            raise InjectionError(answer.decode("utf-8", "surrogateescape") or "the hook's own process died")
+            if answer == "unforeseen":
+                raise RuntimeError(words)
+            raise InjectionError(words or "the hook's own process died")
 
     def keep(self) -> None:
         """Let what was done stay."""
@@ -157,13 +162,15 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (1, 2):  # runc waits for their end, even when it has killed the hook
             os.dup2(null, descriptor)
-        answer = b"done"
+        answer = "done"
         try:
             do()
+        except (CDIError, OSError) as error:
+            answer = f"refused {_words(error)}"
         except BaseException as error:  # noqa: BLE001  # whatever it is, the hook has to hear of it
-            answer = _words(error).encode("utf-8", "surrogateescape")
+            answer = f"unforeseen {_words(error)}"
         try:
-            os.write(done, answer)
+            os.write(done, answer.encode("utf-8", "surrogateescape"))
         except BrokenPipeError:
             pass  # the hook has died
         os.close(done)

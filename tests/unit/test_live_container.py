@@ -60,6 +60,12 @@ def test_child_that_fails() -> None:
         Child(fail)
 
 
+def test_child_that_fails_by_a_defect() -> None:
+    """What nobody foresaw is no refusal: in the middle of an upgrade the hook begins anew for it."""
+    with pytest.raises(RuntimeError, match=r"^ZeroDivisionError: division by zero$"):
+        Child(lambda: 1 / 0)
+
+
 def test_kernels_that_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that the kernel doesn't have, or takes otherwise, is told from other failures."""
     with pytest.raises(OSError, match=r"Linux 5\.12 or newer") as caught:
