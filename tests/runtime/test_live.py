@@ -391,6 +391,18 @@ def test_links_in_the_image_lead_nowhere(live: Live, userns: bool, before: Seque
 
 
 @pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
+@pytest.mark.parametrize("link", ["/proc/self/root", "/proc/1/root"])
+def test_magic_links_lead_nowhere(live: Live, before: Sequence[str], link: str) -> None:
+    """A link of procfs to the host's root stops the container; the walk takes the second for one to the container's own."""
+    path = str(live.data)  # which the host has, too
+    mount = {"hostPath": path, "containerPath": f"/magic{path}", "options": ["bind"]}
+    bundle = live.bundle(f"cat {path}/file", {"mounts": [mount]}, before=before)
+    (bundle.rootfs / "magic").symlink_to(link)
+    is_taken = before and link == "/proc/1/root"
+    assert live.call("run", bundle).stdout == ("of the host\n" if is_taken else "")
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
 @pytest.mark.parametrize(
     ("path", "link", "message"),
     [
@@ -477,16 +489,22 @@ def test_failure_leaves_nothing(live: Live, userns: bool) -> None:
 
 def test_vendor_hook_that_hangs(live: Live) -> None:
     """A spec's hook that takes longer than its timeout is ended, with what it started, and the container isn't started."""
+    started = live.lab.directory / "started"
+    script = f"{BUSYBOX} sleep 60 & echo $! >{started}; wait"
     hook = {
         "hookName": "createRuntime",
         "path": str(BUSYBOX),
-        "args": ["busybox", "sleep", "60"],
+        "args": ["busybox", "sh", "-c", script],
         "timeout": 1,
     }
     assert live.refused(live.bundle("true", {"hooks": [hook]})) == (
         f'CDI device injection failed: the createRuntime hook "{BUSYBOX}" ran longer than its timeout of 1 s; asked for by '
         'annotation "cdi.k8s.io/test"'
     )
+    begin = time.monotonic()
+    while Path(f"/proc/{started.read_text('utf-8').strip()}").exists():  # until somebody reaps it
+        assert time.monotonic() - begin < 15
+        time.sleep(0.01)
 
 
 def test_vendor_hook_with_all_the_time(live: Live) -> None:
@@ -641,11 +659,23 @@ def test_present_node_gets_mode_and_owner(live: Live) -> None:
     assert _identity(DEVICE) == host
 
 
-def test_empty_file_of_the_image(live: Live) -> None:
-    """An image gets no node of the host's bound by an empty file: root in the container could chmod that."""
-    bundle = live.bundle("true", {"deviceNodes": [{"path": "/node", "hostPath": str(DEVICE)}]})
-    (bundle.rootfs / "node").touch()
+@pytest.mark.parametrize(("userns", "text"), [(False, ""), (True, "of the image")], ids=["empty", "userns"])
+def test_file_of_the_image(live: Live, userns: bool, text: str) -> None:
+    """An image gets no node of the host's bound by an empty file: root in the container could chmod that; nor by another."""
+    node = {"path": "/node", "hostPath": str(DEVICE)}
+    bundle = live.bundle("true", {"deviceNodes": [node]}, userns=userns)
+    (bundle.rootfs / "node").write_text(text, "utf-8")
     assert 'can\'t make device node "/node" in the container: something else is' in live.refused(bundle)
+
+
+def test_host_that_may_not_make_nodes(live: Live) -> None:
+    """Where root may not make nodes, as within a container itself, the host's is bound, and its rule is there."""
+    setpriv = shutil.which("setpriv")
+    assert setpriv  # of util-linux, as unshare
+    edits = {"deviceNodes": [{"path": NODE, "hostPath": str(DEVICE), "permissions": "r"}]}
+    before = (setpriv, "--bounding-set=-mknod", "--inh-caps=-mknod")
+    bundle = live.bundle(f"{OPEN}; grep -c '{NODE} .* devtmpfs ' /proc/self/mountinfo", edits, before=before)
+    assert live.run(bundle) == f"read\nsh: can't create {NODE}: Operation not permitted\n1\n"
 
 
 @user_namespace
@@ -717,6 +747,23 @@ def test_net_device(live: Live, userns: bool) -> None:
     address, flags = live.run(bundle, alone).splitlines()
     assert (address.split()[1:4], int(flags, 16) & 1) == (["eth7", "inet", "192.0.2.7/24"], 1)
     assert bundle.injected()["linux"]["netDevices"] == {"cdi0": {"name": "eth7"}}
+
+
+def test_net_device_comes_back(live: Live) -> None:
+    """When the last step fails, which is config.json's, a network interface is the host's again."""
+    if not shutil.which("ip"):
+        pytest.skip("ip (iproute2) isn't installed")
+    vanish = {"hookName": "createRuntime", "path": str(BUSYBOX), "args": ["busybox", "rm", "config.json"]}
+    edits = {"netDevices": [{"hostInterfaceName": "cdi0", "name": "eth7"}], "hooks": [vanish]}
+    bundle = live.bundle("true", edits)
+    after = live.lab.directory / "after"
+    setup = "ip link add cdi0 type veth peer name cdi1; ip addr add 192.0.2.7/24 dev cdi0"
+    alone = ("unshare", "-n", "sh", "-c", f'{setup}; "$@"; ip -o -4 addr show dev cdi0 >{after}; false', "sh")
+    assert live.call("run", bundle, within=alone).returncode != 0
+    assert live.logged()[0]["msg"].startswith(
+        f'CDI device injection failed: can\'t replace "{bundle.config_file}": '
+    )
+    assert after.read_text("utf-8").split()[1:4] == ["cdi0", "inet", "192.0.2.7/24"]
 
 
 def test_own_mount_namespace_is_refused(live: Live) -> None:
