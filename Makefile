@@ -35,7 +35,7 @@ fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
 units = cdi-hook-index.path cdi-hook-index.service
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
-hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/*/*.json))
+hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
 pages = $(notdir $(wildcard packaging/man/*))
 # Files whose first line says that a shell runs them, and its scripts.
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
@@ -104,9 +104,10 @@ install: ## install below DESTDIR
 	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
 	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
 	for file in $(hooks); do \
-		install -d '$(hooksdir)/'"$${file%/*}" && \
-		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/hooks.d/$$file" >'$(hooksdir)/'"$$file" && \
-		chmod 644 '$(hooksdir)/'"$$file" || exit; \
+		target='$(hooksdir)/'"$$file" && install -d "$${target%/*}" && \
+		sed -e 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' -e 's|/usr/share/cdi-|$(PREFIX)/share/cdi-|' \
+			"packaging/hooks.d/$$file" >"$$target" && \
+		chmod 644 "$$target" || exit; \
 	done
 
 uninstall: ## remove what install installed; a configuration that was edited stays

@@ -40,6 +40,7 @@ SHARED = {
     "usr/lib/systemd/system/cdi-hook-index.service",
     "usr/lib/tmpfiles.d/cdi-hook.conf",
     "usr/share/bash-completion/completions/cdi-hook",
+    "usr/share/cdi-hook/hooks.d/README.md",
     "usr/share/cdi-hook/hooks.d/createRuntime/cdi-hook.json",
     "usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json",
     "usr/share/fish/vendor_completions.d/cdi-hook.fish",
