@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -153,3 +155,27 @@ def test_release_is_ready(checkouts: Callable[..., Checkout]) -> None:
     log.write_text(re.sub(r"(?m)^(## \[\S+\] - ).*", r"\g<1>2026-11-24", log.read_text("utf-8")), "utf-8")
     git("commit", "-q", "-a", "--allow-empty", "-m", "release", cwd=checkout.path)
     assert run("sh", "packaging/release.sh", "ready", NEXT, cwd=checkout.path) == ""
+
+
+@pytest.mark.xdist_group("rpm")
+def test_release_is_complete(packages: Callable[..., Path], tmp_path: Path) -> None:
+    """Beside the packages a release has an SBOM, with all that pip would install, and checksums that hold."""
+    prepared = subprocess.run(["sh", "tests/setup.sh", "release"], cwd=ROOT, check=False, capture_output=True)
+    if prepared.returncode:
+        pytest.skip("what makes an SBOM can't be installed")
+    for kind in TOOLS:
+        shutil.copy(packages(kind), tmp_path)
+    run("sh", "packaging/build.sh", "wheel", tmp_path)
+    said = run("sh", "packaging/release.sh", "finish", VERSION, tmp_path)
+    names = [name.format(VERSION) for name in NAMES.values()]
+    names += [f"cdi_hook-{VERSION}-py3-none-any.whl", f"cdi-hook-{VERSION}.cdx.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "SHA256SUMS"])
+    assert run("sha256sum", "-c", "--strict", "SHA256SUMS", cwd=tmp_path) == "".join(
+        f"{name}: OK\n" for name in names
+    )
+    assert said.startswith((tmp_path / "SHA256SUMS").read_text("ascii"))
+    sbom = json.loads((tmp_path / names[-1]).read_text("utf-8"))
+    product = sbom["metadata"]["component"]
+    assert (sbom["bomFormat"], product["name"], product["version"]) == ("CycloneDX", "cdi-hook", VERSION)
+    components = {component["name"] for component in sbom["components"]}
+    assert components >= {"PyYAML", "python-json-logger", "tomlkit"}
