@@ -210,6 +210,8 @@ def main() -> None:
             ratio = measured[one].best / measured[floor].best
             verdict = "" if ratio <= limit else "   MISSED"
             print(f"  {ratio:7.2f}  {measured[one].name} / {measured[floor].name} ({limit}){verdict}")
+    for path in Path("/run/cdi-hook").glob(f"*{directory.name}-*.index"):
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .lab import BUSYBOX, DEVICE, RUNTIMES, Lab, Runtime, indexes, why_not
+from .lab import BUSYBOX, DEVICE, RUNTIMES, Lab, Runtime, why_not
 from .spy import Spy
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def spy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def spy(spy_program: Path, tmp_path: Path) -> Generator[Spy]:
+def spy(spy_program: Path, tmp_path: Path) -> Spy:
     """The spy in a directory of its own."""
-    yield Spy(spy_program, tmp_path)
-    for path in indexes(tmp_path):
-        path.unlink(missing_ok=True)
+    return Spy(spy_program, tmp_path)

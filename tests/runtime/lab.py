@@ -258,15 +258,13 @@ class Lab:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Delete what is left: containers, by the real runtime, and indexes."""
+        """Delete the containers that are left, by the real runtime."""
         for container in self._containers if self.state_root.exists() else ():
             subprocess.run(
                 self.command("delete", "--force", container, program=self.runtime.name),
                 env=self.environ, cwd=self.directory, timeout=TIMEOUT_S, check=False,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        for path in indexes(self.directory):
-            path.unlink(missing_ok=True)
 
 
 def why_not(lab: Lab) -> str:
