@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cdi_hook import edits, spec
 from cdi_hook.driver import FAILED
 from cdi_hook.errors import CDIError, InjectionError, UnresolvableDevices
+from cdi_hook.request import asked
 
 if TYPE_CHECKING:
     from typing import Any
@@ -78,12 +79,6 @@ def _is_of(path: str, names: list[str]) -> bool:
     except OSError:
         return False
     return any(name.partition("/")[0].encode() in data for name in names)
-
-
-def asked(names: list[str], request: DeviceRequest) -> str:
-    """Say where these devices were asked for."""
-    origins = dict.fromkeys(request.origins[name] for name in names if name in request.origins)
-    return f"asked for by {', '.join(origins)}" if origins else "asked for"
 
 
 def _some(items: list[str], separator: str) -> str:

@@ -167,9 +167,7 @@ class Hook:
                 state, before, after, late.host_paths, lambda: bundle.replace(path, edited), self._warn
             )
         except CDIError as error:
-            from cdi_hook import explain
-
-            asked = explain.asked(wanted.device_ids, wanted)
+            asked = request.asked(wanted.device_ids, wanted)
             raise InjectionError(f"{driver.FAILED}{error}; {asked}") from error
 
     def _read_stdin(self) -> bytes:

@@ -13,7 +13,7 @@ from cdi_hook.names import parse_qualified_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from cdi_hook.config import Config
@@ -144,6 +144,12 @@ def _qualified(item: str, origin: str, config: Config) -> str:
             f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
         ) from error
     return name
+
+
+def asked(names: Iterable[str], request: DeviceRequest) -> str:
+    """Say where these devices were asked for."""
+    origins = dict.fromkeys(request.origins[name] for name in names if name in request.origins)
+    return f"asked for by {', '.join(origins)}" if origins else "asked for"
 
 
 def check_policy(request: DeviceRequest, config: Config) -> None:

@@ -460,6 +460,14 @@ def test_too_late_is_left_out(live: Live) -> None:
     assert config["hooks"] == bundle.config["hooks"]
 
 
+def test_failure_when_the_specs_are_compiled(live: Live) -> None:
+    """An error is the same when the specs needn't be read any more, as from the second container on."""
+    bundle = live.bundle("true", {"deviceNodes": [{"path": "/dev/null", "hostPath": str(DEVICE)}]})
+    message = live.refused(bundle)
+    live.log.unlink()
+    assert live.refused(bundle) == message
+
+
 @user_namespace
 def test_failure_leaves_nothing(live: Live, userns: bool) -> None:
     """When a later step fails, what was made in the rootfs and what was mounted there is gone again."""
