@@ -121,12 +121,11 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
         if container.has_user_namespace:
             return node.bind(root)
         try:
-            root.make(node.path, lambda directory, name: node.make(directory, name, node.owner))
+            present = root.make(node.path, lambda directory, name: node.make(directory, name, node.owner))
         except InjectionError as error:
             if not isinstance(error.__cause__, PermissionError):
                 raise
-            node.bind(root)  # a host within a container itself
-        return None
+            return node.bind(root)  # a host within a container itself
     status = os.fstat(present)
     # What an earlier start of the container was bound on. Where a node can be made, none of the host's
     # is bound: the image could ask for it by such a file, and chmod the host's own.

@@ -79,8 +79,7 @@ class Rootfs:
             directory, name, descriptor = self._walk(path, self._mkdir)
             try:
                 if descriptor < 0:
-                    create(directory, name)
-                    descriptor = self._note(directory, name)
+                    descriptor = self._have(create, directory, name)
             finally:
                 os.close(directory)
         except OSError as error:
@@ -104,7 +103,13 @@ class Rootfs:
                 pass  # gone, or in use by others now
 
     def _mkdir(self, directory: int, name: str) -> int:
-        os.mkdir(name, DIR_MODE, dir_fd=directory)
+        return self._have(create_dir, directory, name)
+
+    def _have(self, create: Callable[[int, str], None], directory: int, name: str) -> int:
+        try:
+            create(directory, name)
+        except FileExistsError:  # another container, which shares the place, was quicker
+            return os.open(name, _FLAGS, dir_fd=directory)
         return self._note(directory, name)
 
     def _note(self, directory: int, name: str) -> int:
