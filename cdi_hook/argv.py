@@ -46,8 +46,7 @@ CRUN_OPTIONS = frozenset({
 RUNC_OPTIONS = frozenset({"console", "criu", "empty-ns", "pidfd-socket"})
 
 # runsc (gVisor), releases of 2019 to 2026: what the others don't have. A boolean
-# of Go's takes a value with "=" only, so booleans aren't here. --gvisor-gro was a
-# duration until 2024 and is a boolean now; the present one counts.
+# of Go's takes a value with "=" only, so booleans aren't here.
 RUNSC_OPTIONS = frozenset({
     "EXPERIMENTAL-xdp", "EXPERIMENTAL-xdp-redirect-host",
     "TESTONLY-autosave-image-path", "TESTONLY-test-name-env",
@@ -80,6 +79,10 @@ OPTIONAL_VALUES = {
         "false", "False", "FALSE", "f", "F", "0",
     }),
 }
+
+# What runsc gave a duration until 2024, and is a boolean now: the next argument is its
+# value if it begins with a digit. No command does.
+DURATIONS = frozenset({"gvisor-gro"})
 
 VALUE_OPTIONS = (CRUN_OPTIONS | RUNC_OPTIONS | RUNSC_OPTIONS) - OPTIONAL_VALUES.keys()
 
@@ -152,7 +155,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
             name, value = _split(argument)
             if value is None and index < len(arguments):
                 following = arguments[index]
-                if name in VALUE_OPTIONS or following in OPTIONAL_VALUES.get(name, ()):
+                if (
+                    name in VALUE_OPTIONS
+                    or following in OPTIONAL_VALUES.get(name, ())
+                    or (name in DURATIONS and following[:1].isdigit())
+                ):
                     index += 1
                     value = following
             if value is None:

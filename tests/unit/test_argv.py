@@ -437,8 +437,18 @@ def test_booleans(option: str, dashes: str) -> None:
         assert expected == meaning(["create", spelt, "id"])
 
 
+@pytest.mark.parametrize("option", sorted(argv.DURATIONS))
+def test_durations(option: str) -> None:
+    """A duration is the value of an option that had one once, and a command isn't."""
+    expected = {"command": "create", "bundle": "/b", "container_id": "id"}
+    for value in ([], ["0"], ["20000ns"], ["1.5ms"]):
+        assert expected == meaning([f"--{option}", *value, "create", "--bundle", "/b", "id"])
+    assert expected == meaning([f"-{option}=1ms", "create", "--bundle", "/b", "id"])
+
+
 def test_tables_fit_together() -> None:
     """No name has two meanings, and letters stand for options of the table."""
+    assert set(ALL_BOOLEANS) >= argv.DURATIONS
     assert not argv.VALUE_OPTIONS & set(ALL_BOOLEANS)
     assert not argv.VALUE_OPTIONS & argv.FLAG_OPTIONS
     assert not argv.VALUE_OPTIONS & argv.OPTIONAL_VALUES.keys()
@@ -639,10 +649,20 @@ def runsc_help(text: str) -> Help:
     return found
 
 
+def restores(name: str) -> bool:
+    """Whether an installed runtime has the command restore; a crun that is built without CRIU doesn't."""
+    return "unknown command restore" not in output(program(name), "restore", "--help")
+
+
+def of_restore(name: str) -> set[str]:
+    """The options of restore alone that an installed runtime can't be asked about, for it has no restore."""
+    return set() if restores(name) else {"lsm-profile", "network-lock"}
+
+
 def installed_help(name: str) -> Help:
-    """The options of an installed runtime, global and of the bundle commands."""
+    """The options of an installed runtime, global and of the bundle commands that it knows."""
     path = program(name)
-    commands = sorted(argv.BUNDLE_COMMANDS)
+    commands = sorted(argv.BUNDLE_COMMANDS if restores(name) else argv.BUNDLE_COMMANDS - {"restore"})
     if name == "runsc":
         texts = [output(path, "flags"), *(output(path, "help", c) for c in commands)]
         found = [runsc_help(text) for text in texts]
@@ -670,8 +690,8 @@ def installed_help(name: str) -> Help:
 def test_help_values(name: str, some: set[str]) -> None:
     """Every option that an installed runtime gives a value is in the tables."""
     found = installed_help(name)
-    assert some <= found.values
-    assert found.values <= argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys()
+    assert some - of_restore(name) <= found.values
+    assert found.values <= argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys() | argv.DURATIONS
     assert found.letters <= set(argv.VALUE_LETTERS)
 
 
@@ -687,7 +707,7 @@ def test_help_booleans(name: str, wrong: set[str]) -> None:
     """No option that an installed runtime has without a value takes one here."""
     booleans = installed_help(name).booleans
     assert len(booleans) > 5
-    assert wrong == booleans & (argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys())
+    assert wrong - of_restore(name) == booleans & (argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys())
     for option in booleans - wrong:
         for dashes in ("-", "--"):
             arguments = [dashes + option, "create", dashes + option, "id"]
@@ -750,7 +770,21 @@ runsc  -log-packets create -bundle @ x
 @pytest.mark.parametrize("line", READINGS.strip().splitlines())
 def test_runtimes_read_the_same(line: str, tmp_path: Path) -> None:
     """The bundle that is read here is the one that the runtime looks for."""
-    name, *arguments = line.replace("@", f"{tmp_path}/no-such-bundle").split()
+    name, *arguments = line.split()
+    if "restore" in arguments and not restores(name):
+        pytest.skip(f"this {name} has no restore")
+    assert_same(name, arguments, tmp_path)
+
+
+def test_gvisor_gro(tmp_path: Path) -> None:
+    """runsc's --gvisor-gro is read with a value or without, as the installed runsc has it."""
+    value = [] if "gvisor-gro" in installed_help("runsc").booleans else ["1ms"]
+    assert_same("runsc", ["-gvisor-gro", *value, "create", "-bundle", "@", "x"], tmp_path)
+
+
+def assert_same(name: str, arguments: list[str], tmp_path: Path) -> None:
+    """Compare what is read here with what an installed runtime reads; @ is a bundle that isn't there."""
+    arguments = [argument.replace("@", f"{tmp_path}/no-such-bundle") for argument in arguments]
     said = output(program(name), "--root", f"{tmp_path}/root", *arguments, cwd=tmp_path)
     invocation = argv.parse(arguments)
     assert (invocation.command, invocation.container_id) in {
