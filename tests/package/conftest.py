@@ -33,9 +33,9 @@ TOOLS = {
 
 
 def run(*command: str | Path, cwd: Path = ROOT, umask: int = 0o022, timeout: float = 120) -> str:
-    """Run a program that has to succeed, and return its stdout."""
+    """Run a program that has to succeed, and return its stdout; an older rpm would make a database in HOME."""
     done = subprocess.run(
-        command, cwd=cwd, env={"PATH": STANDARD_PATH, "HOME": "/nonexistent"}, capture_output=True, text=True,
+        command, cwd=cwd, env={"PATH": STANDARD_PATH, "HOME": "/dev/null"}, capture_output=True, text=True,
         check=False, umask=umask, timeout=timeout,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

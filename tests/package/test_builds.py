@@ -90,8 +90,6 @@ def test_rpm_pleases_rpmlint(packages: Callable[..., Path]) -> None:
     """Rpmlint, configured as Fedora has it, finds nothing, and what the package needs is called as Fedora calls it."""
     need("rpmlint")
     package = packages("rpm")
-    said = run("rpmlint", "--config", ROOT / "packaging/rpm/rpmlint.toml", package)
-    assert "; 0 errors, 0 warnings, " in said
     needed = run("rpm", "-qpR", package).splitlines()
     assert {name for name in needed if not name.startswith(("rpmlib(", "config("))} == {
         "(python3-pyyaml or python3-yaml)",
@@ -99,6 +97,11 @@ def test_rpm_pleases_rpmlint(packages: Callable[..., Path]) -> None:
         "python3",
         "python3 >= 3.9",
     }
+    said = run("rpmlint", "--config", ROOT / "packaging/rpm/rpmlint.toml", package)
+    page = "/usr/share/man/man8/cdi-hook.8.gz"
+    if "no-manual-page-for-binary cdi-hook\n" in said and page in contents(package):
+        pytest.skip(f"this rpmlint (2.4 is one) is wrong: it sees no {page}")
+    assert "; 0 errors, 0 warnings, " in said
 
 
 def test_wheel_has_the_same_bytes(tmp_path: Path) -> None:
