@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -81,7 +82,19 @@ class Namespace:
             )
             for address in self.show(name)["addr_info"]
             if address.get("protocol") != "kernel_ll"
+            and not (is_terse() and address["local"].startswith("fe80:"))
         )
+
+
+@functools.cache
+def is_terse() -> bool:
+    """Whether ip doesn't say which addresses are the kernel's own; iproute2 6.1 doesn't."""
+    namespace = Namespace()
+    try:
+        namespace.ip("link", "set", "lo", "up")
+        return not any("protocol" in address for address in namespace.show("lo")["addr_info"])
+    finally:
+        namespace.close()
 
 
 @pytest.fixture
