@@ -226,10 +226,12 @@ class Lab:
                 completed.args, completed.returncode, out.read_text("utf-8"), err.read_text("utf-8")
             )
 
-    def run(self, bundle: Bundle, *options: str, in_bundle: bool = False) -> str:
+    def run(
+        self, bundle: Bundle, *options: str, in_bundle: bool = False, program: str | Path = CDI_RUNTIME
+    ) -> str:
         """Run a container to its end, from within its bundle or by --bundle; return its output."""
         place = () if in_bundle else ("--bundle", str(bundle.path))
-        command = self.command("run", *place, *options, self.container())
+        command = self.command("run", *place, *options, self.container(), program=program)
         completed = subprocess.run(
             command, env=self.environ, cwd=bundle.path if in_bundle else self.directory, timeout=TIMEOUT_S, check=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
