@@ -4,7 +4,8 @@
 Nothing of the developer's environment gets in, and what a test leaves behind
 goes: its containers, and its index under /run/cdi-hook. The machine's own mounts
 are never touched: a cgroup layout that it doesn't have is mounted in a mount
-namespace of the one process that needs it.
+namespace of the one process that needs it. Nor is a container's stdin /dev/null:
+runsc of 2022, run by root, makes nobody the owner of what it has there.
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ class Lab:
         with out.open("wb+", buffering=0) as stdout, err.open("wb+", buffering=0) as stderr:
             completed = subprocess.run(
                 command, env=environ, cwd=self.directory, timeout=TIMEOUT_S, check=False,
-                stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                input=b"", stdout=stdout, stderr=stderr,
             )  # fmt: skip
             return subprocess.CompletedProcess(
                 completed.args, completed.returncode, out.read_text("utf-8"), err.read_text("utf-8")
@@ -234,7 +235,7 @@ class Lab:
         command = self.command("run", *place, *options, self.container(), program=program)
         completed = subprocess.run(
             command, env=self.environ, cwd=bundle.path if in_bundle else self.directory, timeout=TIMEOUT_S, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            input="", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert completed.returncode == 0, completed.stdout
         return completed.stdout
@@ -277,7 +278,7 @@ def why_not(lab: Lab) -> str:
     command = lab.command("run", "--bundle", str(bundle.path), lab.container(), program=lab.runtime.name)
     completed = subprocess.run(
         command, env=lab.environ, cwd=lab.directory, timeout=TIMEOUT_S, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        input="", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if completed.stdout != "it works\n":
         return f"{lab.runtime.name} can't run a container here: {' '.join(completed.stdout.split())}"
