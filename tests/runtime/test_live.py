@@ -682,7 +682,9 @@ def test_host_that_may_not_make_nodes(live: Live) -> None:
     assert setpriv  # of util-linux, as unshare
     edits = {"deviceNodes": [{"path": NODE, "hostPath": str(DEVICE), "permissions": "r"}]}
     before = (setpriv, "--bounding-set=-mknod", "--inh-caps=-mknod")
-    bundle = live.bundle(f"{OPEN}; grep -c '{NODE} .* devtmpfs ' /proc/self/mountinfo", edits, before=before)
+    bundle = live.bundle(
+        f"{OPEN}; grep -c ' /{DEVICE.name} {NODE} ' /proc/self/mountinfo", edits, before=before
+    )
     assert live.run(bundle) == f"read\nsh: can't create {NODE}: Operation not permitted\n1\n"
 
 
