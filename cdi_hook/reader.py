@@ -135,10 +135,11 @@ def _compose(data: bytes) -> _Node | None:
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = _decode(data)
     unused = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
-    colon, bom = next(unused), next(unused)
     stand_ins = {}
     source = data
+    colon = ""
     if "\ufeff" in text[1:]:  # at the start of a line, only libyaml skips it
+        bom = next(unused)
         stand_ins[bom] = "\ufeff"
         source = (text[0] + text[1:].replace("\ufeff", bom)).encode("utf-8", "surrogateescape")
     while True:
@@ -146,6 +147,7 @@ def _compose(data: bytes) -> _Node | None:
         try:
             return _Composer(loader, source, stand_ins).document()
         except yaml.scanner.ScannerError as error:
+            colon = colon or next(unused)
             mended = _mend(_decode(source), error, colon)
             if mended is None:
                 raise
