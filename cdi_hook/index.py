@@ -45,12 +45,18 @@ _BROKEN = (OSError, ValueError, LookupError, TypeError, ArithmeticError, Attribu
 class Registry:
     """The devices in some spec dirs, by the index while it holds, else by reading the specs."""
 
-    __slots__ = ("_cache", "_path", "_strict", "spec_dirs")
+    __slots__ = ("_cache", "_may_map_ids", "_path", "_strict", "spec_dirs")
 
-    def __init__(self, spec_dirs: Sequence[str], directory: str, *, strict: bool) -> None:
-        """Look devices up in spec_dirs; keep the index in directory ("" for none)."""
+    def __init__(
+        self, spec_dirs: Sequence[str], directory: str, *, strict: bool, may_map_ids: bool = True
+    ) -> None:
+        """Look devices up in spec_dirs; keep the index in directory ("" for none).
+
+        ``may_map_ids`` is for edits.apply.
+        """
         self.spec_dirs = [clean(one) for one in spec_dirs]
         self._strict = strict
+        self._may_map_ids = may_map_ids
         name = "-".join(one.strip("/").replace("/", "-") for one in self.spec_dirs)[:200]
         self._path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
         self._cache: Cache | None = None
@@ -82,10 +88,8 @@ class Registry:
 
     def inject(self, oci: dict[str, Any], names: Sequence[str]) -> None:
         """Edit oci so that it has these devices, adding nothing that is there already."""
-        # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
-        may_map_ids = config.is_system_root()
         try:
-            edits.apply(oci, self.edits(names), keep_present=True, may_map_ids=may_map_ids)
+            edits.apply(oci, self.edits(names), keep_present=True, may_map_ids=self._may_map_ids)
         except InjectionError as error:
             raise InjectionError(f"failed to inject devices: {error}") from error
 
@@ -205,7 +209,8 @@ def configured(settings: Config, environ: Mapping[bytes, bytes]) -> Registry:
     system = config.is_system_root()
     strict = system and settings["SPEC_TRUST"] == "strict"
     dirs = config.spec_dirs(settings, environ, system)
-    return Registry(dirs, config.state_dir(environ, system), strict=strict)
+    # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
+    return Registry(dirs, config.state_dir(environ, system), strict=strict, may_map_ids=system)
 
 
 def _number(name: str) -> int:

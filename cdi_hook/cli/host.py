@@ -36,7 +36,7 @@ class Host:
     def __init__(self, options: argparse.Namespace) -> None:
         """Take --config and --spec-dir from the options."""
         self.settings, environ = load_settings(options.config)
-        system = config.is_system_root()
+        self._system = system = config.is_system_root()
         self.spec_dirs: list[str] = options.spec_dir or config.spec_dirs(self.settings, environ, system)
         self.strict = system and self.settings["SPEC_TRUST"] == "strict"
 
@@ -48,7 +48,7 @@ class Host:
 
     def registry(self) -> index.Registry:
         """Return what injects, adding nothing that is there already."""
-        return index.Registry(self.spec_dirs, "", strict=self.strict)
+        return index.Registry(self.spec_dirs, "", strict=self.strict, may_map_ids=self._system)
 
     def warn_of_problems(self) -> None:
         """Say what is wrong with the configuration, for commands that go on without it."""
