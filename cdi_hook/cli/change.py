@@ -106,8 +106,8 @@ def _create(path: str, text: str, like: os.stat_result | None) -> None:
     mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
     try:
         paths.replace(path, text.encode(), mode, owner, durable=True)
-    except OSError as error:
-        raise CDIError(f"can't write {quote(path)}: {error.strerror}") from error
+    except OSError as error:  # about the file beside it that comes in its place
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def backup_of(path: str) -> str:

@@ -319,7 +319,7 @@ def _remove(name: str, path: str) -> tuple[list[Change], list[str]]:
         elif before is None and _is_nothing(edited.text):
             after = None
         obsolete = [] if before is None else [backup]
-        changes.append(Change(one, text, after, None, obsolete, edited.needs_restart))
+        changes.append(Change(one, text, after, obsolete=obsolete, needs_restart=edited.needs_restart))
     for other in set(files).difference(change.path for change in changes) if removed else ():
         text = read(other) or ""
         with _named(other):
