@@ -447,18 +447,23 @@ DEFAULTS = {
 }  # fmt: skip
 
 
+def beside(etc: Path, engine: str, name: str, default: str) -> tuple[Path, Path, tuple[str | Path, ...]]:
+    """Have another file make a runtime the default; return it, our file's path, and the command that edits ours."""
+    names, text = DEFAULTS[engine]
+    (etc / "config.toml").write_text(V3)
+    ours, other = etc / names.format("99-cdi-hook"), etc / names.format(name)
+    other.parent.mkdir(exist_ok=True)
+    other.write_text(f'{text}"{default}"\n')
+    file = etc / "config.toml" if engine == "containerd" else ours
+    return other, ours, ("configure", engine, "--config", file)
+
+
 @pytest.mark.usefixtures("system_tomlkit")
 @pytest.mark.parametrize("engine", DEFAULTS)
 def test_a_default_that_comes_later_is_not_overlooked(cdi_hook: World, etc: Path, engine: str) -> None:
     """--set-default is refused where a file that is read later has another default, and only there."""
-    name, text = DEFAULTS[engine]
-    (etc / "config.toml").write_text(V3)
-    ours, other = etc / name.format("99-cdi-hook"), etc / name.format("99-nvidia")
-    other.parent.mkdir()
-    other.write_text(f'{text}"nvidia"\n')
+    other, ours, add = beside(etc, engine, "99-nvidia", "nvidia")
     before = contents(etc)
-    file = etc / "config.toml" if engine == "containerd" else ours
-    add = ("configure", engine, "--config", file)
     message = (
         f"{other}, which {engine} reads after {ours}, makes nvidia the default runtime: "
         "take that out, or leave out --set-default"
@@ -466,7 +471,8 @@ def test_a_default_that_comes_later_is_not_overlooked(cdi_hook: World, etc: Path
     assert cdi_hook(*add, "--set-default") == (1, "", f"cdi-hook: {message}\n")
     assert contents(etc) == before
     assert cdi_hook(*add)[0] == 0
-    other.rename(etc / name.format("98-nvidia"))
+    other.unlink()
+    beside(etc, engine, "98-nvidia", "nvidia")
     assert cdi_hook(*add, "--set-default")[0] == 0
 
 
@@ -474,19 +480,13 @@ def test_a_default_that_comes_later_is_not_overlooked(cdi_hook: World, etc: Path
 @pytest.mark.parametrize("engine", DEFAULTS)
 def test_the_default_of_another_file_is_not_taken_away(cdi_hook: World, etc: Path, engine: str) -> None:
     """Where another file makes ours the default, its removal would leave the engine none: it is refused."""
-    name, text = DEFAULTS[engine]
-    (etc / "config.toml").write_text(V3)
-    ours, other = etc / name.format("99-cdi-hook"), etc / name.format("10-own")
-    other.parent.mkdir()
-    other.write_text(f'{text}"cdi"\n')
-    file = etc / "config.toml" if engine == "containerd" else ours
-    command = ("configure", engine, "--config", file)
+    other, _, command = beside(etc, engine, "10-own", "cdi")
     assert cdi_hook(*command)[0] == 0
     before = contents(etc)
     message = f"{other} makes cdi the default runtime: name another there first"
     assert cdi_hook(*command, "--remove") == (1, "", f"cdi-hook: {message}\n")
     assert contents(etc) == before
-    other.write_text(f'{text}"runc"\n')
+    beside(etc, engine, "10-own", "runc")
     assert cdi_hook(*command, "--remove")[0] == 0
 
 
