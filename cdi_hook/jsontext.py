@@ -11,6 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _SPACE = " \t\n\r"
@@ -94,25 +95,45 @@ def _place(text: str, position: int) -> str:
     return f"line {line} column {position - text.rfind(chr(10), 0, position)}"
 
 
+class _Verbatim(str):
+    """A text that is written as it stands, without quotes."""
+
+    __slots__ = ()
+
+
+class _NumberFoundError(Exception):
+    pass
+
+
 def dumps(tree: Any) -> str:
     """Return a tree as JSON text: one line, ASCII, keys in their order."""
-    numbers: list[_Number] = []
-
-    def default(value: object) -> str:
-        if not isinstance(value, _Number):
-            raise TypeError(f"{value!r} is not JSON")
-        numbers.append(value)
-        return f"\0{len(numbers) - 1}\0"  # no string that a runtime takes has a NUL
-
     try:
-        from _json import encode_basestring_ascii, make_encoder
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+    try:
+        return _encode(tree, encode_basestring_ascii, _refuse)
+    except _NumberFoundError:  # it takes an encoder of strings that isn't C's
+        return _encode(
+            tree,
+            lambda text: str(text) if type(text) is _Verbatim else encode_basestring_ascii(text),
+            lambda number: _Verbatim(number.text),
+        )
 
-        encode = make_encoder(None, default, encode_basestring_ascii, None, ":", ",", False, False, False)
-        text = "".join(encode(tree, 0))
+
+def _refuse(value: object) -> object:
+    if isinstance(value, _Number):
+        raise _NumberFoundError
+    raise TypeError(f"{value!r} is not JSON")
+
+
+def _encode(tree: Any, string: Callable[[str], str], default: Callable[[Any], object]) -> str:
+    try:
+        from _json import make_encoder
+
+        encode = make_encoder(None, default, string, None, ":", ",", False, False, False)
     except (ImportError, AttributeError, TypeError):
-        import json
+        from json.encoder import _make_iterencode  # type: ignore[attr-defined]  # what json itself falls back to
 
-        text = json.dumps(tree, default=default, separators=(",", ":"), allow_nan=False)
-    for index, number in enumerate(numbers):
-        text = text.replace(f'"\\u0000{index}\\u0000"', number.text, 1)
-    return text
+        encode = _make_iterencode(None, default, string, None, float.__repr__, ":", ",", False, False, True)
+    return "".join(encode(tree, 0))
