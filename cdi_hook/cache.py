@@ -18,6 +18,8 @@ from cdi_hook.paths import Identity, clean, identify, untrusted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cdi_hook.edits import Change, Part
+
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 
 
@@ -68,8 +70,8 @@ class Cache:
         self._refresh_if_changed()
         return dict(self._devices)
 
-    def parts(self, names: Sequence[str]) -> list[tuple[spec.Device | spec.Spec, dict[str, Any]]]:
-        """Return what these devices ask for, each with whom it is from, in the order in which it applies.
+    def parts(self, names: Sequence[str]) -> list[Part]:
+        """Return what these devices ask for, each part with its source, in the order in which it applies.
 
         A spec's own edits come once, before its first device's. Raises
         UnresolvableDevices when any device isn't known.
@@ -78,32 +80,28 @@ class Cache:
         unresolved = [name for name in names if name not in self._devices]
         if unresolved:
             raise UnresolvableDevices(unresolved)
-        parts: list[tuple[spec.Device | spec.Spec, dict[str, Any]]] = []
+        parts: list[Part] = []
         seen = set()
         for name in names:
             device = self._devices[name]
             if id(device.spec) not in seen:
                 seen.add(id(device.spec))
-                parts.append((device.spec, device.spec.container_edits))
-            parts.append((device, device.container_edits))
+                parts.append(((None, device.spec.path), device.spec.container_edits))
+            parts.append(((name, device.spec.path), device.container_edits))
         return parts
 
-    def edits(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what these devices ask for, merged; raises as parts does."""
-        return edits.merge(part for _, part in self.parts(names))
-
-    def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> None:
-        """Edit an OCI runtime specification in place so that it has these devices.
+    def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> list[Change]:
+        """Edit an OCI runtime specification in place so that it has these devices; return the changes.
 
         Raises UnresolvableDevices or InjectionError, and then leaves oci alone.
         """
         if oci is None:
             raise InjectionError("can't inject devices, nil OCI Spec")
-        merged = self.edits(names)
+        parts = self.parts(names)
         try:
-            edits.apply(oci, merged)
+            return edits.apply(oci, parts)
         except InjectionError as error:
-            raise InjectionError(f"failed to inject devices: {error}") from error
+            raise InjectionError(f"failed to inject devices: {error}", error.source) from error
 
     def write_spec(self, data: dict[str, Any], name: str) -> str:
         """Write a spec to the dir of the highest priority and return its path.

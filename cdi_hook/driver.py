@@ -1,90 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeviceRequest -> injection, as docker's engine has its CDI device driver.
+"""DeviceRequest -> changes, as docker's engine has its CDI device driver.
 
-No spec dirs, no driver. A registry that can't be set up hurts only the
-containers that ask for a device. When an injection fails, whatever went wrong
-while reading the specs is logged, all of it.
+Without spec dirs there is no driver. A registry that can't be set up hurts only
+the containers that ask for a device. When an injection fails, everything that
+went wrong while the specs were read is logged.
 """
 
 from __future__ import annotations
 
-from cdi_hook.errors import CDIError, InjectionError, InvalidRequest, quote
+from cdi_hook.errors import FAILED, CDIError, InjectionError, InvalidRequest, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
+    from cdi_hook.edits import Change
     from cdi_hook.request import DeviceRequest
 
+    Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
+
     class Registry(Protocol):
-        """What the driver needs to know devices by: a cache.Cache or an index.Registry."""
+        """What the driver knows devices by."""
 
         @property
         def errors(self) -> dict[str, list[str]]:
             """What is wrong with the specs, by path."""
 
-        def inject(self, oci: dict[str, Any], names: Sequence[str]) -> None:
-            """Edit oci so that it has these devices, or raise CDIError and leave it alone."""
+        def devices(self) -> list[str]:
+            """Return the qualified names of all devices, sorted."""
+
+        def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
+            """Edit oci so that it has these devices and say how, or raise CDIError and leave it alone."""
 
 
 NAME = "cdi"
-FAILED = "CDI device injection failed: "
 REFRESH_ERRORS = "Refreshing the CDI registry generated errors"
 
 
 class CDIDriver:
-    """Injects CDI devices into OCI specifications."""
+    """Injects CDI devices into OCI specifications, and lists them."""
 
-    __slots__ = ("_registry", "_setup_error", "_warn")
+    __slots__ = ("_registry", "_warn")
 
-    def __init__(self, open_registry: Callable[[], Registry], warn: Callable[[str, str], None]) -> None:
-        """Set up the registry; what fails here fails each injection, and nothing else.
+    def __init__(self, registry: Registry | CDIError | OSError, warn: Warn) -> None:
+        """Take the registry, or the error with which setting it up failed, which then fails each injection.
 
         ``warn`` takes a message and the errors behind it.
         """
+        self._registry = registry
         self._warn = warn
-        self._registry: Registry | None = None
-        self._setup_error = ""
-        try:
-            self._registry = open_registry()
-        except (CDIError, OSError) as error:
-            self._setup_error = str(error)
 
-    def inject(self, oci: dict[str, Any], request: DeviceRequest) -> None:
-        """Edit oci so that it has the requested devices; a request without ids does nothing.
+    def devices(self) -> tuple[list[str], list[str]]:
+        """Return the qualified names of all devices, sorted, and a warning for each thing wrong with the specs."""
+        if isinstance(self._registry, Exception):
+            return [], [str(self._registry)]
+        return self._registry.devices(), self._errors(self._registry)
 
-        Raises InvalidRequest for a count or options, which CDI has no use for,
-        and InjectionError, caused by what went wrong, when the injection fails;
-        oci is then as it was.
+    def inject(self, oci: dict[str, Any], request: DeviceRequest) -> list[Change]:
+        """Edit oci so that it has the requested devices, and return the changes.
+
+        A request without ids does nothing. Raises InvalidRequest for a count or
+        options, which CDI has no use for, and InjectionError, caused by what
+        went wrong, when the injection fails; oci is then as it was.
         """
         if request.count:
             raise InvalidRequest("unexpected count in CDI device request")
         if request.options:
             raise InvalidRequest("unexpected options in CDI device request")
         if not request.device_ids:
-            return
-        if self._registry is None:
-            raise InjectionError(f"{FAILED}{self._setup_error}")
+            return []
+        if isinstance(self._registry, Exception):
+            raise InjectionError(f"{FAILED}{self._registry}") from self._registry
         try:
-            self._registry.inject(oci, request.device_ids)
+            return self._registry.inject(oci, request.device_ids)
         except CDIError as error:
-            by_path = self._registry.errors
-            messages = [f"{path}: {message}" for path in sorted(by_path) for message in by_path[path]]
-            if messages:
-                self._warn(REFRESH_ERRORS, "\n".join(messages))
-            raise InjectionError(f"{FAILED}{error}") from error
+            errors = self._errors(self._registry)
+            if errors:
+                self._warn(REFRESH_ERRORS, errors)
+            raise InjectionError(f"{FAILED}{error}", getattr(error, "source", None)) from error
+
+    @staticmethod
+    def _errors(registry: Registry) -> list[str]:
+        return [
+            f"{path}: {message}" for path, messages in sorted(registry.errors.items()) for message in messages
+        ]
 
 
 def register(
-    spec_dirs: Sequence[str], open_registry: Callable[[], Registry], warn: Callable[[str, str], None]
+    spec_dirs: Sequence[str], registry: Registry | CDIError | OSError, warn: Warn
 ) -> dict[str, CDIDriver]:
-    """Return the drivers by name: the CDI driver, or none where there are no spec dirs."""
-    return {NAME: CDIDriver(open_registry, warn)} if spec_dirs else {}
+    """Return the drivers by name: the CDI driver (see CDIDriver), or none where there are no spec dirs."""
+    return {NAME: CDIDriver(registry, warn)} if spec_dirs else {}
 
 
-def inject(drivers: dict[str, CDIDriver], oci: dict[str, Any], request: DeviceRequest) -> None:
+def inject(drivers: dict[str, CDIDriver], oci: dict[str, Any], request: DeviceRequest) -> list[Change]:
     """Have the requested driver serve a request; raises InvalidRequest when there is no such driver."""
     if request.driver not in drivers:
         raise InvalidRequest(f"could not select device driver {quote(request.driver)} with capabilities: []")
-    drivers[request.driver].inject(oci, request)
+    return drivers[request.driver].inject(oci, request)

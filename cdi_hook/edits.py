@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container edits -> OCI runtime specification (CDI specification, "OCI Edits").
+"""Container edits -> changes of an OCI runtime specification (CDI specification, "OCI Edits").
 
-Works on the decoded JSON tree: what isn't edited, and the order of keys, stay.
-Nothing is changed unless everything can be. Edits are data as spec.py has them
-and already validated; they are never changed here.
+KINDS is the one table of edit kinds. Who reads specs, checks them, applies them,
+or injects into a container that is being created takes from it what a kind is.
+What has no entry is refused, never skipped.
+
+apply() works on the decoded JSON tree, in two steps. First each edit becomes
+what the OCI specification has in its place; that may fail. Then these things
+are put into the tree; that can't fail. Each step that alters the tree is a
+Change, in the words of JSON Patch (RFC 6902). The list of changes, carried out
+one after another on the tree as it was, gives the tree as it is. No change: an
+empty list. Edits are never altered here.
 """
 
 from __future__ import annotations
@@ -11,171 +18,337 @@ from __future__ import annotations
 import posix
 
 from cdi_hook.errors import InjectionError, quote
-from cdi_hook.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Optional
 
-    Edits = dict[str, Any]
+    Edits = dict[str, Any]  # one containerEdits object, after a spec's own schema
     OCI = dict[str, Any]
+    Source = tuple[Optional[str], str]  # a device (None: all devices of the spec), the path of its spec
+    Part = tuple[Source, Edits]  # what one device, or a spec for all its devices, asks for
+    Place = tuple[Any, ...]  # the keys and indexes that lead to something in a tree
 
-HOOK_NAMES = (
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-)
-_LISTS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "additionalGids")
-_TYPES = {0o060000: "b", 0o020000: "c", 0o010000: "p"}  # by S_IFMT of the host's node
+# What a field of an edit holds; a list of these is ("list", STRING).
+STRING = "a string"
+BOOL = "true or false"
+INT64 = "an integer"
+UINT32 = "an integer from 0 to 4294967295"
+
+_NODE_TYPES = {0o060000: "b", 0o020000: "c", 0o010000: "p"}  # by S_IFMT of the host's node
 _S_IFMT = 0o170000
 
 
-def merge(many: Iterable[Edits]) -> Edits:
-    """Return one edits object that does what these do, one after another."""
-    merged: Edits = {}
-    for edits in many:
-        for name in _LISTS:
-            if edits.get(name):
-                merged.setdefault(name, []).extend(edits[name])
-        if edits.get("intelRdt") is not None:
-            merged["intelRdt"] = edits["intelRdt"]
-    return merged
+class Kind:
+    """One kind of edit.
+
+    ``schema`` is the form that it has in a CDI spec; ``since`` maps a field ("":
+    the kind itself) to the CDI version that brought it; in ``optional`` fields,
+    a zero or an empty value is not the same as none.
+
+    ``convert`` takes an edit and the target, and returns what the OCI
+    specification has for it, or raises InjectionError. ``add`` puts what was
+    converted into the target. ``touches`` is what the two rely on in the OCI
+    specification: a place, whether it is a list or an object, and what is in it
+    (a string: an object, in which that field is a string).
+
+    ``too_late`` names an edit that can't be made any more once the container is
+    being created, and returns "" for one that can. A kind without it is always
+    too late.
+    """
+
+    __slots__ = ("add", "convert", "optional", "schema", "since", "too_late", "touches")
+
+    def __init__(
+        self,
+        schema: object,
+        convert: Callable[[Any, Target], Any],
+        add: Callable[[Target, list[Wanted]], None],
+        touches: Sequence[tuple[Place, type, type | str | None]],
+        *,
+        since: Mapping[str, str] | None = None,
+        optional: Sequence[str] = (),
+        too_late: Callable[[Any], str] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.convert = convert
+        self.add = add
+        self.touches = touches
+        self.since = since or {}
+        self.optional = optional
+        self.too_late = too_late
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a containerEdits object has a list of such edits, and not just one."""
+        return isinstance(self.schema, tuple)
 
 
-def apply(oci: OCI | None, edits: Edits, *, keep_present: bool = False, may_map_ids: bool = True) -> None:
-    """Apply container edits to an OCI specification, in place.
+class Wanted:
+    """An edit, what it becomes in the OCI specification, and who asks for it."""
+
+    __slots__ = ("edit", "item", "kind", "sources")
+
+    def __init__(self, kind: str, edit: Any, item: Any, source: Source) -> None:
+        self.kind = kind
+        self.edit = edit
+        self.item = item
+        self.sources = [source]
+
+
+class Change:
+    """One step of an injection (RFC 6902, section 4), with who asked for it.
+
+    ``op`` is add, remove, replace or move; ``place`` is where, as it is when the
+    changes before this one are made; ``origin`` is where a moved thing was;
+    ``value`` is what was put there, ``was`` what was there, or was moved.
+
+    ``kind`` is the kind of edit; ``edit`` is the edit itself, as the CDI spec has
+    it, or None for an object or a list that was made for others to go into.
+    """
+
+    __slots__ = ("edit", "kind", "op", "origin", "place", "sources", "value", "was")
+
+    def __init__(
+        self,
+        op: str,
+        place: Place,
+        wanted: Wanted,
+        *,
+        value: Any = None,
+        was: Any = None,
+        origin: Place = (),
+        is_parent: bool = False,
+    ) -> None:
+        self.op = op
+        self.place = place
+        self.origin = origin
+        self.value = value
+        self.was = was
+        self.kind = wanted.kind
+        self.edit: Any = None if is_parent else wanted.edit
+        self.sources = list(wanted.sources)
+
+    @property
+    def too_late(self) -> str:
+        """What this is, where it can't be done to a container that is being created; else ""."""
+        if self.edit is None:
+            return ""
+        too_late = KINDS[self.kind].too_late
+        return too_late(self.edit) if too_late else f"an edit of the kind {self.kind}"
+
+
+class Target:
+    """An OCI specification that edits go into, and the changes that were made to it."""
+
+    __slots__ = ("changes", "keep_present", "maps_ids", "oci", "user")
+
+    def __init__(self, oci: OCI, *, keep_present: bool, may_map_ids: bool) -> None:
+        self.oci = oci
+        self.keep_present = keep_present
+        self.user: OCI = (oci.get("process") or {}).get("user") or {}
+        namespaces = (oci.get("linux") or {}).get("namespaces") or ()
+        self.maps_ids = may_map_ids and any(one.get("type") == "user" for one in namespaces)
+        self.changes: list[Change] = []
+
+    def open(self, place: Place, kind: Callable[[], Any], wanted: Wanted) -> Any:
+        """Return the object or list at a place; what is missing on the way is made. Null counts as missing."""
+        node: Any = self.oci
+        for depth, name in enumerate(place, 1):
+            child = node.get(name)
+            if child is None:
+                make = (
+                    _new_process
+                    if depth == 1 and name == "process"
+                    else kind
+                    if depth == len(place)
+                    else dict
+                )
+                child = make()
+                op = "replace" if name in node else "add"
+                self.changes.append(Change(op, place[:depth], wanted, value=make(), is_parent=True))
+                node[name] = child
+            node = child
+        return node
+
+    def append(self, place: Place, items: list[Any], wanted: Wanted, item: Any) -> Change:
+        """Put an item at the end of the list at a place."""
+        change = Change("add", (*place, len(items)), wanted, value=item)
+        self.changes.append(change)
+        items.append(item)
+        return change
+
+    def put(self, place: Place, node: Any, key: Any, wanted: Wanted, item: Any) -> None:
+        """Put an item at a key of the object, or an index of the list, at a place, unless it is there."""
+        if isinstance(node, list) or key in node:
+            if node[key] == item:
+                return
+            change = Change("replace", (*place, key), wanted, value=item, was=node[key])
+        else:
+            change = Change("add", (*place, key), wanted, value=item)
+        self.changes.append(change)
+        node[key] = item
+
+    def remove(self, place: Place, items: list[Any], index: int, wanted: Wanted) -> None:
+        """Take an item out of the list at a place."""
+        self.changes.append(Change("remove", (*place, index), wanted, was=items.pop(index)))
+
+
+def _new_process() -> OCI:
+    return {"user": {"uid": 0, "gid": 0}, "cwd": ""}
+
+
+def apply(
+    oci: OCI | None, parts: Iterable[Part], *, keep_present: bool = False, may_map_ids: bool = True
+) -> list[Change]:
+    """Apply container edits to an OCI specification, in place, and return the changes made.
 
     With keep_present, what is there already is neither added again nor moved,
     so that applying twice changes nothing. Without may_map_ids, no mount gets
-    idmap because the container has a user namespace. Raises InjectionError, and leaves
-    oci as it was, when a host device can't be used or oci isn't of the shape
-    that the OCI runtime specification gives it.
+    idmap because the container has a user namespace.
+
+    Raises InjectionError, and leaves oci as it was, when a host device can't be
+    used, an edit is of no known kind, or oci isn't of the shape that the OCI
+    runtime specification gives it.
     """
     if oci is None:
         raise InjectionError("can't edit nil OCI Spec")
     _check_shape(oci)
-    nodes = [(_oci_device(node, oci), node) for node in edits.get("deviceNodes", ())]
-    for hook in edits.get("hooks", ()):
-        if hook.get("hookName") not in HOOK_NAMES:
-            raise InjectionError(f"unknown hook name {quote(hook.get('hookName', ''))}")
-    if edits.get("env"):
-        _add_env(_list(_process(oci), "env"), edits["env"])
-    if nodes:
-        _add_devices(_object(oci, "linux"), nodes, keep_present)
-    for net in edits.get("netDevices", ()):
-        devices = _object(_object(oci, "linux"), "netDevices")
-        devices[net.get("hostInterfaceName", "")] = {"name": net.get("name", "")}
-    if edits.get("mounts"):
-        _add_mounts(oci, edits["mounts"], keep_present, may_map_ids)
-    if edits.get("hooks"):
-        _add_hooks(_object(oci, "hooks"), edits["hooks"], keep_present)
-    if edits.get("intelRdt") is not None:
-        _object(oci, "linux")["intelRdt"] = _oci_rdt(edits["intelRdt"])
-    for gid in edits.get("additionalGids", ()):
-        if gid:
-            gids = _list(_object(_process(oci), "user"), "additionalGids")
-            if gid not in gids:
-                gids.append(gid)
+    target = Target(oci, keep_present=keep_present, may_map_ids=may_map_ids)
+    all_wanted: dict[str, list[Wanted]] = {name: [] for name in KINDS}
+    for source, part in parts:
+        try:
+            for name, edit in each_edit(part):
+                all_wanted[name].append(Wanted(name, edit, KINDS[name].convert(edit, target), source))
+        except InjectionError as error:
+            raise InjectionError(str(error), source) from error
+    for name, wanted in all_wanted.items():
+        if wanted:
+            KINDS[name].add(target, wanted)
+    return target.changes
 
 
-def _oci_rdt(rdt: Edits) -> OCI:
-    fields = ("closID", "schemata", "l3CacheSchema", "memBwSchema", "enableMonitoring")
-    oci = {name: rdt[name] for name in fields if rdt.get(name)}
-    if "schemata" in oci:
-        oci["schemata"] = list(oci["schemata"])
-    return oci
+def each_edit(edits: Edits) -> Iterator[tuple[str, Any]]:
+    """Yield the edits of one containerEdits object, each with its kind; raises InjectionError for an unknown one."""
+    for name, value in edits.items():
+        kind = KINDS.get(name)
+        if kind is None:
+            raise InjectionError(f"unknown kind of container edits {quote(name)}")
+        if value is not None:
+            yield from ((name, one) for one in value) if kind.is_list else ((name, value),)
 
 
-# The tree: parents are made only when needed, null counts as absent.
+def merge(many: Iterable[Edits]) -> Edits:
+    """Return one containerEdits object that does what these do, one after another."""
+    merged: Edits = {}
+    for edits in many:
+        for name, edit in each_edit(edits):
+            if KINDS[name].is_list:
+                merged.setdefault(name, []).append(edit)
+            else:
+                merged[name] = edit
+    return merged
 
 
-def _object(parent: OCI, name: str) -> OCI:
-    child = parent.get(name)
-    if child is None:
-        child = parent[name] = {}
-    return child
-
-
-def _list(parent: OCI, name: str) -> list[Any]:
-    child = parent.get(name)
-    if child is None:
-        child = parent[name] = []
-    return child
-
-
-def _process(oci: OCI) -> OCI:
-    if oci.get("process") is None:
-        oci["process"] = {"user": {"uid": 0, "gid": 0}, "cwd": ""}
-    return oci["process"]  # type: ignore[no-any-return]  # _check_shape has seen to it
-
-
-def _check_shape(oci: OCI) -> None:
-    """Refuse a tree in which what edits touch isn't what the specification says."""
-    process = _shaped(oci, "process", dict, "")
-    user = _shaped(process, "user", dict, ".process")
-    linux = _shaped(oci, "linux", dict, "")
-    resources = _shaped(linux, "resources", dict, ".linux")
-    hooks = _shaped(oci, "hooks", dict, "")
-    _shaped(linux, "netDevices", dict, ".linux")
-    _shaped(user, "additionalGids", list, ".process.user")
-    for name in ("uid", "gid"):
-        number = user.get(name) or 0
-        if not isinstance(number, int) or not 0 <= number < 1 << 32:
-            raise InjectionError(f"the OCI spec's .process.user.{name} is not a number from 0 to 4294967295")
-    for parent, name, item, path in (
-        (process, "env", str, ".process"),
-        (linux, "devices", dict, ".linux"),
-        (linux, "namespaces", dict, ".linux"),
-        (resources, "devices", dict, ".linux.resources"),
-        (oci, "mounts", dict, ""),
-        *((hooks, name, dict, ".hooks") for name in hooks),
-    ):
-        for element in _shaped(parent, name, list, path):
-            if not isinstance(element, item):
-                raise InjectionError(f"the OCI spec's {path}.{name} has an item that is not {_SHAPES[item]}")
-    for items, name, path in (
-        (oci.get("mounts"), "destination", ".mounts"),
-        (linux.get("devices"), "path", ".linux.devices"),
-    ):
-        for element in items or ():
-            if not isinstance(element.get(name) or "", str):
-                raise InjectionError(f"the OCI spec's {path} has an item whose {name} is not a string")
-
+# The shape of the OCI specification, as far as edits touch it.
 
 _SHAPES: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
 
 
-def _shaped(parent: Any, name: str, kind: type, path: str) -> Any:
-    value = parent.get(name)
-    if value is None:
-        return kind()
-    if not isinstance(value, kind):
-        raise InjectionError(f"the OCI spec's {path}.{name} is not {_SHAPES[kind]}")
-    return value
+def _check_shape(oci: OCI) -> None:
+    """Refuse a tree in which what edits touch isn't what the specification says."""
+    for kind in KINDS.values():
+        for place, shape, item in kind.touches:
+            node: Any = oci
+            for depth, name in enumerate(place, 1):
+                node = node.get(name)
+                if node is None:
+                    break
+                wanted = shape if depth == len(place) else dict
+                if not isinstance(node, wanted):
+                    raise _misshapen(place[:depth], f"is not {_SHAPES[wanted]}")
+            else:
+                _check_items(node, place, item)
+
+
+def _check_items(items: Any, place: Place, item: type | str | None) -> None:
+    if item is list:  # an object of lists of objects
+        for name, there in items.items():
+            if there is not None and not isinstance(there, list):
+                raise _misshapen((*place, name), "is not a list")
+            _check_items(there or (), (*place, name), dict)
+    elif item is int:  # an object with numbers
+        for name in ("uid", "gid"):
+            number = items.get(name) or 0
+            if not isinstance(number, int) or not 0 <= number < 1 << 32:
+                raise _misshapen((*place, name), "is not a number from 0 to 4294967295")
+    elif item is not None:
+        kind = item if isinstance(item, type) else dict
+        for one in items:
+            if not isinstance(one, kind):
+                raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
+            if isinstance(item, str) and not isinstance(one.get(item) or "", str):
+                raise _misshapen(place, f"has an item whose {item} is not a string")
+
+
+def _misshapen(place: Place, reason: str) -> InjectionError:
+    return InjectionError(f"the OCI spec's .{'.'.join(place)} {reason}")
+
+
+# What is common to several kinds.
+
+
+def _winners(wanted: list[Wanted], key: Callable[[Any], Any], *, at_first: bool = False) -> list[Wanted]:
+    """Of things that have the same key keep the last, with all who ask for the very same.
+
+    They come in the order in which the last, or else the first, of each key was asked for.
+    """
+    found: dict[Any, Wanted] = {}
+    for one in wanted:
+        name = key(one.item)
+        other = found.get(name) if at_first else found.pop(name, None)
+        if other is not None and other.item == one.item:
+            one.sources = [*other.sources, *(source for source in one.sources if source not in other.sources)]
+        found[name] = one
+    return list(found.values())
+
+
+def _as_it_is(edit: Any, _target: Target) -> Any:
+    return edit
+
+
+def _can_be_late(_edit: Any) -> str:
+    return ""
 
 
 # Environment.
 
+_ENV = ("process", "env")
 
-def _add_env(env: list[str], added: list[str]) -> None:
-    places = {variable.partition("=")[0]: index for index, variable in enumerate(env)}
-    for variable in added:
-        key = variable.partition("=")[0]
-        if key in places:
-            env[places[key]] = variable
+
+def _variable_name(variable: str) -> str:
+    return variable.partition("=")[0]
+
+
+def _add_env(target: Target, wanted: list[Wanted]) -> None:
+    env = target.open(_ENV, list, wanted[0])
+    indexes = {_variable_name(variable): index for index, variable in enumerate(env)}
+    for one in _winners(wanted, _variable_name, at_first=True):
+        index = indexes.get(_variable_name(one.item))
+        if index is None:
+            target.append(_ENV, env, one, one.item)
         else:
-            places[key] = len(env)
-            env.append(variable)
+            target.put(_ENV, env, index, one, one.item)
 
 
 # Device nodes and their cgroup rules.
 
+_DEVICES = ("linux", "devices")
+_RULES = ("linux", "resources", "devices")
 
-def _oci_device(node: Edits, oci: OCI) -> OCI:
+
+def _oci_device(node: Edits, target: Target) -> OCI:
     """Return linux.devices' entry for a device node, filled in from the host's.
 
     Raises InjectionError when the host's node is needed and isn't there, or is
@@ -188,7 +361,7 @@ def _oci_device(node: Edits, oci: OCI) -> OCI:
     mode = node.get("fileMode")
     try:
         status = posix.lstat(host_path)
-        host_type = _TYPES.get(status.st_mode & _S_IFMT)
+        host_type = _NODE_TYPES.get(status.st_mode & _S_IFMT)
         problem = "" if host_type else "not a device node"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
@@ -209,11 +382,10 @@ def _oci_device(node: Edits, oci: OCI) -> OCI:
     device = {"path": path, "type": type_, "major": major, "minor": minor}
     if mode is not None:
         device["fileMode"] = mode
-    user = (oci.get("process") or {}).get("user") or {}
     for name in ("uid", "gid"):
         owner = node.get(name)
-        if owner is None and (user.get(name) or 0) > 0:
-            owner = user[name]
+        if owner is None and (target.user.get(name) or 0) > 0:
+            owner = target.user[name]
         if owner is not None:
             device[name] = owner
     return device
@@ -229,75 +401,151 @@ def device_minor(rdev: int) -> int:
     return rdev & 0xFF | (rdev >> 12) & 0xFFFFFF00
 
 
-def _add_devices(linux: OCI, nodes: list[tuple[OCI, Edits]], keep_present: bool) -> None:
-    last = {device["path"]: device for device, _ in nodes}
-    for device, _ in nodes:
-        if keep_present and (device is not last[device["path"]] or _is_only(linux, device)):
+def _device_path(device: OCI) -> Any:
+    return device.get("path")
+
+
+def _add_devices(target: Target, wanted: list[Wanted]) -> None:
+    devices = target.open(_DEVICES, list, wanted[0])
+    present: dict[Any, list[OCI]] = {}
+    for device in devices:
+        present.setdefault(_device_path(device), []).append(device)
+    for one in _winners(wanted, _device_path) if target.keep_present else wanted:
+        there = present.setdefault(one.item["path"], [])
+        if target.keep_present and there == [one.item]:
             continue
-        devices = _list(linux, "devices")
-        _remove_first(devices, "path", device["path"])
-        for index, present in enumerate(devices):
-            if present.get("path") == device["path"]:
-                devices[index] = device
-                break
+        if there:
+            target.remove(_DEVICES, devices, _index(devices, there.pop(0)), one)
+        if there:
+            target.put(_DEVICES, devices, _index(devices, there[0]), one, one.item)
+            there[0] = one.item
         else:
-            devices.append(device)
-    for device, node in nodes:
-        if device["type"] not in ("b", "c"):
-            continue
-        rule = {"allow": True, "type": device["type"], "major": device["major"], "minor": device["minor"]}
-        permissions = node.get("permissions") or "rwm"
+            target.append(_DEVICES, devices, one, one.item)
+            there.append(one.item)
+    _add_rules(target, [one for one in wanted if one.item["type"] in ("b", "c")])
+
+
+def _index(items: list[Any], item: Any) -> int:
+    return next(index for index, one in enumerate(items) if one is item)
+
+
+def _add_rules(target: Target, wanted: list[Wanted]) -> None:
+    if not wanted:
+        return
+    rules = target.open(_RULES, list, wanted[0])
+    allowed = _allowed(rules) if target.keep_present else {}
+    for one in wanted:
+        rule = {"allow": True, **{name: one.item[name] for name in ("type", "major", "minor")}}
+        permissions = one.edit.get("permissions") or "rwm"
         if permissions != "none":
             rule["access"] = permissions
-        rules = _list(_object(linux, "resources"), "devices")
-        if not (keep_present and _is_allowed(rules, rule)):
-            rules.append(rule)
+        key = frozenset(rule.items())
+        if not target.keep_present or key not in allowed:
+            allowed[key] = target.append(_RULES, rules, one, rule)
+        elif (change := allowed[key]) is not None:  # another device has just been given the same
+            change.sources += [source for source in one.sources if source not in change.sources]
 
 
-def _is_only(linux: OCI, device: OCI) -> bool:
-    """Say whether this very device is there, and no other with its path."""
-    return [one for one in linux.get("devices") or () if one.get("path") == device["path"]] == [device]
+def _allowed(rules: list[OCI]) -> dict[frozenset[Any], Change | None]:
+    """Return the rules from which no later one takes something back."""
+    allowed: dict[frozenset[Any], Change | None] = {}
+    for rule in reversed(rules):
+        if not rule.get("allow"):
+            break
+        try:
+            allowed[frozenset(rule.items())] = None
+        except TypeError:  # it has a list, say, and so it is none of ours
+            pass
+    return allowed
 
 
-def _is_allowed(rules: list[OCI], rule: OCI) -> bool:
-    """Say whether this very rule is there, and no later one takes something back."""
-    for present in reversed(rules):
-        if present == rule:
-            return True
-        if not present.get("allow"):
-            return False
-    return False
+# Net devices.
+
+_NET_DEVICES = ("linux", "netDevices")
 
 
-def _remove_first(items: list[OCI], name: str, value: str) -> None:
-    for index, item in enumerate(items):
-        if item.get(name) == value:
-            del items[index]
-            return
+def _oci_net_device(edit: Edits, _target: Target) -> tuple[str, OCI]:
+    return edit.get("hostInterfaceName", ""), {"name": edit.get("name", "")}
+
+
+def _add_net_devices(target: Target, wanted: list[Wanted]) -> None:
+    devices = target.open(_NET_DEVICES, dict, wanted[0])
+    for one in _winners(wanted, lambda item: item[0], at_first=True):
+        host_name, device = one.item
+        target.put(_NET_DEVICES, devices, host_name, one, device)
 
 
 # Mounts.
 
+_MOUNTS = ("mounts",)
 
-def _add_mounts(oci: OCI, added: list[Edits], keep_present: bool, may_map_ids: bool) -> None:
-    namespaces = (oci.get("linux") or {}).get("namespaces") or ()
-    maps_ids = may_map_ids and any(namespace.get("type") == "user" for namespace in namespaces)
-    mounts = _list(oci, "mounts")
-    topmost = {mount.get("destination"): mount for mount in mounts}
-    last = {edit.get("containerPath", ""): edit for edit in added}
-    changed = False
-    for edit in added:
-        mount = _oci_mount(edit, maps_ids)
-        destination = mount["destination"]
-        if keep_present and (edit is not last[destination] or topmost.get(destination) == mount):
+
+def _oci_mount(edit: Edits, target: Target) -> OCI:
+    mount: OCI = {"destination": edit.get("containerPath", "")}
+    if edit.get("type"):
+        mount["type"] = edit["type"]
+    mount["source"] = edit.get("hostPath", "")
+    options = list(edit.get("options", ()))
+    if target.maps_ids and "idmap" not in options and "ridmap" not in options:
+        binds = [option for option in options if option in ("bind", "rbind")]
+        kind = binds[-1] if binds else edit.get("type")
+        if kind in ("bind", "rbind") and (binds or kind == "bind"):
+            options.append("ridmap" if kind == "rbind" else "idmap")
+    if options:
+        mount["options"] = options
+    return mount
+
+
+def _destination(mount: OCI) -> Any:
+    return mount.get("destination")
+
+
+def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
+    mounts = target.open(_MOUNTS, list, wanted[0])
+    topmost = {_destination(mount): mount for mount in mounts}
+    added: list[Wanted] = []
+    for one in _winners(wanted, _destination) if target.keep_present else wanted:
+        destination = one.item["destination"]
+        if target.keep_present and topmost.get(destination) == one.item:
             continue
         if destination in topmost:
-            _remove_first(mounts, "destination", destination)
-        mounts.append(mount)
-        topmost[destination] = mount
-        changed = True
-    if changed:
-        mounts.sort(key=_depth)
+            _remove_mount(target, mounts, added, destination, one)
+        added.append(one)
+        topmost[destination] = one.item
+    if added:
+        _sort_mounts(target, mounts, added)
+
+
+def _remove_mount(
+    target: Target, mounts: list[OCI], added: list[Wanted], destination: str, wanted: Wanted
+) -> None:
+    """Take out the first mount with that destination, be it there already or just to be added."""
+    for index, mount in enumerate(mounts):
+        if _destination(mount) == destination:
+            target.remove(_MOUNTS, mounts, index, wanted)
+            return
+    del added[next(index for index, one in enumerate(added) if one.item["destination"] == destination)]
+
+
+def _sort_mounts(target: Target, mounts: list[OCI], added: list[Wanted]) -> None:
+    """Bring the mounts into the order of their depth, and put those in that are added, after their like."""
+    counts: dict[int, int] = {}  # of mounts of each depth that are in their place
+    for index, mount in enumerate(mounts):
+        depth = _depth(mount)
+        place = sum(count for other, count in counts.items() if other <= depth)
+        if place != index:
+            mounts.insert(place, mounts.pop(index))
+            change = Change(
+                "move", (*_MOUNTS, place), added[0], origin=(*_MOUNTS, index), was=mount, is_parent=True
+            )
+            target.changes.append(change)
+        counts[depth] = counts.get(depth, 0) + 1
+    for one in added:
+        depth = _depth(one.item)
+        place = sum(count for other, count in counts.items() if other <= depth)
+        target.changes.append(Change("add", (*_MOUNTS, place), one, value=one.item))
+        mounts.insert(place, one.item)
+        counts[depth] = counts.get(depth, 0) + 1
 
 
 def _depth(mount: OCI) -> int:
@@ -308,41 +556,176 @@ def _depth(mount: OCI) -> int:
         or "/." in destination
         or destination[-1] == "/"
     ):
+        from cdi_hook.paths import clean  # hardly any is written like that
+
         destination = clean(destination)
     return destination.count("/")
 
 
-def _oci_mount(edit: Edits, maps_ids: bool) -> OCI:
-    mount: OCI = {"destination": edit.get("containerPath", "")}
-    if edit.get("type"):
-        mount["type"] = edit["type"]
-    mount["source"] = edit.get("hostPath", "")
-    options = list(edit.get("options", ()))
-    if maps_ids and "idmap" not in options and "ridmap" not in options:
-        binds = [option for option in options if option in ("bind", "rbind")]
-        kind = binds[-1] if binds else edit.get("type")
-        if kind in ("bind", "rbind") and (binds or kind == "bind"):
-            options.append("ridmap" if kind == "rbind" else "idmap")
-    if options:
-        mount["options"] = options
-    return mount
-
-
 # Hooks.
 
+# The names that a hook may have (OCI runtime specification, "POSIX-platform Hooks"), and whether
+# such hooks are still to run when a createRuntime hook does.
+HOOK_NAMES = {
+    "prestart": True,
+    "createRuntime": True,
+    "createContainer": True,
+    "startContainer": False,
+    "poststart": False,
+    "poststop": False,
+}
 
-def _add_hooks(hooks: OCI, added: list[Edits], keep_present: bool) -> None:
-    unclaimed = {name: list(present or ()) for name, present in hooks.items()} if keep_present else {}
-    for edit in added:
-        hook: OCI = {"path": edit.get("path", "")}
-        for name in ("args", "env"):
-            if edit.get(name):
-                hook[name] = list(edit[name])
-        if edit.get("timeout") is not None:
-            hook["timeout"] = edit["timeout"]
-        # Two devices may each ask for the same hook: one that is there does for one of them.
-        there = unclaimed.get(edit["hookName"], [])
+
+def _oci_hook(edit: Edits, _target: Target) -> tuple[str, OCI]:
+    name = edit.get("hookName", "")
+    if name not in HOOK_NAMES:
+        raise InjectionError(f"unknown hook name {quote(name)}")
+    hook: OCI = {"path": edit.get("path", "")}
+    for field in ("args", "env"):
+        if edit.get(field):
+            hook[field] = list(edit[field])
+    if edit.get("timeout") is not None:
+        hook["timeout"] = edit["timeout"]
+    return name, hook
+
+
+def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
+    present = target.open(("hooks",), dict, wanted[0])
+    # Two devices may each ask for the same hook: one that is there does for one of them.
+    unclaimed = {name: list(hooks or ()) for name, hooks in present.items()} if target.keep_present else {}
+    for one in wanted:
+        name, hook = one.item
+        there = unclaimed.get(name, [])
         if hook in there:
             there.remove(hook)
         else:
-            _list(hooks, edit["hookName"]).append(hook)
+            place = ("hooks", name)
+            target.append(place, target.open(place, list, one), one, hook)
+
+
+def _late_hook(edit: Edits) -> str:
+    name = edit["hookName"]
+    return "" if HOOK_NAMES[name] else f"{name} hook {quote(edit['path'])}"
+
+
+# Intel RDT and additional groups.
+
+
+def _oci_rdt(edit: Edits, _target: Target) -> OCI:
+    fields = ("closID", "schemata", "l3CacheSchema", "memBwSchema", "enableMonitoring")
+    oci = {name: edit[name] for name in fields if edit.get(name)}
+    if "schemata" in oci:
+        oci["schemata"] = list(oci["schemata"])
+    return oci
+
+
+def _set_rdt(target: Target, wanted: list[Wanted]) -> None:
+    (last,) = _winners(wanted, lambda _item: None)
+    target.put(("linux",), target.open(("linux",), dict, last), "intelRdt", last, last.item)
+
+
+_GIDS = ("process", "user", "additionalGids")
+
+
+def _add_gids(target: Target, wanted: list[Wanted]) -> None:
+    wanted = [one for one in _winners(wanted, lambda gid: gid, at_first=True) if one.item]
+    if not wanted:
+        return
+    gids = target.open(_GIDS, list, wanted[0])
+    present = {gid for gid in gids if isinstance(gid, int)}
+    for one in wanted:
+        if one.item not in present:
+            target.append(_GIDS, gids, one, one.item)
+
+
+# The order is that in which the reference implementation applies them.
+KINDS = {
+    "env": Kind(
+        ("list", STRING),
+        _as_it_is,
+        _add_env,
+        ((_ENV, list, str),),
+        too_late=lambda variable: f"variable {quote(variable)}",
+    ),
+    "deviceNodes": Kind(
+        (
+            "list",
+            {
+                "path": STRING,
+                "hostPath": STRING,
+                "type": STRING,
+                "major": INT64,
+                "minor": INT64,
+                "fileMode": UINT32,
+                "permissions": STRING,
+                "uid": UINT32,
+                "gid": UINT32,
+            },
+        ),
+        _oci_device,
+        _add_devices,
+        ((_DEVICES, list, "path"), (_RULES, list, dict), (("process", "user"), dict, int)),
+        since={"hostPath": "0.5.0"},
+        optional=("fileMode", "uid", "gid"),
+        too_late=_can_be_late,
+    ),
+    "netDevices": Kind(
+        ("list", {"hostInterfaceName": STRING, "name": STRING}),
+        _oci_net_device,
+        _add_net_devices,
+        ((_NET_DEVICES, dict, None),),
+        since={"": "1.1.0"},
+        too_late=_can_be_late,
+    ),
+    "mounts": Kind(
+        (
+            "list",
+            {"hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING},
+        ),
+        _oci_mount,
+        _add_mounts,
+        ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
+        since={"type": "0.4.0"},
+        too_late=_can_be_late,
+    ),
+    "hooks": Kind(
+        (
+            "list",
+            {
+                "hookName": STRING,
+                "path": STRING,
+                "args": ("list", STRING),
+                "env": ("list", STRING),
+                "timeout": INT64,
+            },
+        ),
+        _oci_hook,
+        _add_hooks,
+        ((("hooks",), dict, list),),
+        optional=("timeout",),
+        too_late=_late_hook,
+    ),
+    "intelRdt": Kind(
+        {
+            "closID": STRING,
+            "l3CacheSchema": STRING,
+            "memBwSchema": STRING,
+            "schemata": ("list", STRING),
+            "enableMonitoring": BOOL,
+        },
+        _oci_rdt,
+        _set_rdt,
+        ((("linux",), dict, None),),
+        since={"": "0.7.0", "schemata": "1.1.0", "enableMonitoring": "1.1.0"},
+        optional=("", "schemata"),
+        too_late=lambda _rdt: "Intel RDT",
+    ),
+    "additionalGids": Kind(
+        ("list", UINT32),
+        _as_it_is,
+        _add_gids,
+        ((_GIDS, list, None),),
+        since={"": "0.7.0"},
+        too_late=lambda gid: f"additional group {gid}",
+    ),
+}

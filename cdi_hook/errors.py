@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# What the error of a container begins with whose request can't be met.
+FAILED = "CDI device injection failed: "
+
 
 class CDIError(Exception):
     """Anything this package refuses or fails to do; its text is one line."""
@@ -37,11 +40,19 @@ class BundleError(CDIError):
 
 
 class RuntimeNotFound(CDIError):
-    """No OCI runtime to hand on to."""
+    """There is no OCI runtime that the call could be passed to."""
 
 
 class InjectionError(CDIError):
-    """Container edits that can't be applied to an OCI specification."""
+    """Container edits that can't be applied to an OCI specification.
+
+    ``source`` is who asks for the edit at fault, where it is one: the device
+    (None: all devices of that spec) and the path of its spec.
+    """
+
+    def __init__(self, message: str, source: tuple[str | None, str] | None = None) -> None:
+        self.source = source
+        super().__init__(message)
 
 
 class TooLate(InjectionError):

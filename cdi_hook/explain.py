@@ -3,41 +3,35 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, spec
-from cdi_hook.driver import FAILED
-from cdi_hook.errors import CDIError, InjectionError, UnresolvableDevices
+from cdi_hook import spec
+from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from cdi_hook.cache import Cache
+    from cdi_hook.index import Registry
     from cdi_hook.request import DeviceRequest
 
 _SHOWN = 5  # of each kind of thing
 
 
-def failure(error: InjectionError, request: DeviceRequest, cache: Cache, oci: dict[str, Any]) -> CDIError:
+def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -> CDIError:
     """Return the driver's error with all that helps: which device, asked for where, defined where."""
     if isinstance(error.__cause__, UnresolvableDevices):
-        return _unresolvable(error.__cause__, request, cache)
+        return _unresolvable(error.__cause__, request, registry.cache)
     parts = [str(error)]
-    for name in request.device_ids:
-        device = cache.device(name)
-        try:
-            edits.apply(copy.deepcopy(oci), cache.edits([name]))
-        except InjectionError:
-            assert device is not None
-            parts.append(f"device {name} ({asked([name], request)}) is defined by {device.spec.path}")
-            if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
-                parts.append("if the host's devices or drivers have changed, that spec has to be made again")
-            break
-    else:
+    device, path = error.source or (None, "")
+    if isinstance(error.__cause__, TooLate) or not path:
         parts.append(asked(request.device_ids, request))
+    elif device is None:
+        parts.append(f"it is for all devices of {path}, {asked(request.device_ids, request)}")
+    else:
+        parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
+    if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
+        parts.append("if the host's devices or drivers have changed, that spec has to be made again")
     return CDIError("; ".join(parts))
 
 

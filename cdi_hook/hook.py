@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import argv, bundle, config, driver, index, jsontext, log, request
+from cdi_hook import argv, bundle, injection, jsontext, log, request
 from cdi_hook.errors import (
+    FAILED,
     BundleError,
     CDIError,
     ConfigError,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any, NoReturn
 
-    from cdi_hook.request import DeviceRequest
+    from cdi_hook.index import Registry
+    from cdi_hook.live.late import Late
 
 # The exit status of each kind of failure; what isn't here is 1, as in every command.
 STATUS = (
@@ -101,9 +103,9 @@ def main(stage: str, configuration: str | None = None, debug: bool = False, by_p
         if debug:
             raise
         if by_path and isinstance(error, Exception):
-            from cdi_hook import again
+            from cdi_hook import restart
 
-            again.start(hook.stdin)
+            restart.restart_if_replaced(hook.stdin)
         hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
         return 1
     return 0
@@ -119,56 +121,44 @@ def _status(error: BaseException | None) -> int:
 
 
 class Hook:
-    """A call as a hook: the configuration, and where words go."""
+    """One call as a hook: the host, and where messages go."""
 
     def __init__(self, environ: dict[bytes, bytes]) -> None:
-        self._environ = environ
-        self._settings = config.load(environ)
+        self._host = injection.Host(environ)
         self.stdin = b""  # what has been read of it
 
     def precreate(self) -> None:
         """Edit the OCI spec on stdin, to stdout."""
         text = self._read_stdin()
         oci = _object(text, "an OCI spec")
-        before = jsontext.dumps(oci)
-        wanted = request.admitted(oci, self._settings)
-        if wanted.device_ids:
-            registry = index.configured(self._settings, self._environ)
-            self._drive(registry, registry, oci, wanted)
-            after = jsontext.dumps(oci)
-            if after != before:
-                text = after.encode()
-        _write_stdout(text)
+        _, changes = injection.inject(oci, self._host, self._warn_of_errors)
+        _write_stdout(jsontext.dumps(oci).encode() if changes else text)
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
         state = _object(self._read_stdin(), "a container's state")
         path = f"{_bundle(state)}/config.json"
-        before = bundle.load(path)
-        if before is None:
+        oci = bundle.load(path)
+        if oci is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
-        wanted = request.admitted(before, self._settings)
-        if not wanted.device_ids:
+        wanted, changes = injection.inject(oci, self._host, self._warn_of_errors, through=self._late)
+        if not changes:
             return
-        from cdi_hook.live.late import Late
-
-        registry = index.configured(self._settings, self._environ)
-        late = Late(registry, self._warn if self._settings["HOOK_UNSUPPORTED"] == "warn" else None)
-        after = jsontext.loads(jsontext.dumps(before))
-        self._drive(registry, late, after, wanted)
-        edited = jsontext.dumps(after)
-        if edited == jsontext.dumps(before):
-            return
-        from cdi_hook.live import injection  # ctypes: 5 ms
+        from cdi_hook.live import carryout  # ctypes: 5 ms
 
         posix.chdir(state["bundle"])
         try:
-            injection.inject(
-                state, before, after, late.host_paths, lambda: bundle.replace(path, edited), self._warn
+            carryout.carry_out(
+                changes, oci, state, lambda: bundle.replace(path, jsontext.dumps(oci)), self._warn
             )
         except CDIError as error:
             asked = request.asked(wanted.device_ids, wanted)
-            raise InjectionError(f"{driver.FAILED}{error}; {asked}") from error
+            raise InjectionError(f"{FAILED}{error}; {asked}") from error
+
+    def _late(self, registry: Registry) -> Late:
+        from cdi_hook.live.late import Late
+
+        return Late(registry, self._warn if self._host.settings["HOOK_UNSUPPORTED"] == "warn" else None)
 
     def _read_stdin(self) -> bytes:
         chunks = []
@@ -180,37 +170,18 @@ class Hook:
         self.stdin = b"".join(chunks)
         return self.stdin
 
-    def _drive(
-        self, registry: index.Registry, injecting: driver.Registry, oci: dict[str, Any], wanted: DeviceRequest
-    ) -> None:
-        def warn(message: str, errors: str) -> None:
-            self._warn(f"{message}: {errors}")
-
-        try:
-            driver.inject(driver.register(registry.spec_dirs, lambda: injecting, warn), oci, wanted)
-        except InjectionError as error:
-            from cdi_hook import explain
-
-            raise explain.failure(error, wanted, registry.cache, oci) from error
+    def _warn_of_errors(self, message: str, errors: list[str]) -> None:
+        self._warn("\n".join([f"{message}:", *errors]))
 
     def _warn(self, message: str) -> None:
         self.say("warning", message)
 
     def say(self, level: str, message: str) -> None:
-        """Say something on stderr, and where it is kept: in LOG, or by syslog where that can't be done."""
+        """Say something on stderr and in LOG, or by syslog where LOG can't be written."""
         message = log.plain(message)
         log.stderr(f"{message}\n")
-        if self._settings["LOG"]:
-            from cdi_hook import sitepath
-
-            sitepath.complete()
-            try:
-                from cdi_hook import ownlog
-            except ImportError:  # python-json-logger isn't there
-                pass
-            else:
-                if ownlog.write(self._settings, level, message):
-                    return
+        if self._host.log(level, message):
+            return
         import syslog
 
         # It takes neither what isn't UTF-8, as in a file's name, nor a NUL, as in what a spec's hook prints.

@@ -9,32 +9,33 @@ owner can write. All numbers are little-endian, of 4 bytes:
     slots    how many
     head     JSON: the package's version, whether specs were trusted strictly,
              the watched paths with their identities (each dir, each spec file;
-             null for what wasn't there), where each spec file's own edits lie
-    table    offset and length of a record, for each slot
-    records  JSON: [[name, number of its spec, edits], …] of a slot; the own
-             edits of a spec
+             null for what wasn't there)
+    table    offset and length of a record: for each slot, then for each spec
+    records  JSON: of a slot, [[name, number of its spec, edits], ...];
+             of a spec, its path and its own edits
 
 A name's slot is its bytes as a number modulo the slots. An index that doesn't
-fit what is on disk now counts as none; one that can't be written is done without.
+fit what is on disk now counts as none. Where none can be written, each start
+reads the specs.
 """
 
 from __future__ import annotations
 
 import posix
 
-from cdi_hook import __version__, config, edits, jsontext
+from cdi_hook import __version__, edits, jsontext
 from cdi_hook.errors import CDIError, InjectionError
-from cdi_hook.paths import clean, identify, replace
+from cdi_hook.paths import identify, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from cdi_hook.cache import Cache
-    from cdi_hook.config import Config
+    from cdi_hook.edits import Change, Part
 
-_MAGIC = b"cdi-hook\x01"
+_MAGIC = b"cdi-hook\x02"
 _HEAD_AT = len(_MAGIC) + 8
 # A file that changed a moment ago may change again without a new time stamp.
 _SETTLED_NS = 50_000_000
@@ -54,7 +55,7 @@ class Registry:
 
         ``may_map_ids`` is for edits.apply.
         """
-        self.spec_dirs = [clean(one) for one in spec_dirs]
+        self.spec_dirs = list(spec_dirs)
         self._strict = strict
         self._may_map_ids = may_map_ids
         name = "-".join(one.strip("/").replace("/", "-") for one in self.spec_dirs)[:200]
@@ -78,23 +79,31 @@ class Registry:
         """What is wrong with the specs, by path."""
         return self.cache.errors
 
-    def edits(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what these devices ask for, merged, as Cache.edits does."""
+    def devices(self) -> list[str]:
+        """Return the qualified names of all devices, sorted."""
+        return self.cache.devices()
+
+    def parts(self, names: Sequence[str]) -> list[Part]:
+        """Return what these devices ask for, as Cache.parts does."""
         found = self._look_up(names) if self._path else None
         if found is None:
-            found = self.cache.edits(names)
+            found = self.cache.parts(names)
             self.write()
         return found
 
-    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> None:
-        """Edit oci so that it has these devices, adding nothing that is there already."""
+    def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
+        """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
         try:
-            edits.apply(oci, self.edits(names), keep_present=True, may_map_ids=self._may_map_ids)
+            return edits.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
         except InjectionError as error:
-            raise InjectionError(f"failed to inject devices: {error}") from error
+            raise InjectionError(f"failed to inject devices: {error}", error.source) from error
 
-    def _look_up(self, names: Sequence[str]) -> dict[str, Any] | None:
-        """Return the merged edits; None when there's no index, it doesn't hold, or a name isn't in it."""
+    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
+        """Edit oci so that it has these devices, adding nothing that is there already; return the changes."""
+        return self.apply(oci, self.parts(names))
+
+    def _look_up(self, names: Sequence[str]) -> list[Part] | None:
+        """Return the parts; None when there's no index, it doesn't hold, or a name isn't in it."""
         try:
             descriptor = _open_own(self._path)
         except OSError:
@@ -106,7 +115,7 @@ class Registry:
         finally:
             posix.close(descriptor)
 
-    def _read(self, descriptor: int, names: Sequence[str]) -> dict[str, Any] | None:
+    def _read(self, descriptor: int, names: Sequence[str]) -> list[Part] | None:
         head, slots, table = _head(descriptor)
         if head["version"] != __version__ or head["dirs"] != self.spec_dirs or head["strict"] != self._strict:
             return None
@@ -114,19 +123,18 @@ class Registry:
             current = identify(path)
             if identity != (None if current is None else list(current)):
                 return None
-        parts = []
-        seen = set()
+        parts: list[Part] = []
+        paths: dict[int, str] = {}  # of the specs, by their number
         for name in names:
-            entry = posix.pread(descriptor, 8, table + 8 * (_number(name) % slots))
-            same = [one for one in _record(descriptor, entry) if one[0] == name]
+            same = [one for one in _record(descriptor, table, _number(name) % slots) if one[0] == name]
             if not same:
                 return None
             _, spec, own = same[0]
-            if spec not in seen:
-                seen.add(spec)
-                parts.append(_record(descriptor, bytes.fromhex(head["specs"][spec])))
-            parts.append(own)
-        return edits.merge(parts)
+            if spec not in paths:
+                paths[spec], common = _record(descriptor, table, slots + spec)
+                parts.append(((None, paths[spec]), common))
+            parts.append(((name, paths[spec]), own))
+        return parts
 
     def write(self) -> None:
         """Write the index anew, unless a spec is so fresh that it may still change unseen, or it can't be."""
@@ -164,7 +172,7 @@ class Registry:
             posix.mkdir(self._path[: self._path.rindex("/")], 0o755)
         except OSError:
             pass  # it is there, or the next fails too
-        replace(self._path, compile_index(self.cache, self._strict), 0o644)
+        replace(self._path, compile_index(self.cache, self.spec_dirs, self._strict), 0o644)
 
 
 def prune(directory: str) -> list[str]:
@@ -204,20 +212,12 @@ def _head(descriptor: int) -> tuple[dict[str, Any], int, int]:
     return jsontext.loads(start[_HEAD_AT:table].decode()), slots, table
 
 
-def configured(settings: Config, environ: Mapping[bytes, bytes]) -> Registry:
-    """Return the registry of the configured spec dirs, with an index where this user has a place for it."""
-    system = config.is_system_root()
-    strict = system and settings["SPEC_TRUST"] == "strict"
-    dirs = config.spec_dirs(settings, environ, system)
-    # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
-    return Registry(dirs, config.state_dir(environ, system), strict=strict, may_map_ids=system)
-
-
 def _number(name: str) -> int:
     return int.from_bytes(name.encode("utf-8", "surrogateescape"), "little")
 
 
-def _record(descriptor: int, entry: bytes) -> Any:
+def _record(descriptor: int, table: int, number: int) -> Any:
+    entry = posix.pread(descriptor, 8, table + 8 * number)
     length = int.from_bytes(entry[4:], "little")
     if not length:
         return []
@@ -236,35 +236,27 @@ def _open_own(path: str) -> int:
     return descriptor
 
 
-def compile_index(cache: Cache, strict: bool) -> bytes:
-    """Return the index of what a cache holds."""
+def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes:
+    """Return the index of what a cache of these dirs holds."""
     devices = sorted(cache.by_name().items())  # asked once: the specs may change at any moment
     specs = list(dict.fromkeys(device.spec for _, device in devices))
-    slots = 2 * len(devices) + 1
-    in_slot: dict[int, list[Any]] = {}
     numbers = {id(spec): number for number, spec in enumerate(specs)}
+    slots = 2 * len(devices) + 1
+    records: list[Any] = [*([] for _ in range(slots)), *([spec.path, spec.container_edits] for spec in specs)]
     for name, device in devices:
-        entry = [name, numbers[id(device.spec)], device.container_edits]
-        in_slot.setdefault(_number(name) % slots, []).append(entry)
-    head: dict[str, Any] = {
-        "version": __version__,
-        "dirs": cache.spec_dirs,
-        "strict": strict,
-        "watched": [[path, identity] for path, identity in cache.identities.items()],
-        "specs": ["0" * 16 for _ in specs],
-    }
-    length = len(jsontext.dumps(head))
-    place = _HEAD_AT + length + 8 * slots
-    records = []
+        records[_number(name) % slots].append([name, numbers[id(device.spec)], device.container_edits])
+    watched = [[path, identity] for path, identity in cache.identities.items()]
+    head = {"version": __version__, "dirs": spec_dirs, "strict": strict, "watched": watched}
+    start = jsontext.dumps(head).encode()
+    place = _HEAD_AT + len(start) + 8 * len(records)
+    table, texts = [], []
+    for record in records:
+        text = jsontext.dumps(record).encode() if record else b""
+        table.append(_pair(place if text else 0, len(text)))
+        texts.append(text)
+        place += len(text)
+    return b"".join((_MAGIC, _pair(len(start), slots), start, *table, *texts))
 
-    def add(value: Any) -> bytes:
-        nonlocal place
-        data = jsontext.dumps(value).encode()
-        records.append(data)
-        place += len(data)
-        return (place - len(data)).to_bytes(4, "little") + len(data).to_bytes(4, "little")
 
-    head["specs"] = [add(spec.container_edits).hex() for spec in specs]
-    table = b"".join(add(in_slot[slot]) if slot in in_slot else bytes(8) for slot in range(slots))
-    counts = length.to_bytes(4, "little") + slots.to_bytes(4, "little")
-    return b"".join((_MAGIC, counts, jsontext.dumps(head).encode(), table, *records))
+def _pair(first: int, second: int) -> bytes:
+    return first.to_bytes(4, "little") + second.to_bytes(4, "little")

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container asks for -> DeviceRequest: its annotations, environment, mounts; and the policy.
+"""What a container asks for -> DeviceRequest: its annotations, environment, mounts.
 
-Pure: an OCI tree and the configuration in, a request out. Whether the devices
-exist is the registry's to say.
+Pure: an OCI tree and the configuration in, a request out. Whether this host
+allows it is policy.py's to say, and whether the devices exist the registry's.
 """
 
 from __future__ import annotations
 
-from cdi_hook.driver import FAILED
-from cdi_hook.errors import CDIError, ConfigError, InvalidAnnotation, InvalidName, InvalidRequest, quote
+from cdi_hook.errors import InvalidAnnotation, InvalidName, quote
 from cdi_hook.names import parse_qualified_name
 
 TYPE_CHECKING = False
@@ -31,7 +30,7 @@ _NOTHING = ("", "none", "void")
 class DeviceRequest:
     """A request for devices, as docker's engine has it.
 
-    ``driver`` names who is to serve it; ``count`` and ``options`` are for
+    ``driver`` names the driver that serves it; ``count`` and ``options`` are for
     drivers that choose devices themselves; ``device_ids`` are the devices, here
     qualified names. ``origins`` says in words where each id was asked for.
     """
@@ -54,23 +53,10 @@ class DeviceRequest:
         self.origins = origins or {}
 
 
-def admitted(oci: dict[str, Any], config: Config) -> DeviceRequest:
-    """Return the request that a container's OCI spec makes and the policy lets through.
-
-    Raises CDIError, caused by what collect or check_policy raised.
-    """
-    try:
-        request = collect(oci, config)
-        check_policy(request, config)
-    except CDIError as error:
-        raise CDIError(f"{FAILED}{error}") from error
-    return request
-
-
 def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
     """Return the request that a container's OCI spec makes; each device once.
 
-    Raises InvalidAnnotation or InvalidRequest for one that can't be understood.
+    Raises InvalidAnnotation for one that can't be understood.
     """
     if config["SANDBOXES"] == "skip" and is_sandbox(oci):
         return DeviceRequest()
@@ -78,6 +64,12 @@ def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
     for source in (_from_annotations, _from_environment, _from_mounts):
         for name, origin in source(oci, config):
             origins.setdefault(name, origin)
+    return DeviceRequest(list(origins), origins=origins)
+
+
+def named(names: Sequence[str], config: Config) -> DeviceRequest:
+    """Return a request for the devices that a person named on the command line."""
+    origins = {with_default_kind(one, config): "--device" for one in names}
     return DeviceRequest(list(origins), origins=origins)
 
 
@@ -150,45 +142,3 @@ def asked(names: Iterable[str], request: DeviceRequest) -> str:
     """Say where these devices were asked for."""
     origins = dict.fromkeys(request.origins[name] for name in names if name in request.origins)
     return f"asked for by {', '.join(origins)}" if origins else "asked for"
-
-
-def check_policy(request: DeviceRequest, config: Config) -> None:
-    """Raise when the configuration doesn't let a request through; one for nothing always passes.
-
-    ConfigError: it has a line that can't be used. InvalidRequest: ALLOW and
-    DENY refuse a device.
-    """
-    if request.device_ids and config.problems:
-        raise ConfigError(f"the configuration can't be used: {'; '.join(config.problems)}")
-    allow, deny = config.words("ALLOW"), config.words("DENY")
-    for name in request.device_ids:
-        denied = [pattern for pattern in deny if matches(name, pattern)]
-        if denied:
-            reason = f"DENY={denied[0]} ({config.origins['DENY']}) refuses it"
-        elif not any(matches(name, pattern) for pattern in allow):
-            reason = f"ALLOW={' '.join(allow)} ({config.origins['ALLOW']}) doesn't have it"
-        else:
-            continue
-        raise InvalidRequest(
-            f"device {name} (asked for by {request.origins[name]}) is not allowed on this host: {reason}"
-        )
-
-
-def matches(text: str, pattern: str) -> bool:
-    """Say whether a pattern, in which ``*`` is any text and ``?`` any character, is all of text."""
-    position = start = 0
-    star = -1
-    index = 0
-    while position < len(text):
-        if index < len(pattern) and pattern[index] == "*":
-            star, start = index, position
-            index += 1
-        elif index < len(pattern) and pattern[index] in ("?", text[position]):
-            index += 1
-            position += 1
-        elif star >= 0:
-            start += 1
-            index, position = star + 1, start
-        else:
-            return False
-    return not pattern[index:].strip("*")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fails while a package manager replaces our modules is started again, until it is done.
+"""A call that fails while a package manager replaces our modules is started again until that is done.
 
 dpkg, rpm and pip rename a new version's files into place one after the other. A
 container that is created in between has modules that don't fit each other. This
-is needed just then, so it is small, imports nothing of ours, and stays as it is.
+module is needed just then, so it is small, imports nothing of ours, and stays
+as it is.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import time
 _SETTLED_S = 5
 
 
-def start(stdin: bytes = b"") -> None:
+def restart_if_replaced(stdin: bytes = b"") -> None:
     """Become a new Python with the same arguments, in a moment; return if our dir didn't change just now.
 
-    ``stdin`` is what has been read of it: it can be read again.
+    ``stdin`` is what has been read of it: the new Python can read it again.
     """
     changed = posix.stat(__file__[: __file__.rindex("/")]).st_ctime
     if 0 <= time.time() - changed < _SETTLED_S:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where cdi-runtime, and cdi-hook as a hook, enter Python: by path, so compiled anew, and small for that."""
+"""Where the shell scripts enter Python: start.py runtime ARGUMENT..., or start.py STAGE of a hook.
+
+Python compiles a script that is run by path on every start, so this file is kept small.
+"""
 
 import sys
 
 sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
 try:
-    if len(sys.argv) == 2:  # a hook has its stage for an argument, a runtime more
-        from cdi_hook import hook  # found by the line before
+    if sys.argv[1] == "runtime":
+        from cdi_hook import runtime  # found by the line before
+
+        runtime.run(sys.argv[2:])
+    else:
+        from cdi_hook import hook
 
         hook.enter(sys.argv[1])
-    else:
-        from cdi_hook import shim
-
-        shim.run(sys.argv[1:])
 except Exception:
-    from cdi_hook import again
+    from cdi_hook import restart
 
-    again.start()
+    restart.restart_if_replaced()
     raise

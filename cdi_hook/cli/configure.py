@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     """Edit, or say what would be edited."""
     if options.remove and (options.set_default or options.runtime or options.path or options.pod_annotations):
         raise CDIError("--remove takes out all that was added: it goes with no option that says what to add")
-    settings, _ = host.load_settings(options.config)
+    settings = host.host(options).settings
     if settings.problems and (options.config is not None or not options.remove):
         raise CDIError(f"the configuration can't be used: {'; '.join(settings.problems)}")
     path = os.path.abspath(options.file) if options.file else _file(options.engine)

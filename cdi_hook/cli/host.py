@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host, as the options and the configuration have it: settings, spec dirs, whom to trust.
-
-The same answers as cdi-runtime's, but for what the options say. It keeps no
-compiled index: a command changes nothing that it wasn't asked to.
-"""
+"""The host as a command's options and the configuration describe it."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import config, index
+from cdi_hook import injection
 from cdi_hook.cli import terminal
 
 if TYPE_CHECKING:
@@ -19,38 +15,26 @@ if TYPE_CHECKING:
     from cdi_hook.cache import Cache
 
 
-def load_settings(path: str | None) -> tuple[config.Config, dict[bytes, bytes]]:
-    """Load the configuration that --config or else the environment names; return that environment too."""
+def host(options: argparse.Namespace) -> injection.Host:
+    """Return the host with the configuration that --config names, and the spec dirs of --spec-dir."""
     environ = dict(os.environb)
+    path = options.config
     if path is not None:
         environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
-    settings = config.load(environ)
+    found = injection.Host(environ, getattr(options, "spec_dir", None) or ())
     if path is not None and not os.path.exists(path):
-        settings.problems.append(f"{path}: no such file")
-    return settings, environ
+        found.settings.problems.append(f"{path}: no such file")
+    return found
 
 
-class Host:
-    """The settings, and the dirs and strictness with which specs are read."""
+def read_specs(found: injection.Host) -> Cache:
+    """Read the specs."""
+    from cdi_hook.cache import Cache  # not every command needs PyYAML
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        """Take --config and --spec-dir from the options."""
-        self.settings, environ = load_settings(options.config)
-        self._system = system = config.is_system_root()
-        self.spec_dirs: list[str] = options.spec_dir or config.spec_dirs(self.settings, environ, system)
-        self.strict = system and self.settings["SPEC_TRUST"] == "strict"
+    return Cache(found.spec_dirs, strict=found.strict)
 
-    def cache(self) -> Cache:
-        """Read the specs."""
-        from cdi_hook.cache import Cache  # not every command needs PyYAML
 
-        return Cache(self.spec_dirs, strict=self.strict)
-
-    def registry(self) -> index.Registry:
-        """Return what injects, adding nothing that is there already."""
-        return index.Registry(self.spec_dirs, "", strict=self.strict, may_map_ids=self._system)
-
-    def warn_of_problems(self) -> None:
-        """Say what is wrong with the configuration, for commands that go on without it."""
-        for problem in self.settings.problems:
-            terminal.warn(problem)
+def warn_of_problems(found: injection.Host) -> None:
+    """Say what is wrong with the configuration, for commands that go on without it."""
+    for problem in found.settings.problems:
+        terminal.warn(problem)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import config, index
+from cdi_hook import index
 from cdi_hook.cli import host, table, terminal
 from cdi_hook.errors import CDIError
 
@@ -31,13 +31,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the index, and say where and what is in it."""
-    settings, environ = host.load_settings(options.config)
-    for problem in settings.problems:
-        terminal.warn(problem)
-    directory = config.state_dir(environ, config.is_system_root())
+    found = host.host(options)
+    host.warn_of_problems(found)
+    directory = found.state_dir
     if not directory:
         raise CDIError("there is no place for an index: XDG_RUNTIME_DIR isn't set")
-    registry = index.configured(settings, environ)
+    registry = found.registry()
     written = registry.build() if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())
     removed = index.prune(directory) if os.path.isdir(directory) else []

@@ -6,18 +6,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import bundle, driver, explain, jsontext, request
-from cdi_hook.cli import diff, table, terminal
-from cdi_hook.cli.host import Host
-from cdi_hook.errors import BundleError, CDIError, InjectionError, quote
-from cdi_hook.spec import Device
+from cdi_hook import bundle, injection, jsontext
+from cdi_hook.cli import host, patch, table, terminal
+from cdi_hook.errors import BundleError, CDIError, quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
-
-    from cdi_hook import config
-    from cdi_hook.spec import Spec
 
 HELP = """\
 Give a container its CDI devices: those named by --device, or else those that
@@ -53,28 +47,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Inject, or say what that would change."""
-    host = Host(options)
     is_bundle = options.bundle != "-"
     path = f"{options.bundle}/config.json"
     oci = bundle.load(path) if is_bundle else _read_stdin()
     if oci is None:
         raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
-    before = jsontext.dumps(oci)
-    changes = _inject(oci, options, host)
-    after = jsontext.dumps(oci)
-    if is_bundle and not options.diff and after != before:
-        try:
-            bundle.replace(path, after)
-        except CDIError as error:
-            raise CDIError(f"{driver.FAILED}{error}") from error
+    found = host.host(options)
+    registry = found.registry(keep_index=False)  # a command changes nothing that it wasn't asked to
+    _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
+    if is_bundle and not options.diff:
+        injection.write(path, oci, changes)
     if options.json and (is_bundle or options.diff):
-        terminal.say_json(changes)
+        terminal.say_json([patch.operation(change) for change in changes])
     elif options.diff:
         for change in changes:
-            terminal.say(diff.line(change))
+            terminal.say(patch.line(change))
     elif not is_bundle:
         terminal.say_json(oci)
     return 0
+
+
+def _warn(message: str, errors: list[str]) -> None:
+    for error in errors:
+        terminal.warn(f"{message}: {error}")
 
 
 def _read_stdin() -> dict[str, Any]:
@@ -87,46 +82,3 @@ def _read_stdin() -> dict[str, Any]:
     if not isinstance(oci, dict):
         raise CDIError("stdin is not a JSON object")
     return oci
-
-
-def _inject(oci: dict[str, Any], options: argparse.Namespace, host: Host) -> list[dict[str, Any]]:
-    """Edit oci, and return the changes if they are to be shown."""
-    wanted = _wanted(oci, options.device, host.settings)
-    if not wanted.device_ids:
-        return []
-    before = jsontext.loads(jsontext.dumps(oci))
-    registry = host.registry()
-
-    def warn(message: str, errors: str) -> None:
-        for error in errors.split("\n"):
-            terminal.warn(f"{message}: {error}")
-
-    try:
-        driver.inject(driver.register(host.spec_dirs, lambda: registry, warn), oci, wanted)
-    except InjectionError as error:
-        raise explain.failure(error, wanted, registry.cache, oci) from error
-    if not (options.diff or options.json):
-        return []
-    return diff.changes(before, oci, map(_sourced, registry.cache.parts(wanted.device_ids)))
-
-
-def _wanted(oci: dict[str, Any], named: Sequence[str], settings: config.Config) -> request.DeviceRequest:
-    """Return the request that the options make, or else the spec; raises CDIError when it can't be met."""
-    try:
-        if named:
-            origins = {request.with_default_kind(one, settings): "--device" for one in named}
-            wanted = request.DeviceRequest(list(origins), origins=origins)
-        else:
-            wanted = request.collect(oci, settings)
-        request.check_policy(wanted, settings)
-    except CDIError as error:
-        raise CDIError(f"{driver.FAILED}{error}") from error
-    return wanted
-
-
-def _sourced(part: tuple[Device | Spec, dict[str, Any]]) -> tuple[diff.Source, dict[str, Any]]:
-    """Put a part's edits beside who asks for them: a device, or the spec itself, and the spec's path."""
-    source, edits = part
-    if isinstance(source, Device):
-        return (source.qualified_name, source.spec.path), edits
-    return (None, source.path), edits

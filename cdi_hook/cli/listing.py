@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdi_hook.cli import table, terminal
-from cdi_hook.cli.host import Host
+from cdi_hook.cli import host, table, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -28,9 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the devices; return 1 when errors left none."""
-    host = Host(options)
-    host.warn_of_problems()
-    cache = host.cache()
+    found = host.host(options)
+    host.warn_of_problems(found)
+    cache = host.read_specs(found)
     devices = [device for _, device in sorted(cache.by_name().items())]
     if options.json:
         terminal.say_json(

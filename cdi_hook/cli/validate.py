@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook import spec
 from cdi_hook.cache import Cache
-from cdi_hook.cli import table, terminal
-from cdi_hook.cli.host import Host
+from cdi_hook.cli import host, table, terminal
 from cdi_hook.errors import Finding, InvalidSpec, quote
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+    from cdi_hook.injection import Host
 
 HELP = """\
 Check CDI spec files: those named, those in the dirs named, or else those in the
@@ -40,16 +41,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, say what was found; return 1 when that is anything wrong."""
-    host = Host(options)
-    host.warn_of_problems()
-    reports = list(_reports(options.paths, host))
+    found = host.host(options)
+    host.warn_of_problems(found)
+    reports = list(_reports(options.paths, found))
     if options.json:
         terminal.say_json(reports)
     else:
         for report in reports:
             _say(report)
     if not reports:
-        where = [path for path in options.paths if os.path.isdir(path)] or host.spec_dirs
+        where = [path for path in options.paths if os.path.isdir(path)] or found.spec_dirs
         terminal.complain(f"no CDI spec in {', '.join(where) or 'no dirs at all (SPEC_DIRS is empty)'}")
     return 0 if all(report["valid"] for report in reports) else 1
 
@@ -63,7 +64,7 @@ def _say(report: dict[str, Any]) -> None:
         terminal.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
 
 
-def _reports(paths: list[str], host: Host) -> Iterator[dict[str, Any]]:
+def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
     """Yield a report for each file, and for each dir that can't be read."""
     dirs = [path for path in paths if os.path.isdir(path)]
     for path in paths:
@@ -73,7 +74,7 @@ def _reports(paths: list[str], host: Host) -> Iterator[dict[str, Any]]:
                 terminal.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
             yield _report(path, [])
     if dirs or not paths:
-        cache = Cache(dirs) if dirs else host.cache()
+        cache = Cache(dirs) if dirs else host.read_specs(found)
         errors = cache.errors
         for path in cache.identities:
             if path not in cache.spec_dirs:

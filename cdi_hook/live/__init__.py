@@ -2,9 +2,8 @@
 """Injection into a container that is being created, from a createRuntime or prestart hook.
 
 The runtime has read config.json, made the container's namespaces, and mounted
-its rootfs; it hasn't entered it yet. late.py says what of a device's edits is
-still possible, plan.py what is to be done. Then injection.py has done, in this
-order:
+its rootfs; it hasn't entered it yet. late.py says which edits can't be made any
+more, plan.py sorts the changes. Then carryout.py has them done, in this order:
 
     rules        what the container may do with its devices     rules.py, bpf.py
     mounts       and device nodes, by a process forked for it   mounts.py, nodes.py

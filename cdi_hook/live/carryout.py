@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a plan is done when, and what is taken back when the rest fails."""
+"""Carries out the changes of an OCI specification in the container that is being created, or none of them."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from cdi_hook.live.rootfs import Rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from cdi_hook.edits import Change
 
-def inject(
+
+def carry_out(
+    changes: Sequence[Change],
+    oci: dict[str, Any],
     state: dict[str, Any],
-    before: dict[str, Any],
-    after: dict[str, Any],
-    host_paths: Mapping[str, str],
     commit: Callable[[], object],
     warn: Callable[[str], None],
 ) -> None:
-    """Do to the container of a state what its OCI specification says after, and not yet before.
+    """Do to the container of a state what the changes of its OCI specification say.
 
-    ``host_paths`` says where the host has a device, by its path in the
-    container; ``commit`` is called when all is done. Raises CDIError.
+    ``oci`` is the OCI specification in which they were made; ``commit`` is
+    called when all is done. Raises CDIError.
     """
-    plan = Plan(before, after)
-    container = Container(state["pid"], state["bundle"], _root_path(before))
+    plan = Plan(changes, oci)
+    container = Container(state["pid"], state["bundle"], _root_path(oci))
     mounts = [Mount(mount, hidden, container) for mount, hidden in plan.mounts]
-    devices = [nodes.Node(device, host_paths[device["path"]]) for device in plan.nodes]
+    devices = [nodes.Node(device, host_path) for device, host_path in plan.nodes]
     root = Rootfs(container.rootfs)
 
     def enter_and_make() -> None:

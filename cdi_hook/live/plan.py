@@ -1,78 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is still to be done to a container: its OCI specification as it is, and as the devices want it.
+"""What has to be done to a container, in the order in which it is done: a sorted list of changes.
 
-Data in, data out. What both say the same of is done: by the runtime, or by a
-run before this one.
+Data in, data out. What the changes don't name is done: by the runtime, or by an
+earlier run.
 """
 
 from __future__ import annotations
 
+from cdi_hook.edits import HOOK_NAMES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    OCI = dict[str, Any]
+    from cdi_hook.edits import OCI, Change
 
-# The hooks that run while a container is created, in this order.
-STAGES = ("prestart", "createRuntime", "createContainer")
+_STAGES = list(HOOK_NAMES)
 
 
 class Plan:
-    """What of ``after`` isn't in ``before`` yet, in ``after``'s order.
+    """The changes of an OCI specification that a container has yet to see.
 
-    ``mounts`` are pairs: a mount, and the destinations of those below it that
-    are there already and would be hidden by it.
+    ``nodes`` are pairs: an OCI device, and where the host has it. ``mounts`` are
+    pairs: a mount, and the destinations of those below it that are there already
+    and would be hidden by it. ``hooks`` are pairs of a stage and a hook,
+    ``net_devices`` of a name on the host and one in the container.
     """
 
-    def __init__(self, before: OCI, after: OCI) -> None:
-        old, new = before.get("linux") or {}, after.get("linux") or {}
-        self.nodes = _added(old.get("devices"), new.get("devices"))
-        self.rules = _added(
-            (old.get("resources") or {}).get("devices"), (new.get("resources") or {}).get("devices")
-        )
-        self.mounts = _mounts(before.get("mounts"), after.get("mounts"))
-        hooks, wanted = before.get("hooks") or {}, after.get("hooks") or {}
-        self.hooks = [
-            (stage, hook) for stage in STAGES for hook in _added(hooks.get(stage), wanted.get(stage))
-        ]
-        present = old.get("netDevices") or {}
-        self.net_devices = [
-            (host_name, device.get("name") or host_name)
-            for host_name, device in (new.get("netDevices") or {}).items()
-            if device != present.get(host_name)
-        ]
+    def __init__(self, changes: Sequence[Change], oci: OCI) -> None:
+        """``oci`` is the OCI specification in which the changes were made."""
+        self.nodes: list[tuple[OCI, str]] = []
+        self.rules: list[OCI] = []
+        self.hooks: list[tuple[str, OCI]] = []
+        self.net_devices: list[tuple[str, str]] = []
+        self.added_mounts: list[OCI] = []
+        for change in changes:
+            if change.edit is not None and change.op in ("add", "replace"):
+                PLANNED[change.kind](self, change)
+        self.hooks.sort(key=lambda one: _STAGES.index(one[0]))
+        self.mounts = _with_hidden(self.added_mounts, oci.get("mounts") or [])
 
 
-def _added(before: list[Any] | None, after: list[Any] | None) -> list[Any]:
-    there = list(before or ())
-    added = []
-    for item in after or ():
-        if item in there:
-            there.remove(item)
-        else:
-            added.append(item)
-    return added
+def _plan_device(plan: Plan, change: Change) -> None:
+    if "resources" in change.place:
+        plan.rules.append(change.value)
+    else:
+        plan.nodes.append((change.value, change.edit.get("hostPath") or change.edit["path"]))
 
 
-def _mounts(before: list[OCI] | None, after: list[OCI] | None) -> list[tuple[OCI, list[str]]]:
-    added = _added(before, after)
-    mounts = []
-    for index, mount in enumerate(after or ()):
-        if not any(mount is one for one in added):
+def _plan_hook(plan: Plan, change: Change) -> None:
+    plan.hooks.append((change.place[1], change.value))
+
+
+def _plan_net_device(plan: Plan, change: Change) -> None:
+    host_name = change.place[-1]
+    plan.net_devices.append((host_name, change.value.get("name") or host_name))
+
+
+# By kind of edit. Changes of other kinds are refused before, as too late: see late.py.
+PLANNED: dict[str, Callable[[Plan, Change], None]] = {
+    "deviceNodes": _plan_device,
+    "mounts": lambda plan, change: plan.added_mounts.append(change.value),
+    "hooks": _plan_hook,
+    "netDevices": _plan_net_device,
+}
+
+
+def _with_hidden(added: list[OCI], mounts: list[OCI]) -> list[tuple[OCI, list[str]]]:
+    """Return the mounts that are added, in their order among all, each with what it would hide."""
+    new = {id(mount) for mount in added}
+    planned = []
+    for index, mount in enumerate(mounts):
+        if id(mount) not in new:
             continue
         hidden: list[str] = []
-        for later in after[index + 1 :] if after else ():
+        for later in mounts[index + 1 :]:
             destination = later["destination"]
-            was_there = not any(later is one for one in added)
-            if (
-                was_there
-                and _is_below(destination, [mount["destination"]])
-                and not _is_below(destination, hidden)
-            ):
+            is_below = _is_below(destination, [mount["destination"]])
+            if id(later) not in new and is_below and not _is_below(destination, hidden):
                 hidden.append(destination)
-        mounts.append((mount, hidden))
-    return mounts
+        planned.append((mount, hidden))
+    return planned
 
 
-def _is_below(path: str, others: list[str]) -> bool:
+def _is_below(path: str, others: list[Any]) -> bool:
     return any(path.startswith(f"{other.rstrip('/')}/") for other in others)

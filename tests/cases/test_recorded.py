@@ -241,7 +241,7 @@ def validate_edits(request: Step) -> Step:
 def apply_edits(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
     wanted = decoded(request["edits"], spec.CONTAINER_EDITS)
-    return {"error": error_of(lambda: edits.apply(oci, wanted)), "oci": oci}
+    return {"error": error_of(lambda: edits.apply(oci, [((None, ""), wanted)])), "oci": oci}
 
 
 def append_edits(request: Step) -> Step:
@@ -261,7 +261,7 @@ def write_spec(request: Step) -> Step:
 
 def normalize_oci(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
-    edits.apply(oci, {})
+    edits.apply(oci, [])
     return {"error": "", "oci": folded(oci)}
 
 

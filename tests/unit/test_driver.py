@@ -13,14 +13,14 @@ from cdi_hook.errors import CDIError, InjectionError
 from cdi_hook.request import DeviceRequest
 
 
-def no_warnings(message: str, errors: str) -> None:
+def no_warnings(message: str, errors: list[str]) -> None:
     """Fail at a warning."""
     raise AssertionError((message, errors))
 
 
 def test_no_spec_dirs_no_driver() -> None:
     """Without spec dirs the driver isn't registered, and a request finds none."""
-    drivers = driver.register([], lambda: pytest.fail("opened"), no_warnings)
+    drivers = driver.register([], Cache([]), no_warnings)
     assert drivers == {}
     with pytest.raises(CDIError) as caught:
         driver.inject(drivers, {}, DeviceRequest(["v.com/c=1"]))
@@ -29,15 +29,12 @@ def test_no_spec_dirs_no_driver() -> None:
 
 def test_a_registry_that_cannot_be_set_up_fails_only_injections() -> None:
     """Registering works, a request for nothing works, a request for a device has the reason."""
-
-    def broken() -> Cache:
-        raise OSError("too many open files")
-
-    drivers = driver.register(["/etc/cdi"], broken, no_warnings)
+    drivers = driver.register(["/etc/cdi"], OSError("too many open files"), no_warnings)
     driver.inject(drivers, {}, DeviceRequest())
     with pytest.raises(InjectionError) as caught:
         driver.inject(drivers, {}, DeviceRequest(["v.com/c=1"]))
     assert str(caught.value) == "CDI device injection failed: too many open files"
+    assert drivers["cdi"].devices() == ([], ["too many open files"])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +47,7 @@ def test_a_registry_that_cannot_be_set_up_fails_only_injections() -> None:
 )
 def test_count_and_options_are_refused(wanted: DeviceRequest, message: str) -> None:
     """CDI has no use for a count or options, and says so in docker's words."""
-    drivers = driver.register(["/nonexistent"], lambda: Cache(["/nonexistent"]), no_warnings)
+    drivers = driver.register(["/nonexistent"], Cache(["/nonexistent"]), no_warnings)
     with pytest.raises(CDIError) as caught:
         driver.inject(drivers, {}, wanted)
     assert str(caught.value) == message
@@ -63,11 +60,9 @@ def test_all_refresh_errors_are_logged_when_an_injection_fails(tmp_path: Any) ->
     (tmp_path / "c.yaml").write_text(
         'cdiVersion: "0.3.0"\nkind: v.com/c\ndevices: [{name: x, containerEdits: {env: [A=1]}}]'
     )
-    logged: list[tuple[str, str]] = []
+    logged: list[tuple[str, list[str]]] = []
     drivers = driver.register(
-        [str(tmp_path)],
-        lambda: Cache([str(tmp_path)]),
-        lambda message, errors: logged.append((message, errors)),
+        [str(tmp_path)], Cache([str(tmp_path)]), lambda message, errors: logged.append((message, errors))
     )
     oci: dict[str, Any] = {}
     driver.inject(drivers, oci, DeviceRequest(["v.com/c=x"]))
@@ -76,7 +71,8 @@ def test_all_refresh_errors_are_logged_when_an_injection_fails(tmp_path: Any) ->
         driver.inject(drivers, {}, DeviceRequest(["v.com/c=y"]))
     assert str(caught.value) == "CDI device injection failed: unresolvable CDI devices v.com/c=y"
     assert [message for message, _ in logged] == ["Refreshing the CDI registry generated errors"]
-    errors = logged[0][1].split("\n")
+    errors = logged[0][1]
     assert len(errors) == 2
     assert "a.yaml" in errors[0]
     assert errors[1] == f'{tmp_path}/b.yaml: failed to load CDI Spec invalid CDI Spec: invalid version "1"'
+    assert drivers["cdi"].devices() == (["v.com/c=x"], errors)

@@ -65,21 +65,26 @@ ocis = st.fixed_dictionaries(
 )
 
 
+def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
+    """Apply the edits of one device."""
+    return edits.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
+
+
 @given(ocis, some_edits)
 def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """What a second injection leaves is, to the order of every list, what the first one left."""
-    edits.apply(oci, wanted, keep_present=True)
+    applied(oci, wanted, keep_present=True)
     once = copy.deepcopy(oci)
-    edits.apply(oci, wanted, keep_present=True)
+    applied(oci, wanted, keep_present=True)
     assert oci == once
 
 
 @given(ocis, some_edits)
 def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """After the reference's own way of injecting, nothing is added twice: no hook, no device, no env, no mount."""
-    edits.apply(oci, wanted)
+    applied(oci, wanted)
     injected = copy.deepcopy(oci)
-    edits.apply(oci, wanted, keep_present=True)
+    applied(oci, wanted, keep_present=True)
     assert oci.get("hooks") == injected.get("hooks")
     for name in ("process", "linux", "mounts"):
         assert len(str(oci.get(name))) <= len(str(injected.get(name)))
@@ -90,8 +95,8 @@ def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wa
     """On an OCI spec that has none of it, both ways of injecting give the same container."""
     oci = {"x-unknown": oci["x-unknown"]}
     other = copy.deepcopy(oci)
-    edits.apply(oci, wanted)
-    edits.apply(other, wanted, keep_present=True)
+    applied(oci, wanted)
+    applied(other, wanted, keep_present=True)
     assert {mount["destination"]: mount for mount in oci.get("mounts", ())} == {
         mount["destination"]: mount for mount in other.get("mounts", ())
     }
@@ -103,7 +108,7 @@ def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wa
 def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Keys that were there are there, in their order, before any new ones; the edits are not changed."""
     keys, unknown, given_edits = list(oci), copy.deepcopy(oci["x-unknown"]), copy.deepcopy(wanted)
-    edits.apply(oci, wanted, keep_present=True)
+    applied(oci, wanted, keep_present=True)
     assert list(oci)[: len(keys)] == keys
     assert oci["x-unknown"] == unknown
     assert wanted == given_edits
@@ -116,7 +121,7 @@ def test_a_later_deny_makes_a_rule_count_again() -> None:
     wanted = {"deviceNodes": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]}
     for before, after in (([deny, rule], [deny, rule]), ([rule, deny], [rule, deny, rule])):
         oci: dict[str, Any] = {"linux": {"resources": {"devices": list(before)}}}
-        edits.apply(oci, wanted, keep_present=True)
+        applied(oci, wanted, keep_present=True)
         assert oci["linux"]["resources"]["devices"] == after
 
 
@@ -125,7 +130,7 @@ def test_the_same_hook_of_two_devices_is_kept_twice_and_completed() -> None:
     hook = {"hookName": "prestart", "path": "/h"}
     for there in range(4):
         oci: dict[str, Any] = {"hooks": {"prestart": [{"path": "/h"}] * there}}
-        edits.apply(oci, {"hooks": [hook, hook]}, keep_present=True)
+        applied(oci, {"hooks": [hook, hook]}, keep_present=True)
         assert len(oci["hooks"]["prestart"]) == max(2, there)
 
 
@@ -153,7 +158,7 @@ def test_an_oci_spec_of_another_shape_is_refused_untouched(oci: dict[str, Any], 
     """What isn't as the OCI specification has it is named, and left alone."""
     before = copy.deepcopy(oci)
     with pytest.raises(InjectionError) as caught:
-        edits.apply(oci, {"env": ["A=1"]})
+        applied(oci, {"env": ["A=1"]})
     assert (str(caught.value), oci) == (message, before)
 
 
@@ -161,7 +166,7 @@ def test_a_failed_injection_leaves_all_as_it_was() -> None:
     """A device that the host lacks fails before the first edit."""
     oci: dict[str, Any] = {"process": {"env": []}}
     with pytest.raises(InjectionError) as caught:
-        edits.apply(oci, {"env": ["A=1"], "deviceNodes": [{"path": "/dev/none-such"}]})
+        applied(oci, {"env": ["A=1"], "deviceNodes": [{"path": "/dev/none-such"}]})
     message = 'failed to stat CDI host device "/dev/none-such": no such file or directory'
     assert (str(caught.value), oci) == (message, {"process": {"env": []}})
 
@@ -170,14 +175,14 @@ def test_an_unknown_hook_is_an_error() -> None:
     """Edits that nobody has validated put nothing into .hooks that no runtime knows."""
     oci: dict[str, Any] = {}
     with pytest.raises(InjectionError) as caught:
-        edits.apply(oci, {"env": ["A=1"], "hooks": [{"hookName": "preStart", "path": "/h"}]})
+        applied(oci, {"env": ["A=1"], "hooks": [{"hookName": "preStart", "path": "/h"}]})
     assert (str(caught.value), oci) == ('unknown hook name "preStart"', {})
 
 
 def test_edits_that_lack_a_field_have_the_reference_s_empty_one() -> None:
     """What nobody has validated is applied as the reference decodes it."""
     oci: dict[str, Any] = {}
-    edits.apply(oci, {"mounts": [{}], "hooks": [{"hookName": "prestart"}], "netDevices": [{}]})
+    applied(oci, {"mounts": [{}], "hooks": [{"hookName": "prestart"}], "netDevices": [{}]})
     assert oci == {
         "mounts": [{"destination": "", "source": ""}],
         "hooks": {"prestart": [{"path": ""}]},

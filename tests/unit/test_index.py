@@ -39,6 +39,14 @@ def registry(tmp_path: Path) -> index.Registry:
     )
 
 
+def parts_of_one(path: Path) -> list[Any]:
+    """Return the parts of the device v.com/c=one, as that file has it."""
+    return [
+        ((None, str(path)), {"env": [f"SPEC={path.stem}"]}),
+        (("v.com/c=one", str(path)), {"env": ["one=1"]}),
+    ]
+
+
 def index_file(tmp_path: Path) -> Path:
     """Return the one index that was written."""
     [path] = (tmp_path / "state").iterdir()
@@ -52,15 +60,15 @@ def no_cache(_registry: index.Registry) -> Cache:
 
 @pytest.mark.usefixtures("settled")
 def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merged edits from the index equal the cache's, for one device and for several of several files."""
+    """Parts from the index equal the cache's, for one device and for several of several files."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", *(f"d{number}" for number in range(200)))
     write(tmp_path / "high" / "b.yaml", "w.com/c", "x", "z")
     wanted = [["v.com/c=d7"], ["w.com/c=z", "v.com/c=d199", "w.com/c=x", "v.com/c=d0", "w.com/c=z"], []]
     cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
-    registry(tmp_path).edits(["v.com/c=d0"])
+    registry(tmp_path).parts(["v.com/c=d0"])
     monkeypatch.setattr(index.Registry, "cache", property(no_cache))
     for names in wanted:
-        assert registry(tmp_path).edits(names) == cache.edits(names)
+        assert registry(tmp_path).parts(names) == cache.parts(names)
 
 
 @pytest.mark.usefixtures("settled")
@@ -72,7 +80,7 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
         lambda tmp: (tmp / "low" / "a.yaml").rename(tmp / "low" / "b.yaml"),
         lambda tmp: os.utime(tmp / "low" / "a.yaml", ns=(1, 1)),
         lambda tmp: (tmp / "low" / "a.yaml").chmod(0o600),
-        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x01"),
+        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x02"),
         lambda tmp: index_file(tmp).write_bytes(index_file(tmp).read_bytes()[:-20]),
         lambda tmp: index_file(tmp).write_bytes(b"\0" * 400),
         lambda tmp: index_file(tmp).chmod(0o666),
@@ -85,14 +93,14 @@ def test_any_change_means_reading_the_specs(
 ) -> None:
     """A changed spec or dir, or an index that is broken or that others could have written, isn't trusted."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    registry(tmp_path).edits(["v.com/c=one"])
+    registry(tmp_path).parts(["v.com/c=one"])
     change(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(index.Registry, "cache", property(no_cache))
         with pytest.raises(AssertionError, match="the specs were read"):
-            registry(tmp_path).edits(["v.com/c=one"])
+            registry(tmp_path).parts(["v.com/c=one"])
     cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
-    assert registry(tmp_path).edits(["v.com/c=one"]) == cache.edits(["v.com/c=one"])
+    assert registry(tmp_path).parts(["v.com/c=one"]) == cache.parts(["v.com/c=one"])
 
 
 def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
@@ -105,35 +113,36 @@ def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
             self.refresh()
 
     dirs = [str(tmp_path / "low")]
-    assert index.compile_index(Changing(dirs), strict=False) == index.compile_index(Cache(dirs), strict=False)
+    changing, cache = (index.compile_index(one, dirs, strict=False) for one in (Changing(dirs), Cache(dirs)))
+    assert changing == cache
 
 
 @pytest.mark.usefixtures("settled")
 def test_a_missing_dir_that_appears_is_noticed(tmp_path: Path) -> None:
     """A dir that wasn't there when the index was made is watched too."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+    assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
     write(tmp_path / "high" / "b.yaml", "v.com/c", "one")
-    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=b", "one=1"]
+    assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "high/b.yaml")
 
 
 @pytest.mark.usefixtures("settled")
 def test_unknown_devices_are_unresolvable_with_an_index_too(tmp_path: Path) -> None:
     """A name that no spec has is refused, all such names in order."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    registry(tmp_path).edits(["v.com/c=one"])
+    registry(tmp_path).parts(["v.com/c=one"])
     with pytest.raises(UnresolvableDevices) as caught:
-        registry(tmp_path).edits(["v.com/c=b", "v.com/c=one", "v.com/c=a"])
+        registry(tmp_path).parts(["v.com/c=b", "v.com/c=one", "v.com/c=a"])
     assert caught.value.names == ["v.com/c=b", "v.com/c=a"]
 
 
 def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
     """A spec that changed this very moment could change again unseen; later it is indexed."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    registry(tmp_path).edits(["v.com/c=one"])
+    registry(tmp_path).parts(["v.com/c=one"])
     assert not (tmp_path / "state").exists()
     time.sleep(0.06)
-    registry(tmp_path).edits(["v.com/c=one"])
+    registry(tmp_path).parts(["v.com/c=one"])
     assert index_file(tmp_path).stat().st_mode & 0o777 == 0o644
 
 
@@ -154,7 +163,7 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
     """Cut off at any byte, with NULs in place of the rest or of one byte, it says what it did or nothing."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one", "two")
     names = ["v.com/c=one", "v.com/c=two"]
-    expected = registry(tmp_path).edits(names)
+    expected = registry(tmp_path).parts(names)
     path = index_file(tmp_path)
     data = path.read_bytes()
     for at in range(len(data)):
@@ -168,14 +177,14 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     """No state dir, or a file in its place, changes nothing but the cost."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     (tmp_path / "state").write_text("")
-    assert registry(tmp_path).edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+    assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
     without = index.Registry([str(tmp_path / "low")], "", strict=False)
-    assert without.edits(["v.com/c=one"])["env"] == ["SPEC=a", "one=1"]
+    assert without.parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
 
 
 @pytest.mark.usefixtures("settled")
 def test_no_temporary_files_stay(tmp_path: Path) -> None:
     """After writing there is the index and nothing beside it."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    registry(tmp_path).edits(["v.com/c=one"])
+    registry(tmp_path).parts(["v.com/c=one"])
     assert index_file(tmp_path).name.endswith(".index")

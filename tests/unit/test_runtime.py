@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""shim: what starting a container imports, and what it says when it can't."""
+"""runtime: what starting a container imports, and what it says when it can't."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ devices:
 
 # All that a create imports beyond an empty Python. Each more costs every container
 # 0.1 ms, and the standard library's own rather 1 to 20.
-OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "index", "jsontext", "lowlevel", "names", "paths",
-        "request", "shim")  # fmt: skip
+OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "index", "injection", "jsontext", "names",
+        "paths", "request", "runtime")  # fmt: skip
 BUDGET = {"__future__", "_json", "_signal", "cdi_hook", *(f"cdi_hook.{name}" for name in OURS)}
 
 
@@ -60,8 +60,8 @@ class Host:
         )
 
     def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run the shim as the door does, with a runtime that does nothing."""
-        command = [PYTHON, "-IS", *options, str(START), "/bin/true", "0", "", *arguments]
+        """Run cdi_hook.runtime as the door does, with a runtime that does nothing."""
+        command = [PYTHON, "-IS", *options, str(START), "runtime", "/bin/true", "0", "", *arguments]
         environment = {
             "CDI_HOOK_CONFIG": str(self.directory / "conf"),
             "XDG_RUNTIME_DIR": str(self.directory / "run"),
@@ -195,7 +195,7 @@ def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> N
     command = f'exec "$0" "$@" {how}'
     arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
     done = subprocess.run(
-        ["sh", "-c", command, PYTHON, "-IS", str(START), "/bin/true", "0", "", *arguments],
+        ["sh", "-c", command, PYTHON, "-IS", str(START), "runtime", "/bin/true", "0", "", *arguments],
         env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 1
@@ -210,7 +210,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(host: Host) -> None:
     reader, writer = os.pipe()
     arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
     done = subprocess.run(
-        [PYTHON, "-IS", str(START), "/bin/true", "0", "", *arguments],
+        [PYTHON, "-IS", str(START), "runtime", "/bin/true", "0", "", *arguments],
         env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, stderr=writer, timeout=20,
     )  # fmt: skip
     os.close(writer)
@@ -255,7 +255,7 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
     (broken / "yaml.py").write_text("raise RuntimeError('broken install')\n")
     (broken / "start.py").write_text(
         f"import sys; sys.path[:0] = [{str(broken)!r}, {str(ROOT)!r}]\n"
-        "from cdi_hook import shim\nshim.run(sys.argv[1:])\n"
+        "from cdi_hook import runtime\nruntime.run(sys.argv[1:])\n"
     )
     command = [PYTHON, "-IS", str(broken / "start.py"), "/bin/true", "0", "", "--debug", "create", "-b"]
     command.append(str(host.directory / "bundle"))
@@ -268,26 +268,38 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
         assert done.returncode == 1
 
 
-@pytest.mark.parametrize("old", ["from cdi_hook import argv", "wanted = request.admitted("])
+@pytest.mark.parametrize("old", ["from cdi_hook import argv", "injection.inject("])
 def test_modules_that_are_being_replaced(host: Host, old: str) -> None:
     """When modules don't fit each other, as in the middle of an upgrade, the create begins anew until they do."""
     library = host.directory / "library/cdi_hook"
     shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
-    shim = library / "shim.py"
-    text = shim.read_text("utf-8")
-    shim.write_text(
-        text.replace(old, old.replace("argv", "missing").replace("admitted", "missing"), 1), "utf-8"
+    module = library / "runtime.py"
+    text = module.read_text("utf-8")
+    module.write_text(
+        text.replace(old, old.replace("argv", "missing").replace("inject(", "missing("), 1), "utf-8"
     )
     host.ask("vendor.com/thing=one")
-    command = [PYTHON, "-IS", str(library / "start.py"), "/bin/echo", "0", "", "create", "-b", "bundle", "id"]
+    command = [
+        PYTHON,
+        "-IS",
+        str(library / "start.py"),
+        "runtime",
+        "/bin/echo",
+        "0",
+        "",
+        "create",
+        "-b",
+        "bundle",
+        "id",
+    ]
     environment = {"CDI_HOOK_CONFIG": str(host.directory / "conf")}
     started = subprocess.Popen(
         command, env=environment, cwd=host.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )  # fmt: skip
     with pytest.raises(subprocess.TimeoutExpired):
         started.wait(0.4)
-    shim.with_suffix(".new").write_text(text, "utf-8")
-    shim.with_suffix(".new").rename(shim)
+    module.with_suffix(".new").write_text(text, "utf-8")
+    module.with_suffix(".new").rename(module)
     assert (started.communicate()[0], started.returncode) == ("create -b bundle id\n", 0)
     assert "ONE=1" in host.config_json.read_text()
 

@@ -158,7 +158,7 @@ def test_configuration_by_option(cdi_hook: World) -> None:
     assert (status, err.startswith("Traceback ")) == (1, True)
 
 
-@pytest.mark.parametrize("old", ["import argv", "request.admitted("])
+@pytest.mark.parametrize("old", ["import argv", "injection.inject("])
 def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: str) -> None:
     """When modules don't fit each other, as in the middle of an upgrade, a hook begins anew until they do, stdin too."""
     cdi_hook.spec("vendor.json")

@@ -50,7 +50,7 @@ def holds(cdi_hook: World, state: Path, monkeypatch: pytest.MonkeyPatch, name: s
     with monkeypatch.context() as patched:
         patched.setattr(index.Registry, "cache", property(no_cache))
         try:
-            index.Registry(dirs, str(state), strict=False).edits([name])
+            index.Registry(dirs, str(state), strict=False).parts([name])
         except AssertionError:
             return False
     return True

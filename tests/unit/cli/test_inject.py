@@ -126,12 +126,12 @@ def test_diff_changes_nothing(cdi_hook: World) -> None:
     path = cdi_hook.oci(asking(GPU0, process={"env": ["GPU=9"]}, linux={"devices": []}))
     before = (path.read_bytes(), path.stat())
     lines = [
-        f'~ .process.env[0] "GPU=9" -> "GPU=0"  # {GPU0}, {spec}',
         f'+ .process.env[1] "DRIVER=1"  # {spec}',
+        f'~ .process.env[0] "GPU=9" -> "GPU=0"  # {GPU0}, {spec}',
         "+ .linux.devices[0] "
         f'{{"path":"/dev/gpu0","type":"c","major":195,"minor":7,"fileMode":432}}  # {GPU0}, {spec}',
-        f"+ .linux.resources {{}}  # {spec}",
-        f"+ .linux.resources.devices []  # {spec}",
+        f"+ .linux.resources {{}}  # {GPU0}, {spec}",
+        f"+ .linux.resources.devices []  # {GPU0}, {spec}",
         "+ .linux.resources.devices[0] "
         f'{{"allow":true,"type":"c","major":195,"minor":7,"access":"rwm"}}  # {GPU0}, {spec}',
     ]
@@ -147,17 +147,17 @@ def test_diff_as_json(cdi_hook: World) -> None:
     oci = asking(GPU1, process={"env": ["GPU=9"]})
     assert cdi_hook.json("inject", "--diff", "--json", stdin=json.dumps(oci)) == [
         {
+            "op": "add",
+            "path": "/process/env/1",
+            "value": "DRIVER=1",
+            "sources": [{"device": None, "spec": spec}],
+        },
+        {
             "op": "replace",
             "path": "/process/env/0",
             "value": "GPU=1",
             "was": "GPU=9",
             "sources": [{"device": GPU1, "spec": spec}],
-        },
-        {
-            "op": "add",
-            "path": "/process/env/1",
-            "value": "DRIVER=1",
-            "sources": [{"device": None, "spec": spec}],
         },
     ]
 
@@ -237,14 +237,14 @@ def test_host_device_that_is_gone(cdi_hook: World) -> None:
         (
             '{"annotations":{"cdi.k8s.io/x":"vendor.com/gpu=gpu1"},"process":[]}',
             "CDI device injection failed: failed to inject devices: the OCI spec's .process is not an object; "
-            'device vendor.com/gpu=gpu1 (asked for by annotation "cdi.k8s.io/x") is defined by SPEC',
+            'asked for by annotation "cdi.k8s.io/x"',
         ),
     ],
 )
 def test_bad_stdin(cdi_hook: World, text: str, message: str) -> None:
     """What isn't an OCI spec, or asks for what can't be a device, is one line and status 1."""
-    spec = cdi_hook.spec("vendor.json")
-    assert cdi_hook("inject", stdin=text) == (1, "", f"cdi-hook: {message.replace('SPEC', spec)}\n")
+    cdi_hook.spec("vendor.json")
+    assert cdi_hook("inject", stdin=text) == (1, "", f"cdi-hook: {message}\n")
 
 
 def test_stdin_that_is_not_utf8(cdi_hook: World) -> None:

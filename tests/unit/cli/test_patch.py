@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.cli.diff: a patch that is exact, complete and traced to its sources."""
+"""cdi_hook.cli.patch: a patch that is exact, complete and traced to its sources."""
 
 from __future__ import annotations
 
 import copy
-import random
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdi_hook import edits, jsontext
-from cdi_hook.cli import diff
+from cdi_hook.cli import patch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cdi_hook.edits import Part, Source
 
 
 def patched(tree: Any, changes: Sequence[dict[str, Any]]) -> Any:
@@ -137,52 +137,31 @@ specs = st.fixed_dictionaries(
 
 
 @given(before=specs, asked=many)
-def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[tuple[diff.Source, Any]]) -> None:
+def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[Part]) -> None:
     """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
     before, after = (jsontext.loads(jsontext.dumps(before)) for _ in range(2))  # with nothing in common
-    edits.apply(after, edits.merge(part for _, part in asked), keep_present=True)
-    untouched = jsontext.dumps([before, after, asked])
-    found = diff.changes(before, after, asked)
-    assert jsontext.dumps([before, after, asked]) == untouched
-    assert jsontext.dumps(patched(before, found)) == jsontext.dumps(after)
-    assert bool(found) == (jsontext.dumps(before) != jsontext.dumps(after))
-    known = [{"device": device, "spec": path} for (device, path), _ in asked]
-    files = [{"device": None, "spec": path} for (_, path), _ in asked]
-    for change in found:
-        assert change["sources"]
-        assert all(source in known or source in files for source in change["sources"])
-        assert diff.line(change).startswith(f"{SIGNS[change['op']]} .")
+    untouched = jsontext.dumps([before, asked])
+    changes = edits.apply(after, asked, keep_present=True)
+    assert jsontext.dumps([before, asked]) == untouched
+    operations = jsontext.loads(jsontext.dumps([patch.operation(change) for change in changes]))
+    assert jsontext.dumps(patched(before, operations)) == jsontext.dumps(after)
+    assert bool(changes) == (jsontext.dumps(before) != jsontext.dumps(after))
+    known = [source for source, _ in asked]
+    for change in changes:
+        assert change.sources
+        assert all(source in known for source in change.sources)
+        assert patch.line(change).startswith(f"{SIGNS[change.op]} .")
 
 
-@given(st.lists(few, max_size=8), st.lists(few, max_size=8))
-def test_any_list_becomes_any_other(old: list[int], new: list[int]) -> None:
-    """Whatever has moved, come, gone or changed in a list, the patch is exact."""
-    before = {"mounts": [{"destination": f"/{n // 2}", "source": f"{n}"} for n in old]}
-    after = {"mounts": [{"destination": f"/{n // 2}", "source": f"{n}"} for n in new]}
-    assert patched(before, diff.changes(before, after, [])) == after
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_no_more_moves_than_needed(seed: int) -> None:
-    """One thing that was moved is one move, wherever it was and went."""
-    chance = random.Random(seed)
-    mounts = [{"destination": f"/{n}"} for n in range(30)]
-    before = {"mounts": list(mounts)}
-    mounts.insert(chance.randrange(30), mounts.pop(chance.randrange(30)))
-    found = diff.changes(before, {"mounts": mounts}, [])
-    assert [change["op"] for change in found] == ["move"] * (before["mounts"] != mounts)
-
-
-def changed(before: dict[str, Any], *asked: tuple[diff.Source, Any]) -> list[str]:
+def changed(before: dict[str, Any], *asked: Part) -> list[str]:
     """Return the lines for applying edits to a spec."""
     after = copy.deepcopy(before)
-    edits.apply(after, edits.merge(part for _, part in asked), keep_present=True)
-    return [diff.line(change) for change in diff.changes(before, after, asked)]
+    return [patch.line(change) for change in edits.apply(after, asked, keep_present=True)]
 
 
-A0: diff.Source = ("a.com/x=0", "/etc/cdi/a.yaml")
-A1: diff.Source = ("a.com/x=1", "/etc/cdi/a.yaml")
-B0: diff.Source = ("b.com/y=0", "/run/cdi/b.json")
+A0: Source = ("a.com/x=0", "/etc/cdi/a.yaml")
+A1: Source = ("a.com/x=1", "/etc/cdi/a.yaml")
+B0: Source = ("b.com/y=0", "/run/cdi/b.json")
 
 
 def test_all_who_ask_are_named() -> None:
@@ -203,7 +182,7 @@ def test_of_two_that_differ_the_winner_is_named() -> None:
 
 
 def test_what_edits_replace_and_move() -> None:
-    """A device replaced goes and comes; mounts that only change places are moved, by the spec that adds one."""
+    """A device replaced goes and comes; mounts that only change places are moved, for the device that adds one."""
     before = {
         "mounts": [{"destination": "/a/b"}, {"destination": "/c"}],
         "linux": {"devices": [{"path": "/dev/cdi-a"}, {"path": "/dev/cdi-b"}], "resources": {"devices": []}},
@@ -214,22 +193,35 @@ def test_what_edits_replace_and_move() -> None:
     }
     node = '{"path":"/dev/cdi-a","type":"p","major":0,"minor":0}'
     assert changed(before, (A0, asked)) == [
-        '> .mounts[1] -> .mounts[0] {"destination":"/c"}  # /etc/cdi/a.yaml',
-        '+ .mounts[1] {"destination":"/d","source":"/h"}  # a.com/x=0, /etc/cdi/a.yaml',
         '- .linux.devices[0] {"path":"/dev/cdi-a"}  # a.com/x=0, /etc/cdi/a.yaml',
         f"+ .linux.devices[1] {node}  # a.com/x=0, /etc/cdi/a.yaml",
+        '> .mounts[1] -> .mounts[0] {"destination":"/c"}  # a.com/x=0, /etc/cdi/a.yaml',
+        '+ .mounts[1] {"destination":"/d","source":"/h"}  # a.com/x=0, /etc/cdi/a.yaml',
     ]
 
 
 def test_what_is_made_for_others_is_traced_to_who_needs_it() -> None:
-    """An object that wasn't there comes from the specs that put something into it, and from no others."""
+    """An object that wasn't there comes from the first who puts something into it."""
     net = {"netDevices": [{"hostInterfaceName": "e0", "name": "e1"}]}
     assert changed({"process": {"env": []}}, (A0, {"env": ["A=1"]}), (B0, net)) == [
         '+ .process.env[0] "A=1"  # a.com/x=0, /etc/cdi/a.yaml',
-        "+ .linux {}  # /run/cdi/b.json",
-        "+ .linux.netDevices {}  # /run/cdi/b.json",
+        "+ .linux {}  # b.com/y=0, /run/cdi/b.json",
+        "+ .linux.netDevices {}  # b.com/y=0, /run/cdi/b.json",
         '+ .linux.netDevices.e0 {"name":"e1"}  # b.com/y=0, /run/cdi/b.json',
     ]
+
+
+def test_a_rule_that_two_devices_need_is_traced_to_both() -> None:
+    """A rule is added once, for all whose nodes have these numbers."""
+    before: dict[str, Any] = {"linux": {"devices": [], "resources": {"devices": []}}}
+    parts = [
+        (source, {"deviceNodes": [{"path": path, "type": "c", "major": 240, "minor": 1}]})
+        for source, path in ((A0, "/dev/cdi-a"), (B0, "/dev/cdi-b"))
+    ]
+    assert changed(before, *parts)[-1] == (
+        '+ .linux.resources.devices[0] {"allow":true,"type":"c","major":240,"minor":1,"access":"rwm"}'
+        "  # a.com/x=0, /etc/cdi/a.yaml; b.com/y=0, /run/cdi/b.json"
+    )
 
 
 def test_places_in_jq_notation() -> None:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way through: OCI spec -> request -> policy -> driver -> changes.
+
+Every form of the program walks it. The forms differ in where the OCI spec comes
+from, and in what becomes of the changes: written back, printed, or carried out
+in a container that is being created.
+"""
+
+from __future__ import annotations
+
+from cdi_hook import bundle, config, driver, index, jsontext, request
+from cdi_hook.errors import FAILED, CDIError, ConfigError, InjectionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from cdi_hook.edits import Change
+
+
+class Host:
+    """Who we are on this host and what is configured, found out once.
+
+    ``is_root``: root, and not only so in a user namespace. ``strict``: spec files
+    count only if nobody but root could have written them. ``state_dir`` is where
+    an index is kept ("": nowhere).
+    """
+
+    __slots__ = ("is_root", "settings", "spec_dirs", "state_dir", "strict")
+
+    def __init__(self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = ()) -> None:
+        """Read the configuration that the environment names; ``spec_dirs`` replace the configured dirs."""
+        self.settings = config.load(environ)
+        self.is_root = config.is_system_root()
+        self.spec_dirs = list(spec_dirs) or config.spec_dirs(self.settings, environ, self.is_root)
+        self.strict = self.is_root and self.settings["SPEC_TRUST"] == "strict"
+        self.state_dir = config.state_dir(environ, self.is_root)
+
+    def registry(self, *, keep_index: bool = True) -> index.Registry:
+        """Return the registry of the spec dirs, with an index where this user has a place for one."""
+        # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
+        directory = self.state_dir if keep_index else ""
+        return index.Registry(self.spec_dirs, directory, strict=self.strict, may_map_ids=self.is_root)
+
+    def log(self, level: str, message: str, **fields: Any) -> bool:
+        """Append a line to LOG, if one is configured and can be written; say whether it was."""
+        if not self.settings["LOG"]:
+            return False
+        from cdi_hook import sitepath
+
+        sitepath.complete()
+        try:
+            from cdi_hook import ownlog
+        except ImportError:  # python-json-logger isn't there: no reason to stop a container
+            return False
+        return ownlog.write(self.settings, level, message, **fields)
+
+
+def inject(
+    oci: dict[str, Any],
+    host: Host,
+    warn: driver.Warn,
+    *,
+    named: Sequence[str] = (),
+    registry: index.Registry | None = None,
+    through: Callable[[index.Registry], driver.Registry] = lambda registry: registry,
+) -> tuple[request.DeviceRequest, list[Change]]:
+    """Edit oci so that it has the devices asked for; return the request, and the changes made.
+
+    The devices are those ``named``, or else those that oci asks for itself.
+    ``through`` makes of the registry the one that injects. Raises CDIError, and
+    leaves oci alone, when a device that was asked for can't be had.
+    """
+    try:
+        wanted = request.named(named, host.settings) if named else request.collect(oci, host.settings)
+        _check(wanted, host.settings)
+    except CDIError as error:
+        raise CDIError(f"{FAILED}{error}") from error
+    if not wanted.device_ids:
+        return wanted, []
+    registry = registry or host.registry()
+    try:
+        drivers = driver.register(registry.spec_dirs, through(registry), warn)
+        return wanted, driver.inject(drivers, oci, wanted)
+    except InjectionError as error:
+        from cdi_hook import explain
+
+        raise explain.failure(error, wanted, registry) from error
+
+
+def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:
+    if wanted.device_ids and settings.problems:
+        raise ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
+    if settings["ALLOW"] != "*" or settings["DENY"]:
+        from cdi_hook import policy
+
+        policy.check(wanted, settings)
+
+
+def write(path: str, oci: dict[str, Any], changes: list[Change]) -> None:
+    """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises CDIError."""
+    if changes:
+        try:
+            bundle.replace(path, jsontext.dumps(oci))
+        except CDIError as error:
+            raise CDIError(f"{FAILED}{error}") from error

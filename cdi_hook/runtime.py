@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-runtime, once the door has found that a container may ask for a device.
+
+The door, packaging/bin/cdi-runtime, calls it with what only a process that isn't
+Python could still know. It injects, undoes what starting Python does to a
+process (signals, LC_CTYPE), and becomes the real runtime. Every import here is
+on the budget of a container's start: a test holds sys.modules to a list.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from cdi_hook import argv, bundle, injection
+from cdi_hook.errors import CDIError, RuntimeNotFound, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+_PYTHON_IGNORES = (13, 25)  # SIGPIPE and SIGXFSZ, on every Linux but MIPS's and SPARC's
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Inject what the container asks for and become the real runtime; return 1 when that fails.
+
+    ``arguments``: the runtime's path ("?" and the names when the door found none), SigIgn and
+    LC_CTYPE as they came, then the arguments of the runtime.
+    """
+    runtime, ignored, lc_ctype, *rest = arguments
+    environ = _environment(lc_ctype)
+    call = Call(argv.parse(rest), injection.Host(environ))
+    try:
+        if runtime.startswith("?"):
+            raise _no_runtime(runtime[1:], call.host)
+        call.inject()
+        _exec(runtime, rest, environ, ignored)
+    except CDIError as error:
+        return call.fail(str(error))
+    except Exception as error:  # an engine shows one line, not a traceback
+        from cdi_hook import restart
+
+        restart.restart_if_replaced()
+        if "--debug" in rest:
+            raise
+        defect = f"{type(error).__name__}: {error}"
+        return call.fail(f"cdi-runtime can't go on: {defect} (--debug shows where)")
+
+
+class Call:
+    """One call of the runtime: what it was told, and where its messages go."""
+
+    __slots__ = ("_invocation", "host")
+
+    def __init__(self, invocation: argv.Invocation, host: injection.Host) -> None:
+        self._invocation = invocation
+        self.host = host
+
+    def inject(self) -> None:
+        """Edit the bundle's config.json, if this command reads it and it asks for devices; raises CDIError."""
+        if self._invocation.command not in argv.BUNDLE_COMMANDS or not self._invocation.container_id:
+            return
+        path = self._invocation.config
+        if path == argv.DEFAULT_CONFIG and self._invocation.bundle:
+            path = f"{self._invocation.bundle}/{path}"
+        oci = bundle.load(path)
+        if oci is None:
+            return  # the runtime has its own words for that
+        wanted, changes = injection.inject(oci, self.host, self._warn)
+        injection.write(path, oci, changes)
+        if wanted.device_ids:
+            self.host.log("info", "CDI devices injected", devices=wanted.device_ids, bundle=path)
+
+    def fail(self, message: str) -> int:
+        """Say what went wrong, in --log and on stderr, and return the exit status."""
+        from cdi_hook import log
+
+        self._log("error", message, "")
+        log.stderr(f"{log.plain(message)}\n")
+        self.host.log("error", message)
+        return 1
+
+    def _warn(self, message: str, errors: list[str]) -> None:
+        self._log("warning", message, "\n".join(errors))
+        self.host.log("warning", message, errors="\n".join(errors))
+
+    def _log(self, level: str, message: str, error: str) -> None:
+        """Write a line to --log; without --log, where runc has its log on stderr, only what isn't said there."""
+        from cdi_hook import log
+
+        text = log.line(level, log.plain(message), self._invocation.log_format, log.plain(error))
+        if self._invocation.log:
+            log.append(self._invocation.log, text)
+        elif level != "error":
+            log.stderr(text)
+
+
+def _environment(lc_ctype: str) -> dict[bytes, bytes]:
+    """Return the environment as it came: without the LC_CTYPE that Python sets in the C locale.
+
+    ``lc_ctype`` is "" when there was none, else "=" and its value.
+    """
+    environ: dict[bytes, bytes] = dict(posix.environ)
+    environ.pop(b"LC_CTYPE", None)
+    if lc_ctype:
+        environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
+    return environ
+
+
+def _no_runtime(wanted: str, host: injection.Host) -> RuntimeNotFound:
+    named = wanted == host.settings["RUNTIMES"]
+    origin = (
+        f"RUNTIMES, {host.settings.origins['RUNTIMES']}"
+        if named
+        else "from the name of the link that was called"
+    )
+    return RuntimeNotFound(
+        f'there is no OCI runtime to call: none of "{wanted}" ({origin}) is on PATH or in the '
+        "standard dirs; install one, or give its path in RUNTIMES"
+    )
+
+
+def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], ignored: str) -> NoReturn:
+    """Replace this process by the runtime; ``ignored`` is SigIgn of /proc/PID/status as it came.
+
+    Raises RuntimeNotFound when that can't be done.
+    """
+    import _signal  # type: ignore[import-not-found]  # signal itself imports enum, 3 ms
+
+    mask = int(ignored or "0", 16)
+    for number in _PYTHON_IGNORES:
+        if not mask >> (number - 1) & 1:
+            _signal.signal(number, _signal.SIG_DFL)
+    try:
+        posix.execve(runtime, [runtime, *arguments], environ)
+    except OSError as error:
+        raise RuntimeNotFound(f"can't run the OCI runtime {quote(runtime)}: {error.strerror}") from error
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Run as the program that the door starts, and exit without what Python does at its end."""
+    posix._exit(main(arguments))
