@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook import edits, spec
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
-from cdi_hook.paths import Identity, clean, identify, untrusted
+from cdi_hook.files import Identity, clean, identify
+from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook.errors import InjectionError, quote
-from cdi_hook.paths import clean
+from cdi_hook.files import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import copy
 import difflib
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, spec
+from cdi_hook import edits, files
 from cdi_hook.driver import FAILED
 from cdi_hook.errors import CDIError, InjectionError, UnresolvableDevices
 from cdi_hook.request import asked
@@ -75,7 +75,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
 def _is_of(path: str, names: list[str]) -> bool:
     """Say whether a file, whatever is wrong with it, speaks of the vendor of one of the devices."""
     try:
-        data = spec.read_file(path)
+        data = files.read(path)
     except OSError:
         return False
     return any(name.partition("/")[0].encode() in data for name in names)

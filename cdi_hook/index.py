@@ -24,7 +24,7 @@ import posix
 
 from cdi_hook import __version__, config, edits, jsontext
 from cdi_hook.errors import CDIError, InjectionError
-from cdi_hook.paths import clean, identify, replace
+from cdi_hook.files import clean, identify, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

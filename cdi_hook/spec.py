@@ -9,14 +9,12 @@ cache.py's. It is cold: the compiled index spares a container's start of it.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from cdi_hook import reader
+from cdi_hook import files, reader
 from cdi_hook.edits import HOOK_NAMES
 from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import (
@@ -25,7 +23,6 @@ from cdi_hook.names import (
     validate_device_name,
     validate_vendor_name,
 )
-from cdi_hook.paths import clean, replace
 
 STRING, BOOL, INT64, UINT32 = reader.STRING, reader.BOOL, reader.INT64, reader.UINT32
 
@@ -117,7 +114,7 @@ class Spec:
             first = findings[0]
             raise InvalidSpec(f"invalid CDI Spec: {first.within}{first.message}", findings)
         self.data = data
-        self.path = clean(path)
+        self.path = files.clean(path)
         if not self.path.endswith(SPEC_EXTENSIONS):
             self.path += ".yaml"
         self.priority = priority
@@ -134,12 +131,14 @@ def load(path: str, priority: int = 0) -> Spec:
     with the file, in the reference implementation's words.
     """
     try:
-        data = read_file(path)
+        data = files.read(path)
     except FileNotFoundError:
         raise
     except OSError as error:
-        doing = "read" if error.errno == errno.EISDIR else "open"
-        reason = f"{doing} {path}: {(error.strerror or str(error)).lower()}"
+        if isinstance(error, IsADirectoryError):
+            reason = f"read {path}: is a directory"
+        else:
+            reason = f"open {path}: {(error.strerror or str(error)).lower()}"
         message = f"failed to read CDI Spec {quote(path)}: {reason}"
         raise InvalidSpec(message, [Finding("", reason)]) from error
     value, findings = reader.read(data, SCHEMA)
@@ -152,18 +151,6 @@ def load(path: str, priority: int = 0) -> Spec:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
         raise InvalidSpec(message, [Finding("", "no Spec data")])
     return Spec(value, path, priority)
-
-
-def read_file(path: str) -> bytes:
-    """Read a regular file; never wait for a FIFO or touch a device."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return file.read()
 
 
 # Versions: the newest first, each with what makes a spec need it.
@@ -414,7 +401,7 @@ def write(spec: Spec) -> None:
     directory, name = os.path.split(spec.path)
     try:
         os.makedirs(directory or ".", 0o755, exist_ok=True)
-        replace(spec.path, dump(spec.data, name), 0o600)
+        files.replace(spec.path, dump(spec.data, name), 0o600)
     except OSError as error:
         raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
 

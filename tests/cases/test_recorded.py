@@ -21,7 +21,7 @@ import pytest
 from cdi_hook import annotation, edits, names, reader, spec
 from cdi_hook.cache import Cache
 from cdi_hook.errors import CDIError
-from cdi_hook.paths import clean
+from cdi_hook.files import clean
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
 CASES = [

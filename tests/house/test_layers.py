@@ -15,7 +15,7 @@ from .tree import modules
 LAYERS = {
     "package": ("",),  # version; public names, loaded on use
     "errors": ("errors",),
-    "leaves": ("again", "jsontext", "linux", "names", "paths", "sitepath"),
+    "leaves": ("again", "files", "jsontext", "linux", "names", "sitepath", "trust"),
     "pure": ("annotation", "argv", "driver", "edits", "engines", "reader", "request"),
     "files": ("bundle", "cache", "config", "explain", "index", "live", "log", "lowlevel", "ownlog", "spec"),
     "entries": ("cli", "hook", "shim"),
