@@ -10,14 +10,14 @@ from cdi_hook import bundle, driver, explain, jsontext, request
 from cdi_hook.cli import diff, table, terminal
 from cdi_hook.cli.host import Host
 from cdi_hook.errors import BundleError, CDIError, InjectionError, quote
-from cdi_hook.spec import Device
+from cdi_hook.specs.model import Device
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from cdi_hook import config
-    from cdi_hook.spec import Spec
+    from cdi_hook.specs.model import Spec
 
 HELP = """\
 Give a container its CDI devices: those named by --device, or else those that

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import spec
 from cdi_hook.cache import Cache
 from cdi_hook.cli import table, terminal
 from cdi_hook.cli.host import Host
 from cdi_hook.errors import Finding, InvalidSpec, quote
+from cdi_hook.specs import specfile
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
 
 if TYPE_CHECKING:
     import argparse
@@ -68,8 +69,8 @@ def _reports(paths: list[str], host: Host) -> Iterator[dict[str, Any]]:
     dirs = [path for path in paths if os.path.isdir(path)]
     for path in paths:
         if path not in dirs:
-            if os.path.exists(path) and not path.endswith(spec.SPEC_EXTENSIONS):
-                names = " or ".join(spec.SPEC_EXTENSIONS)
+            if os.path.exists(path) and not path.endswith(SPEC_EXTENSIONS):
+                names = " or ".join(SPEC_EXTENSIONS)
                 terminal.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
             yield _report(path, [])
     if dirs or not paths:
@@ -85,7 +86,7 @@ def _reports(paths: list[str], host: Host) -> Iterator[dict[str, Any]]:
 def _report(path: str, errors: list[str]) -> dict[str, Any]:
     """Report on a file, about which a Cache has said errors."""
     try:
-        loaded = spec.load(path)
+        loaded = specfile.load(path)
     except InvalidSpec as error:
         return _described(path, None, error.findings)
     except OSError as error:
@@ -93,7 +94,7 @@ def _report(path: str, errors: list[str]) -> dict[str, Any]:
     return _described(path, loaded, [_placed(message, loaded) for message in errors])
 
 
-def _placed(message: str, loaded: spec.Spec) -> Finding:
+def _placed(message: str, loaded: Spec) -> Finding:
     """Return what a Cache has against a valid spec, a conflict with its place."""
     for number, device in enumerate(loaded.devices.values()):
         if message.startswith(f"conflicting device {quote(device.qualified_name)} "):
@@ -101,7 +102,7 @@ def _placed(message: str, loaded: spec.Spec) -> Finding:
     return Finding("", message)
 
 
-def _described(path: str, loaded: spec.Spec | None, findings: list[Finding]) -> dict[str, Any]:
+def _described(path: str, loaded: Spec | None, findings: list[Finding]) -> dict[str, Any]:
     report: dict[str, Any] = {"path": path, "valid": not findings}
     report["findings"] = [{"path": one.path, "message": one.message} for one in findings]
     if loaded is not None:

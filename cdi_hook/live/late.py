@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.index import Registry
-    from cdi_hook.spec import Device, Spec
+    from cdi_hook.specs.model import Device, Spec
 
     Edits = dict[str, Any]
 
@@ -87,7 +87,7 @@ def _split(wanted: Edits) -> tuple[Edits, Edits]:
 
 
 def _who(source: Device | Spec) -> str:
-    from cdi_hook.spec import Device  # with YAML, and read already
+    from cdi_hook.specs.model import Device  # with YAML, and read already
 
     if isinstance(source, Device):
         return f"device {source.qualified_name} ({source.spec.path})"
