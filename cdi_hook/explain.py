@@ -15,8 +15,8 @@ from cdi_hook.request import asked
 if TYPE_CHECKING:
     from typing import Any
 
-    from cdi_hook.cache import Cache
     from cdi_hook.request import DeviceRequest
+    from cdi_hook.specs.cache import Cache
 
 _SHOWN = 5  # of each kind of thing
 

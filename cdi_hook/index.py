@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from cdi_hook.cache import Cache
     from cdi_hook.config import Config
+    from cdi_hook.specs.cache import Cache
 
 _MAGIC = b"cdi-hook\x01"
 _HEAD_AT = len(_MAGIC) + 8
@@ -68,7 +68,7 @@ class Registry:
             from cdi_hook import sitepath
 
             sitepath.complete()
-            from cdi_hook.cache import Cache  # 20 ms and the specs' YAML
+            from cdi_hook.specs.cache import Cache  # 20 ms and the specs' YAML
 
             self._cache = Cache(self.spec_dirs, strict=self._strict)
         return self._cache

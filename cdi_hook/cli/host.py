@@ -16,7 +16,7 @@ from cdi_hook.cli import terminal
 if TYPE_CHECKING:
     import argparse
 
-    from cdi_hook.cache import Cache
+    from cdi_hook.specs.cache import Cache
 
 
 def load_settings(path: str | None) -> tuple[config.Config, dict[bytes, bytes]]:
@@ -42,7 +42,7 @@ class Host:
 
     def cache(self) -> Cache:
         """Read the specs."""
-        from cdi_hook.cache import Cache  # not every command needs PyYAML
+        from cdi_hook.specs.cache import Cache  # not every command needs PyYAML
 
         return Cache(self.spec_dirs, strict=self.strict)
 

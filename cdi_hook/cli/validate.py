@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.cache import Cache
 from cdi_hook.cli import table, terminal
 from cdi_hook.cli.host import Host
 from cdi_hook.errors import Finding, InvalidSpec, quote
 from cdi_hook.specs import specfile
+from cdi_hook.specs.cache import Cache
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
 
 if TYPE_CHECKING:

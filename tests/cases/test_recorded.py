@@ -19,10 +19,10 @@ from typing import Any, Callable
 import pytest
 
 from cdi_hook import annotation, edits, names
-from cdi_hook.cache import Cache
 from cdi_hook.errors import CDIError
 from cdi_hook.files import clean
 from cdi_hook.specs import model, rules, shape, specfile, versions
+from cdi_hook.specs.cache import Cache
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
 CASES = [

@@ -17,7 +17,7 @@ LAYERS = {
     "errors": ("errors",),
     "leaves": ("again", "files", "jsontext", "linux", "names", "sitepath", "trust"),
     "pure": ("annotation", "argv", "driver", "edits", "engines", "request"),
-    "files": ("bundle", "cache", "config", "explain", "index", "live", "log", "lowlevel", "ownlog", "specs"),
+    "files": ("bundle", "config", "explain", "index", "live", "log", "lowlevel", "ownlog", "specs"),
     "entries": ("cli", "hook", "shim"),
     "doors": ("start",),
 }
