@@ -12,7 +12,6 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.annotation import parse_annotations as parse_annotations
-    from cdi_hook.cache import Cache as Cache
     from cdi_hook.errors import BundleError as BundleError
     from cdi_hook.errors import CDIError as CDIError
     from cdi_hook.errors import ConfigError as ConfigError
@@ -24,10 +23,11 @@ if TYPE_CHECKING:
     from cdi_hook.errors import InvalidSpec as InvalidSpec
     from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
+    from cdi_hook.specs.cache import Cache as Cache
 
 _HOMES = {
     "annotation": ("parse_annotations",),
-    "cache": ("Cache",),
+    "specs.cache": ("Cache",),
     "errors": (
         "BundleError",
         "CDIError",

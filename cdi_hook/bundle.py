@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import jsontext, paths
+from cdi_hook import files, jsontext
 from cdi_hook.errors import BundleError, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def load(path: str) -> dict[str, Any] | None:
@@ -25,22 +23,11 @@ def load(path: str) -> dict[str, Any] | None:
     Raises BundleError when it can't be read or isn't a JSON object.
     """
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        data = files.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise BundleError(f"can't read {quote(path)}: {error.strerror}") from error
-    try:
-        status = posix.fstat(descriptor)
-        if status.st_mode & _S_IFMT != _S_IFREG:
-            raise BundleError(f"can't read {quote(path)}: not a regular file")
-        data = b""
-        while chunk := posix.read(descriptor, status.st_size + 1):
-            data += chunk
-    except OSError as error:
-        raise BundleError(f"can't read {quote(path)}: {error.strerror}") from error
-    finally:
-        posix.close(descriptor)
     try:
         tree = jsontext.loads(data.decode("utf-8"))
     except ValueError as error:
@@ -58,7 +45,7 @@ def replace(path: str, text: str) -> None:
     path = _real(path)
     try:
         status = posix.stat(path)
-        paths.replace(path, text.encode(), status.st_mode & 0o7777, (status.st_uid, status.st_gid))
+        files.replace(path, text.encode(), status.st_mode & 0o7777, (status.st_uid, status.st_gid))
     except OSError as error:
         raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
 

@@ -44,7 +44,7 @@ class CDIDriver:
     __slots__ = ("_registry", "_warn")
 
     def __init__(self, registry: Registry | CDIError | OSError, warn: Warn) -> None:
-        """Take the registry, or the error with which setting it up failed, which then fails each injection.
+        """Take the registry, or the error that setting it up ended in: each injection then fails with it.
 
         ``warn`` takes a message and the errors behind it.
         """
@@ -52,7 +52,7 @@ class CDIDriver:
         self._warn = warn
 
     def devices(self) -> tuple[list[str], list[str]]:
-        """Return the qualified names of all devices, sorted, and a warning for each thing wrong with the specs."""
+        """Return the qualified names of all devices, sorted, and a warning for each error in the specs."""
         if isinstance(self._registry, Exception):
             return [], [str(self._registry)]
         return self._registry.devices(), self._errors(self._registry)

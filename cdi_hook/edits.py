@@ -153,7 +153,7 @@ class Target:
         self.changes: list[Change] = []
 
     def open(self, place: Place, kind: Callable[[], Any], wanted: Wanted) -> Any:
-        """Return the object or list at a place; what is missing on the way is made. Null counts as missing."""
+        """Return the object or list at a place, and make what is missing. Null counts as missing."""
         node: Any = self.oci
         for depth, name in enumerate(place, 1):
             child = node.get(name)
@@ -230,7 +230,10 @@ def apply(
 
 
 def each_edit(edits: Edits) -> Iterator[tuple[str, Any]]:
-    """Yield the edits of one containerEdits object, each with its kind; raises InjectionError for an unknown one."""
+    """Yield the edits of one containerEdits object, each with its kind.
+
+    Raises InjectionError for a kind that isn't known.
+    """
     for name, value in edits.items():
         kind = KINDS.get(name)
         if kind is None:
@@ -284,7 +287,7 @@ def _check_items(items: Any, place: Place, item: type | str | None) -> None:
             if not isinstance(number, int) or not 0 <= number < 1 << 32:
                 raise _misshapen((*place, name), "is not a number from 0 to 4294967295")
     elif item is not None:
-        kind = item if isinstance(item, type) else dict
+        kind: Any = item if isinstance(item, type) else dict
         for one in items:
             if not isinstance(one, kind):
                 raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
@@ -556,7 +559,7 @@ def _depth(mount: OCI) -> int:
         or "/." in destination
         or destination[-1] == "/"
     ):
-        from cdi_hook.paths import clean  # hardly any is written like that
+        from cdi_hook.files import clean  # hardly any is written like that
 
         destination = clean(destination)
     return destination.count("/")
@@ -638,7 +641,7 @@ def _add_gids(target: Target, wanted: list[Wanted]) -> None:
             target.append(_GIDS, gids, one, one.item)
 
 
-# The order is that in which the reference implementation applies them.
+# In the order of the CDI specification's own schema, in which specs are written and edits applied.
 KINDS = {
     "env": Kind(
         ("list", STRING),
@@ -677,17 +680,6 @@ KINDS = {
         since={"": "1.1.0"},
         too_late=_can_be_late,
     ),
-    "mounts": Kind(
-        (
-            "list",
-            {"hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING},
-        ),
-        _oci_mount,
-        _add_mounts,
-        ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
-        since={"type": "0.4.0"},
-        too_late=_can_be_late,
-    ),
     "hooks": Kind(
         (
             "list",
@@ -704,6 +696,17 @@ KINDS = {
         ((("hooks",), dict, list),),
         optional=("timeout",),
         too_late=_late_hook,
+    ),
+    "mounts": Kind(
+        (
+            "list",
+            {"hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING},
+        ),
+        _oci_mount,
+        _add_mounts,
+        ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
+        since={"type": "0.4.0"},
+        too_late=_can_be_late,
     ),
     "intelRdt": Kind(
         {

@@ -6,14 +6,14 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from cdi_hook import spec
+from cdi_hook import files
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
 if TYPE_CHECKING:
-    from cdi_hook.cache import Cache
     from cdi_hook.index import Registry
     from cdi_hook.request import DeviceRequest
+    from cdi_hook.specs.cache import Cache
 
 _SHOWN = 5  # of each kind of thing
 
@@ -69,7 +69,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
 def _is_of(path: str, names: list[str]) -> bool:
     """Say whether a file, whatever is wrong with it, speaks of the vendor of one of the devices."""
     try:
-        data = spec.read_file(path)
+        data = files.read(path)
     except OSError:
         return False
     return any(name.partition("/")[0].encode() in data for name in names)

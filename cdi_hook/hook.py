@@ -28,7 +28,6 @@ from cdi_hook.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any, NoReturn
 
     from cdi_hook.index import Registry
@@ -44,40 +43,6 @@ STATUS = (
     (TooLate, 8),
     (InjectionError, 7),
 )
-HELP = """\
-Be an OCI hook, of the stage that the command is named after, with JSON on stdin.
-
-precreate is podman's: it reads the OCI spec of a container, and prints it with
-the devices that it asks for. Every edit can be made, and what is there already
-isn't added twice.
-
-createRuntime and prestart read the state of a container that is being created,
-and give it the devices that its config.json asks for: device nodes and rules,
-mounts, net devices, and the CDI spec's own prestart, createRuntime and
-createContainer hooks. What comes too late (variables, additional groups, Intel
-RDT, later hooks) is refused, or with HOOK_UNSUPPORTED=warn left out.
-
-Errors go to stderr, and as some engines drop that, to LOG or else to syslog.
-
-exit status:
-  0  it is done, or nothing was asked for
-  1  something else went wrong
-  2  the arguments are wrong
-  3  stdin, the bundle or its config.json can't be used
-  4  the configuration has a line that can't be used
-  5  the request is malformed, or ALLOW or DENY refuse it
-  6  a device is in no CDI spec that can be used
-  7  a device is known, and couldn't be injected
-  8  a device needs something that comes too late at this stage"""
-
-
-def arguments(_: argparse.ArgumentParser) -> None:
-    """Declare no options: what there is to know comes on stdin."""
-
-
-def run(options: argparse.Namespace) -> int:
-    """Be the hook that the command names."""
-    return main(options.command, options.config, options.debug)
 
 
 def main(stage: str, configuration: str | None = None, debug: bool = False, by_path: bool = False) -> int:

@@ -25,15 +25,15 @@ import posix
 
 from cdi_hook import __version__, edits, jsontext
 from cdi_hook.errors import CDIError, InjectionError
-from cdi_hook.paths import identify, replace
+from cdi_hook.files import identify, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from cdi_hook.cache import Cache
     from cdi_hook.edits import Change, Part
+    from cdi_hook.specs.cache import Cache
 
 _MAGIC = b"cdi-hook\x02"
 _HEAD_AT = len(_MAGIC) + 8
@@ -69,7 +69,7 @@ class Registry:
             from cdi_hook import sitepath
 
             sitepath.complete()
-            from cdi_hook.cache import Cache  # 20 ms and the specs' YAML
+            from cdi_hook.specs.cache import Cache  # 20 ms and the specs' YAML
 
             self._cache = Cache(self.spec_dirs, strict=self._strict)
         return self._cache

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qualified device names: vendor/class=name (CDI specification, "Kind" and "Device names").
 
-Only the syntax. Which devices exist is cache.py's and index.py's to say.
+Only the syntax. Which devices exist is for specs/cache.py and index.py to say.
 """
 
 from __future__ import annotations

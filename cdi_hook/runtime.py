@@ -58,7 +58,7 @@ class Call:
         self.host = host
 
     def inject(self) -> None:
-        """Edit the bundle's config.json, if this command reads it and it asks for devices; raises CDIError."""
+        """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
         if self._invocation.command not in argv.BUNDLE_COMMANDS or not self._invocation.container_id:
             return
         path = self._invocation.config
@@ -86,7 +86,7 @@ class Call:
         self.host.log("warning", message, errors="\n".join(errors))
 
     def _log(self, level: str, message: str, error: str) -> None:
-        """Write a line to --log; without --log, where runc has its log on stderr, only what isn't said there."""
+        """Write a line to --log, or to stderr without --log, as runc does; an error is there already."""
         from cdi_hook import log
 
         text = log.line(level, log.plain(message), self._invocation.log_format, log.plain(error))

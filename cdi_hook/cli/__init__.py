@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from cdi_hook.cli import table, terminal
+from cdi_hook.cli import commands, output
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
@@ -26,18 +26,18 @@ def main(arguments: Sequence[str]) -> int:
     Raises SystemExit, as argparse has it, for help (0) and wrong arguments (2).
     """
     try:
-        parser = table.parser(arguments)
+        parser = commands.parser(arguments)
         options = parser.parse_args(arguments)
         if options.command is None:
             parser.print_help(sys.stderr)
             return 2
-        module = importlib.import_module(table.COMMANDS[options.command][0])
+        module = importlib.import_module(commands.COMMANDS[options.command][0])
         status: int = module.run(options)
-        terminal.flush()
+        output.flush()
     except Exception as error:  # one line is what a user wants; --debug is for the rest
         if "--debug" in arguments:
             raise
-        terminal.complain(_line(error))
+        output.complain(_line(error))
         return 1
     return status
 

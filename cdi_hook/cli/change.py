@@ -14,7 +14,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from cdi_hook import paths
+from cdi_hook import files
 from cdi_hook.errors import CDIError, quote
 
 _BACKUP = ".before-cdi-hook"
@@ -105,7 +105,7 @@ def _create(path: str, text: str, like: os.stat_result | None) -> None:
     """Write a new file, or another in its place, in one step; with the owner and mode of another."""
     mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
     try:
-        paths.replace(path, text.encode(), mode, owner, durable=True)
+        files.replace(path, text.encode(), mode, owner, durable=True)
     except OSError as error:  # about the file beside it that comes in its place
         raise OSError(error.errno, error.strerror, path) from error
 

@@ -7,7 +7,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from cdi_hook.cli import table, terminal
+from cdi_hook.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +44,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the script."""
-    for line in _SHELLS[options.shell](list(commands(table.parser(table.COMMANDS)))):
-        terminal.say(line)
+    for line in _SHELLS[options.shell](list(commands(options.whole_parser()))):
+        output.say(line)
     return 0
 
 

@@ -17,8 +17,9 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from cdi_hook.cli import host, table, terminal
+from cdi_hook.cli import host, output
 from cdi_hook.cli.change import Change, backup_of, read
+from cdi_hook.cli.options import add_json
 from cdi_hook.engines import containerd, crio, docker, podman
 from cdi_hook.engines.model import Request, UnusableConfiguration
 from cdi_hook.errors import CDIError, quote
@@ -106,7 +107,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         engine.add_argument("--remove", action="store_true", help="take out what was added")
         engine.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
         engine.add_argument("--reload", action="store_true", help="then have the engine read it again")
-        table.json(
+        add_json(
             engine,
             "an object: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded",
         )
@@ -147,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
     if is_reloaded:
         _reload(reload)
     if options.json:
-        terminal.say_json(
+        output.say_json(
             {
                 "engine": options.engine,
                 "changed": bool(changes) and not options.dry_run,
@@ -163,18 +164,18 @@ def run(options: argparse.Namespace) -> int:
     for change in changes:
         if options.dry_run:
             for line in change.diff():
-                terminal.say(line)
+                output.say(line)
         else:
-            terminal.say(change.summary())
+            output.say(change.summary())
     if not options.dry_run:
         if not changes:
-            terminal.say(f"{path}: nothing to change")
+            output.say(f"{path}: nothing to change")
         elif reload is None:
-            terminal.say(f"{options.engine} reads it the next time that it is called")
+            output.say(f"{options.engine} reads it the next time that it is called")
         elif not is_reloaded:
-            terminal.say(f"{options.engine} reads it after: {' '.join(reload)}")
+            output.say(f"{options.engine} reads it after: {' '.join(reload)}")
     for note in notes:
-        terminal.complain(f"note: {note}")
+        output.complain(f"note: {note}")
     return 0
 
 
@@ -348,7 +349,7 @@ def _program(path: str | None, runtime: str) -> str:
             raise CDIError(f"--path: {quote(path)} is not an absolute path that ends in /cdi-runtime")
         program = os.path.join(os.path.dirname(path), name)
         if not os.path.exists(program):
-            terminal.warn(f"there is no {program} here")
+            output.warn(f"there is no {program} here")
         return program
     for directory in _directories():
         if os.access(os.path.join(directory, "cdi-runtime"), os.X_OK):

@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook import injection
-from cdi_hook.cli import terminal
+from cdi_hook.cli import output
 
 if TYPE_CHECKING:
     import argparse
 
-    from cdi_hook.cache import Cache
+    from cdi_hook.specs.cache import Cache
 
 
 def host(options: argparse.Namespace) -> injection.Host:
@@ -29,7 +29,7 @@ def host(options: argparse.Namespace) -> injection.Host:
 
 def read_specs(found: injection.Host) -> Cache:
     """Read the specs."""
-    from cdi_hook.cache import Cache  # not every command needs PyYAML
+    from cdi_hook.specs.cache import Cache  # not every command needs PyYAML
 
     return Cache(found.spec_dirs, strict=found.strict)
 
@@ -37,4 +37,4 @@ def read_specs(found: injection.Host) -> Cache:
 def warn_of_problems(found: injection.Host) -> None:
     """Say what is wrong with the configuration, for commands that go on without it."""
     for problem in found.settings.problems:
-        terminal.warn(problem)
+        output.warn(problem)

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook import index
-from cdi_hook.cli import host, table, terminal
+from cdi_hook.cli import host, output
+from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ exit status: 0 when the index is written, or there is no spec dir to write one o
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    table.json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
+    add_json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,13 +42,13 @@ def run(options: argparse.Namespace) -> int:
     devices = len(registry.cache.devices())
     removed = index.prune(directory) if os.path.isdir(directory) else []
     if options.json:
-        terminal.say_json({"index": written, "devices": devices, "removed": removed})
+        output.say_json({"index": written, "devices": devices, "removed": removed})
     else:
         if written:
-            terminal.say(f"{written}: {devices} device{'' if devices == 1 else 's'}")
+            output.say(f"{written}: {devices} device{'' if devices == 1 else 's'}")
         for path in removed:
-            terminal.say(f"{path}: removed")
+            output.say(f"{path}: removed")
     for path, messages in sorted(registry.errors.items()):
         for message in messages:
-            terminal.warn(f"{path}: {message}")
+            output.warn(f"{path}: {message}")
     return 0

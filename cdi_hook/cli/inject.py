@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import bundle, injection, jsontext
-from cdi_hook.cli import host, patch, table, terminal
+from cdi_hook.cli import host, output, patch
+from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError, CDIError, quote
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-d", "--device", metavar="NAME", action="append", default=[], help="a device, by its qualified name"
     )
     parser.add_argument("--diff", action="store_true", help="only show what would change")
-    table.spec_dir(parser)
-    table.json(parser, "the changes (with BUNDLE, or --diff) as a JSON Patch, with was and sources beside")
+    add_spec_dir(parser)
+    add_json(parser, "the changes (with BUNDLE, or --diff) as a JSON Patch, with was and sources beside")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,18 +59,18 @@ def run(options: argparse.Namespace) -> int:
     if is_bundle and not options.diff:
         injection.write(path, oci, changes)
     if options.json and (is_bundle or options.diff):
-        terminal.say_json([patch.operation(change) for change in changes])
+        output.say_json([patch.operation(change) for change in changes])
     elif options.diff:
         for change in changes:
-            terminal.say(patch.line(change))
+            output.say(patch.line(change))
     elif not is_bundle:
-        terminal.say_json(oci)
+        output.say_json(oci)
     return 0
 
 
 def _warn(message: str, errors: list[str]) -> None:
     for error in errors:
-        terminal.warn(f"{message}: {error}")
+        output.warn(f"{message}: {error}")
 
 
 def _read_stdin() -> dict[str, Any]:

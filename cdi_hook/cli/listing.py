@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdi_hook.cli import host, table, terminal
+from cdi_hook.cli import host, output
+from cdi_hook.cli.options import add_json, add_spec_dir
 
 if TYPE_CHECKING:
     import argparse
@@ -21,8 +22,8 @@ specs could not be used; 2 for wrong arguments"""
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    table.spec_dir(parser)
-    table.json(parser, "a list of objects: name, spec (its path), priority (of its dir, the highest wins)")
+    add_spec_dir(parser)
+    add_json(parser, "a list of objects: name, spec (its path), priority (of its dir, the highest wins)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     cache = host.read_specs(found)
     devices = [device for _, device in sorted(cache.by_name().items())]
     if options.json:
-        terminal.say_json(
+        output.say_json(
             [
                 {"name": one.qualified_name, "spec": one.spec.path, "priority": one.spec.priority}
                 for one in devices
@@ -40,13 +41,13 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         for device in devices:
-            terminal.say(device.qualified_name)
+            output.say(device.qualified_name)
     errors = cache.errors
     for path in sorted(errors):
         for message in errors[path]:
-            terminal.warn(f"{path}: {message}")
+            output.warn(f"{path}: {message}")
     if not devices and not errors:
-        terminal.complain(
+        output.complain(
             f"no CDI spec in {', '.join(cache.spec_dirs) or 'no dirs at all (SPEC_DIRS is empty)'}"
         )
     return 1 if errors and not devices else 0

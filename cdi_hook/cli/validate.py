@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import spec
-from cdi_hook.cache import Cache
-from cdi_hook.cli import host, table, terminal
+from cdi_hook.cli import host, output
+from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import Finding, InvalidSpec, quote
+from cdi_hook.specs import specfile
+from cdi_hook.specs.cache import Cache
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
 
 if TYPE_CHECKING:
     import argparse
@@ -35,8 +37,8 @@ exit status: 0 when all is valid; 1 when something isn't; 2 for wrong arguments"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("paths", metavar="FILE|DIR", nargs="*", help="what to check (default: the spec dirs)")
-    table.spec_dir(parser)
-    table.json(parser, "a list of objects: path, valid, findings (path, message); kind, devices, cdiVersion")
+    add_spec_dir(parser)
+    add_json(parser, "a list of objects: path, valid, findings (path, message); kind, devices, cdiVersion")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,23 +47,23 @@ def run(options: argparse.Namespace) -> int:
     host.warn_of_problems(found)
     reports = list(_reports(options.paths, found))
     if options.json:
-        terminal.say_json(reports)
+        output.say_json(reports)
     else:
         for report in reports:
             _say(report)
     if not reports:
         where = [path for path in options.paths if os.path.isdir(path)] or found.spec_dirs
-        terminal.complain(f"no CDI spec in {', '.join(where) or 'no dirs at all (SPEC_DIRS is empty)'}")
+        output.complain(f"no CDI spec in {', '.join(where) or 'no dirs at all (SPEC_DIRS is empty)'}")
     return 0 if all(report["valid"] for report in reports) else 1
 
 
 def _say(report: dict[str, Any]) -> None:
     for finding in report["findings"]:
-        terminal.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
+        output.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
     if report["valid"]:
         count = report["devices"]
         devices = f"{count} device{'' if count == 1 else 's'}"
-        terminal.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
+        output.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
 
 
 def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
@@ -69,9 +71,9 @@ def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
     dirs = [path for path in paths if os.path.isdir(path)]
     for path in paths:
         if path not in dirs:
-            if os.path.exists(path) and not path.endswith(spec.SPEC_EXTENSIONS):
-                names = " or ".join(spec.SPEC_EXTENSIONS)
-                terminal.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
+            if os.path.exists(path) and not path.endswith(SPEC_EXTENSIONS):
+                names = " or ".join(SPEC_EXTENSIONS)
+                output.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
             yield _report(path, [])
     if dirs or not paths:
         cache = Cache(dirs) if dirs else host.read_specs(found)
@@ -86,7 +88,7 @@ def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
 def _report(path: str, errors: list[str]) -> dict[str, Any]:
     """Report on a file, about which a Cache has said errors."""
     try:
-        loaded = spec.load(path)
+        loaded = specfile.load(path)
     except InvalidSpec as error:
         return _described(path, None, error.findings)
     except OSError as error:
@@ -94,7 +96,7 @@ def _report(path: str, errors: list[str]) -> dict[str, Any]:
     return _described(path, loaded, [_placed(message, loaded) for message in errors])
 
 
-def _placed(message: str, loaded: spec.Spec) -> Finding:
+def _placed(message: str, loaded: Spec) -> Finding:
     """Return what a Cache has against a valid spec, a conflict with its place."""
     for number, device in enumerate(loaded.devices.values()):
         if message.startswith(f"conflicting device {quote(device.qualified_name)} "):
@@ -102,7 +104,7 @@ def _placed(message: str, loaded: spec.Spec) -> Finding:
     return Finding("", message)
 
 
-def _described(path: str, loaded: spec.Spec | None, findings: list[Finding]) -> dict[str, Any]:
+def _described(path: str, loaded: Spec | None, findings: list[Finding]) -> dict[str, Any]:
     report: dict[str, Any] = {"path": path, "valid": not findings}
     report["findings"] = [{"path": one.path, "message": one.message} for one in findings]
     if loaded is not None:

@@ -18,10 +18,11 @@ from typing import Any, Callable
 
 import pytest
 
-from cdi_hook import annotation, edits, names, reader, spec
-from cdi_hook.cache import Cache
+from cdi_hook import annotation, edits, names
 from cdi_hook.errors import CDIError
-from cdi_hook.paths import clean
+from cdi_hook.files import clean
+from cdi_hook.specs import model, rules, shape, specfile, versions
+from cdi_hook.specs.cache import Cache
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
 CASES = [
@@ -77,7 +78,7 @@ def decoded(data: Any, schema: Any) -> Any:
     """Shape a request's JSON as the reference decodes it."""
     text = json.dumps(data, ensure_ascii=False)
     escaped = "".join(one if " " <= one < "\x7f" else f"\\U{ord(one):08x}" for one in text)
-    value, findings = reader.read(escaped.encode(), schema)
+    value, findings = shape.read(escaped.encode(), schema)
     assert not findings
     return value or {}
 
@@ -196,63 +197,63 @@ def update_annotations(request: Step) -> Step:
 def gen_spec_name(request: Step) -> Step:
     if "spec" not in request:
         vendor, class_, transient_id = request["vendor"], request["class"], request["transient_id"]
-        name = spec.spec_name(vendor, class_)
+        name = specfile.spec_name(vendor, class_)
         return {
             "error": "",
             "name": name,
-            "transient_name": spec.transient_spec_name(vendor, class_, transient_id),
+            "transient_name": specfile.transient_spec_name(vendor, class_, transient_id),
         }
     data = request["spec"]
-    transient = valued("transient_name", lambda: spec.name_for(data, request["transient_id"]))
+    transient = valued("transient_name", lambda: specfile.name_for(data, request["transient_id"]))
     return {
         "transient_error": transient["error"],
         "transient_name": transient["transient_name"],
-        **valued("name", lambda: spec.name_for(data)),
+        **valued("name", lambda: specfile.name_for(data)),
     }
 
 
 def validate_spec(request: Step) -> Step:
-    loaded: list[spec.Spec] = []
-    error = error_of(lambda: loaded.append(spec.load(request["path"], request.get("priority", 0))))
+    loaded: list[model.Spec] = []
+    error = error_of(lambda: loaded.append(specfile.load(request["path"], request.get("priority", 0))))
     answer: Step = {"error": error, "not_exist": error.startswith("open ")}
     if loaded:
         one = loaded[0]
         answer |= {"vendor": one.vendor, "class": one.class_, "path": one.path, "spec": one.data}
-        answer["min_version"] = spec.minimum_version(one.data)
+        answer["min_version"] = versions.minimum_version(one.data)
     return answer
 
 
 def min_version(request: Step) -> Step:
-    data = decoded(request["spec"], spec.SCHEMA)
-    finding = next((one for one in spec.validate(data) if one.path == ".cdiVersion"), None)
+    data = decoded(request["spec"], model.SCHEMA)
+    finding = next((one for one in rules.validate(data) if one.path == ".cdiVersion"), None)
     return {
         "error": "",
-        "min_version": spec.minimum_version(data),
+        "min_version": versions.minimum_version(data),
         "declared": data.get("cdiVersion", ""),
         "version_error": finding.message if finding else "",
     }
 
 
 def validate_edits(request: Step) -> Step:
-    findings = spec.validate_edits(decoded(request["edits"], spec.CONTAINER_EDITS))
+    findings = rules.validate_edits(decoded(request["edits"], model.CONTAINER_EDITS))
     return {"error": f"{findings[0].within}{findings[0].message}" if findings else ""}
 
 
 def apply_edits(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
-    wanted = decoded(request["edits"], spec.CONTAINER_EDITS)
+    wanted = decoded(request["edits"], model.CONTAINER_EDITS)
     return {"error": error_of(lambda: edits.apply(oci, [((None, ""), wanted)])), "oci": oci}
 
 
 def append_edits(request: Step) -> Step:
     return {
         "error": "",
-        "edits": edits.merge(decoded(one, spec.CONTAINER_EDITS) for one in request["edits_list"]) or None,
+        "edits": edits.merge(decoded(one, model.CONTAINER_EDITS) for one in request["edits_list"]) or None,
     }
 
 
 def write_spec(request: Step) -> Step:
-    data = decoded(request["spec"], spec.SCHEMA)
+    data = decoded(request["spec"], model.SCHEMA)
     answer = valued("path", lambda: Cache(request["spec_dirs"]).write_spec(data, request["name"]))
     if answer["path"]:
         answer["data"] = Path(answer["path"]).read_text("utf-8")
@@ -298,7 +299,7 @@ def comparable(name: str, value: Any) -> Any:
     if name == "error":
         return PARSER.sub(r"\1", value)
     if name == "data" and isinstance(value, str):  # as text, the two YAML writers differ
-        value = reader.read(value.encode(), spec.SCHEMA)[0]
+        value = shape.read(value.encode(), model.SCHEMA)[0]
     if name == "vendor_specs":
         return {vendor: sorted(specs) for vendor, specs in value.items()}
     return without_empty(value)

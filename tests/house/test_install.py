@@ -220,4 +220,4 @@ def test_wheel_works(tmp_path: Path, host: Host) -> None:
     (site / "dependencies.pth").write_text(f"{here}\n")
     host.check(venv / "bin")
     said = run(python, "-c", "import cdi_hook; print(cdi_hook.__file__, cdi_hook.Cache)", cwd=tmp_path)
-    assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.cache.Cache'>\n"
+    assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.specs.cache.Cache'>\n"

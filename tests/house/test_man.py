@@ -10,8 +10,8 @@ from collections import defaultdict
 
 import pytest
 
-from cdi_hook import config, hook
-from cdi_hook.cli import completion, table
+from cdi_hook import config
+from cdi_hook.cli import commands, completion, hooks
 
 from .tree import ROOT
 
@@ -34,9 +34,9 @@ def test_commands_and_their_options() -> None:
     """cdi-hook(8) has the commands of the table, in its order, each with its options, and no others."""
     text = page("cdi-hook.8").partition("\n.SH COMMANDS\n")[2].partition("\n.SH ")[0]
     sections = dict(re.findall(r"^\.SS (\w+)(.*(?:\n(?!\.SS ).*)*)", text, re.MULTILINE))
-    assert list(sections) == list(table.COMMANDS)
+    assert list(sections) == list(commands.COMMANDS)
     known: dict[str, set[str]] = defaultdict(set)
-    for command in completion.commands(table.parser(table.COMMANDS)):
+    for command in completion.commands(commands.parser(commands.COMMANDS)):
         if command.words:
             engine = len(command.words) > 1
             own = {flag for option in command.options for flag in option.flags}
@@ -47,7 +47,7 @@ def test_commands_and_their_options() -> None:
 def test_options_of_all_commands() -> None:
     """cdi-hook(8) has the options that go before every command."""
     text = page("cdi-hook.8").partition("\n.SH OPTIONS\n")[2].partition("\n.SH ")[0]
-    first = next(iter(completion.commands(table.parser(()))))
+    first = next(iter(completion.commands(commands.parser(()))))
     assert flags(text) == {flag for option in first.options for flag in option.flags}
 
 
@@ -55,7 +55,7 @@ def test_exit_statuses_of_hooks() -> None:
     """cdi-hook(8) has every exit status of a hook's."""
     text = page("cdi-hook.8").partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
     statuses = re.findall(r"^\.TP\n\.B (\d+)$", text, re.MULTILINE)
-    assert statuses == re.findall(r"^  (\d+) ", hook.HELP, re.MULTILINE)
+    assert statuses == re.findall(r"^  (\d+) ", hooks.HELP, re.MULTILINE)
 
 
 def test_keys_and_their_defaults() -> None:

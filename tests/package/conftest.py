@@ -85,9 +85,13 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
             init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
             init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
             conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
-            for name in ("shim", "hook", "request"):
+            for name in ("injection", "runtime", "hook", "cli/inject"):  # which then don't fit the older ones
                 module = path / f"cdi_hook/{name}.py"
-                module.write_text(module.read_text("utf-8").replace("admitted", "let_in"), "utf-8")
+                text = module.read_text("utf-8")
+                text = text.replace("injection.inject(", "injection.let_in(").replace(
+                    "\ndef inject(", "\ndef let_in("
+                )
+                module.write_text(text, "utf-8")
             log = path / "CHANGELOG.md"
             log.write_text(log.read_text("utf-8").replace(f"## [{VERSION}]", f"## [{version}]"), "utf-8")
         git("init", "-q", cwd=path)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook import index
-from cdi_hook.cache import Cache
 from cdi_hook.errors import UnresolvableDevices
+from cdi_hook.specs.cache import Cache
 
 if TYPE_CHECKING:
     from pathlib import Path

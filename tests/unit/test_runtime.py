@@ -27,8 +27,8 @@ devices:
 
 # All that a create imports beyond an empty Python. Each more costs every container
 # 0.1 ms, and the standard library's own rather 1 to 20.
-OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "index", "injection", "jsontext", "names",
-        "paths", "request", "runtime")  # fmt: skip
+OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
+        "jsontext", "names", "request", "runtime")  # fmt: skip
 BUDGET = {"__future__", "_json", "_signal", "cdi_hook", *(f"cdi_hook.{name}" for name in OURS)}
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.cli import completion, table
+from cdi_hook.cli import commands, completion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.unit.cli.conftest import World
 
-KNOWN = list(completion.commands(table.parser(table.COMMANDS)))
+KNOWN = list(completion.commands(commands.parser(commands.COMMANDS)))
 BASH = """
 source "$1"
 read -ra COMP_WORDS <<<"$2"
@@ -37,7 +37,7 @@ autoload -U compinit; compinit -u -D; bindkey '^I' list-choices; PS1='<pro''mpt>
 """
 # A line, and what it can go on with.
 CASES = [
-    ("cdi-hook ", list(table.COMMANDS)),
+    ("cdi-hook ", list(commands.COMMANDS)),
     ("cdi-hook configure ", ["docker", "containerd", "crio", "podman"]),
     ("cdi-hook completion ", ["bash", "zsh", "fish"]),
     *[

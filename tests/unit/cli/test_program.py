@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook import __version__
-from cdi_hook.cli import table
+from cdi_hook.cli import commands
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -34,7 +34,7 @@ def test_help_names_every_command(cdi_hook: World) -> None:
     status, out, err = cdi_hook("--help")
     assert (status, err) == (0, "")
     named = [line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "]
-    assert named == [*table.COMMANDS]
+    assert named == [*commands.COMMANDS]
     assert "\nexit status:\n  0 " in out
 
 
@@ -45,7 +45,7 @@ def test_no_command_is_a_wrong_call(cdi_hook: World) -> None:
     assert err.startswith("usage: cdi-hook ")
 
 
-@pytest.mark.parametrize("command", table.COMMANDS)
+@pytest.mark.parametrize("command", commands.COMMANDS)
 def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
     """COMMAND --help has the options that all have, and says how the command exits."""
     status, out, err = cdi_hook(command, "--help")
@@ -75,7 +75,7 @@ def test_unknown_command(cdi_hook: World) -> None:
     status, out, err = cdi_hook("lst")
     assert (status, out) == (2, "")
     assert err.startswith("cdi-hook: argument COMMAND: invalid choice: 'lst' (choose from ")
-    assert all(command in err for command in table.COMMANDS)
+    assert all(command in err for command in commands.COMMANDS)
 
 
 @pytest.mark.parametrize("place", [0, 1])

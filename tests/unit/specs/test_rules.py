@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""spec: rules beyond what the recorded answers ask."""
+"""rules: what they refuse beyond what the recorded answers ask."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import spec
 from cdi_hook.errors import InvalidSpec
+from cdi_hook.specs import specfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,5 +33,5 @@ def test_a_null_in_a_list_is_refused_in_its_turn(
     path = tmp_path / "a.yaml"
     path.write_text(f"{text}devices: [{{name: x, containerEdits: {{env: [A=1]}}}}]\n")
     with pytest.raises(InvalidSpec) as caught:
-        spec.load(str(path))
+        specfile.load(str(path))
     assert str(caught.value) == f"invalid CDI Spec: {message}"

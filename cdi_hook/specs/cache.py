@@ -11,9 +11,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import edits, spec
+from cdi_hook import edits
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
-from cdi_hook.paths import Identity, clean, identify, untrusted
+from cdi_hook.files import Identity, clean, identify
+from cdi_hook.specs import specfile
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec
+from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +40,8 @@ class Cache:
     def __init__(self, spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS, *, strict: bool = False) -> None:
         self.spec_dirs = [clean(os.fspath(directory)) for directory in spec_dirs]
         self._strict = strict
-        self._specs: list[spec.Spec] = []
-        self._devices: dict[str, spec.Device] = {}
+        self._specs: list[Spec] = []
+        self._devices: dict[str, Device] = {}
         self._errors: dict[str, list[str]] = {}
         self.identities: dict[str, Identity | None] = {}
         self.read_ns = 0
@@ -51,7 +54,7 @@ class Cache:
         return {path: list(messages) for path, messages in self._errors.items()}
 
     @property
-    def specs(self) -> list[spec.Spec]:
+    def specs(self) -> list[Spec]:
         """The valid specs, lowest priority first, files of a dir in byte order of their names."""
         self._refresh_if_changed()
         return list(self._specs)
@@ -61,11 +64,11 @@ class Cache:
         self._refresh_if_changed()
         return sorted(self._devices)
 
-    def device(self, name: str) -> spec.Device | None:
+    def device(self, name: str) -> Device | None:
         """Return the device of that qualified name, if there is one."""
         return self.by_name().get(name)
 
-    def by_name(self) -> dict[str, spec.Device]:
+    def by_name(self) -> dict[str, Device]:
         """Return all devices by their qualified names, as they are at this moment."""
         self._refresh_if_changed()
         return dict(self._devices)
@@ -111,8 +114,8 @@ class Cache:
         """
         if not self.spec_dirs:
             raise CDIError("no Spec directories to write to")
-        written = spec.Spec(data, f"{self.spec_dirs[-1]}/{name}", len(self.spec_dirs) - 1)
-        spec.write(written)
+        written = Spec(data, f"{self.spec_dirs[-1]}/{name}", len(self.spec_dirs) - 1)
+        specfile.write(written)
         return written.path
 
     def refresh(self) -> None:
@@ -152,7 +155,7 @@ class Cache:
                 names = [
                     entry.name
                     for entry in entries
-                    if entry.name.endswith(spec.SPEC_EXTENSIONS) and not entry.is_dir(follow_symlinks=False)
+                    if entry.name.endswith(SPEC_EXTENSIONS) and not entry.is_dir(follow_symlinks=False)
                 ]
         except FileNotFoundError:
             return []
@@ -162,12 +165,12 @@ class Cache:
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
-    def _load(self, path: str, priority: int) -> spec.Spec | None:
+    def _load(self, path: str, priority: int) -> Spec | None:
         try:
             problem = untrusted(os.path.abspath(path)) if self._strict else None
             if problem:
                 raise InvalidSpec(f"refused by SPEC_TRUST=strict: {problem}")
-            return spec.load(path, priority)
+            return specfile.load(path, priority)
         except FileNotFoundError:
             self._file_error(path, f"failed to load CDI Spec open {path}: no such file or directory")
         except InvalidSpec as error:

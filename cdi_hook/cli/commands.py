@@ -4,6 +4,7 @@
 A command is a module with HELP, which says what it does and how it exits,
 ``arguments(parser)``, which declares its options, and ``run(options)``, which
 returns an exit status. It is imported only when its name is among the arguments.
+Beside its options it is given ``whole_parser()``, the parser of all commands.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, NoReturn
 
 from cdi_hook import __version__, config
-from cdi_hook.cli import terminal
+from cdi_hook.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -26,10 +27,10 @@ COMMANDS = {
         "cdi_hook.cli.inject",
         "give a container's OCI spec its devices, or show what that would change",
     ),
-    "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or no longer"),
-    "precreate": ("cdi_hook.hook", "be podman's precreate hook"),
-    "createRuntime": ("cdi_hook.hook", "be an OCI createRuntime hook"),
-    "prestart": ("cdi_hook.hook", "be an OCI prestart hook"),
+    "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or stop using it"),
+    "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
+    "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),
+    "prestart": ("cdi_hook.cli.hooks", "run as an OCI prestart hook"),
     "index": ("cdi_hook.cli.indexing", "compile the CDI specs, so that no container's start has to"),
     "completion": ("cdi_hook.cli.completion", "print a shell's completion of cdi-hook"),
 }
@@ -44,7 +45,7 @@ exit status:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        terminal.complain(f"{message}; see {self.prog} --help")
+        output.complain(f"{message}; see {self.prog} --help")
         self.exit(2)
 
 
@@ -53,7 +54,7 @@ def parser(arguments: Container[str]) -> argparse.ArgumentParser:
     top = _parser("cdi-hook", _HELP, _EXIT_STATUS)
     top.add_argument("--version", action="version", version=f"cdi-hook {__version__}")
     _everywhere(top)
-    top.set_defaults(config=None, debug=False)
+    top.set_defaults(config=None, debug=False, whole_parser=lambda: parser(COMMANDS))
     commands = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", parser_class=_Parser, prog="cdi-hook"
     )
@@ -89,21 +90,3 @@ def _everywhere(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
     )
-
-
-# Options that several commands have.
-
-
-def spec_dir(parser: argparse.ArgumentParser) -> None:
-    """Declare --spec-dir."""
-    parser.add_argument(
-        "--spec-dir",
-        metavar="DIR",
-        action="append",
-        help="look for CDI specs here instead of in the configured dirs; of several, the last has priority",
-    )
-
-
-def json(parser: argparse.ArgumentParser, what: str) -> None:
-    """Declare --json, which prints what."""
-    parser.add_argument("--json", action="store_true", help=f"print {what}")

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules for a spec's data: everything that breaks one, as findings.
+
+Findings come in the order in which the reference implementation would meet
+them, in its words. What isn't of the schema's types doesn't get here: shape.py
+has findings of its own for that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from cdi_hook.edits import HOOK_NAMES
+from cdi_hook.errors import Finding, InvalidName, quote
+from cdi_hook.names import (
+    parse_qualifier,
+    validate_class_name,
+    validate_device_name,
+    validate_vendor_name,
+)
+from cdi_hook.specs.versions import AGES, minimum_version
+
+NODE_TYPES = ("", "b", "c", "u", "p")
+
+# The edits of one kind, and their place in the spec -> what is wrong with them.
+Rule = Callable[[Any, str], list[Finding]]
+
+
+def validate(data: dict[str, Any]) -> list[Finding]:
+    """Return everything that is wrong with a spec, the reference's own first complaint first."""
+    return [
+        *_validate_version(data),
+        *_validate_kind(data),
+        *validate_edits(data.get("containerEdits"), ".containerEdits"),
+        *_validate_devices(data),
+    ]
+
+
+def _validate_version(data: dict[str, Any]) -> list[Finding]:
+    declared = data.get("cdiVersion", "")
+    version = declared.removeprefix("v")
+    if version not in AGES:
+        return [Finding(".cdiVersion", f"invalid version {quote(declared)}")]
+    minimum = minimum_version(data)
+    if AGES[minimum] < AGES[version]:
+        return [Finding(".cdiVersion", f"the spec version must be at least v{minimum}")]
+    return []
+
+
+def _validate_kind(data: dict[str, Any]) -> list[Finding]:
+    vendor, class_ = parse_qualifier(data.get("kind", ""))
+    findings = []
+    for validate_part, part in ((validate_vendor_name, vendor), (validate_class_name, class_)):
+        try:
+            validate_part(part)
+        except InvalidName as error:
+            findings.append(Finding(".kind", str(error)))
+    return findings
+
+
+def _validate_devices(data: dict[str, Any]) -> list[Finding]:
+    findings = []
+    devices = data.get("devices", [])
+    seen = set()
+    for index, device in enumerate(devices):
+        path = f".devices[{index}]"
+        name = device.get("name", "")
+        within = f"failed add device {quote(name)}: "
+        try:
+            validate_device_name(name)
+        except InvalidName as error:
+            findings.append(Finding(f"{path}.name", str(error), within))
+        edits = device.get("containerEdits", {})
+        if not any(value or key == "intelRdt" for key, value in edits.items()):
+            findings.append(Finding(f"{path}.containerEdits", "invalid device, empty device edits", within))
+        within += f"invalid device {quote(name)}: "
+        findings += validate_edits(edits, f"{path}.containerEdits", within)
+        if name in seen:
+            findings.append(Finding(f"{path}.name", f"invalid spec, multiple device {quote(name)}"))
+        seen.add(name)
+    if not devices:
+        findings.append(Finding(".devices", "invalid spec, no devices"))
+    return findings
+
+
+def validate_edits(edits: dict[str, Any] | None, path: str = "", within: str = "") -> list[Finding]:
+    """Return everything that is wrong with one container edits object."""
+    found = []
+    for name, rule in RULES.items():
+        if (edits or {}).get(name) is not None:
+            found += rule((edits or {})[name], f"{path}.{name}")
+    return [Finding(one.path, one.message, within + one.within) for one in found]
+
+
+def _each(rule: Callable[[dict[str, Any], str], list[Finding]]) -> Rule:
+    return lambda items, path: [
+        finding for index, item in enumerate(items) for finding in rule(item, f"{path}[{index}]")
+    ]
+
+
+def _validate_env(env: list[str], path: str, within: str = "invalid container edits: ") -> list[Finding]:
+    return [
+        Finding(f"{path}[{index}]", f"invalid environment variable {quote(variable)}", within)
+        for index, variable in enumerate(env)
+        if variable.find("=") <= 0
+    ]
+
+
+def _validate_node(node: dict[str, Any], path: str) -> list[Finding]:
+    name = node.get("path", "")
+    if not name:
+        return [Finding(f"{path}.path", "invalid (empty) device path")]
+    findings = []
+    type_ = node.get("type", "")
+    if type_ not in NODE_TYPES:
+        findings.append(Finding(f"{path}.type", f"device {quote(name)}: invalid type {quote(type_)}"))
+    permissions = node.get("permissions", "")
+    if permissions != "none" and permissions.strip("rwm"):
+        message = f"device {quote(name)}: invalid permissions {quote(permissions)}"
+        findings.append(Finding(f"{path}.permissions", message))
+    return findings
+
+
+def _validate_hook(hook: dict[str, Any], path: str) -> list[Finding]:
+    name = hook.get("hookName", "")
+    if name not in HOOK_NAMES:
+        return [Finding(f"{path}.hookName", f"invalid hook name {quote(name)}")]
+    if not hook.get("path"):
+        return [Finding(f"{path}.path", f"invalid hook {quote(name)} with empty path")]
+    return _validate_env(hook.get("env", []), f"{path}.env", f"invalid hook {quote(name)}: ")
+
+
+def _validate_mount(mount: dict[str, Any], path: str) -> list[Finding]:
+    return [
+        Finding(f"{path}.{whose}Path", f"invalid mount, empty {whose} path")
+        for whose in ("host", "container")
+        if not mount.get(f"{whose}Path")
+    ]
+
+
+def _validate_net_devices(devices: list[dict[str, str]], path: str) -> list[Finding]:
+    findings = []
+    hosts: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for index, device in enumerate(devices):
+        host, name = device.get("hostInterfaceName", ""), device.get("name", "")
+        field, problem = "hostInterfaceName", ""
+        if not host:
+            problem = "empty HostInterfaceName"
+        elif not name:
+            field, problem = "name", "empty Name"
+        elif host in hosts:
+            both = f"{quote(name)} and {quote(hosts[host])}"
+            problem = f"duplicate HostInterfaceName {quote(host)} with names {both}"
+        elif name in names:
+            both = f"{quote(host)} and {quote(names[name])}"
+            field, problem = "name", f"duplicate Name {quote(name)} with HostInterfaceName {both}"
+        if problem:
+            findings.append(Finding(f"{path}[{index}].{field}", f"invalid linux net device, {problem}"))
+        hosts.setdefault(host, name)
+        names.setdefault(name, host)
+    return findings
+
+
+def _validate_rdt(rdt: dict[str, Any], path: str) -> list[Finding]:
+    clos = rdt.get("closID", "")
+    if clos != "/" and (len(clos.encode()) >= 4096 or clos in (".", "..") or "/" in clos or "\n" in clos):
+        return [Finding(f"{path}.closID", "invalid ClosID")]
+    return []
+
+
+# By kind of edit, in the order in which the reference implementation looks at them.
+RULES: dict[str, Rule] = {
+    "env": _validate_env,
+    "deviceNodes": _each(_validate_node),
+    "hooks": _each(_validate_hook),
+    "mounts": _each(_validate_mount),
+    "intelRdt": _validate_rdt,
+    "netDevices": _validate_net_devices,
+    "additionalGids": lambda _gids, _path: [],  # the schema says all
+}

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML or JSON text -> what a schema says, with findings: the whole way of reading a CDI spec.
+
+The reference implementation goes through go-yaml v2, a YAML to JSON conversion
+that knows the target's types, and a strict JSON decoder. compose.py and decode.py
+are the first of these, this is the others. It knows no field of CDI: model.py
+has the schema.
+
+A schema is STRING, BOOL, INT64 or UINT32, ``("list", item)``, ``("map", value)``
+or a dict of field name -> schema, for an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Union
+
+from cdi_hook.edits import BOOL, INT64, STRING, UINT32
+from cdi_hook.errors import Finding, quote
+from cdi_hook.specs.compose import SyntaxProblem
+from cdi_hook.specs.decode import LinedMapping, LinedSequence, decode
+from cdi_hook.specs.scalars import float_text
+
+Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
+
+
+def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
+    """Read one document and shape it after schema.
+
+    Returns the value (None when there is no data) and the findings. With
+    findings, the value is what could be understood.
+    """
+    try:
+        value = decode(data)
+    except SyntaxProblem as problem:
+        return None, [Finding("", str(problem))]
+    except RecursionError:
+        return None, [Finding("", "nested too deeply")]
+    findings: list[Finding] = []
+    return _shape(value, schema, "", 0, findings), findings
+
+
+def _shape(
+    value: Any, schema: Schema, path: str, line: int, findings: list[Finding], before: Any = None
+) -> Any:
+    """Return value as the schema has it; None, and a finding, where it can't be.
+
+    ``before`` is what the same field in other case said: the reference decodes into that.
+    """
+    if value is None:
+        return None
+    shaped: Any = None
+    if isinstance(schema, str):
+        shaped = _SCALARS[schema](value)
+    elif isinstance(schema, tuple) and schema[0] == "list":
+        if isinstance(value, LinedSequence):
+            shaped = _shape_list(value, schema[1], path, findings, before)
+    elif isinstance(value, LinedMapping):
+        if isinstance(schema, tuple):
+            shaped = _shape_map(value, schema[1], path, findings, before)
+        else:
+            shaped = _shape_object(value, schema, path, findings, before)
+    if shaped is None:
+        where = f" (line {line})" if line else ""
+        findings.append(Finding(path, f"expected {_wanted(schema)}, found {_found(value)}{where}"))
+    return shaped
+
+
+def _shape_map(
+    value: LinedMapping, item: Schema, path: str, findings: list[Finding], before: Any
+) -> dict[str, Any]:
+    shaped = dict(before or {})
+    for key in sorted(value):
+        child = _shape(value[key], item, f"{path}[{quote(key)}]", value.lines[key], findings)
+        shaped[key] = "" if child is None else child
+    return shaped
+
+
+def _shape_list(
+    value: LinedSequence, item: Schema, path: str, findings: list[Finding], before: Any
+) -> list[Any]:
+    shaped = []
+    for index, (child, line) in enumerate(zip(value, value.lines)):
+        there = before[index] if index < len(before or ()) else None
+        result = _shape(child, item, f"{path}[{index}]", line, findings, there)
+        if result is None:  # null, as the zero value; or a finding
+            result = _ZEROES[item] if isinstance(item, str) else {}
+        shaped.append(result)
+    return shaped
+
+
+def _shape_object(
+    value: LinedMapping, fields: Mapping[str, Any], path: str, findings: list[Finding], before: Any
+) -> dict[str, Any]:
+    shaped: dict[str, Any] = dict(before or {})
+    folded = {_fold(name): name for name in fields}
+    # encoding/json sorts the keys, so that the exact spelling comes after UPPER case
+    for key in sorted(value, key=lambda text: text.encode("utf-8", "replace")):
+        name = key if key in fields else folded.get(_fold(key))
+        if name is None:
+            findings.append(Finding(path, f"unknown field {quote(key)} (line {value.lines[key]})"))
+            continue
+        there = shaped.get(name)
+        child = _shape(value[key], fields[name], f"{path}.{name}", value.lines[key], findings, there)
+        if value[key] is None and not isinstance(fields[name], str):
+            shaped.pop(name, None)
+        elif child is not None:
+            shaped[name] = child
+    return {name: shaped[name] for name in fields if name in shaped}
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("\u017f", "s").replace("\u212a", "k")
+
+
+def _string(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return float_text(value) if isinstance(value, float) else None
+
+
+def _bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _whole(value: Any, low: int, high: int) -> int | None:
+    if isinstance(value, float) and abs(value) < 1e21 and value == int(value):
+        value = int(Decimal(repr(value)))  # its shortest digits, filled up with zeros
+    return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < high else None
+
+
+def _int64(value: Any) -> int | None:
+    return _whole(value, -(1 << 63), 1 << 63)
+
+
+def _uint32(value: Any) -> int | None:
+    if isinstance(value, float) and str(value) == "-0.0":
+        return None
+    return _whole(value, 0, 1 << 32)
+
+
+_SCALARS = {STRING: _string, BOOL: _bool, INT64: _int64, UINT32: _uint32}
+_ZEROES = {STRING: "", BOOL: False, INT64: 0, UINT32: 0}
+
+
+def _wanted(schema: Schema) -> str:
+    if isinstance(schema, str):
+        return schema
+    return "a list" if isinstance(schema, tuple) and schema[0] == "list" else "a mapping"
+
+
+def _found(value: object) -> str:
+    if isinstance(value, LinedMapping):
+        return "a mapping"
+    if isinstance(value, LinedSequence):
+        return "a list"
+    return f"the string {quote(value)}" if isinstance(value, str) else str(value)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One spec's file: reading it, writing it, what it is called.
+
+Several of them, and which wins, are cache.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from cdi_hook import files
+from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
+from cdi_hook.names import parse_qualifier
+from cdi_hook.specs.dump import dump
+from cdi_hook.specs.model import SCHEMA, Spec
+from cdi_hook.specs.shape import read
+
+
+def load(path: str, priority: int = 0) -> Spec:
+    """Read one spec file.
+
+    Raises FileNotFoundError, or InvalidSpec for anything else that is wrong
+    with the file, in the reference implementation's words.
+    """
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if isinstance(error, IsADirectoryError):
+            reason = f"read {path}: is a directory"
+        else:
+            reason = f"open {path}: {(error.strerror or str(error)).lower()}"
+        message = f"failed to read CDI Spec {quote(path)}: {reason}"
+        raise InvalidSpec(message, [Finding("", reason)]) from error
+    value, findings = read(data, SCHEMA)
+    if findings:
+        raise InvalidSpec(
+            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}",
+            findings,
+        )
+    if value is None:
+        message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
+        raise InvalidSpec(message, [Finding("", "no Spec data")])
+    return Spec(value, path, priority)
+
+
+def spec_name(vendor: str, class_: str) -> str:
+    """Return the file name, without extension, for a vendor's static spec."""
+    return f"{vendor}-{class_}"
+
+
+def transient_spec_name(vendor: str, class_: str, transient_id: str) -> str:
+    """Return the file name, without extension, for a spec that lives as long as transient_id."""
+    return f"{spec_name(vendor, class_)}_{transient_id.replace('/', '_')}"
+
+
+def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
+    """Return the file name for a spec's data; raises InvalidName when its kind has no vendor."""
+    vendor, class_ = parse_qualifier(data.get("kind", ""))
+    if not vendor:
+        raise InvalidName(f"invalid vendor/class {quote(class_)} in Spec")
+    if transient_id is None:
+        return spec_name(vendor, class_)
+    return transient_spec_name(vendor, class_, transient_id)
+
+
+def write(spec: Spec) -> None:
+    """Write a spec to its path, replacing what is there in one step; make the dir where missing."""
+    directory, name = os.path.split(spec.path)
+    try:
+        os.makedirs(directory or ".", 0o755, exist_ok=True)
+        files.replace(spec.path, dump(spec.data, name), 0o600)
+    except OSError as error:
+        raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error

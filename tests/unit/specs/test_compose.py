@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compose: where go-yaml's scanner isn't PyYAML's, beyond what the recorded answers ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdi_hook.specs.compose import SyntaxProblem
+from cdi_hook.specs.decode import decode
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("texts: [A:, B=1]", {"texts": ["A:", "B=1"]}),
+        ("map: {a:}", {"map": {"a:": None}}),
+        ("texts: [x:, y:, z:]", {"texts": ["x:", "y:", "z:"]}),
+        (r'texts: ["it\'s=1", "\\/"]', {"texts": ["it's=1", r"\/"]}),
+        ("text: a?b", {"text": "a?b"}),
+        ('texts: ["a?b"]', {"texts": ["a?b"]}),
+        ("text: x\n---\n" + " " * 600 + "\x01", {"text": "x"}),
+        ("\ufefftext: x", {"text": "x"}),
+        ("text: 'x\ufeffy'", {"text": "x\ufeffy"}),
+        ("gid: 1\n\ufefftext: x", {"gid": 1, "\ufefftext": "x"}),
+        (r'text: "\ue000\ue001"', {"text": "\ue000\ue001"}),
+        ("text: x".encode("utf-16"), {"text": "x"}),
+        ("", None),
+    ],
+)
+def test_composed_as_the_reference_does(text: str | bytes, expected: object) -> None:
+    """What go-yaml's scanner takes is taken."""
+    assert decode(text if isinstance(text, bytes) else text.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("texts: [A=x?y]", "line 1: a ? inside brackets or braces needs quotes"),
+        (r'text: "\/"', r"line 1: found unknown escape character (\/)"),
+        ("%YAML 1.2\n---\ntext: x", "found incompatible YAML document (only %YAML 1.1 is)"),
+        ("text: *a", "line 1: unknown anchor 'a' referenced"),
+        ("text: 'x", "line 1: found unexpected end of stream"),
+        ("text: \x07", "control characters are not allowed (at position 6)"),
+    ],
+)
+def test_refused_with_its_line(text: str, problem: str) -> None:
+    """What go-yaml's scanner refuses is a problem with its line."""
+    with pytest.raises(SyntaxProblem) as caught:
+        decode(text.encode())
+    assert str(caught.value) == problem

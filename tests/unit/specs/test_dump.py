@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dump: what is written is what is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdi_hook.specs.decode import decode
+from cdi_hook.specs.dump import yaml_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["y", "NO", "0o10", "1e3", "~", "", "a: b", "é", "\x7f", "line\nbreak", "\x85", "- x", "2020-01-01"],
+)
+def test_what_is_written_is_read_back(text: str) -> None:
+    """Any string survives being written as YAML."""
+    assert decode(yaml_text({"text": text, "texts": [text]})) == {"text": text, "texts": [text]}
