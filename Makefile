@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# GNU make, POSIX sh. A target without a "##" comment is nobody's business.
+# This needs GNU make and a POSIX sh. `make help` lists the targets with a "##" comment;
+# every other target is internal.
 
 PREFIX = /usr
 SYSCONFDIR = /etc
 DESTDIR =
 PYTHON = /usr/bin/python3
-# Where PYTHON finds packages under PREFIX; Debian's own place has no version in it.
+# The dir where PYTHON finds packages under PREFIX. Debian's own dir has no version in its name.
 PYTHONDIR = $(shell $(PYTHON) -c 'import sys, sysconfig; \
 	prefix, debian = sys.argv[1].rstrip("/"), "deb_system" in sysconfig.get_scheme_names(); \
 	version = "python%d.%d" % sys.version_info[:2]; \
@@ -14,10 +15,10 @@ PYTHONDIR = $(shell $(PYTHON) -c 'import sys, sysconfig; \
 	print(prefix + "/lib/python3/dist-packages" if debian and prefix == "/usr" else \
 	prefix + "/lib/" + version + "/dist-packages" if debian else place)' '$(PREFIX)')
 
-# What a package has otherwise: no byte-code, which it makes when it is installed; Debian's dir of zsh.
+# Packages set these two: a package compiles the byte-code when it is installed, and Debian has another dir for zsh.
 BYTECODE = yes
 ZSHDIR = $(PREFIX)/share/zsh/site-functions
-# Where deb, rpm, wheel and release put what they build.
+# The dir for what deb, rpm, wheel and release build.
 DIST = dist
 
 programs = cdi-runtime cdi-hook
@@ -37,31 +38,31 @@ units = cdi-hook-index.path cdi-hook-index.service
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
 hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
 pages = $(notdir $(wildcard packaging/man/*))
-# Files whose first line says that a shell runs them, and its scripts.
+# All shell scripts: the files whose first line names a shell.
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
 .PHONY: help demo test check bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
-help: ## show this
+help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3,'
-	@echo 'test takes ARGS= for pytest, and is then run on one Python. What a target needs and is not'
-	@echo 'there, it installs: programs by apt-get, Python packages into .venv.'
+	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3.'
+	@echo 'test takes ARGS= for pytest; it then runs on one Python only. Each target first installs'
+	@echo 'what it needs: programs with apt-get, Python packages into .venv.'
 
-demo: ## give a container a device by cdi-runtime, and see that it has it
+demo: ## give a container a device with cdi-runtime, and check that it has the device
 	@sh tests/setup.sh demo
 	@sh packaging/demo/run.sh
 
-test: check ## make check, then the tests, on each of Python 3.11 and 3.13 that is here
+test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are installed
 	@sh tests/setup.sh test
 	@for python in $(if $(ARGS),,.venv/3*/bin/python); do \
 		if [ -x "$$python" ]; then "$$python" -m pytest -n auto --dist loadgroup tests/unit tests/cases || exit; fi; \
 	done
 	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-check: ## what needs no test to be seen: style, types, shell scripts, Python 3.9
+check: ## check style, types, shell scripts, and that the code runs on Python 3.9
 	@sh tests/setup.sh check
 	.venv/bin/ruff check --output-format concise
 	.venv/bin/ruff format --check
@@ -69,17 +70,18 @@ check: ## what needs no test to be seen: style, types, shell scripts, Python 3.9
 	shellcheck $(shell_scripts)
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
-bench: ## what a container's start costs with cdi-runtime, against floors
+bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench
 	.venv/bin/python tests/bench/bench.py
 
 install: ## install below DESTDIR
-	@test -n '$(PYTHONDIR)' # else there is no PYTHON, which has said so
-	@$(completion) bash >/dev/null # else there is no PyYAML
+	@test -n '$(PYTHONDIR)' # if this fails, there is no PYTHON, and the shell has said so
+	@$(completion) bash >/dev/null # if this fails, PyYAML is missing
 	install -d '$(bindir)'
 	find cdi_hook \( -name '*.py' -o -name py.typed \) \
 		-exec sh -c 'for file; do install -Dpm 644 "$$file" "$$0/$$file" || exit; done' '$(DESTDIR)$(PYTHONDIR)' {} +
-	@# Looked at by time and size, whatever SOURCE_DATE_EPOCH is: quick, and right after an update.
+	@# The mode "timestamp" is set even if SOURCE_DATE_EPOCH is: Python then compares the time and size of the
+	@# source, which is quick, and notices an update.
 	$(if $(BYTECODE),umask 022 && $(PYTHON) -m compileall -q --invalidation-mode timestamp \
 		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook')
 	for program in $(programs); do \
@@ -110,7 +112,7 @@ install: ## install below DESTDIR
 		chmod 644 "$$target" || exit; \
 	done
 
-uninstall: ## remove what install installed; a configuration that was edited stays
+uninstall: ## remove what install installed, but not a configuration that was edited
 	@test -n '$(PYTHONDIR)'
 	rm -rf '$(DESTDIR)$(PYTHONDIR)/cdi_hook'
 	for name in $(programs) $(links); do rm -f '$(bindir)/'"$$name"; done
@@ -120,25 +122,25 @@ uninstall: ## remove what install installed; a configuration that was edited sta
 	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook'
 	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
 
-deb: ## a package for Debian and Ubuntu in DIST=dist
+deb: ## build a package for Debian and Ubuntu in DIST=dist
 	@sh tests/setup.sh deb
 	@sh packaging/build.sh deb '$(DIST)'
 
-rpm: ## a package for Fedora, RHEL and Amazon Linux in DIST=dist
+rpm: ## build a package for Fedora, RHEL and Amazon Linux in DIST=dist
 	@sh tests/setup.sh rpm
 	@sh packaging/build.sh rpm '$(DIST)'
 
-wheel: ## a package for pip in DIST=dist
+wheel: ## build a package for pip in DIST=dist
 	@sh tests/setup.sh wheel
 	@sh packaging/build.sh wheel '$(DIST)'
 
-release: ## check that all is ready for VERSION=X.Y.Z, test it, and build what is released
+release: ## check that VERSION=X.Y.Z is ready, test it, and build all that is released
 	@sh packaging/release.sh ready '$(VERSION)'
 	@$(MAKE) test
 	@$(MAKE) deb rpm wheel
 	@sh tests/setup.sh release
 	@sh packaging/release.sh finish '$(VERSION)' '$(DIST)'
 
-clean: ## remove what the other targets made here
+clean: ## remove what the other targets made in this dir
 	rm -rf .venv build dist cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find cdi_hook tests -name __pycache__ -prune -exec rm -rf {} +

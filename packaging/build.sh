@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# build.sh deb|rpm|wheel DIR: build that package of the tree, as git has it and
-# with what is new and not ignored, in a copy, and put it into DIR. The same tree
-# gives the same bytes, wherever and whenever. tests/setup.sh installs what it needs.
+# build.sh deb|rpm|wheel DIR: build this package of the tree and put it into DIR.
+# The build runs in a copy of the tree, which has the files that git tracks and the
+# new files that git doesn't ignore. The same tree gives the same bytes, wherever and
+# whenever it is built. tests/setup.sh installs what this script needs.
 set -eu
 umask 022
 
@@ -28,7 +29,8 @@ mkdir "$copy"
 } | sort -z | uniq -zu | tar -c --null -T - | tar -x -C "$copy"
 chmod -R u=rwX,go=rX "$copy"
 
-# Without this shell's environment, and make's; what is said, only when it fails.
+# Run a build command without the environment of this shell and of make. Its output
+# is shown only if it fails.
 build() {
 	find "$copy" -exec touch -hd "@$epoch" {} +
 	env -i PATH="$PATH" HOME="$work" LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH="$epoch" "$@" >"$work/log" 2>&1 || {
@@ -36,7 +38,7 @@ build() {
 		exit 1
 	}
 }
-# With what a package's removal does in its place, and the changelog.
+# Print a package's script or spec file, with leave.sh in the place of its mark.
 script() {
 	sed 1,2d packaging/leave.sh >"$work/leave.sh"
 	sed -e "/#LEAVE#/{r $work/leave.sh" -e 'd}' -e "s/@VERSION@/$version/" "$1"
@@ -56,8 +58,8 @@ rpm)
 	{ script packaging/rpm/cdi-hook.spec && changelog; } >"$work/cdi-hook.spec"
 	find "$copy" -exec touch -hd "@$epoch" {} +
 	tar -C "$work" --sort=name --owner=0 --group=0 -czf "$copy.tar.gz" "cdi-hook-$version"
-	# --nodeps: what it needs goes by other names where Debian's rpm runs. brp-compress is bash's, though rpm 4.18's
-	# own first line says sh: under dash it compresses no manual page, and is content.
+	# --nodeps, because the packages that the build requires have other names on Debian. brp-compress must run under
+	# bash, although rpm 4.18's first line of it says sh: under dash, it compresses no manual page and reports no error.
 	build rpmbuild -bb --nodeps --define "_topdir $work/rpm" --define "_sourcedir $work" \
 		--define '_buildhost localhost' --define 'source_date_epoch_from_changelog 0' \
 		--define '__brp_compress bash %{_rpmconfigdir}/brp-compress' \

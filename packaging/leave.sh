@@ -1,20 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a package does before its programs are removed, not upgraded: engines that
-# `cdi-hook configure` made use them are put back, and what can't be is said.
-# build.sh puts this into the packages' scripts.
+# What a package does before its programs are removed (not when they are upgraded): it
+# restores the engines that `cdi-hook configure` changed, and says what it couldn't
+# restore. build.sh puts this into the packages' scripts.
 for engine in docker containerd crio podman; do
 	if said=$(cdi-hook configure "$engine" --remove 2>&1); then
 		case $said in *'nothing to change') ;; *) echo "$said" ;; esac
 	else
 		case $said in
-		*'reading it needs tomlkit'*) ;; # and so did writing it; what somebody wrote is found below
+		*'reading it needs tomlkit'*) ;; # so `configure` didn't write it; the search below finds what somebody else wrote
 		*) echo "cdi-hook: $engine may still be configured to use cdi-runtime: $said" >&2 ;;
 		esac
 	fi
 done
-# What else names our programs: files that somebody wrote, or that an engine was started with.
+# Other files that name cdi-runtime or cdi-hook: files that somebody wrote, and files that an engine was started with.
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"
 }
@@ -24,10 +24,10 @@ for file in $(
 	# shellcheck disable=SC2046 # words
 	named -d skip -D skip /dev/null $(pgrep -a '^(dockerd|containerd|crio)$' 2>/dev/null | tr '= ' '\n' | grep ^/) || :
 ); do
-	echo "cdi-hook: $file names cdi-runtime or cdi-hook still; without it containers fail" >&2
+	echo "cdi-hook: $file still names cdi-runtime or cdi-hook; without it, containers fail" >&2
 done
 if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
 	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
 	pgrep -f '^[^ ]*conmon .*-r [^ ]*/cdi-' >/dev/null 2>&1; then
-	echo 'cdi-hook: containers that cdi-runtime started are running; without it their engine cannot stop them' >&2
+	echo 'cdi-hook: containers that cdi-runtime started are running; without it, their engine cannot stop them' >&2
 fi

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# release.sh ready VERSION: say all that stands in a release's way.
+# release.sh ready VERSION: report everything that keeps VERSION from being released.
 # release.sh finish VERSION DIR: put an SBOM (CycloneDX) and checksums beside the
-# packages in DIR. `make release` does both, and the tests and packages in between.
+# packages in DIR.
+# `make release` runs `ready`, then the tests, builds the packages, and runs `finish`.
 set -eu
 
 task=$1 version=$2
@@ -40,7 +41,7 @@ finish() {
 	trap 'rm -rf "$work"' EXIT
 	wheel=cdi_hook-$version-py3-none-any.whl
 	sbom=cdi-hook-$version.cdx.json
-	# what pip installs with the wheel, at the releases that were tested
+	# the pins make pip install the wheel's dependencies at the releases that were tested
 	sed -n '/^dev = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml >"$work/pins"
 	sed "s/^dynamic = \[\"version\"\]/version = \"$version\"/" pyproject.toml >"$work/pyproject.toml"
 	"$venv/bin/python" -m venv --without-pip "$work/venv"

@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|bench|deb|rpm|wheel|release: have all that `make` of that name needs, and
-# install only what isn't there: programs by apt-get, Python tools at the
-# releases that pyproject.toml pins into .venv, for `test` also into .venv/3.X
-# for every other Python to test on. `CI=true`: a wish that can't be met is an error.
+# setup.sh demo|check|test|bench|deb|rpm|wheel|release: install what the make target of
+# that name needs, if it is missing. Programs are installed with apt-get. Python tools
+# are installed into .venv, at the releases that pyproject.toml pins; `test` makes a
+# second environment, .venv/3.X, for every other Python that it tests on. With CI=true,
+# an optional package that can't be installed is an error.
 set -eu
 
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-pythons='3.11 3.13' # to test on, where they are
+pythons='3.11 3.13' # `test` tests on those that are installed
 
 say() { echo "setup: $*" >&2; }
 die() {
@@ -27,7 +28,7 @@ as_root() {
 }
 
 is_new() { "$1" -c 'import tomllib' 2>/dev/null; }
-# A Python that runs (a version manager's stub may not), makes venvs and is new enough.
+# Whether a Python runs (a version manager's stub may not), can make virtual environments, and is new enough.
 works() {
 	"$1" -c 'import ensurepip, sys, tomllib, venv; sys.exit(sys.argv[1:] not in ([], ["%d.%d" % sys.version_info[:2]]))' \
 		${2:+"$2"} 2>/dev/null
@@ -39,7 +40,7 @@ find_python() {
 	return 1
 }
 
-# By the names of Debian's packages.
+# Whether a package is present; the argument is Debian's name for it.
 present() {
 	case $1 in
 	busybox-static) busybox true 2>/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
@@ -75,16 +76,16 @@ no_lists() { ! find /var/lib/apt/lists -name '*_Packages*' 2>/dev/null | grep -q
 install_packages() {
 	say "installing $*"
 	apt install --no-install-recommends "$@" 2>/dev/null && return
-	# the lists may be old, or not be there
+	# the package lists may be old or missing
 	apt update && apt install --no-install-recommends "$@"
 }
 
-# have "what is needed" "what is only wished for"
+# have "needed packages" "optional packages"
 have() {
 	# shellcheck disable=SC2086 # words
 	needed=$(missing_of $1) wished=$(missing_of $2)
 	[ "$needed$wished" ] || return 0
-	command -v apt-get >/dev/null || die "missing:$needed$wished (by Debian's names), and there is no apt-get"
+	command -v apt-get >/dev/null || die "no apt-get to install these packages of Debian's:$needed$wished"
 	if [ "$wished" ] && no_lists; then
 		apt update || say "can't update the list of packages"
 	fi
@@ -92,11 +93,11 @@ have() {
 		if known "$package"; then
 			needed="$needed $package"
 		elif [ "$package" = docker-cli ]; then
-			: # docker.io has it, before Debian 13
+			: # before Debian 13, docker.io contains it
 		elif [ "${CI:-}" = true ]; then
 			die "CI is set, and there is no package $package here"
 		else
-			say "there is no package $package here: tests that want it are skipped"
+			say "there is no package $package here: tests that need it are skipped"
 		fi
 	done
 	[ "$needed" ] || return 0
@@ -104,10 +105,11 @@ have() {
 	install_packages $needed
 	# shellcheck disable=SC2086
 	still=$(missing_of $needed)
-	[ -z "$still" ] || die "installed, and yet missing:$still"
+	[ -z "$still" ] || die "still missing after the installation:$still"
 }
 
-# make_venv PYTHON DIRECTORY [NAME]: with exactly what pyproject.toml says for NAME, or for "dev"
+# make_venv PYTHON DIRECTORY [NAME]: make a virtual environment with exactly the packages that pyproject.toml
+# pins for NAME ("dev" if there is no NAME)
 make_venv() {
 	pins=$("$1" -c 'if True:
 		import sys, tomllib
@@ -124,7 +126,7 @@ make_venv() {
 	mv "$2/pins.new" "$2/pins"
 }
 main_venv() {
-	find_python || die "no Python from 3.11 on that makes virtual environments"
+	find_python || die "there is no Python 3.11 or newer that can make virtual environments"
 	make_venv "$python" "${1:-.venv}" "${2:-dev}"
 }
 
@@ -155,7 +157,7 @@ bench)
 	main_venv
 	;;
 test)
-	# Container engines start services of their own: only where the machine is CI's.
+	# Installing a container engine starts services, so only CI's machines get engines.
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# `make demo`: one container with a CDI device, and the same one without. Needs
-# root, runc, a static busybox and PyYAML; exits 1 when anything isn't as it
-# should be. Everything is made in a temporary dir and removed at the end.
+# `make demo` runs one container with a CDI device, and the same container without. It
+# needs root, runc, a static busybox and PyYAML, and exits with 1 if a result isn't as
+# expected. It works in a temporary dir, which it removes at the end.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,8 +11,8 @@ runtime=${here%/*}/bin/cdi-runtime
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 if [ "$(id -u)" -ne 0 ]; then
-	echo "A container of plain runc needs root: asking sudo."
-	# byte-code by us, so that none in this tree is root's
+	echo "A container of plain runc needs root, so this calls sudo."
+	# This user compiles the byte-code, so that root owns none in this tree.
 	/usr/bin/python3 -m compileall -qq "${here%/*/*}/cdi_hook" || :
 	exec sudo -- sh "$here/run.sh"
 fi
@@ -29,18 +29,18 @@ bundle=$work/bundle specs=$work/cdi log=$work/log
 cleanup() {
 	runc --root "$work/state" delete --force cdi-demo >/dev/null 2>&1 || :
 	rm -rf "$work"
-	rm -f "/run/cdi-hook/"*"${work##*/}"* # the index of the dir that is gone
+	rm -f "/run/cdi-hook/"*"${work##*/}"* # the index of the removed spec dir
 	rmdir /run/cdi-hook 2>/dev/null || :
 }
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
-# Can this machine run containers at all, and open the device that it's about?
+# Can this machine run containers at all, and open the demo's device?
 mkdir -p "$bundle/rootfs/bin" "$bundle/rootfs/etc" "$bundle/rootfs/tmp" "$specs"
 cp "$(command -v busybox)" "$bundle/rootfs/bin/busybox"
 cp "$here/look" "$bundle/rootfs/look"
 chroot "$bundle/rootfs" /bin/busybox true 2>/dev/null ||
-	fail "busybox can't run in $work: is it a static one (Debian: busybox-static), and may programs run there?"
+	fail "busybox can't run in $work: is it a static busybox (Debian: busybox-static), and may programs run there?"
 (: >/dev/kmsg) 2>/dev/null || fail "the device of the demo is /dev/kmsg, and root can't open it here"
 sed -e 's|, "sh", "/look"|, "true"|' -e /cdi.k8s.io/d "$here/config.json" >"$bundle/config.json"
 runc --root "$work/state" --log "$log" run --bundle "$bundle" cdi-demo </dev/null >/dev/null 2>&1 || {
@@ -54,7 +54,7 @@ SPEC_DIRS=$specs
 EOF
 export CDI_HOOK_CONFIG="$work/cdi-hook.conf"
 
-# container: run it, show what it says, and hold that against what was expected
+# container: run the container, show its output, and compare that with what is expected
 container() {
 	"$runtime" --root "$work/state" --log "$log" run --bundle "$bundle" cdi-demo \
 		</dev/null >"$work/said" 2>&1 || {
@@ -62,18 +62,18 @@ container() {
 		fail "cdi-runtime failed"
 	}
 	indent "$work/said"
-	diff "$work/expected" "$work/said" >&2 || fail "that isn't what it should say (< expected, > said)"
+	diff "$work/expected" "$work/said" >&2 || fail "the container's output isn't as expected (<: expected, >: output)"
 }
 
-step "1. A CDI spec says what a device is to a container. This one goes to $specs:"
+step "1. A CDI spec says what a container needs for a device. This one goes to $specs:"
 cp "$here/example.yaml" "$specs/example.yaml"
 sed '/^#/d' "$here/example.yaml" | indent
 
-step "2. An engine writes a bundle. Ours is busybox, told nothing of devices but this annotation:"
+step "2. An engine writes a bundle. This one runs busybox, and only this annotation asks for a device:"
 cp "$here/config.json" "$bundle/config.json"
 grep cdi.k8s.io "$bundle/config.json" | sed 's/^ *//' | indent
 
-step "3. The engine calls its OCI runtime: not runc but cdi-runtime, which injects and becomes runc:"
+step "3. The engine calls cdi-runtime in the place of runc. It injects the device, then executes runc:"
 echo "cdi-runtime run --bundle $bundle cdi-demo" | indent
 cat >"$work/expected" <<EOF
 environment: SENSOR_NAME is demo
@@ -82,7 +82,7 @@ device: /dev/sensor can be opened
 EOF
 container
 
-step "4. The same container without the annotation; cdi-runtime leaves it alone:"
+step "4. The same container without the annotation. cdi-runtime leaves it alone:"
 rm "$bundle/rootfs/etc/sensor.conf" # the file that runc made to mount on
 sed /cdi.k8s.io/d "$here/config.json" >"$bundle/config.json"
 cat >"$work/expected" <<EOF
@@ -93,4 +93,4 @@ device: /dev/sensor can't be opened: Operation not permitted
 EOF
 container
 
-step "All is as it should be."
+step "Everything is as expected."

@@ -1,27 +1,29 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# install.sh: put cdi-runtime on this node as the handler "cdi" of its container
-# engine, and wait; with ACTION=remove take both away again, and wait. It runs in
-# a privileged pod that sees the node's processes: the node's files are below its
-# first process's root, and its programs run by nsenter.
+# install.sh: install cdi-runtime on this node, make it the handler "cdi" of the node's
+# container engine, and wait. With ACTION=remove, remove both, and wait.
 #
-# Nothing is taken away because the pod ends. That happens too when the node
-# restarts and when the DaemonSet changes, and the engine calls cdi-runtime to
-# kill and delete containers that it started long before. So removing is asked
-# for, and waits until no container needs cdi-runtime any more, naming the pods.
+# The script runs in a privileged pod that sees the node's processes. It reaches the
+# node's files through the root dir of the node's first process, and runs the node's
+# programs with nsenter.
 #
-# Each version has a dir of its own in /opt/cdi-hook. The link "current" changes
-# in one step, and the version before stays for the calls that are under way.
+# The end of the pod removes nothing. A pod also ends when the node restarts or the
+# DaemonSet changes, but the engine still needs cdi-runtime to kill and delete the
+# containers that it started long before. So only ACTION=remove removes, and it waits
+# until no container needs cdi-runtime any more. Meanwhile it names the pods.
 #
-# ENGINE is containerd or crio; CONFIG its configuration, where that isn't in the
-# usual place; POD_ANNOTATIONS=true has containerd let pods name devices, until
-# ACTION=remove.
+# Each version has a dir of its own in /opt/cdi-hook. The link "current" changes in
+# one step. The previous version stays for the calls that are still running.
+#
+# ENGINE is containerd or crio. CONFIG is the engine's configuration, if that isn't in
+# the usual place. POD_ANNOTATIONS=true lets pods' annotations name devices under
+# containerd, until ACTION=remove.
 set -eu
 
 home=/opt/cdi-hook
 program=$home/current/bin/cdi-runtime
-stage=/stage # what the image has for the node
+stage=/stage # the files in the image that go to the node
 node=/proc/1/root
 engine=${ENGINE:-containerd}
 handler="--path $program"
@@ -41,7 +43,7 @@ on_node() {
 }
 configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--config "$CONFIG"} "$@"; }
 
-# A version is named after what is in it, and its programs know that name.
+# A version's name is a hash of its files. Its programs contain the path with that name.
 put_files() {
 	version=$(cd "$stage$home/current" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
 	place=$node$home/$version
@@ -65,8 +67,8 @@ put_files() {
 	fi
 }
 
-# The engine is restarted only for a change. One that doesn't come up again with
-# the handler gets its configuration back.
+# The engine is restarted only if its configuration changes. If the restart fails, the
+# engine gets its old configuration back.
 add_handler() {
 	# shellcheck disable=SC2086 # words
 	change=$(configure $handler --dry-run) || die "$engine can't have the handler: see above"
@@ -81,8 +83,8 @@ remove_handler() {
 	[ -z "$change" ] || configure --remove --reload
 }
 
-# Whose containers need cdi-runtime: containerd's shim keeps the path of the
-# program that it calls, CRI-O's conmon has it among its arguments.
+# Print the pods whose containers need cdi-runtime. containerd's shim keeps the path of
+# the program that it calls in a file; CRI-O's conmon has it among its arguments.
 users() {
 	for file in "$node"/run/containerd/io.containerd.runtime.v2.task/*/*/runtime; do
 		case $(cat "$file" 2>/dev/null) in "$home"/*) ;; *) continue ;; esac
@@ -115,22 +117,22 @@ remove() {
 	if [ -e "$node$home/current" ]; then
 		wait_for_users
 		remove_handler
-		wait_for_users # what began before the engine knew
+		wait_for_users # containers that started before the engine lost the handler
 	fi
-	rm -rf "${node:?}$home" "$node/run/cdi-hook" # of an install or removal that broke off too
+	rm -rf "${node:?}$home" "$node/run/cdi-hook" # also what an interrupted install or removal left
 	say "removed"
 }
 
 trap 'exit 0' TERM
-# One pod of a node at a time: one that is replaced by force may still be at work.
+# Only one pod works on a node at a time: a pod that was replaced by force may still be running.
 exec 9<"$node/run"
 on_node /usr/bin/python3 -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null &
-wait $! || : # what to do without Python is said below
+wait $! || : # without Python, `install` below reports the error
 case ${ACTION:-install} in
 install) install ;;
 remove) remove ;;
 *) die "ACTION is install or remove, not $ACTION" ;;
 esac
 exec 9<&-
-touch /tmp/done # for the pod's readiness
+touch /tmp/done # the pod's readiness probe looks for it
 while :; do pause 86400; done

@@ -200,7 +200,7 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
         in said
     )
     named = re.findall(
-        "cdi-hook: (.*) names cdi-runtime or cdi-hook still; without it containers fail\n", said
+        "cdi-hook: (.*) still names cdi-runtime or cdi-hook; without it, containers fail\n", said
     )
     assert sorted(named) == [podman, hook, "/srv/crio.conf"]
     assert "cdi-hook: containers that cdi-runtime started are running; " in said
