@@ -16,8 +16,20 @@ LAYERS = {
     "package": ("",),  # version; public names, loaded on use
     "errors": ("errors",),
     "leaves": ("again", "jsontext", "linux", "names", "paths", "sitepath"),
-    "pure": ("annotation", "argv", "driver", "edits", "engines", "reader", "request"),
-    "files": ("bundle", "cache", "config", "explain", "index", "live", "log", "lowlevel", "ownlog", "spec"),
+    "pure": ("annotation", "argv", "driver", "edits", "reader", "request"),
+    "files": (
+        "bundle",
+        "cache",
+        "config",
+        "engines",
+        "explain",
+        "index",
+        "live",
+        "log",
+        "lowlevel",
+        "ownlog",
+        "spec",
+    ),
     "entries": ("cli", "hook", "shim"),
     "doors": ("start",),
 }

@@ -530,9 +530,7 @@ def test_where_tomlkit_is_missing(cdi_hook: World, etc: Path, tmp_path: Path) ->
             cwd=PROGRAM.parents[2], env=cdi_hook.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
         results[engine] = (done.returncode, done.stderr)
-    message = (
-        f"cdi-hook: {file}: reading it needs tomlkit, which isn't there: install python3-tomlkit "
-        "(python3.X-tomlkit, or by pip install tomlkit)\n"
-    )
-    assert results == {"podman": (1, message), "docker": (0, "")}
+    status, err = results["podman"]
+    assert (status, err.startswith(f"cdi-hook: {file}: reading it needs tomlkit")) == (1, True)
+    assert results["docker"] == (0, "")
     assert tmp_path == cdi_hook.root
