@@ -4,16 +4,8 @@
 # What a package does before its programs are removed, not upgraded: engines that
 # `cdi-hook configure` made use them are put back, and what can't be is said.
 # build.sh puts this into the packages' scripts.
-for engine in docker containerd crio podman; do
-	if said=$(cdi-hook configure "$engine" --remove 2>&1); then
-		case $said in *'nothing to change') ;; *) echo "$said" ;; esac
-	else
-		case $said in
-		*'reading it needs tomlkit'*) ;; # and so did writing it; what somebody wrote is found below
-		*) echo "cdi-hook: $engine may still be configured to use cdi-runtime: $said" >&2 ;;
-		esac
-	fi
-done
+# What can't be read without tomlkit wasn't written without it; what somebody wrote is found below.
+{ cdi-hook configure all --remove 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
 # What else names our programs: files that somebody wrote, or that an engine was started with.
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"

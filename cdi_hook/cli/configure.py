@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from cdi_hook.engines.engine import Engine
 
+_ALL = "all"
+
 
 def _files() -> str:
     """Return --help's table of engines and their files."""
@@ -52,9 +54,12 @@ makes ours the default. {_KEEPERS} always restart a container with the
 runtime it was created with, also when that was the default: after --remove,
 recreate such containers.
 
+`cdi-hook configure {_ALL} --remove` goes over all engines and says what it changed.
+An engine that can't be put back is named, and doesn't stop the others.
+
 exit status: 0 when it is done, also when there was nothing to do; 1 when it
-can't be, and then nothing has changed (unless it is the --reload that failed);
-2 for wrong arguments"""
+can't be, and then nothing has changed (unless it is the --reload that failed,
+or "{_ALL} --remove", which changes what it can); 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +86,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument(flag, action="append_const", dest="flags", const=flag, help=what)
         one.add_argument("--remove", action="store_true", help="take out what was added")
         _arguments(one, "an object")
+    every = engines.add_parser(
+        _ALL,
+        help="with --remove, every engine",
+        description="Take out what was added, of every engine.",
+        allow_abbrev=False,
+    )
+    every.add_argument("--remove", action="store_true", required=True, help="take out what was added")
+    _arguments(every, "a list of objects")
 
 
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
@@ -102,6 +115,8 @@ def run(options: argparse.Namespace) -> int:
     settings, _ = host.load_settings(options.config)
     if settings.problems and (options.config is not None or not options.remove):
         raise CDIError(f"the configuration can't be used: {'; '.join(settings.problems)}")
+    if options.engine == _ALL:
+        return _remove_all(options)
     engine = ENGINES[options.engine]
     path = os.path.abspath(options.file) if options.file else engine.default_path()
     if options.remove:
@@ -119,6 +134,26 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         terminal.say_json(done)
     return 0
+
+
+def _remove_all(options: argparse.Namespace) -> int:
+    """Remove what was added to any engine: where one can't be put back, the others are."""
+    status = 0
+    done = []
+    for engine in ENGINES.values():
+        try:
+            planned = plan.remove(engine, engine.default_path())
+            if planned.changes:
+                done.append(_carry_out(engine, planned, options))
+        except Exception as error:  # of whatever kind, it is one engine's
+            if options.debug:
+                raise
+            why = f"cdi-hook: {terminal.describe(error)}"  # as it is said of one engine
+            terminal.complain(f"{engine.name} may still be configured to use cdi-runtime: {why}")
+            status = 1
+    if options.json:
+        terminal.say_json(done)
+    return status
 
 
 def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) -> dict[str, object]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import engines
+
 from . import life
 from .conftest import NEXT, TOOLS, VERSION
 from .machine import BUNDLE, DEVICE
@@ -35,12 +37,9 @@ until [ -e /run/enough ]; do
 done
 echo end
 """
-ENGINES = {
-    "docker": ("/etc/docker/daemon.json", '{"log-level": "warn"}\n'),
-    "containerd": ("/etc/containerd/config.toml", "version = 2\n"),
-    "crio": ("/etc/crio/crio.conf.d/99-cdi-hook.conf", ""),
-    "podman": ("/etc/containers/containers.conf.d/99-cdi-hook.conf", ""),
-}
+# An engine's file, and what it says before; "" for none.
+BEFORE = {"docker": '{"log-level": "warn"}\n', "containerd": "version = 2\n"}
+ENGINES = {name: (engine.file, BEFORE.get(name, "")) for name, engine in engines.ENGINES.items()}
 
 
 def check(machine: Machine, version: str) -> None:

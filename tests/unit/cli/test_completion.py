@@ -39,7 +39,7 @@ autoload -U compinit; compinit -u -D; bindkey '^I' list-choices; PS1='<pro''mpt>
 # A line, and what it can go on with.
 CASES = [
     ("cdi-hook ", list(table.COMMANDS)),
-    ("cdi-hook configure ", [*ENGINES]),
+    ("cdi-hook configure ", [*ENGINES, "all"]),
     ("cdi-hook completion ", ["bash", "zsh", "fish"]),
     *[
         (
