@@ -23,7 +23,10 @@ pytestmark = pytest.mark.parametrize(
 )
 
 CONF = "/etc/cdi-hook/cdi-hook.conf"
-HINT = 'cdi-hook: no engine uses it yet; "cdi-hook configure docker" (or containerd, crio, podman) changes that\n'
+FIRST, *OTHERS = engines.ENGINES
+HINT = (
+    f'cdi-hook: no engine uses it yet; "cdi-hook configure {FIRST}" (or {", ".join(OTHERS)}) changes that\n'
+)
 PLACES = ("/etc", "/usr", "/var", "/run")
 # What dpkg, rpm and a runtime keep for themselves; what others do on this machine meanwhile.
 NOT_OURS = re.compile(r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc)(/.*)?")
