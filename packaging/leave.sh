@@ -4,16 +4,8 @@
 # What a package does before its programs are removed (not when they are upgraded): it
 # restores the engines that `cdi-hook configure` changed, and says what it couldn't
 # restore. build.sh puts this into the packages' scripts.
-for engine in docker containerd crio podman; do
-	if said=$(cdi-hook configure "$engine" --remove 2>&1); then
-		case $said in *'nothing to change') ;; *) echo "$said" ;; esac
-	else
-		case $said in
-		*'reading it needs tomlkit'*) ;; # so `configure` didn't write it; the search below finds what somebody else wrote
-		*) echo "cdi-hook: $engine may still be configured to use cdi-runtime: $said" >&2 ;;
-		esac
-	fi
-done
+# Without tomlkit `configure` can't have written a TOML file; the search below finds what somebody else wrote.
+{ cdi-hook configure all --remove 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
 # Other files that name cdi-runtime or cdi-hook: files that somebody wrote, and files that an engine was started with.
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"

@@ -14,7 +14,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from cdi_hook.cli import commands, output
-from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,17 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # one line is what a user wants; --debug is for the rest
         if "--debug" in arguments:
             raise
-        output.complain(_line(error))
+        output.complain(output.describe(error))
         return 1
     return status
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, CDIError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return f"can't go on: {type(error).__name__}: {error} (--debug shows where)"
 
 
 def run() -> None:

@@ -7,6 +7,7 @@ shown is escaped as Go's ``%q`` does. JSON has it exactly as it is.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cdi_hook import jsontext, log
@@ -31,6 +32,15 @@ def complain(message: str) -> None:
 def warn(message: str) -> None:
     """Write a warning to stderr."""
     complain(f"warning: {message}")
+
+
+def describe(error: Exception) -> str:
+    """Return what a user is told of an error."""
+    if isinstance(error, CDIError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return f"can't go on: {type(error).__name__}: {error} (--debug shows where)"
 
 
 def flush() -> None:

@@ -25,109 +25,138 @@ version 2 at most) and of 2.1.4:
 
 from __future__ import annotations
 
+import fnmatch
+import glob
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.model import Edited, Request, UnusableConfiguration, is_ours, refuse_foreign
+from cdi_hook.engines import filechange
+from cdi_hook.engines.document import UnusableConfiguration, named
+from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.engines.model import Other
+    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.engine import Other
 
 _PLUGINS = {
     2: "io.containerd.grpc.v1.cri",
     3: "io.containerd.cri.v1.runtime",
     4: "io.containerd.cri.v1.runtime",
 }
-_RUNC_TYPE = "io.containerd.runc.v2"
-_DEFAULT = "default_runtime_name"
+_MERGES = (3, 4)  # versions of which imported files are merged at every level
+_DROP_IN = "99-cdi-hook.toml"
+_POD_FLAG = "--pod-annotations"
 _POD_ANNOTATIONS = (
     "whoever may create a pod writes its annotations, and so can ask for any device that cdi-hook.conf's "
     "ALLOW and DENY let through"
 )
 
 
-class Containerd:
-    """An Engine."""
+class Containerd(Engine):
+    """See Engine."""
+
+    name = "containerd"
+    file = "/etc/containerd/config.toml"
+    about = ", versions 2 to 4; from version 3 on a drop-in beside it, where it imports one"
+    daemon = "containerd"
+    reload = "restart"
+    flags = ((_POD_FLAG, "let pods' annotations name devices too: those who may create a pod write them"),)
+    tables = tuple(("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values()))
+    default_key = "default_runtime_name"
+    program_key = ("options", "BinaryName")
+    runtime_type = "io.containerd.runc.v2"
+
+    def files(self, path: str) -> Files:
+        """Return config.toml and what it imports; where it imports whole dirs, a drop-in and these."""
+        text = filechange.read(path)
+        own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
+        if text is None:
+            # containerd 2.2 imports it when there is no config.toml
+            place = own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path
+            return Files(place, (place,), (place,))
+        with named(path):
+            merges = TOMLText(text).tree.get("version") in _MERGES
+            patterns, has_ours = imports(text), bool(self.names(text))
+        files = [path]
+        place = path
+        for pattern in patterns:
+            whole = os.path.normpath(os.path.join(os.path.dirname(path), pattern))
+            found = glob.glob(whole) if "*" in whole else [whole]
+            directory, names = os.path.split(whole)
+            if merges and "*" not in directory and fnmatch.fnmatchcase(_DROP_IN, names) and place == path:
+                found.append(place := os.path.join(directory, _DROP_IN))
+            files += sorted(found)
+        place = path if has_ours else place
+        return Files(place, files, (place, *files))
+
+    def start(self, path: str, others: Sequence[Other]) -> str:
+        """Return a first line and a version.
+
+        A drop-in is of its config.toml's version. Where that isn't there,
+        containerd 2 has a conf.d, and version 2 is what every containerd reads.
+        """
+        own = 3 if os.path.basename(path) == _DROP_IN else 2
+        return f"{super().start(path, others)}version = {version(others[0][1]) if others else own}\n"
+
+    def is_blank(self, text: str) -> bool:
+        """See Engine."""
+        return super().is_blank(re.sub(r"^version = \d+$", "", text, count=1, flags=re.MULTILINE))
+
+    def table(self, document: Document) -> Key:
+        """See Engine; in a version that isn't known nothing stands there."""
+        number = document.tree.get("version")
+        return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "", "containerd")
+
+    def has(self, name: str, runtimes: dict[str, Any]) -> bool:
+        """See Engine."""
+        return name == "runc" or name in runtimes
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
         """See Engine."""
-        document = TOMLText(text)
-        base = _base(document)
-        _refuse_replaced(document, others)
-        notes: list[str] = []
-        runtimes = (*base, "runtimes")
-        path = (*runtimes, request.name)
-        entry = document.get(path)
-        if entry is None:
-            entry, template = _entry(request, [document, *(TOMLText(other) for _, other in others)])
-            document.add_table(path, entry)
-            program = template.get("options", {}).get("BinaryName")
+        if version(text) == 2:
+            _refuse_replaced(others)
+        return super().add(text, request, others)
+
+    def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
+        """See Engine."""
+        notes = []
+        pods = _POD_FLAG in request.flags
+        filters = ["container_annotations", *(["pod_annotations"] if pods else [])]
+        if document.get(key) is None:
+            template = self.template(request, [document, *(TOMLText(text) for _, text in others)])
+            program = self.program(template)
             if program and not is_ours(request.name, program):
                 notes.append(
                     f"containerd's entry runs {program}; cdi-runtime runs what cdi-hook.conf's RUNTIMES says"
                 )
-            if document.tree["version"] == 2 and document.get((*runtimes, "runc")) is None:
-                document.add_table((*runtimes, "runc"), {"runtime_type": _RUNC_TYPE})
-        else:
-            refuse_foreign(request.name, _program(entry))
-            if _program(entry) != request.path:
-                document.set((*path, "options"), "BinaryName", request.path)
-            _let_through(document, path, "container_annotations", request.annotations)
-            if request.pod_annotations:
-                _let_through(document, path, "pod_annotations", request.annotations)
-        if request.pod_annotations:
-            notes.append(_POD_ANNOTATIONS)
-        if request.set_default and document.get((*base, _DEFAULT)) != request.name:
-            document.set(base, _DEFAULT, request.name)
-        return Edited(document.text, tuple(notes))
+            entry = {"runtime_type": "", **template} | {"runtime_type": self.runtime_type}
+            for name in filters:
+                entry[name] = _with(entry.get(name) or [], request.annotations)
+            entry["options"] = {**entry.pop("options", {}), "BinaryName": request.path}
+            document.set(key, entry)
+            runc = (*key[:-1], "runc")
+            if document.tree["version"] == 2 and document.get(runc) is None:
+                document.set(runc, {"runtime_type": self.runtime_type})
+        super().edit(document, key, request, others)
+        for name in filters:
+            has = document.get((*key, name)) or []
+            if (wanted := _with(has, request.annotations)) != has:
+                document.set((*key, name), wanted)
+        return [*notes, _POD_ANNOTATIONS] if pods else notes
 
     def remove(self, text: str, before: str | None) -> Edited:
         """See Engine."""
-        ours = self.names(text)
-        if not ours:
-            return Edited(text)
-        document = TOMLText(text)
-        base = _base(document)
-        notes = []
-        runtimes = (*base, "runtimes")
-        for name in ours:
-            document.remove((*runtimes, name))
-        if document.get((*base, _DEFAULT)) in ours:
-            previous = self.default(before) if before is not None else None
-            if previous is not None and (
-                previous == "runc" or document.get((*runtimes, previous)) is not None
-            ):
-                document.set(base, _DEFAULT, previous)
-            else:
-                document.remove((*base, _DEFAULT))
-                if previous is not None:
-                    notes.append(
-                        f"the default runtime was {previous}, which is gone: now it is containerd's own"
-                    )
-        runc = (*runtimes, "runc")
-        if document.is_marked(runc) and document.get(runc) == {"runtime_type": _RUNC_TYPE}:
+        edited = super().remove(text, before)
+        document = TOMLText(edited.text)
+        runc = (*self.table(document), "runtimes", "runc")
+        is_alone = document.get(runc) == {"runtime_type": self.runtime_type}
+        if edited.text != text and is_alone and document.is_marked(runc):
             document.remove(runc)
-        return Edited(document.text, tuple(notes))
-
-    def names(self, text: str) -> list[str]:
-        """See Engine."""
-        document = TOMLText(text)
-        if document.tree.get("version") not in list(_PLUGINS):
-            return []
-        entries = document.get((*_base(document), "runtimes"))
-        if not isinstance(entries, dict):
-            return []
-        return [name for name, entry in entries.items() if is_ours(name, _program(entry))]
-
-    def default(self, text: str) -> str | None:
-        """See Engine."""
-        document = TOMLText(text)
-        if document.tree.get("version") not in list(_PLUGINS):
-            return None
-        value = document.get((*_base(document), _DEFAULT))
-        return value if isinstance(value, str) else None
+        return Edited(document.text, edited.notes)
 
 
 def version(text: str) -> int:
@@ -142,30 +171,18 @@ def version(text: str) -> int:
     return number
 
 
-def merges_imports(text: str) -> bool:
-    """Say whether what a configuration of this version imports is merged with it at every level."""
-    return TOMLText(text).tree.get("version") in (3, 4)
-
-
 def imports(text: str) -> list[str]:
     """Return the paths and patterns of the files that a configuration imports."""
     value = TOMLText(text).tree.get("imports", [])
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _base(document: TOMLText) -> tuple[str, ...]:
-    return ("plugins", _PLUGINS[version(document.text)], "containerd")
+def _with(has: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [*has, *(one for one in patterns if one not in has)]
 
 
-def _program(entry: Any) -> Any:
-    options = entry.get("options") if isinstance(entry, dict) else None
-    return options.get("BinaryName") if isinstance(options, dict) else None
-
-
-def _refuse_replaced(document: TOMLText, others: Sequence[Other]) -> None:
+def _refuse_replaced(others: Sequence[Other]) -> None:
     """Refuse to edit what containerd 1 would not look at: an imported file's table comes in its place."""
-    if document.tree["version"] != 2:
-        return
     for path, text in others:
         for plugin in (_PLUGINS[2], "cri"):
             if TOMLText(text).get(("plugins", plugin)) is not None:
@@ -173,33 +190,3 @@ def _refuse_replaced(document: TOMLText, others: Sequence[Other]) -> None:
                     f"it imports {path}, whose table of {plugin} containerd 1 puts in the place of the one "
                     "here: name that file by --config, or have the table in one file"
                 )
-
-
-def _entry(request: Request, documents: Sequence[TOMLText]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an entry for the request, and the one that it is made from."""
-    template = _template(request, documents)
-    entry: dict[str, Any] = {"runtime_type": _RUNC_TYPE, **template}
-    for key, is_wanted in (("container_annotations", True), ("pod_annotations", request.pod_annotations)):
-        has = list(entry.get(key) or ())
-        if is_wanted:
-            entry[key] = [*has, *(one for one in request.annotations if one not in has)]
-    entry["options"] = {**entry.pop("options", {}), "BinaryName": request.path}
-    return entry, template
-
-
-def _template(request: Request, documents: Sequence[TOMLText]) -> dict[str, Any]:
-    """Return the entry of a runtime that the runc shim runs, the best one; {} when there is none."""
-    for name in request.templates:
-        for document in documents:
-            for plugin in dict.fromkeys(_PLUGINS.values()):
-                entry = document.get(("plugins", plugin, "containerd", "runtimes", name))
-                if isinstance(entry, dict) and entry.get("runtime_type", _RUNC_TYPE) in ("", _RUNC_TYPE):
-                    return {**entry, "runtime_type": _RUNC_TYPE}
-    return {}
-
-
-def _let_through(document: TOMLText, path: tuple[str, ...], key: str, patterns: Sequence[str]) -> None:
-    has = list(document.get((*path, key)) or ())
-    wanted = [*has, *(one for one in patterns if one not in has)]
-    if wanted != has:
-        document.set(path, key, wanted)

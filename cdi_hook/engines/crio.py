@@ -9,23 +9,23 @@ CRI-O reads every file in crio.conf.d, whatever its name, in the order of names,
 each on top of those before; of ``runtimes``, entry by entry (pkg/config/config.go,
 UpdateFromPath). ``allowed_annotations`` is copied and never added to: it takes
 CRI-O's own names only, and CRI-O doesn't start with another in it
-(validateAllowedAndGenerateDisallowedAnnotations); all that isn't among those
-names is handed on, a pod's annotations to its containers as well
+(validateAllowedAndGenerateDisallowedAnnotations). CRI-O passes all annotations
+that aren't among those names to the runtime, also a pod's to its containers
 (internal/factory/container/container.go, SpecAddAnnotations).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cdi_hook.engines.dropin import DropIn
-from cdi_hook.engines.model import Edited, Request, refuse_foreign
+from cdi_hook.engines.engine import Engine, Files, Request, drop_ins
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.engines.model import Other
+    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.engine import Other
 
 # What says which program an entry runs.
 _NOT_COPIED = (
@@ -41,41 +41,28 @@ _POD_ANNOTATIONS = (
 )
 
 
-class Crio(DropIn):
-    """An Engine."""
+class Crio(Engine):
+    """See Engine."""
 
-    table = ("crio", "runtime")
+    name = "crio"
+    file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
+    daemon = "crio"
+    tables = (("crio", "runtime"),)
     default_key = "default_runtime"
+    program_key = ("runtime_path",)
+    runtime_type = "oci"
 
-    def program(self, entry: Any) -> Any:
-        """Return the path of the program that an entry runs."""
-        return entry.get("runtime_path") if isinstance(entry, dict) else None
-
-    def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
+    def files(self, path: str) -> Files:
         """See Engine."""
-        document = TOMLText(text)
-        path = (*self.runtimes, request.name)
-        entry = document.get(path)
-        if entry is None:
-            # a drop-in's entry comes in the place of one in a file before it
-            template = self._template(
-                request, [document, *(TOMLText(other) for _, other in reversed(others))]
-            )
-            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
-            document.add_table(path, {"runtime_path": request.path, "runtime_type": "oci", **copied})
-        else:
-            refuse_foreign(request.name, self.program(entry))
-            if self.program(entry) != request.path:
-                document.set(path, "runtime_path", request.path)
-        if request.set_default:
-            self.set_default(document, request.name)
-        return Edited(document.text, (_POD_ANNOTATIONS,))
+        return drop_ins(path, "*")
 
-    def _template(self, request: Request, documents: Sequence[TOMLText]) -> dict[str, Any]:
-        """Return the entry of an OCI runtime, the best one; {} when there is none."""
-        for name in request.templates:
-            for document in documents:
-                entry = document.get((*self.runtimes, name))
-                if isinstance(entry, dict) and entry.get("runtime_type", "oci") in ("", "oci"):
-                    return entry
-        return {}
+    def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
+        """See Engine."""
+        if document.get(key) is None:
+            # a drop-in's entry comes in the place of one in a file before it
+            texts = [TOMLText(text) for _, text in reversed(others)]
+            template = self.template(request, [document, *texts])
+            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
+            document.set(key, {"runtime_path": request.path, "runtime_type": self.runtime_type, **copied})
+        super().edit(document, key, request, others)
+        return [_POD_ANNOTATIONS]

@@ -11,22 +11,23 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cdi_hook.engines.model import UnusableConfiguration
+from cdi_hook.engines.document import Document, UnusableConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cdi_hook.engines.document import Key
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class _Member(NamedTuple):
-    key: str
     start: int  # of the key
     value: int
     end: int  # of the value
 
 
-class JSONText:
+class JSONText(Document):
     """The text of a JSON object, and its tree; raises UnusableConfiguration with line and column."""
 
     def __init__(self, text: str) -> None:
@@ -43,15 +44,8 @@ class JSONText:
         if not isinstance(self.tree, dict):
             raise UnusableConfiguration("not a JSON object")
 
-    def get(self, path: Sequence[str]) -> Any:
-        """Return the value at a path of keys; None when there is none."""
-        node: Any = self.tree
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        return node
-
-    def set(self, path: Sequence[str], value: Any) -> None:
-        """Set a member, at its place or as its object's last; objects that aren't there are made."""
+    def set(self, path: Key, value: Any) -> None:
+        """See Document."""
         tree = self.tree
         for depth, key in enumerate(path[:-1]):
             if key not in tree:
@@ -78,15 +72,15 @@ class JSONText:
             self._replace(start, end, f"{{{here}{name}: {_dump(value, unit, here)}{closing}}}")
         return None
 
-    def remove(self, path: Sequence[str]) -> None:
-        """Take a member out; raises KeyError when it isn't there."""
+    def remove(self, path: Key) -> None:
+        """See Document."""
         tree = self.tree
         for key in path[:-1]:
             tree = tree[key]
         del tree[path[-1]]
         members, start, end = self._object(path[:-1])
         ordered = list(members.values())
-        index = next(number for number, one in enumerate(ordered) if one.key == path[-1])
+        index = [*members].index(path[-1])
         if len(ordered) == 1:
             self._replace(start, end, "{}")
         elif index:
@@ -116,7 +110,7 @@ class JSONText:
             key, position = decoder.raw_decode(self.text, position)
             value = _skip(self.text, _skip(self.text, position) + 1)
             _, end = decoder.raw_decode(self.text, value)
-            members[key] = _Member(key, key_start, value, end)
+            members[key] = _Member(key_start, value, end)
             position = _skip(self.text, end)
             if self.text[position] == ",":
                 position = _skip(self.text, position + 1)
@@ -126,7 +120,7 @@ class JSONText:
         """Return the unit of indentation (None: all is one line) and a line break to a member's depth."""
         start = _skip(self.text, 0)
         gap = self.text[start + 1 : _skip(self.text, start + 1)]
-        if self.text[start : start + 1 + len(gap) + 1] == "{" + gap + "}":
+        if self.text.startswith(f"{{{gap}}}", start):
             gap = "\n    "  # an empty object says nothing; this is how dockerd's manual has it
         if "\n" not in gap:
             return None, ""

@@ -8,41 +8,35 @@
 
 The files of containers.conf.d come on top of containers.conf in the order of
 their names, and add to ``runtimes`` (containers.conf(5); seen with podman
-5.4.2). podman hands on all annotations.
+5.4.2). podman passes all annotations to the runtime.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cdi_hook.engines.dropin import DropIn
-from cdi_hook.engines.model import Edited, Request, refuse_foreign
-from cdi_hook.engines.tomledit import TOMLText
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cdi_hook.engines.model import Other
+from cdi_hook.engines.engine import Engine, Files, drop_ins
 
 
-class Podman(DropIn):
-    """An Engine."""
+class Podman(Engine):
+    """See Engine."""
 
-    table = ("engine",)
+    name = "podman"
+    file = "/etc/containers/containers.conf.d/99-cdi-hook.conf"
+    user_file = "containers/containers.conf.d/99-cdi-hook.conf"
+    daemon = ""
+    keeps_runtime = True
+    tables = (("engine",),)
     default_key = "runtime"
+
+    def files(self, path: str) -> Files:
+        """See Engine."""
+        return drop_ins(path, "*.conf")
 
     def program(self, entry: Any) -> Any:
         """Return the first of the paths where an entry's program is looked for."""
         return entry[0] if isinstance(entry, list) and entry else None
 
-    def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:  # noqa: ARG002  # nothing to copy
+    def value(self, program: str) -> Any:
         """See Engine."""
-        document = TOMLText(text)
-        programs = document.get((*self.runtimes, request.name))
-        if programs is not None:
-            refuse_foreign(request.name, self.program(programs))
-        if programs is None or self.program(programs) != request.path:
-            document.set(self.runtimes, request.name, [request.path])
-        if request.set_default:
-            self.set_default(document, request.name)
-        return Edited(document.text)
+        return [program]

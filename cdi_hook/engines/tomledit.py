@@ -17,10 +17,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cdi_hook.engines.model import UnusableConfiguration
+from cdi_hook.engines.document import Document, UnusableConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cdi_hook.engines.document import Key
 
 MARK = "  # by cdi-hook configure"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -50,7 +52,7 @@ class _Key(NamedTuple):
     end: int  # of its last line, the line break included
 
 
-class TOMLText:
+class TOMLText(Document):
     """The text of a TOML document, and its tree; raises UnusableConfiguration with line and column."""
 
     def __init__(self, text: str) -> None:
@@ -58,17 +60,13 @@ class TOMLText:
         self.tree = _parse(text)
         self._newline = "\r\n" if "\r\n" in text else "\n"
 
-    def get(self, path: Sequence[str]) -> Any:
-        """Return the value at a path of keys; None when there is none."""
-        node: Any = self.tree
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        return node
-
-    def set(self, table: tuple[str, ...], key: str, value: Any) -> None:
-        """Set a key of a table: in its line, or in a new one that ends the table."""
-        path = (*table, key)
+    def set(self, path: Key, value: Any) -> None:
+        """See Document; a table, which must not be there, is added with those within it."""
+        table, key = path[:-1], path[-1]
         self._table(table)[key] = value
+        if isinstance(value, dict):
+            self._append(self._newline.join(_lines(path, value)) + self._newline)
+            return self._check(path)
         headers, keys = _scan(self.text)
         line = f"{_name(key)} = {_value(value)}{self._newline}"
         at = next((one for one in keys if one.path == path), None)
@@ -84,16 +82,10 @@ class TOMLText:
             raise _cant(path)  # tomlkit would take a header now; TOML doesn't
         else:
             self._append(f"[{_names(table)}]{MARK}{self._newline}{line}")
-        self._check(path)
+        return self._check(path)
 
-    def add_table(self, path: tuple[str, ...], values: Mapping[str, Any]) -> None:
-        """Add a table that isn't there, and those within it."""
-        self._table(path[:-1])[path[-1]] = values
-        self._append(self._newline.join(_lines(path, values)) + self._newline)
-        self._check(path)
-
-    def remove(self, path: tuple[str, ...]) -> None:
-        """Take out a key or a table with all that is in it; raises KeyError when it isn't there."""
+    def remove(self, path: Key) -> None:
+        """See Document."""
         del self._table(path[:-1])[path[-1]]
         headers, keys = _scan(self.text)
         spans = []
@@ -110,7 +102,7 @@ class TOMLText:
         self._drop_empty(path[:-1])
         self._check(path)
 
-    def is_marked(self, path: tuple[str, ...]) -> bool:
+    def is_marked(self, path: Key) -> bool:
         """Say whether a table is one that we added."""
         return any(one.path == path and self._has_mark(one) for one in _scan(self.text)[0])
 
@@ -124,7 +116,7 @@ class TOMLText:
                 return start - len(blank) // 2
         return start
 
-    def _drop_empty(self, path: tuple[str, ...]) -> None:
+    def _drop_empty(self, path: Key) -> None:
         """Take out the tables on the way to path that we added and in which nothing is left."""
         while path:
             headers, keys = _scan(self.text)

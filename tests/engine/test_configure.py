@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook configure, checked by the engines themselves: what they make of the files that it writes.
 
-CRI-O isn't packaged for Debian; tests/unit/test_engines_dropins.py has its text.
+CRI-O isn't packaged for Debian; tests/unit/engines/test_crio.py has its text.
 """
 
 from __future__ import annotations

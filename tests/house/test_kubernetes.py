@@ -13,12 +13,12 @@ import yaml
 
 from cdi_hook.engines.containerd import Containerd
 from cdi_hook.engines.crio import Crio
-from cdi_hook.engines.model import Request
+from cdi_hook.engines.engine import Request
 
 from .tree import ROOT
 
 if TYPE_CHECKING:
-    from cdi_hook.engines.model import Engine
+    from cdi_hook.engines.engine import Engine
 
 tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a handler with")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import engines
+
 from . import life
 from .conftest import NEXT, TOOLS, VERSION
 from .machine import BUNDLE, DEVICE
@@ -21,7 +23,10 @@ pytestmark = pytest.mark.parametrize(
 )
 
 CONF = "/etc/cdi-hook/cdi-hook.conf"
-HINT = 'cdi-hook: no engine uses it yet; "cdi-hook configure docker" (or containerd, crio, podman) changes that\n'
+FIRST, *OTHERS = engines.ENGINES
+HINT = (
+    f'cdi-hook: no engine uses it yet; "cdi-hook configure {FIRST}" (or {", ".join(OTHERS)}) changes that\n'
+)
 PLACES = ("/etc", "/usr", "/var", "/run")
 # What dpkg, rpm and a runtime keep for themselves; what others do on this machine meanwhile.
 NOT_OURS = re.compile(r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc)(/.*)?")
@@ -35,12 +40,9 @@ until [ -e /run/enough ]; do
 done
 echo end
 """
-ENGINES = {
-    "docker": ("/etc/docker/daemon.json", '{"log-level": "warn"}\n'),
-    "containerd": ("/etc/containerd/config.toml", "version = 2\n"),
-    "crio": ("/etc/crio/crio.conf.d/99-cdi-hook.conf", ""),
-    "podman": ("/etc/containers/containers.conf.d/99-cdi-hook.conf", ""),
-}
+# An engine's file, and what it says before; "" for none.
+BEFORE = {"docker": '{"log-level": "warn"}\n', "containerd": "version = 2\n"}
+ENGINES = {name: (engine.file, BEFORE.get(name, "")) for name, engine in engines.ENGINES.items()}
 
 
 def check(machine: Machine, version: str) -> None:
@@ -195,10 +197,7 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     machine.write(tomlkit, "raise ImportError\n")
     said = manager.remove()
     assert "containerd may still" not in said
-    assert (
-        "cdi-hook: docker may still be configured to use cdi-runtime: cdi-hook: /etc/docker/daemon.json: "
-        in said
-    )
+    assert "cdi-hook: docker may still be configured to use cdi-runtime: /etc/docker/daemon.json: " in said
     named = re.findall(
         "cdi-hook: (.*) still names cdi-runtime or cdi-hook; without it, containers fail\n", said
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.cli import commands, completion
+from cdi_hook.engines import ENGINES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ autoload -U compinit; compinit -u -D; bindkey '^I' list-choices; PS1='<pro''mpt>
 # A line, and what it can go on with.
 CASES = [
     ("cdi-hook ", list(commands.COMMANDS)),
-    ("cdi-hook configure ", ["docker", "containerd", "crio", "podman"]),
+    ("cdi-hook configure ", [*ENGINES, "all"]),
     ("cdi-hook completion ", ["bash", "zsh", "fish"]),
     *[
         (

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change of an engine's configuration file: shown as a diff, or made in one step, with a copy of what was.
+"""A change of a configuration file: shown as a diff, or made in one step, with a copy of the file as it was.
 
-Which change that is, configure.py says, and when a copy is due. The copy is
-FILE.before-cdi-hook, beside FILE, but for a dir whose name ends in .d beside
-that dir: CRI-O reads all that is in crio.conf.d.
+The copy is FILE.before-cdi-hook, beside FILE. For a FILE in a dir whose name
+ends in .d it is beside that dir, because CRI-O reads all that is in crio.conf.d.
+Which changes there are, and when a copy is due, plan.py says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ class Change:
     after: str | None
     backup: str | None = None  # where the copy is to be
     obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
-    needs_restart: bool = False  # of the engine, where a reload wouldn't do
 
     def diff(self) -> list[str]:
         """Return the change as a unified diff's lines."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cdi_hook.engines.model import UnusableConfiguration
+from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.tomledit import TOMLText
 
 tomlkit = pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
@@ -42,15 +42,15 @@ when = 2026-11-24T00:00:00Z
 def test_a_value_is_replaced_in_its_place() -> None:
     """A key that is there keeps its line, its indentation and its comment."""
     document = TOMLText(TEXT)
-    document.set(("a", "b.c"), "x", ["2"])
+    document.set(("a", "b.c", "x"), ["2"])
     assert document.text == TEXT.replace('x = "1"   #', 'x = ["2"]   #')
 
 
 def test_a_value_of_many_lines_is_replaced_whole() -> None:
     """A string or a list over several lines is taken as one."""
     document = TOMLText(TEXT)
-    document.set((), "list", [1])
-    document.set((), "title", 'say "hé"\\')
+    document.set(("list",), [1])
+    document.set(("title",), 'say "hé"\\')
     before, _, rest = TEXT.partition('title = """')
     after = rest[rest.index("dotted") :]
     assert document.text == f'{before}title = "say \\"hé\\"\\\\"   # a string\nlist = [1]\n{after}'
@@ -59,28 +59,28 @@ def test_a_value_of_many_lines_is_replaced_whole() -> None:
 def test_a_new_key_ends_its_table() -> None:
     """A key that isn't there comes after the table's last, indented as that is."""
     document = TOMLText(TEXT)
-    document.set(("a", "b.c"), "new key", True)
+    document.set(("a", "b.c", "new key"), True)
     assert document.text == TEXT.replace("# beside x\n", '# beside x\n  "new key" = true\n')
 
 
 def test_a_new_key_at_the_end_without_a_line_break() -> None:
     """Where the last line has no end, it gets one."""
     document = TOMLText("[a]\nx = 1")
-    document.set(("a",), "y", 2)
+    document.set(("a", "y"), 2)
     assert document.text == "[a]\nx = 1\ny = 2\n"
 
 
 def test_a_new_key_of_an_empty_table() -> None:
     """In a table that has only a header, the key comes under it."""
     document = TOMLText("[a]\r\n\r\n[b]\r\n")
-    document.set(("a",), "y", 2)
+    document.set(("a", "y"), 2)
     assert document.text == "[a]\r\ny = 2\r\n\r\n[b]\r\n"
 
 
 def test_a_new_table_ends_the_text() -> None:
     """A table comes at the end, with its tables after it and a mark on each."""
     document = TOMLText(TEXT)
-    document.add_table(("a", "b.c", "new"), {"s": "t", "o": {"n": 1.5, "b": False}, "l": []})
+    document.set(("a", "b.c", "new"), {"s": "t", "o": {"n": 1.5, "b": False}, "l": []})
     assert document.text == TEXT + (
         '\n[a."b.c".new]  # by cdi-hook configure\ns = "t"\nl = []\n'
         '[a."b.c".new.o]  # by cdi-hook configure\nn = 1.5\nb = false\n'
@@ -92,8 +92,8 @@ def test_a_new_table_ends_the_text() -> None:
 def test_a_removed_table_leaves_the_others() -> None:
     """What is before, between and behind stays as it was, comments too, and what we made for it goes."""
     document = TOMLText(TEXT)
-    document.add_table(("made", "one"), {"o": {"n": 1}})
-    document.set(("made",), "key", 1)
+    document.set(("made", "one"), {"o": {"n": 1}})
+    document.set(("made", "key"), 1)
     text = document.text + "# the user's\n[user]\nk = 1\n"
     document = TOMLText(text)
     document.remove(("made", "one"))
@@ -139,7 +139,7 @@ def test_removing_what_isnt_there() -> None:
 def test_what_tomls_grammar_forbids_is_refused(text: str, message: str) -> None:
     """A table in braces, which can't be added to from outside, is refused."""
     with pytest.raises(UnusableConfiguration) as caught:
-        TOMLText(text).set(("a", "b"), "c", 1)
+        TOMLText(text).set(("a", "b", "c"), 1)
     assert str(caught.value) == message
 
 

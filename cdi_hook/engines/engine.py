@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine is, what is asked of its configuration, and what comes of it.
+
+Every engine here has a table "runtimes", and beside it a key that names the
+default one of them. A method takes a text and returns a text; only ``files`` and
+``default_path`` look at the host.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.tomledit import TOMLText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdi_hook.engines.document import Document, Key
+
+    Other = tuple[str, str]  # a file that the engine reads as well: its path and text
+
+NAME = "cdi"
+_FIRST_LINE = "# Written by `cdi-hook configure"
+
+
+@dataclass(frozen=True)
+class Request:
+    """An entry that an engine's configuration is to have.
+
+    ``path`` is cdi-runtime's, or with ``runtime``, the name of a low-level
+    runtime, that of the link cdi-NAME. ``annotations`` are the patterns of keys
+    that an engine which filters them has to let through. ``flags`` are those of
+    the engine's own options that are given.
+    """
+
+    path: str
+    runtime: str = ""
+    set_default: bool = False
+    annotations: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the entry's name: cdi, or cdi-NAME."""
+        return f"{NAME}-{self.runtime}" if self.runtime else NAME
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A configuration's text after an edit, and what a person should know about it, a line each."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+    restart: str = ""  # why a reload wouldn't do
+
+
+class Files(NamedTuple):
+    """The files of an engine's configuration; those that aren't there may be among them."""
+
+    place: str  # where an edit goes
+    read: Sequence[str]  # all that the engine reads, later wins; place is one
+    ours: Sequence[str]  # those from which entries of ours are removed
+
+
+class Engine(ABC):
+    """One engine. What is the same for most stands here. Raises UnusableConfiguration."""
+
+    # What the command line says and does.
+    name: str  # also of its systemd unit
+    file: str  # the one to edit, or the first one that the engine reads
+    user_file = ""  # a user's own, below their configuration dir
+    about = ""  # what else --help says of the file
+    flags: tuple[tuple[str, str], ...] = ()  # options of its own, and what each does
+    daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
+    reload = "reload"  # what systemctl does to have the daemon read them
+    keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
+    # What the text is.
+    document: type[Document] = TOMLText
+    tables: tuple[Key, ...]  # where "runtimes" and default_key can stand
+    default_key: str
+    program_key: Key = ()  # within an entry: the path of the program that it runs
+    runtime_type = ""  # of an entry that can be copied
+
+    @abstractmethod
+    def files(self, path: str) -> Files:
+        """Return the files of a configuration that the engine is told of by this path."""
+
+    def start(self, path: str, others: Sequence[Other]) -> str:  # noqa: ARG002  # containerd looks at them
+        """Return the text that a new file starts with."""
+        return f"{_FIRST_LINE} {self.name}`; --remove takes it away.\n"
+
+    def is_blank(self, text: str) -> bool:
+        """Say whether a text is no more than what a new file starts with."""
+        first, _, rest = text.partition("\n")
+        return first.startswith(_FIRST_LINE) and not rest.strip()
+
+    def table(self, document: Document) -> Key:  # noqa: ARG002  # containerd looks at its version
+        """Return where "runtimes" and default_key stand in this document."""
+        return self.tables[0]
+
+    def program(self, entry: Any) -> Any:
+        """Return the path of the program that an entry runs; None when it can't be told."""
+        for name in self.program_key:
+            entry = entry.get(name) if isinstance(entry, dict) else None
+        return entry
+
+    def value(self, program: str) -> Any:
+        """Return what an entry has at program_key."""
+        return program
+
+    def has(self, name: str, runtimes: dict[str, Any]) -> bool:  # noqa: ARG002  # they can be in another file
+        """Say whether a runtime can be the default, when the text has these."""
+        return True
+
+    def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:  # noqa: ARG002  # for engines that copy
+        """Have an entry, which is ours if it is there, as requested; return what a person should know."""
+        if self.program(document.get(key)) != request.path:
+            document.set((*key, *self.program_key), self.value(request.path))
+        return []
+
+    def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
+        """Return the text with the runtime in it; the same text when it is there as requested."""
+        document = self.document(text)
+        table, runtimes = self.table(document), self._runtimes(document)
+        if request.name in runtimes and not is_ours(request.name, self.program(runtimes[request.name])):
+            raise UnusableConfiguration(
+                f"there is a runtime {request.name} already, and it is not ours: "
+                f"it runs {self.program(runtimes[request.name])!r}"
+            )
+        notes = self.edit(document, (*table, "runtimes", request.name), request, others)
+        if request.set_default and document.get((*table, self.default_key)) != request.name:
+            document.set((*table, self.default_key), request.name)
+        return Edited(document.text, tuple(notes))
+
+    def remove(self, text: str, before: str | None) -> Edited:
+        """Return the text with nothing of ours in it, and the default runtime that ``before`` has."""
+        document, ours = self.document(text), self.names(text)
+        table = self.table(document)
+        notes: list[str] = []
+        for name in ours:
+            document.remove((*table, "runtimes", name))
+        if document.get((*table, self.default_key)) in ours:
+            former = None if before is None else self.default(before)
+            if former is not None and self.has(former, self._runtimes(document)):
+                document.set((*table, self.default_key), former)
+            else:
+                document.remove((*table, self.default_key))
+                if former is not None:
+                    notes.append(
+                        f"the default runtime was {former}, which is gone: now it is {self.name}'s own"
+                    )
+        return Edited(document.text if ours else text, tuple(notes))
+
+    def names(self, text: str) -> list[str]:
+        """Return the names of the entries that are ours."""
+        runtimes = self._runtimes(self.document(text))
+        return [name for name, entry in runtimes.items() if is_ours(name, self.program(entry))]
+
+    def default(self, text: str) -> str | None:
+        """Return the default runtime's name, if the text has one."""
+        document = self.document(text)
+        value = document.get((*self.table(document), self.default_key))
+        return value if isinstance(value, str) else None
+
+    def template(self, request: Request, documents: Sequence[Document]) -> dict[str, Any]:
+        """Return the entry of another runtime to copy from, the best one; {} when there is none."""
+        for name in (request.runtime, "runc") if request.runtime else ("runc", "crun"):
+            for document in documents:
+                for table in self.tables:
+                    entry = document.get((*table, "runtimes", name))
+                    if isinstance(entry, dict) and entry.get("runtime_type") in (None, "", self.runtime_type):
+                        return entry
+        return {}
+
+    def _runtimes(self, document: Document) -> dict[str, Any]:
+        runtimes = document.get((*self.table(document), "runtimes"))
+        return runtimes if isinstance(runtimes, dict) else {}
+
+    def default_path(self) -> str:
+        """Return the path of the configuration: the host's, or a user's own."""
+        if self.user_file and os.geteuid() != 0:
+            base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+            return os.path.join(base, self.user_file)
+        return self.file
+
+    def reload_command(self, path: str, *, restart: bool) -> list[str] | None:
+        """Return the command that has the engine read this file; None when it does so by itself."""
+        if not self.daemon:
+            return None
+        user = ["--user"] if path == self.default_path() != self.file else []
+        return ["systemctl", *user, "restart" if restart else self.reload, self.name]
+
+
+def is_ours(name: str, path: object) -> bool:
+    """Say whether an entry of this name that runs this program is one that we add."""
+    program = path.rpartition("/")[2] if isinstance(path, str) else ""
+    is_named = name == NAME or name.startswith(f"{NAME}-")
+    return is_named and program in ("cdi-runtime", name)
+
+
+def drop_ins(path: str, names: str) -> Files:
+    """Return the files of an engine that reads FILE, and after it those in FILE.d that have such names."""
+    directory = os.path.dirname(path)
+    main = directory[:-2] if directory.endswith(".d") else path
+    within = glob.glob(f"{glob.escape(main)}.d/{names}")
+    return Files(path, (main, *sorted({*within, path} - {main})), (path,))

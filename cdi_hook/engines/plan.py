@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of an engine's configuration change, and how, so that it uses cdi-runtime, or no longer.
+
+Nothing is written here. What is remembered is the copy that filechange.py makes:
+the file as it was when it had nothing of ours, or when the default runtime was
+another. A removal takes the former default from it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from cdi_hook.engines.document import named
+from cdi_hook.engines.filechange import Change, backup_of, read
+from cdi_hook.errors import CDIError
+
+if TYPE_CHECKING:
+    from cdi_hook.engines.engine import Engine, Files, Request
+
+
+class Plan(NamedTuple):
+    """What is to change, and what a person should know about it."""
+
+    path: str  # the file that it is about, also where nothing is to change
+    changes: list[Change]
+    notes: list[str]
+    restart: str = ""  # why a reload of the engine wouldn't do
+
+
+def add(engine: Engine, path: str, request: Request) -> Plan:
+    """Plan to add an entry, to the configuration that the engine is told of by this path."""
+    files = engine.files(path)
+    place, existing = files.place, _existing(files)
+    before = read(place)
+    others = [(other, read(other) or "") for other in existing if other != place]
+    later = existing[existing.index(place) + 1 :]
+    for other, text in others:
+        with named(other):
+            default = engine.default(text)
+        if request.set_default and other in later and default not in (None, request.name):
+            raise CDIError(
+                f"{other}, which {engine.name} reads after {place}, makes {default} the default runtime: "
+                "take that out, or leave out --set-default"
+            )
+    with named(place):
+        edited = engine.add(engine.start(place, others) if before is None else before, request, others)
+        if edited.text == before:
+            return Plan(place, [], [*edited.notes])
+        change = Change(place, before, edited.text)
+        if before is not None and _is_backup_due(engine, place, before, edited.text):
+            change.backup = backup_of(place)
+    return Plan(place, [change], [*edited.notes])
+
+
+def remove(engine: Engine, path: str) -> Plan:
+    """Plan to remove all entries of ours."""
+    changes: list[Change] = []
+    notes: list[str] = []
+    removed: set[str] = set()
+    restart = ""
+    files = engine.files(path)
+    for one in dict.fromkeys(files.ours):
+        text = read(one)
+        with named(one):
+            if text is None or not (names := engine.names(text)):
+                continue
+        removed.update(names)
+        backup = backup_of(one)
+        before = read(backup)
+        with named(backup):
+            if before is not None:
+                engine.names(before)
+        with named(one):
+            edited = engine.remove(text, before)
+        notes += edited.notes
+        restart = edited.restart or restart
+        after: str | None = edited.text
+        if before is not None and edited.text.rstrip() == before.rstrip():
+            after = before
+        elif before is None and engine.is_blank(edited.text):
+            after = None
+        changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
+    for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():
+        text = read(other) or ""
+        with named(other):
+            if (default := engine.default(text)) in removed.difference(engine.names(text)):
+                raise CDIError(f"{other} makes {default} the default runtime: name another there first")
+    return Plan(path, changes, notes, restart)
+
+
+def _existing(files: Files) -> list[str]:
+    """Return what the engine reads and is there, and where an edit goes."""
+    return [one for one in dict.fromkeys(files.read) if one == files.place or os.path.isfile(one)]
+
+
+def _is_backup_due(engine: Engine, path: str, before: str, after: str) -> bool:
+    """Say whether the backup, if there is one, isn't what a removal needs."""
+    names, default, backup = engine.names(before), engine.default(before), backup_of(path)
+    if not names:
+        return True
+    if default in names or default == engine.default(after):
+        return False
+    with named(backup):
+        return default != engine.default(read(backup) or "")

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine is one module: the list of them is in one place, what has to name them all does, nothing else names any."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook.engines import ENGINES
+
+from .tree import PACKAGE, ROOT, files, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cdi_hook.engines.engine import Engine
+
+# Modules of cdi_hook/engines that are no engine.
+SHARED = {"document", "engine", "filechange", "jsonedit", "plan", "tomledit"}
+# Scripts that name engines all the same; a test below holds each to the modules.
+SCRIPTS = {
+    "packaging/deb/cdi-hook.postinst": set(ENGINES),
+    "packaging/kubernetes/install.sh": {"containerd"},
+    "packaging/leave.sh": {name for name, engine in ENGINES.items() if engine.daemon == name},
+    "packaging/rpm/cdi-hook.spec": set(ENGINES),
+}
+EVERY = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+
+
+def read(path: str) -> str:
+    """Return the text of a file of the tree."""
+    return (ROOT / path).read_text("utf-8")
+
+
+def section(path: str, start: str, end: str) -> str:
+    """Return what is between two lines' beginnings."""
+    return read(path).partition(f"\n{start}")[2].partition(f"\n{end}")[0]
+
+
+def test_every_module_is_in_the_list() -> None:
+    """A module of cdi_hook/engines is an engine of ENGINES or has what engines share."""
+    found = {path.stem for path in (PACKAGE / "engines").glob("*.py")} - {"__init__"}
+    assert found == set(ENGINES) | SHARED
+
+
+@EVERY
+def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
+    """An engine's class is in the module that is called as the engine is on the command line."""
+    assert type(engine).__module__ == f"cdi_hook.engines.{engine.name}"
+
+
+@EVERY
+def test_an_engine_has_tests(engine: Engine) -> None:
+    """An engine has a file of unit tests."""
+    assert (ROOT / f"tests/unit/engines/test_{engine.name}.py").exists()
+
+
+def test_the_manual_has_every_engine() -> None:
+    """cdi-hook(8) has the engines in the order of ENGINES, each with its file and a user's own."""
+    text = section("packaging/man/cdi-hook.8", ".SS configure", ".SS ").replace("\\-", "-")
+    entries = re.findall(r"^\.TP\n\.B ([a-z]+)\n((?:(?!\.TP\n).*\n)*)", text, re.MULTILINE)
+    assert [name for name, _ in entries] == [*ENGINES, "all"]
+    for name, entry in entries[:-1]:
+        engine = ENGINES[name]
+        paths = re.findall(r"^\.IR? ([/~]\S+?)\.?(?: ,| \.|$)", entry, re.MULTILINE)
+        assert paths == [engine.file, *([f"~/.config/{engine.user_file}"] if engine.user_file else [])]
+
+
+@EVERY
+def test_the_readme_names_it(engine: Engine) -> None:
+    """The README's section on configuring has the engine."""
+    assert re.search(rf"\b{engine.name}\b", section("README.md", "## Configure an engine", "## "))
+
+
+@pytest.mark.parametrize("path", ["packaging/deb/cdi-hook.postinst", "packaging/rpm/cdi-hook.spec"])
+def test_a_package_says_which_there_are(path: str) -> None:
+    """What a package says once it is installed has every engine."""
+    ((first, others),) = re.findall(r'"cdi-hook configure (\w+)" \(or ([\w, ]+)\)', read(path))
+    assert [first, *others.split(", ")] == [*ENGINES]
+
+
+@EVERY
+def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None:
+    """leave.sh looks for our programs below the engine's dir of /etc."""
+    directory = "/".join(engine.file.split("/")[:3])
+    pattern = r"^\tnamed -r ((?:.*\\\n)*.*) \|\| :"
+    (looked_at,) = re.findall(pattern, read("packaging/leave.sh"), re.MULTILINE)
+    assert directory in looked_at.split()
+
+
+def test_a_packages_removal_looks_at_daemons() -> None:
+    """leave.sh looks for our programs in the files that an engine's daemon was started with."""
+    (daemons,) = re.findall(r"pgrep -a '\^\((.*)\)\$'", read("packaging/leave.sh"))
+    assert daemons.split("|") == [one.daemon for one in ENGINES.values() if one.daemon]
+
+
+def test_kubernetes_asks_for_what_there_is() -> None:
+    """What install.sh takes by default is an engine, and the option that it gives it is one of that engine's."""
+    script = read("packaging/kubernetes/install.sh")
+    (default,) = re.findall(r"^engine=\$\{ENGINE:-(\w+)\}$", script, re.MULTILINE)
+    ((name, flag),) = re.findall(r" in (\w+):true\) handler=\"\$handler (--[a-z-]+)\"", script)
+    assert default == name
+    assert flag in dict(ENGINES[name].flags)
+
+
+def named(tree: ast.AST) -> set[str]:
+    """Return the engines that a module names in code: as a string of its own, or by importing their modules."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            found.add(str(node.value))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.rpartition("cdi_hook.engines.")[2] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module).rpartition("cdi_hook.engines.")[2]}
+            found |= {alias.name for alias in node.names if node.module == "cdi_hook.engines"}
+    return found & set(ENGINES)
+
+
+def test_no_other_module_names_an_engine() -> None:
+    """Outside ENGINES and an engine's own module, no module names one in code."""
+    found = {name: named(ast.parse(path.read_text("utf-8"))) for name, path in modules().items()}
+    own = {f"cdi_hook.engines.{name}": {name} for name in ENGINES}
+    assert {name: names for name, names in found.items() if names} == {
+        "cdi_hook.engines": set(ENGINES),
+        **own,
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if engine == 'crio': pass",
+        "FILES = {'crio': '/etc/crio'}",
+        "getattr(one, 'name') in ('x', 'crio')",
+        "import cdi_hook.engines.crio",
+        "from cdi_hook.engines.crio import Crio",
+        "from cdi_hook.engines import plan, crio",
+    ],
+)
+def test_the_lint_sees(line: str) -> None:
+    """A line that compares with an engine's name, lists it or imports its module is found."""
+    assert named(ast.parse(line)) == {"crio"}
+
+
+def test_the_lint_reads_prose() -> None:
+    """A docstring, a comment and a message may speak of an engine."""
+    text = "'''crio is an engine.'''\nname = f'{engine} is not crio'  # nor docker\nfrom x import docker\n"
+    assert named(ast.parse(text)) == set()
+
+
+def scripts() -> Iterator[tuple[str, str]]:
+    """Yield the scripts of packaging, and of each its code without comments; of an rpm's, what is run."""
+    for path in files():
+        text = read(str(path)) if path.parts[0] == "packaging" and path.suffix != ".8" else ""
+        if path.suffix == ".spec":
+            text = text.partition("\n%post\n")[2].partition("\n%changelog")[0]
+        elif not re.match(r"#!.*sh\n", text):
+            continue
+        yield str(path), re.sub(r"(?m)(^|[ \t])#.*$", "", text)
+
+
+def words(text: str) -> set[str]:
+    """Return the engines that are words of their own in a script."""
+    return set(re.findall(rf"(?<![\w./])({'|'.join(ENGINES)})(?![\w./-])", text))
+
+
+def test_no_other_script_names_an_engine() -> None:
+    """Scripts of packaging name no engine, but for those whose words a test above holds to the modules."""
+    found: Iterable[tuple[str, set[str]]] = ((path, words(text)) for path, text in scripts())
+    assert {path: names for path, names in found if names} == SCRIPTS

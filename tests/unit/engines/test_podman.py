@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""engines.podman: a drop-in of containers.conf.d, and the same in a file that has more in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.engine import Request
+from cdi_hook.engines.podman import Podman
+
+pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+
+PATH = "/usr/bin/cdi-runtime"
+ADD = Request(PATH)
+DEFAULT = Request(PATH, set_default=True)
+
+PODMAN = """\
+[containers]
+annotations = ["a=b"] # keep
+[engine]
+runtime = "crun"
+[engine.runtimes]
+crun = [
+  "/usr/bin/crun",
+]
+"""
+
+
+def test_drop_in() -> None:
+    """A drop-in has the program and, on request, the default."""
+    after = (
+        '# first\n\n[engine.runtimes]  # by cdi-hook configure\ncdi = ["/usr/bin/cdi-runtime"]\n'
+        '\n[engine]  # by cdi-hook configure\nruntime = "cdi"\n'
+    )
+    edited = Podman().add("# first\n", DEFAULT)
+    assert (edited.text, edited.notes) == (after, ())
+    assert Podman().add(after, ADD).text == after
+    assert Podman().remove(after, None).text == "# first\n"
+
+
+def test_in_place() -> None:
+    """In a file that has more in it, the rest stays and the default comes back."""
+    after = PODMAN.replace('runtime = "crun"', 'runtime = "cdi"') + 'cdi = ["/usr/bin/cdi-runtime"]\n'
+    assert Podman().add(PODMAN, DEFAULT).text == after
+    assert Podman().remove(after, PODMAN).text == PODMAN
+
+
+def test_an_entry_without_a_program_is_not_ours() -> None:
+    """An entry of our name that lists no program is refused."""
+    with pytest.raises(UnusableConfiguration):
+        Podman().add("[engine.runtimes]\ncdi = []\n", ADD)
