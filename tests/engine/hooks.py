@@ -70,7 +70,7 @@ TOO_LATE = (
     f"{world.FAILED}{_NEEDS}; use cdi-runtime or the precreate hook, which come earlier, or set HOOK_UNSUPPORTED=warn "
     f'to have it left out; asked for by annotation "{world.KEY}"'
 )
-LEFT_OUT = f"{_NEEDS}, and left out, as HOOK_UNSUPPORTED=warn has it"
+LEFT_OUT = f"{_NEEDS}, and left out because of HOOK_UNSUPPORTED=warn"
 _DEVICES: dict[str, dict[str, Any]] = {
     "all": _ALL,
     "live": _LIVE,

@@ -88,8 +88,8 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
             for name in ("injection", "runtime", "hook", "cli/inject"):  # which then don't fit the older ones
                 module = path / f"cdi_hook/{name}.py"
                 text = module.read_text("utf-8")
-                text = text.replace("injection.inject(", "injection.let_in(").replace(
-                    "\ndef inject(", "\ndef let_in("
+                text = text.replace("injection.inject(", "injection.let_them_in(").replace(
+                    "\ndef inject(", "\ndef let_them_in("
                 )
                 module.write_text(text, "utf-8")
             log = path / "CHANGELOG.md"

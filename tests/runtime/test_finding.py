@@ -158,9 +158,9 @@ def test_none_found(spy: Spy, arguments: tuple[str, ...], log_format: str) -> No
         "--log", str(log), "--log-format", log_format, *arguments, PATH=str(CDI_RUNTIME.parent)
     )
     message = (
-        'no OCI runtime to hand on to: none of "/nonexistent/runc no-such-runtime cdi-runtime" '
+        'there is no OCI runtime to call: none of "/nonexistent/runc no-such-runtime cdi-runtime" '
         f"(RUNTIMES, {spy.configuration}:1) is on PATH or in the standard dirs; "
-        "install one, or name it in RUNTIMES by its path"
+        "install one, or give its path in RUNTIMES"
     )
     assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message}\n")
     text = log.read_text("utf-8")
@@ -179,5 +179,5 @@ def test_link_to_no_runtime(spy: Spy) -> None:
     spy.configure(RUNTIMES=spy.program)
     completed = spy.call(*ARGUMENTS, program=link)
     assert (completed.returncode, completed.stdout) == (1, "")
-    assert completed.stderr.startswith("no OCI runtime to hand on to: ")
+    assert completed.stderr.startswith("there is no OCI runtime to call: ")
     assert found(spy, spy.program) == []

@@ -430,8 +430,8 @@ LATE = {
     "deviceNodes": [{"path": NODE, "hostPath": str(DEVICE)}],
 }
 TOO_LATE = (
-    'device vendor.com/device=one ({}/one.json) needs variable "A=1", variable "B=2", additional group 44, startContainer '
-    'hook "/bin/x", poststop hook "/bin/y": too late for a container that is being created'
+    'device vendor.com/device=one ({}/one.json) needs variable "A=1", variable "B=2", startContainer hook "/bin/x", '
+    'poststop hook "/bin/y", additional group 44: too late for a container that is being created'
 )
 
 
@@ -453,7 +453,7 @@ def test_too_late_is_left_out(live: Live) -> None:
     completed = live.call("run", bundle)
     assert completed.stdout == "read\nwrite\n\n0\n"
     assert [(line["level"], line["msg"]) for line in live.logged()] == [
-        ("WARNING", f"{TOO_LATE.format(live.lab.specs)}, and left out, as HOOK_UNSUPPORTED=warn has it")
+        ("WARNING", f"{TOO_LATE.format(live.lab.specs)}, and left out because of HOOK_UNSUPPORTED=warn")
     ]
     config = bundle.injected()
     assert config["process"] == bundle.config["process"]
