@@ -63,9 +63,14 @@ class Config:
         return self.values[key].split()
 
 
+def path(environ: Mapping[bytes, bytes]) -> str:
+    """Return the path of the configuration that the environment names."""
+    return _variable(environ, b"CDI_HOOK_CONFIG") or DEFAULT_PATH
+
+
 def load(environ: Mapping[bytes, bytes]) -> Config:
     """Read the configuration that the environment names; a missing file means the defaults."""
-    config = Config(_variable(environ, b"CDI_HOOK_CONFIG") or DEFAULT_PATH)
+    config = Config(path(environ))
     try:
         descriptor = posix.open(config.path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except FileNotFoundError:

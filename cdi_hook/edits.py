@@ -43,92 +43,92 @@ _S_IFMT = 0o170000
 class Kind:
     """One kind of edit.
 
-    ``schema`` is the form that it has in a CDI spec; ``since`` maps a field ("":
-    the kind itself) to the CDI version that brought it; in ``optional`` fields,
-    a zero or an empty value is not the same as none.
+    ``schema`` is the form that it has in a CDI spec. ``since`` maps a field ("":
+    the kind itself) to the CDI version that brought it. In ``optional`` fields, a
+    zero or an empty value is not the same as none.
 
-    ``convert`` takes an edit and the target, and returns what the OCI
-    specification has for it, or raises InjectionError. ``add`` puts what was
-    converted into the target. ``touches`` is what the two rely on in the OCI
-    specification: a place, whether it is a list or an object, and what is in it
-    (a string: an object, in which that field is a string).
+    ``convert`` takes an edit and the target. It returns what the OCI specification
+    has for the edit, and before that a key: of several with the same key, the last
+    wins. It may raise InjectionError. ``add`` puts what was converted into the
+    target. ``touches`` is what the two rely on in the OCI specification: a place,
+    whether it is a list or an object, and what is in it (see _check_items).
 
     ``too_late`` names an edit that can't be made any more once the container is
-    being created, and returns "" for one that can. A kind without it is always
-    too late.
+    being created, and returns "" for one that can. Without it none can.
     """
 
-    __slots__ = ("add", "convert", "optional", "schema", "since", "too_late", "touches")
+    __slots__ = ("add", "convert", "is_list", "optional", "schema", "since", "too_late", "touches")
 
     def __init__(
         self,
         schema: object,
-        convert: Callable[[Any, Target], Any],
+        convert: Callable[[Any, Target], tuple[Any, Any]],
         add: Callable[[Target, list[Wanted]], None],
         touches: Sequence[tuple[Place, type, type | str | None]],
-        *,
-        since: Mapping[str, str] | None = None,
+        since: Mapping[str, str] = {},  # nobody alters it
         optional: Sequence[str] = (),
         too_late: Callable[[Any], str] | None = None,
     ) -> None:
         self.schema = schema
+        self.is_list = isinstance(schema, tuple)
         self.convert = convert
         self.add = add
         self.touches = touches
-        self.since = since or {}
+        self.since = since
         self.optional = optional
         self.too_late = too_late
 
-    @property
-    def is_list(self) -> bool:
-        """Whether a containerEdits object has a list of such edits, and not just one."""
-        return isinstance(self.schema, tuple)
-
 
 class Wanted:
-    """An edit, what it becomes in the OCI specification, and who asks for it."""
+    """An edit (None: what others go into), what it becomes in the OCI specification, and who asks for it."""
 
-    __slots__ = ("edit", "item", "kind", "sources")
+    __slots__ = ("edit", "item", "key", "kind", "sources")
 
-    def __init__(self, kind: str, edit: Any, item: Any, source: Source) -> None:
+    def __init__(self, kind: str, edit: Any, key: Any, item: Any, sources: list[Source]) -> None:
         self.kind = kind
         self.edit = edit
+        self.key = key
         self.item = item
-        self.sources = [source]
+        self.sources = sources
 
 
 class Change:
     """One step of an injection (RFC 6902, section 4), with who asked for it.
 
     ``op`` is add, remove, replace or move; ``place`` is where, as it is when the
-    changes before this one are made; ``origin`` is where a moved thing was;
-    ``value`` is what was put there, ``was`` what was there, or was moved.
+    changes before this one are made; ``value`` is what was put there, ``was`` what
+    was there, or was moved, and ``origin`` where a moved thing was.
 
     ``kind`` is the kind of edit; ``edit`` is the edit itself, as the CDI spec has
-    it, or None for an object or a list that was made for others to go into.
+    it, or None for an object or a list that was made for others to go into, and
+    for what made room for others. ``sources`` is who asked for it.
     """
 
-    __slots__ = ("edit", "kind", "op", "origin", "place", "sources", "value", "was")
+    __slots__ = ("_wanted", "op", "origin", "place", "value", "was")
 
-    def __init__(
-        self,
-        op: str,
-        place: Place,
-        wanted: Wanted,
-        *,
-        value: Any = None,
-        was: Any = None,
-        origin: Place = (),
-        is_parent: bool = False,
-    ) -> None:
+    origin: Place  # only a move has it
+
+    def __init__(self, op: str, place: Place, wanted: Wanted, value: Any = None, was: Any = None) -> None:
         self.op = op
         self.place = place
-        self.origin = origin
         self.value = value
         self.was = was
-        self.kind = wanted.kind
-        self.edit: Any = None if is_parent else wanted.edit
-        self.sources = list(wanted.sources)
+        self._wanted = wanted
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of edit."""
+        return self._wanted.kind
+
+    @property
+    def edit(self) -> Any:
+        """The edit, as the CDI spec has it."""
+        return self._wanted.edit
+
+    @property
+    def sources(self) -> list[Source]:
+        """Who asked for it."""
+        return self._wanted.sources
 
     @property
     def too_late(self) -> str:
@@ -144,7 +144,7 @@ class Target:
 
     __slots__ = ("changes", "keep_present", "maps_ids", "oci", "user")
 
-    def __init__(self, oci: OCI, *, keep_present: bool, may_map_ids: bool) -> None:
+    def __init__(self, oci: OCI, keep_present: bool, may_map_ids: bool) -> None:
         self.oci = oci
         self.keep_present = keep_present
         self.user: OCI = (oci.get("process") or {}).get("user") or {}
@@ -158,36 +158,28 @@ class Target:
         for depth, name in enumerate(place, 1):
             child = node.get(name)
             if child is None:
-                make = (
-                    _new_process
-                    if depth == 1 and name == "process"
-                    else kind
-                    if depth == len(place)
-                    else dict
-                )
-                child = make()
+                make = kind if depth == len(place) else _new_process if name == "process" else dict
                 op = "replace" if name in node else "add"
-                self.changes.append(Change(op, place[:depth], wanted, value=make(), is_parent=True))
-                node[name] = child
+                parent = Wanted(wanted.kind, None, None, None, wanted.sources)
+                self.changes.append(Change(op, place[:depth], parent, make()))
+                child = node[name] = make()
             node = child
         return node
 
-    def append(self, place: Place, items: list[Any], wanted: Wanted, item: Any) -> Change:
+    def append(self, place: Place, items: list[Any], wanted: Wanted, item: Any) -> None:
         """Put an item at the end of the list at a place."""
-        change = Change("add", (*place, len(items)), wanted, value=item)
-        self.changes.append(change)
+        self.changes.append(Change("add", (*place, len(items)), wanted, item))
         items.append(item)
-        return change
 
-    def put(self, place: Place, node: Any, key: Any, wanted: Wanted, item: Any) -> None:
+    def put(self, place: Place, node: Any, key: Any, wanted: Wanted) -> None:
         """Put an item at a key of the object, or an index of the list, at a place, unless it is there."""
-        if isinstance(node, list) or key in node:
-            if node[key] == item:
-                return
-            change = Change("replace", (*place, key), wanted, value=item, was=node[key])
+        item = wanted.item
+        if isinstance(node, dict) and key not in node:
+            self.changes.append(Change("add", (*place, key), wanted, item))
+        elif node[key] != item:
+            self.changes.append(Change("replace", (*place, key), wanted, item, node[key]))
         else:
-            change = Change("add", (*place, key), wanted, value=item)
-        self.changes.append(change)
+            return
         node[key] = item
 
     def remove(self, place: Place, items: list[Any], index: int, wanted: Wanted) -> None:
@@ -215,42 +207,44 @@ def apply(
     if oci is None:
         raise InjectionError("can't edit nil OCI Spec")
     _check_shape(oci)
-    target = Target(oci, keep_present=keep_present, may_map_ids=may_map_ids)
-    all_wanted: dict[str, list[Wanted]] = {name: [] for name in KINDS}
+    target = Target(oci, keep_present, may_map_ids)
+    by_kind: dict[str, list[Wanted]] = {name: [] for name in KINDS}
     for source, part in parts:
         try:
-            for name, edit in each_edit(part):
-                all_wanted[name].append(Wanted(name, edit, KINDS[name].convert(edit, target), source))
+            for name, edits in each_kind(part):
+                convert, wanted = KINDS[name].convert, by_kind[name]
+                for edit in edits:
+                    wanted.append(Wanted(name, edit, *convert(edit, target), [source]))
         except InjectionError as error:
             raise InjectionError(str(error), source) from error
-    for name, wanted in all_wanted.items():
+    for name, wanted in by_kind.items():
         if wanted:
             KINDS[name].add(target, wanted)
     return target.changes
 
 
-def each_edit(edits: Edits) -> Iterator[tuple[str, Any]]:
-    """Yield the edits of one containerEdits object, each with its kind.
+def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the kinds in one containerEdits object, each with its edits.
 
     Raises InjectionError for a kind that isn't known.
     """
-    for name, value in edits.items():
+    for name, value in part.items():
         kind = KINDS.get(name)
         if kind is None:
             raise InjectionError(f"unknown kind of container edits {quote(name)}")
         if value is not None:
-            yield from ((name, one) for one in value) if kind.is_list else ((name, value),)
+            yield name, value if kind.is_list else (value,)
 
 
-def merge(many: Iterable[Edits]) -> Edits:
+def merge(parts: Iterable[Edits]) -> Edits:
     """Return one containerEdits object that does what these do, one after another."""
     merged: Edits = {}
-    for edits in many:
-        for name, edit in each_edit(edits):
-            if KINDS[name].is_list:
-                merged.setdefault(name, []).append(edit)
-            else:
-                merged[name] = edit
+    for part in parts:
+        for name, edits in each_kind(part):
+            if not KINDS[name].is_list:
+                merged[name] = edits[0]
+            elif edits:
+                merged.setdefault(name, []).extend(edits)
     return merged
 
 
@@ -276,23 +270,27 @@ def _check_shape(oci: OCI) -> None:
 
 
 def _check_items(items: Any, place: Place, item: type | str | None) -> None:
-    if item is list:  # an object of lists of objects
+    """Check what is in a list or an object.
+
+    ``item`` is the type of a list's items, or the field of these that has to be a
+    string; list for an object of lists of objects, int for one with ids.
+    """
+    if item is list:
         for name, there in items.items():
             if there is not None and not isinstance(there, list):
                 raise _misshapen((*place, name), "is not a list")
             _check_items(there or (), (*place, name), dict)
-    elif item is int:  # an object with numbers
+    elif item is int:
         for name in ("uid", "gid"):
             number = items.get(name) or 0
             if not isinstance(number, int) or not 0 <= number < 1 << 32:
                 raise _misshapen((*place, name), "is not a number from 0 to 4294967295")
     elif item is not None:
         kind: Any = item if isinstance(item, type) else dict
-        for one in items:
-            if not isinstance(one, kind):
-                raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
-            if isinstance(item, str) and not isinstance(one.get(item) or "", str):
-                raise _misshapen(place, f"has an item whose {item} is not a string")
+        if {*map(type, items)} - {kind} and not all(isinstance(one, kind) for one in items):
+            raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
+        if kind is not item and not all(isinstance(one.get(item) or "", str) for one in items):
+            raise _misshapen(place, f"has an item whose {item} is not a string")
 
 
 def _misshapen(place: Place, reason: str) -> InjectionError:
@@ -302,23 +300,25 @@ def _misshapen(place: Place, reason: str) -> InjectionError:
 # What is common to several kinds.
 
 
-def _winners(wanted: list[Wanted], key: Callable[[Any], Any], *, at_first: bool = False) -> list[Wanted]:
-    """Of things that have the same key keep the last, with all who ask for the very same.
+def _winners(wanted: list[Wanted], at_first: bool = False) -> list[Wanted]:
+    """Of those with the same key keep the last, with all who ask for the very same.
 
     They come in the order in which the last, or else the first, of each key was asked for.
     """
-    found: dict[Any, Wanted] = {}
+    found: dict[Any, Wanted] = {one.key: one for one in wanted}
+    if len(found) == len(wanted):
+        return wanted
+    found = {}
     for one in wanted:
-        name = key(one.item)
-        other = found.get(name) if at_first else found.pop(name, None)
+        other = found.get(one.key) if at_first else found.pop(one.key, None)
         if other is not None and other.item == one.item:
             one.sources = [*other.sources, *(source for source in one.sources if source not in other.sources)]
-        found[name] = one
+        found[one.key] = one
     return list(found.values())
 
 
-def _as_it_is(edit: Any, _target: Target) -> Any:
-    return edit
+def _index(items: list[Any], item: Any) -> int:
+    return next(index for index, one in enumerate(items) if one is item)
 
 
 def _can_be_late(_edit: Any) -> str:
@@ -330,19 +330,18 @@ def _can_be_late(_edit: Any) -> str:
 _ENV = ("process", "env")
 
 
-def _variable_name(variable: str) -> str:
-    return variable.partition("=")[0]
+def _variable(edit: str, _target: Target) -> tuple[str, str]:
+    return edit.partition("=")[0], edit
 
 
 def _add_env(target: Target, wanted: list[Wanted]) -> None:
     env = target.open(_ENV, list, wanted[0])
-    indexes = {_variable_name(variable): index for index, variable in enumerate(env)}
-    for one in _winners(wanted, _variable_name, at_first=True):
-        index = indexes.get(_variable_name(one.item))
-        if index is None:
-            target.append(_ENV, env, one, one.item)
+    indexes = {variable.partition("=")[0]: index for index, variable in enumerate(env)}
+    for one in _winners(wanted, at_first=True):
+        if one.key in indexes:
+            target.put(_ENV, env, indexes[one.key], one)
         else:
-            target.put(_ENV, env, index, one, one.item)
+            target.append(_ENV, env, one, one.item)
 
 
 # Device nodes and their cgroup rules.
@@ -351,7 +350,7 @@ _DEVICES = ("linux", "devices")
 _RULES = ("linux", "resources", "devices")
 
 
-def _oci_device(node: Edits, target: Target) -> OCI:
+def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     """Return linux.devices' entry for a device node, filled in from the host's.
 
     Raises InjectionError when the host's node is needed and isn't there, or is
@@ -391,7 +390,7 @@ def _oci_device(node: Edits, target: Target) -> OCI:
             owner = target.user[name]
         if owner is not None:
             device[name] = owner
-    return device
+    return path, device
 
 
 def device_major(rdev: int) -> int:
@@ -404,32 +403,24 @@ def device_minor(rdev: int) -> int:
     return rdev & 0xFF | (rdev >> 12) & 0xFFFFFF00
 
 
-def _device_path(device: OCI) -> Any:
-    return device.get("path")
-
-
 def _add_devices(target: Target, wanted: list[Wanted]) -> None:
     devices = target.open(_DEVICES, list, wanted[0])
     present: dict[Any, list[OCI]] = {}
     for device in devices:
-        present.setdefault(_device_path(device), []).append(device)
-    for one in _winners(wanted, _device_path) if target.keep_present else wanted:
-        there = present.setdefault(one.item["path"], [])
+        present.setdefault(device.get("path"), []).append(device)
+    for one in _winners(wanted) if target.keep_present else wanted:
+        there = present.setdefault(one.key, [])
         if target.keep_present and there == [one.item]:
             continue
         if there:
             target.remove(_DEVICES, devices, _index(devices, there.pop(0)), one)
         if there:
-            target.put(_DEVICES, devices, _index(devices, there[0]), one, one.item)
+            target.put(_DEVICES, devices, _index(devices, there[0]), one)
             there[0] = one.item
         else:
             target.append(_DEVICES, devices, one, one.item)
             there.append(one.item)
     _add_rules(target, [one for one in wanted if one.item["type"] in ("b", "c")])
-
-
-def _index(items: list[Any], item: Any) -> int:
-    return next(index for index, one in enumerate(items) if one is item)
 
 
 def _add_rules(target: Target, wanted: list[Wanted]) -> None:
@@ -444,19 +435,20 @@ def _add_rules(target: Target, wanted: list[Wanted]) -> None:
             rule["access"] = permissions
         key = frozenset(rule.items())
         if not target.keep_present or key not in allowed:
-            allowed[key] = target.append(_RULES, rules, one, rule)
-        elif (change := allowed[key]) is not None:  # another device has just been given the same
-            change.sources += [source for source in one.sources if source not in change.sources]
+            sources = allowed[key] = list(one.sources)
+            target.append(_RULES, rules, Wanted(one.kind, one.edit, key, rule, sources), rule)
+        else:  # it is there, or another device has just been given the same
+            allowed[key] += [source for source in one.sources if source not in allowed[key]]
 
 
-def _allowed(rules: list[OCI]) -> dict[frozenset[Any], Change | None]:
+def _allowed(rules: list[OCI]) -> dict[frozenset[Any], list[Source]]:
     """Return the rules from which no later one takes something back."""
-    allowed: dict[frozenset[Any], Change | None] = {}
+    allowed: dict[frozenset[Any], list[Source]] = {}
     for rule in reversed(rules):
         if not rule.get("allow"):
             break
         try:
-            allowed[frozenset(rule.items())] = None
+            allowed[frozenset(rule.items())] = []
         except TypeError:  # it has a list, say, and so it is none of ours
             pass
     return allowed
@@ -473,96 +465,8 @@ def _oci_net_device(edit: Edits, _target: Target) -> tuple[str, OCI]:
 
 def _add_net_devices(target: Target, wanted: list[Wanted]) -> None:
     devices = target.open(_NET_DEVICES, dict, wanted[0])
-    for one in _winners(wanted, lambda item: item[0], at_first=True):
-        host_name, device = one.item
-        target.put(_NET_DEVICES, devices, host_name, one, device)
-
-
-# Mounts.
-
-_MOUNTS = ("mounts",)
-
-
-def _oci_mount(edit: Edits, target: Target) -> OCI:
-    mount: OCI = {"destination": edit.get("containerPath", "")}
-    if edit.get("type"):
-        mount["type"] = edit["type"]
-    mount["source"] = edit.get("hostPath", "")
-    options = list(edit.get("options", ()))
-    if target.maps_ids and "idmap" not in options and "ridmap" not in options:
-        binds = [option for option in options if option in ("bind", "rbind")]
-        kind = binds[-1] if binds else edit.get("type")
-        if kind in ("bind", "rbind") and (binds or kind == "bind"):
-            options.append("ridmap" if kind == "rbind" else "idmap")
-    if options:
-        mount["options"] = options
-    return mount
-
-
-def _destination(mount: OCI) -> Any:
-    return mount.get("destination")
-
-
-def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
-    mounts = target.open(_MOUNTS, list, wanted[0])
-    topmost = {_destination(mount): mount for mount in mounts}
-    added: list[Wanted] = []
-    for one in _winners(wanted, _destination) if target.keep_present else wanted:
-        destination = one.item["destination"]
-        if target.keep_present and topmost.get(destination) == one.item:
-            continue
-        if destination in topmost:
-            _remove_mount(target, mounts, added, destination, one)
-        added.append(one)
-        topmost[destination] = one.item
-    if added:
-        _sort_mounts(target, mounts, added)
-
-
-def _remove_mount(
-    target: Target, mounts: list[OCI], added: list[Wanted], destination: str, wanted: Wanted
-) -> None:
-    """Take out the first mount with that destination, be it there already or just to be added."""
-    for index, mount in enumerate(mounts):
-        if _destination(mount) == destination:
-            target.remove(_MOUNTS, mounts, index, wanted)
-            return
-    del added[next(index for index, one in enumerate(added) if one.item["destination"] == destination)]
-
-
-def _sort_mounts(target: Target, mounts: list[OCI], added: list[Wanted]) -> None:
-    """Bring the mounts into the order of their depth, and put those in that are added, after their like."""
-    counts: dict[int, int] = {}  # of mounts of each depth that are in their place
-    for index, mount in enumerate(mounts):
-        depth = _depth(mount)
-        place = sum(count for other, count in counts.items() if other <= depth)
-        if place != index:
-            mounts.insert(place, mounts.pop(index))
-            change = Change(
-                "move", (*_MOUNTS, place), added[0], origin=(*_MOUNTS, index), was=mount, is_parent=True
-            )
-            target.changes.append(change)
-        counts[depth] = counts.get(depth, 0) + 1
-    for one in added:
-        depth = _depth(one.item)
-        place = sum(count for other, count in counts.items() if other <= depth)
-        target.changes.append(Change("add", (*_MOUNTS, place), one, value=one.item))
-        mounts.insert(place, one.item)
-        counts[depth] = counts.get(depth, 0) + 1
-
-
-def _depth(mount: OCI) -> int:
-    destination: str = mount.get("destination") or ""
-    if (
-        not destination.startswith("/")
-        or "//" in destination
-        or "/." in destination
-        or destination[-1] == "/"
-    ):
-        from cdi_hook.files import clean  # hardly any is written like that
-
-        destination = clean(destination)
-    return destination.count("/")
+    for one in _winners(wanted, at_first=True):
+        target.put(_NET_DEVICES, devices, one.key, one)
 
 
 # Hooks.
@@ -597,13 +501,12 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
     # Two devices may each ask for the same hook: one that is there does for one of them.
     unclaimed = {name: list(hooks or ()) for name, hooks in present.items()} if target.keep_present else {}
     for one in wanted:
-        name, hook = one.item
-        there = unclaimed.get(name, [])
-        if hook in there:
-            there.remove(hook)
+        there = unclaimed.get(one.key, [])
+        if one.item in there:
+            there.remove(one.item)
         else:
-            place = ("hooks", name)
-            target.append(place, target.open(place, list, one), one, hook)
+            place = ("hooks", one.key)
+            target.append(place, target.open(place, list, one), one, one.item)
 
 
 def _late_hook(edit: Edits) -> str:
@@ -611,124 +514,153 @@ def _late_hook(edit: Edits) -> str:
     return "" if HOOK_NAMES[name] else f"{name} hook {quote(edit['path'])}"
 
 
+# Mounts.
+
+_MOUNTS = ("mounts",)
+
+
+def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
+    destination = edit.get("containerPath", "")
+    mount: OCI = {"destination": destination}
+    if edit.get("type"):
+        mount["type"] = edit["type"]
+    mount["source"] = edit.get("hostPath", "")
+    options = list(edit.get("options", ()))
+    if target.maps_ids and "idmap" not in options and "ridmap" not in options:
+        binds = [option for option in options if option in ("bind", "rbind")]
+        kind = binds[-1] if binds else edit.get("type")
+        if kind in ("bind", "rbind") and (binds or kind == "bind"):
+            options.append("ridmap" if kind == "rbind" else "idmap")
+    if options:
+        mount["options"] = options
+    return destination, mount
+
+
+def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
+    """Add mounts, and bring all into the order of their depth; those that are added come after their like."""
+    mounts = target.open(_MOUNTS, list, wanted[0])
+    topmost = {mount.get("destination"): mount for mount in mounts}
+    added: list[Wanted] = []
+    for one in _winners(wanted) if target.keep_present else wanted:
+        there = topmost.get(one.key)
+        if there is not None:
+            if target.keep_present and there == one.item:
+                continue
+            index = next((i for i, mount in enumerate(mounts) if mount.get("destination") == one.key), None)
+            if index is None:  # of two that are added, the first goes
+                del added[next(i for i, other in enumerate(added) if other.key == one.key)]
+            else:
+                target.remove(_MOUNTS, mounts, index, one)
+        added.append(one)
+        topmost[one.key] = one.item
+    if added:
+        new = {id(one.item): one for one in added}
+        ordered = sorted([*mounts, *(one.item for one in added)], key=_depth)
+        _move_mounts(target, mounts, [mount for mount in ordered if id(mount) not in new], added[0])
+        for index, mount in enumerate(ordered):
+            if id(mount) in new:
+                target.changes.append(Change("add", (*_MOUNTS, index), new[id(mount)], mount))
+        mounts[:] = ordered
+
+
+def _move_mounts(target: Target, mounts: list[OCI], ordered: list[OCI], wanted: Wanted) -> None:
+    """Bring mounts into another order, for one that is added."""
+    for index, mount in enumerate(ordered):
+        if mounts[index] is not mount:
+            source = _index(mounts, mount)
+            mounts.insert(index, mounts.pop(source))
+            mover = Wanted(wanted.kind, None, None, None, wanted.sources)
+            target.changes.append(Change("move", (*_MOUNTS, index), mover, was=mount))
+            target.changes[-1].origin = (*_MOUNTS, source)
+
+
+def _depth(mount: OCI) -> int:
+    path: str = mount.get("destination") or ""
+    if path[:1] != "/" or "//" in path or "/." in path or path[-1] == "/":
+        from cdi_hook.files import clean  # hardly any is written like that
+
+        path = clean(path)
+    return path.count("/")
+
+
 # Intel RDT and additional groups.
 
 
-def _oci_rdt(edit: Edits, _target: Target) -> OCI:
+def _oci_rdt(edit: Edits, _target: Target) -> tuple[None, OCI]:
     fields = ("closID", "schemata", "l3CacheSchema", "memBwSchema", "enableMonitoring")
     oci = {name: edit[name] for name in fields if edit.get(name)}
     if "schemata" in oci:
         oci["schemata"] = list(oci["schemata"])
-    return oci
+    return None, oci
 
 
 def _set_rdt(target: Target, wanted: list[Wanted]) -> None:
-    (last,) = _winners(wanted, lambda _item: None)
-    target.put(("linux",), target.open(("linux",), dict, last), "intelRdt", last, last.item)
+    (last,) = _winners(wanted)
+    target.put(("linux",), target.open(("linux",), dict, last), "intelRdt", last)
 
 
 _GIDS = ("process", "user", "additionalGids")
 
 
 def _add_gids(target: Target, wanted: list[Wanted]) -> None:
-    wanted = [one for one in _winners(wanted, lambda gid: gid, at_first=True) if one.item]
-    if not wanted:
-        return
-    gids = target.open(_GIDS, list, wanted[0])
-    present = {gid for gid in gids if isinstance(gid, int)}
-    for one in wanted:
-        if one.item not in present:
-            target.append(_GIDS, gids, one, one.item)
+    wanted = [one for one in _winners(wanted, at_first=True) if one.item]
+    if wanted:
+        gids = target.open(_GIDS, list, wanted[0])
+        present = {gid for gid in gids if isinstance(gid, int)}
+        for one in wanted:
+            if one.item not in present:
+                target.append(_GIDS, gids, one, one.item)
 
 
 # In the order of the CDI specification's own schema, in which specs are written and edits applied.
+# fmt: off
 KINDS = {
     "env": Kind(
-        ("list", STRING),
-        _as_it_is,
-        _add_env,
-        ((_ENV, list, str),),
+        ("list", STRING), _variable, _add_env, ((_ENV, list, str),),
         too_late=lambda variable: f"variable {quote(variable)}",
     ),
     "deviceNodes": Kind(
-        (
-            "list",
-            {
-                "path": STRING,
-                "hostPath": STRING,
-                "type": STRING,
-                "major": INT64,
-                "minor": INT64,
-                "fileMode": UINT32,
-                "permissions": STRING,
-                "uid": UINT32,
-                "gid": UINT32,
-            },
-        ),
-        _oci_device,
-        _add_devices,
+        ("list", {
+            "path": STRING, "hostPath": STRING, "type": STRING, "major": INT64, "minor": INT64,
+            "fileMode": UINT32, "permissions": STRING, "uid": UINT32, "gid": UINT32,
+        }),
+        _oci_device, _add_devices,
         ((_DEVICES, list, "path"), (_RULES, list, dict), (("process", "user"), dict, int)),
-        since={"hostPath": "0.5.0"},
-        optional=("fileMode", "uid", "gid"),
-        too_late=_can_be_late,
+        since={"hostPath": "0.5.0"}, optional=("fileMode", "uid", "gid"), too_late=_can_be_late,
     ),
     "netDevices": Kind(
         ("list", {"hostInterfaceName": STRING, "name": STRING}),
-        _oci_net_device,
-        _add_net_devices,
-        ((_NET_DEVICES, dict, None),),
-        since={"": "1.1.0"},
-        too_late=_can_be_late,
+        _oci_net_device, _add_net_devices, ((_NET_DEVICES, dict, None),),
+        since={"": "1.1.0"}, too_late=_can_be_late,
     ),
     "hooks": Kind(
-        (
-            "list",
-            {
-                "hookName": STRING,
-                "path": STRING,
-                "args": ("list", STRING),
-                "env": ("list", STRING),
-                "timeout": INT64,
-            },
-        ),
-        _oci_hook,
-        _add_hooks,
-        ((("hooks",), dict, list),),
-        optional=("timeout",),
-        too_late=_late_hook,
+        ("list", {
+            "hookName": STRING, "path": STRING, "args": ("list", STRING), "env": ("list", STRING),
+            "timeout": INT64,
+        }),
+        _oci_hook, _add_hooks, ((("hooks",), dict, list),),
+        optional=("timeout",), too_late=_late_hook,
     ),
     "mounts": Kind(
-        (
-            "list",
-            {"hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING},
-        ),
-        _oci_mount,
-        _add_mounts,
+        ("list", {
+            "hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING,
+        }),
+        _oci_mount, _add_mounts,
         ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
-        since={"type": "0.4.0"},
-        too_late=_can_be_late,
+        since={"type": "0.4.0"}, too_late=_can_be_late,
     ),
     "intelRdt": Kind(
         {
-            "closID": STRING,
-            "l3CacheSchema": STRING,
-            "memBwSchema": STRING,
-            "schemata": ("list", STRING),
-            "enableMonitoring": BOOL,
+            "closID": STRING, "l3CacheSchema": STRING, "memBwSchema": STRING,
+            "schemata": ("list", STRING), "enableMonitoring": BOOL,
         },
-        _oci_rdt,
-        _set_rdt,
-        ((("linux",), dict, None),),
+        _oci_rdt, _set_rdt, ((("linux",), dict, None),),
         since={"": "0.7.0", "schemata": "1.1.0", "enableMonitoring": "1.1.0"},
-        optional=("", "schemata"),
-        too_late=lambda _rdt: "Intel RDT",
+        optional=("", "schemata"), too_late=lambda _rdt: "Intel RDT",
     ),
     "additionalGids": Kind(
-        ("list", UINT32),
-        _as_it_is,
-        _add_gids,
-        ((_GIDS, list, None),),
-        since={"": "0.7.0"},
-        too_late=lambda gid: f"additional group {gid}",
+        ("list", UINT32), lambda gid, _target: (gid, gid), _add_gids, ((_GIDS, list, None),),
+        since={"": "0.7.0"}, too_late=lambda gid: f"additional group {gid}",
     ),
 }
+# fmt: on

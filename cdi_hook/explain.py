@@ -11,7 +11,7 @@ from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, Unresolva
 from cdi_hook.request import asked
 
 if TYPE_CHECKING:
-    from cdi_hook.index import Registry
+    from cdi_hook.registry import Registry
     from cdi_hook.request import DeviceRequest
     from cdi_hook.specs.cache import Cache
 

@@ -30,8 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from cdi_hook.index import Registry
     from cdi_hook.live.late import Late
+    from cdi_hook.registry import Registry
 
 # The exit status of each kind of failure; what isn't here is 1, as in every command.
 STATUS = (

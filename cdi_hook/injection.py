@@ -8,8 +8,9 @@ in a container that is being created.
 
 from __future__ import annotations
 
-from cdi_hook import bundle, config, driver, index, jsontext, request
+from cdi_hook import bundle, config, driver, jsontext, request
 from cdi_hook.errors import FAILED, CDIError, ConfigError, InjectionError
+from cdi_hook.registry import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ class Host:
         self.strict = self.is_root and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = config.state_dir(environ, self.is_root)
 
-    def registry(self, *, keep_index: bool = True) -> index.Registry:
+    def registry(self, *, keep_index: bool = True) -> Registry:
         """Return the registry of the spec dirs, with an index where this user has a place for one."""
         # A user's own runtime isn't allowed to map the ids of the host's files: crun fails at it.
         directory = self.state_dir if keep_index else ""
-        return index.Registry(self.spec_dirs, directory, strict=self.strict, may_map_ids=self.is_root)
+        return Registry(self.spec_dirs, directory, strict=self.strict, may_map_ids=self.is_root)
 
     def log(self, level: str, message: str, **fields: Any) -> bool:
         """Append a line to LOG, if one is configured and can be written; say whether it was."""
@@ -63,8 +64,8 @@ def inject(
     warn: driver.Warn,
     *,
     named: Sequence[str] = (),
-    registry: index.Registry | None = None,
-    through: Callable[[index.Registry], driver.Registry] = lambda registry: registry,
+    registry: Registry | None = None,
+    through: Callable[[Registry], driver.Registry] = lambda registry: registry,
 ) -> tuple[request.DeviceRequest, list[Change]]:
     """Edit oci so that it has the devices asked for; return the request, and the changes made.
 

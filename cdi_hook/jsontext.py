@@ -61,6 +61,11 @@ class _Context:
     memo: dict[str, str] = {}  # noqa: RUF012 # the scanner's own, cleared by it
 
 
+class _OwnContext(_Context):
+    object_pairs_hook = None  # type: ignore[assignment]  # then the scanner makes a dict itself
+    parse_int = int  # type: ignore[assignment]  # which it knows
+
+
 def loads(text: str) -> Any:
     """Return the tree of a JSON text; raises ValueError saying what is wrong and where."""
     try:
@@ -80,6 +85,24 @@ def loads(text: str) -> Any:
         return _loads_by_json(text)
     if text[end:].strip(_SPACE):
         raise ValueError(f"there is more after the end, at {_place(text, end)}")
+    return tree
+
+
+def loads_own(data: bytes) -> Any:
+    """Return the tree of a text that dumps() made, sooner; raises ValueError or SystemError for another."""
+    text = data.decode()
+    try:
+        from _json import make_scanner
+
+        scan = make_scanner(_OwnContext)  # type: ignore[arg-type]  # duck-typed, in C
+    except (ImportError, AttributeError, TypeError):
+        return _loads_by_json(text)
+    try:
+        tree, end = scan(text, 0)
+    except StopIteration as stop:
+        raise ValueError("a value is missing") from stop
+    if end != len(text):
+        raise ValueError("there is more after the end")
     return tree
 
 

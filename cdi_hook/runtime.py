@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+_SIGIGNORE = 30  # its place in /proc/PID/stat after the process's name
 _PYTHON_IGNORES = (13, 25)  # SIGPIPE and SIGXFSZ, on every Linux but MIPS's and SPARC's
 
 
 def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
-    ``arguments``: the runtime's path ("?" and the names when the door found none), SigIgn and
-    LC_CTYPE as they came, then the arguments of the runtime.
+    ``arguments``: the runtime's path ("?" and the names when the door found none), what is in
+    /proc/PID/stat after the process's name, LC_CTYPE as it came, then the arguments of the runtime.
     """
-    runtime, ignored, lc_ctype, *rest = arguments
+    runtime, stat, lc_ctype, *rest = arguments
     environ = _environment(lc_ctype)
     call = Call(argv.parse(rest), injection.Host(environ))
     try:
         if runtime.startswith("?"):
             raise _no_runtime(runtime[1:], call.host)
         call.inject()
-        _exec(runtime, rest, environ, ignored)
+        _exec(runtime, rest, environ, stat)
     except CDIError as error:
         return call.fail(str(error))
     except Exception as error:  # an engine shows one line, not a traceback
@@ -121,16 +122,17 @@ def _no_runtime(wanted: str, host: injection.Host) -> RuntimeNotFound:
     )
 
 
-def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], ignored: str) -> NoReturn:
-    """Replace this process by the runtime; ``ignored`` is SigIgn of /proc/PID/status as it came.
+def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], stat: str) -> NoReturn:
+    """Replace this process by the runtime, with the signals ignored that were; see proc_pid_stat(5).
 
     Raises RuntimeNotFound when that can't be done.
     """
     import _signal  # type: ignore[import-not-found]  # signal itself imports enum, 3 ms
 
-    mask = int(ignored or "0", 16)
+    fields = stat.split(" ")
+    ignored = int(fields[_SIGIGNORE]) if len(fields) > _SIGIGNORE else 0
     for number in _PYTHON_IGNORES:
-        if not mask >> (number - 1) & 1:
+        if not ignored >> (number - 1) & 1:
             _signal.signal(number, _signal.SIG_DFL)
     try:
         posix.execve(runtime, [runtime, *arguments], environ)

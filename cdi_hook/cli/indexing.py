@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import index
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
+from cdi_hook.specs import compiled
 
 if TYPE_CHECKING:
     import argparse
@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> int:
     if not directory:
         raise CDIError("there is no place for an index: XDG_RUNTIME_DIR isn't set")
     registry = found.registry()
-    written = registry.build() if any(map(os.path.isdir, registry.spec_dirs)) else None
+    written = compiled.build(registry) if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())
-    removed = index.prune(directory) if os.path.isdir(directory) else []
+    removed = compiled.prune(directory) if os.path.isdir(directory) else []
     if options.json:
         output.say_json({"index": written, "devices": devices, "removed": removed})
     else:

@@ -40,12 +40,14 @@ def operation(change: Change) -> dict[str, Any]:
 def line(change: Change) -> str:
     """Return a change as a line for people."""
     path, value, was = _jq(change.place), jsontext.dumps(change.value), jsontext.dumps(change.was)
-    text = {
-        "add": f"+ {path} {value}",
-        "remove": f"- {path} {was}",
-        "replace": f"~ {path} {was} -> {value}",
-        "move": f"> {_jq(change.origin)} -> {path} {was}",
-    }[change.op]
+    if change.op == "move":
+        text = f"> {_jq(change.origin)} -> {path} {was}"
+    else:
+        text = {
+            "add": f"+ {path} {value}",
+            "remove": f"- {path} {was}",
+            "replace": f"~ {path} {was} -> {value}",
+        }[change.op]
     by_spec: dict[str, list[str]] = {}
     for device, spec in change.sources:
         devices = by_spec.setdefault(spec, [])

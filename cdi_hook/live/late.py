@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from cdi_hook import jsontext
-from cdi_hook.edits import KINDS, each_edit
+from cdi_hook.edits import KINDS, each_kind
 from cdi_hook.errors import TooLate
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.edits import Change, Edits, Source
-    from cdi_hook.index import Registry
+    from cdi_hook.registry import Registry
 
 
 class Late:
@@ -63,13 +63,11 @@ class Late:
 def _possible(edits: Edits) -> Edits:
     """Return the container edits that can still be made."""
     possible: Edits = {}
-    for name, edit in each_edit(edits):
+    for name, several in each_kind(edits):
         kind = KINDS[name]
-        if kind.too_late is not None and not kind.too_late(edit):
-            if kind.is_list:
-                possible.setdefault(name, []).append(edit)
-            else:
-                possible[name] = edit
+        left = [edit for edit in several if kind.too_late is not None and not kind.too_late(edit)]
+        if left:
+            possible[name] = left if kind.is_list else left[0]
     return possible
 
 

@@ -18,9 +18,10 @@ LAYERS = {
     "leaves": ("files", "jsontext", "linux", "names", "restart", "sitepath", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "specs",
+        "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "registry",
+        "specs",
     ),
-    "forms": ("hook", "runtime"),
+    "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),
     "doors": ("start",),
 }  # fmt: skip

@@ -105,7 +105,8 @@ def test_never_itself(spy: Spy, link: str) -> None:
         program: Path = CDI_RUNTIME
     else:
         program = shim / "cdi-runtime"
-        program.write_bytes(CDI_RUNTIME.read_bytes())
+        text = CDI_RUNTIME.read_text("utf-8").replace("cdi_lib=''", f"cdi_lib='{CDI_RUNTIME.parents[2]}'")
+        program.write_text(text, "utf-8")
         program.chmod(0o755)
         os.link(program, shim / "runc")
     spy.configure(RUNTIMES=f"{program} cdi-runtime {shim}/runc runc")

@@ -11,6 +11,8 @@ import pytest
 
 from cdi_hook import index
 from cdi_hook.errors import UnresolvableDevices
+from cdi_hook.registry import Registry
+from cdi_hook.specs import compiled
 from cdi_hook.specs.cache import Cache
 
 if TYPE_CHECKING:
@@ -29,14 +31,12 @@ def write(path: Path, kind: str, *devices: str) -> None:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every file for settled, so that an index is written at once."""
-    monkeypatch.setattr(index, "_SETTLED_NS", -1 << 62)
+    monkeypatch.setattr(compiled, "_SETTLED_NS", -1 << 62)
 
 
-def registry(tmp_path: Path) -> index.Registry:
+def registry(tmp_path: Path) -> Registry:
     """Make a registry over two dirs, its index beside them."""
-    return index.Registry(
-        [str(tmp_path / "low"), str(tmp_path / "high")], str(tmp_path / "state"), strict=False
-    )
+    return Registry([str(tmp_path / "low"), str(tmp_path / "high")], str(tmp_path / "state"), strict=False)
 
 
 def parts_of_one(path: Path) -> list[Any]:
@@ -53,7 +53,7 @@ def index_file(tmp_path: Path) -> Path:
     return path
 
 
-def no_cache(_registry: index.Registry) -> Cache:
+def no_cache(_registry: Registry) -> Cache:
     """Stand in for the cache where it must not be read."""
     raise AssertionError("the specs were read")
 
@@ -66,7 +66,7 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
     wanted = [["v.com/c=d7"], ["w.com/c=z", "v.com/c=d199", "w.com/c=x", "v.com/c=d0", "w.com/c=z"], []]
     cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
     registry(tmp_path).parts(["v.com/c=d0"])
-    monkeypatch.setattr(index.Registry, "cache", property(no_cache))
+    monkeypatch.setattr(Registry, "cache", property(no_cache))
     for names in wanted:
         assert registry(tmp_path).parts(names) == cache.parts(names)
 
@@ -96,7 +96,7 @@ def test_any_change_means_reading_the_specs(
     registry(tmp_path).parts(["v.com/c=one"])
     change(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(index.Registry, "cache", property(no_cache))
+        patched.setattr(Registry, "cache", property(no_cache))
         with pytest.raises(AssertionError, match="the specs were read"):
             registry(tmp_path).parts(["v.com/c=one"])
     cache = Cache([str(tmp_path / "low"), str(tmp_path / "high")])
@@ -113,7 +113,9 @@ def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
             self.refresh()
 
     dirs = [str(tmp_path / "low")]
-    changing, cache = (index.compile_index(one, dirs, strict=False) for one in (Changing(dirs), Cache(dirs)))
+    changing, cache = (
+        compiled.compile_index(one, dirs, strict=False) for one in (Changing(dirs), Cache(dirs))
+    )
     assert changing == cache
 
 
@@ -143,7 +145,7 @@ def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
     time.sleep(0.06)
     registry(tmp_path).parts(["v.com/c=one"])
-    assert index_file(tmp_path).stat().st_mode & 0o777 == 0o644
+    assert index_file(tmp_path).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -> None:
@@ -152,9 +154,9 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
     slow = registry(tmp_path)
     assert slow.cache.devices() == ["v.com/c=one"]
     time.sleep(0.06)
-    slow.write()
+    compiled.write(slow)
     assert not (tmp_path / "state").exists()
-    slow.build()
+    compiled.build(slow)
     assert index_file(tmp_path).stat().st_size
 
 
@@ -169,7 +171,7 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
     for at in range(len(data)):
         for damaged in (data[:at], data[:at].ljust(len(data), b"\0"), data[:at] + b"\0" + data[at + 1 :]):
             path.write_bytes(damaged)
-            assert registry(tmp_path)._look_up(names) in (None, expected)
+            assert index.look_up(str(path), registry(tmp_path).spec_dirs, False, names) in (None, expected)
 
 
 @pytest.mark.usefixtures("settled")
@@ -178,7 +180,7 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     (tmp_path / "state").write_text("")
     assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
-    without = index.Registry([str(tmp_path / "low")], "", strict=False)
+    without = Registry([str(tmp_path / "low")], "", strict=False)
     assert without.parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
 
 

@@ -28,8 +28,8 @@ devices:
 # All that a create imports beyond an empty Python. Each more costs every container
 # 0.1 ms, and the standard library's own rather 1 to 20.
 OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
-        "jsontext", "names", "request", "runtime")  # fmt: skip
-BUDGET = {"__future__", "_json", "_signal", "cdi_hook", *(f"cdi_hook.{name}" for name in OURS)}
+        "jsontext", "names", "registry", "request", "runtime")  # fmt: skip
+BUDGET = {"__future__", "_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
 class Host:
@@ -61,7 +61,7 @@ class Host:
 
     def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run cdi_hook.runtime as the door does, with a runtime that does nothing."""
-        command = [PYTHON, "-IS", *options, str(START), "runtime", "/bin/true", "0", "", *arguments]
+        command = [PYTHON, "-IS", *options, str(START), "runtime", "/bin/true", "", "", *arguments]
         environment = {
             "CDI_HOOK_CONFIG": str(self.directory / "conf"),
             "XDG_RUNTIME_DIR": str(self.directory / "run"),
@@ -195,7 +195,7 @@ def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> N
     command = f'exec "$0" "$@" {how}'
     arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
     done = subprocess.run(
-        ["sh", "-c", command, PYTHON, "-IS", str(START), "runtime", "/bin/true", "0", "", *arguments],
+        ["sh", "-c", command, PYTHON, "-IS", str(START), "runtime", "/bin/true", "", "", *arguments],
         env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 1
@@ -210,7 +210,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(host: Host) -> None:
     reader, writer = os.pipe()
     arguments = ["--log", str(log), "create", "--bundle", str(host.directory / "bundle"), "id"]
     done = subprocess.run(
-        [PYTHON, "-IS", str(START), "runtime", "/bin/true", "0", "", *arguments],
+        [PYTHON, "-IS", str(START), "runtime", "/bin/true", "", "", *arguments],
         env={"CDI_HOOK_CONFIG": str(host.directory / "conf")}, check=False, stderr=writer, timeout=20,
     )  # fmt: skip
     os.close(writer)
