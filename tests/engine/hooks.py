@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook import explain
+
 from . import world
 
 if TYPE_CHECKING:
@@ -99,8 +101,7 @@ REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
         6,
         f'{world.FAILED}unresolvable CDI devices hook.com/device=nothing (asked for by annotation "{world.KEY}"); '
         f"no usable CDI spec in {PLACE}/cdi defines it; did you mean hook.com/device=live or hook.com/device=late "
-        "or hook.com/device=gone?; "
-        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused',
+        f"or hook.com/device=gone?; {explain.NEXT}",
     ),
     "no such node": (
         "hook.com/device=gone",
@@ -108,7 +109,7 @@ REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
         7,
         f'{world.FAILED}failed to inject devices: failed to stat CDI host device "/dev/gone": does not exist; '
         f'device hook.com/device=gone (asked for by annotation "{world.KEY}") is defined by {SPEC}; '
-        "if the host's devices or drivers have changed, that spec has to be made again",
+        f"{explain.GENERATE}",
     ),
 }
 

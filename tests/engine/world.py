@@ -11,6 +11,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook import explain
+
 if TYPE_CHECKING:
     from .box import Box
 
@@ -74,14 +76,13 @@ _REFUSED = (
     'refused: /etc/cdi/broken.yaml: failed to load CDI Spec invalid CDI Spec: failed add device "one": '
     'invalid device "one": invalid hook name "lunch"; '
 )
-_NEXT = '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
 # What is asked for in vain, and what the person who asked is told.
 REFUSALS = {
     "unknown device": (
         "vendor.com/device=fus",
         f'{FAILED}unresolvable CDI devices vendor.com/device=fus (asked for by annotation "{KEY}"); '
         "no usable CDI spec in /etc/cdi, /var/run/cdi defines it; "
-        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}{_NEXT}",
+        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}{explain.NEXT}",
     ),
     "malformed annotation": (
         "fuse",
@@ -94,7 +95,7 @@ REFUSALS = {
         "broken.com/device=one",
         f'{FAILED}unresolvable CDI devices broken.com/device=one (asked for by annotation "{KEY}"); '
         f"no usable CDI spec in /etc/cdi, /var/run/cdi defines it; {_REFUSED}"
-        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {_NEXT}",
+        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {explain.NEXT}",
     ),
     "refused policy": (
         "vendor.com/device=forbidden",

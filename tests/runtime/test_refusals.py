@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import explain
+
 from .lab import STANDARD_PATH
 
 if TYPE_CHECKING:
@@ -25,8 +27,7 @@ def message_of(lab: Lab) -> str:
     return (
         f"CDI device injection failed: unresolvable CDI devices {UNKNOWN} "
         f'(asked for by annotation "cdi.k8s.io/test"); no usable CDI spec in {lab.specs} defines it; '
-        "did you mean vendor.com/device=one?; "
-        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
+        f"did you mean vendor.com/device=one?; {explain.NEXT}"
     )
 
 
@@ -110,7 +111,7 @@ def test_missing_host_device(lab: Lab) -> None:
     assert completed.stderr == (
         "CDI device injection failed: failed to inject devices: failed to stat CDI host device "
         f'"/dev/cdi-hook-gone": does not exist; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
-        f"by {lab.specs}/one.json; if the host's devices or drivers have changed, that spec has to be made again\n"
+        f"by {lab.specs}/one.json; {explain.GENERATE}\n"
     )
     assert bundle.identity() == before
 

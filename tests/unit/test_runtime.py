@@ -126,12 +126,12 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
     [
         ("vendor.com/thing=two", "",
          f"{FAILED}unresolvable CDI devices vendor.com/thing=two {ASKED}; no usable CDI spec in @/cdi "
-         'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows what is known, '
-         '"cdi-hook validate" what is refused'),
+         'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows the known '
+         'devices, "cdi-hook validate" what is wrong with specs'),
         ("vendor.com/thing=gone", "",
          f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": does not exist; device '
          f"vendor.com/thing=gone {ASKED} is defined by @/cdi/vendor.yaml; if the host's devices or drivers "
-         "have changed, that spec has to be made again"),
+         "have changed, generate that spec again"),
         ("one", "",
          f'{FAILED}annotation "cdi.k8s.io/a": invalid CDI device name "one" (unqualified device "one", missing '
          "vendor); a device is written vendor.com/class=name, several with commas and no spaces between, or set "
@@ -183,7 +183,7 @@ def test_a_conflict_is_told_as_one(host: Host) -> None:
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
     host.ask("vendor.com/thing=one")
     assert (
-        "vendor.com/thing=one: defined by two spec files of the same dir, so by none" in host.create().stderr
+        "vendor.com/thing=one: two spec files in one dir define it, so neither counts" in host.create().stderr
     )
 
 

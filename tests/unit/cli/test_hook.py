@@ -94,21 +94,21 @@ def test_status_of_each_kind_of_failure(
 @pytest.mark.parametrize(
     ("stage", "stdin", "message"),
     [
-        ("precreate", "", "stdin is to be an OCI spec, and is not valid JSON: "),
-        ("precreate", "[]", "stdin is to be an OCI spec, and is not a JSON object"),
-        ("createRuntime", "{", "stdin is to be a container's state, and is not valid JSON: "),
-        ("createRuntime", "{}", "the container's state on stdin has no process as its .pid"),
-        ("prestart", '{"pid": -1}', "the container's state on stdin has no process as its .pid"),
-        ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path as its .bundle"),
+        ("precreate", "", "stdin must be an OCI spec, but it is not valid JSON: "),
+        ("precreate", "[]", "stdin must be an OCI spec, but it is not a JSON object"),
+        ("createRuntime", "{", "stdin must be a container's state, but it is not valid JSON: "),
+        ("createRuntime", "{}", "the container's state on stdin has no process id in .pid"),
+        ("prestart", '{"pid": -1}', "the container's state on stdin has no process id in .pid"),
+        ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path in .bundle"),
         (
             "prestart",
             '{"pid": 1, "bundle": "b"}',
-            "the container's state on stdin has no absolute path as its .bundle",
+            "the container's state on stdin has no absolute path in .bundle",
         ),
         (
             "createRuntime",
             '{"pid": 1, "bundle": "/"}',
-            'the container\'s state on stdin has "/" as its .bundle, as crun says in a user namespace; call crun ',
+            'the container\'s state on stdin has "/" in .bundle, which crun writes in a user namespace; call crun ',
         ),
         (
             "prestart",
@@ -205,4 +205,4 @@ def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path, configuration: dic
         )
         said = syslog.recv(4096).decode()
     assert said.startswith("<27>")
-    assert "cdi-hook: stdin is to be an OCI spec, and is not valid JSON: " in said
+    assert "cdi-hook: stdin must be an OCI spec, but " in said

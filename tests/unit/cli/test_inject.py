@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook import explain
 from cdi_hook.config import is_system_root
 
 if TYPE_CHECKING:
@@ -182,8 +183,7 @@ def test_unknown_device(cdi_hook: World) -> None:
     before = (path.read_bytes(), path.stat())
     message = (
         'unresolvable CDI devices vendor.com/gpu=gpu7 (asked for by annotation "cdi.k8s.io/test"); '
-        f"no usable CDI spec in {cdi_hook.specs} defines it; did you mean {GPU1} or {GPU0}?; "
-        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused\n'
+        f"no usable CDI spec in {cdi_hook.specs} defines it; did you mean {GPU1} or {GPU0}?; {explain.NEXT}\n"
     )
     result = cdi_hook("inject", "bundle", "--spec-dir", cdi_hook.specs)
     assert result == (1, "", FAILED + message)
@@ -216,7 +216,7 @@ def test_host_device_that_is_gone(cdi_hook: World) -> None:
     message = (
         'failed to inject devices: failed to stat CDI host device "/dev/nowhere/x": '
         f"no such file or directory; device v.com/c=d (asked for by --device) is defined by {path}; "
-        "if the host's devices or drivers have changed, that spec has to be made again\n"
+        f"{explain.GENERATE}\n"
     )
     assert cdi_hook("inject", "-d", "v.com/c=d", stdin="{}") == (1, "", FAILED + message)
 
