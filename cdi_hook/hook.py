@@ -96,13 +96,13 @@ class Hook:
     def precreate(self) -> None:
         """Write the OCI spec from stdin to stdout, edited."""
         text = self._read_stdin()
-        oci = _object(text, "an OCI spec")
+        oci = parse_stdin(text, "an OCI spec")
         _, changes = injection.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
-        state = _object(self._read_stdin(), "a container's state")
+        state = parse_stdin(self._read_stdin(), "a container's state")
         path = f"{_bundle(state)}/config.json"
         oci = bundle.load(path)
         if oci is None:
@@ -156,7 +156,8 @@ class Hook:
         syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
 
 
-def _object(text: bytes, what: str) -> dict[str, Any]:
+def parse_stdin(text: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object on stdin; raises BundleError if it isn't one."""
     try:
         tree = jsontext.loads(text.decode("utf-8"))
     except ValueError as error:

@@ -222,18 +222,21 @@ def test_a_low_level_runtime(cdi_hook: World, etc: Path) -> None:
     assert (status, err) == (0, f"cdi-hook: warning: there is no {programs}/cdi-runsc here\n")
     status, _, err = cdi_hook(*add[:-2], "--runtime", "nobody")
     beside = PROGRAM.parent / "cdi-nobody"
-    assert (status, err) == (1, f"cdi-hook: there is no {beside}; `ln -s cdi-runtime {beside}` makes it\n")
+    assert (status, err) == (
+        1,
+        f"cdi-hook: there is no {beside}; make it with `ln -s cdi-runtime {beside}`\n",
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--runtime", "../x"), '--runtime: "../x" can\'t be the name of a low-level runtime'),
-        (("--runtime", "hook"), '--runtime: "hook" can\'t be the name of a low-level runtime'),
+        (("--runtime", "../x"), '--runtime: "../x" is not a name for a low-level runtime'),
+        (("--runtime", "hook"), '--runtime: "hook" is not a name for a low-level runtime'),
         (("--path", "/x/runc"), '--path: "/x/runc" is not an absolute path that ends in /cdi-runtime'),
         (
             ("--remove", "--set-default"),
-            "--remove takes out all that was added: it goes with no option that says what to add",
+            "--remove takes out all that was added; it can't be used with options that add something",
         ),
     ],
 )
@@ -511,7 +514,7 @@ def test_podman_reads_it_anyway(cdi_hook: World, etc: Path) -> None:
     status, out, err = cdi_hook("configure", "podman", "--config", file, "--reload")
     assert (status, out, err) == (
         0,
-        f"{file}: written\npodman reads it the next time that it is called\n",
+        f"{file}: written\npodman reads it the next time it is called\n",
         "",
     )
     assert cdi_hook.json("configure", "podman", "--config", file, "--json")["reload"] is None
@@ -574,7 +577,7 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
     for name, engine in ENGINES.items():
         expected += f"{etc}{engine.file}: {'changed' if engine.file[1:] in configured else 'removed'}\n"
         reload = engine.reload_command(engine.file, restart=False)
-        when = f"after: {' '.join(reload)}" if reload else "the next time that it is called"
+        when = f"after: {' '.join(reload)}" if reload else "the next time it is called"
         expected += f"{name} reads it {when}\n"
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, "")
     assert contents(etc) == configured

@@ -94,9 +94,9 @@ def test_status_of_each_kind_of_failure(
 @pytest.mark.parametrize(
     ("stage", "stdin", "message"),
     [
-        ("precreate", "", "stdin must be an OCI spec, but it is not valid JSON: "),
-        ("precreate", "[]", "stdin must be an OCI spec, but it is not a JSON object"),
-        ("createRuntime", "{", "stdin must be a container's state, but it is not valid JSON: "),
+        ("precreate", "", "stdin must be an OCI spec, but "),
+        ("precreate", "[]", "stdin must be an OCI spec, but "),
+        ("createRuntime", "{", "stdin must be a container's state, but "),
         ("createRuntime", "{}", "the container's state on stdin has no process id in .pid"),
         ("prestart", '{"pid": -1}', "the container's state on stdin has no process id in .pid"),
         ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path in .bundle"),

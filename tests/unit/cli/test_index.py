@@ -139,5 +139,5 @@ def test_user_without_a_runtime_dir(
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(config, "is_system_root", lambda: False)
-    message = "cdi-hook: there is no place for an index: XDG_RUNTIME_DIR isn't set\n"
+    message = "cdi-hook: there is no place for an index: set XDG_RUNTIME_DIR\n"
     assert run(capfd) == (1, "", message)

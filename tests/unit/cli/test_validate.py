@@ -149,8 +149,7 @@ def test_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
     assert cdi_hook("validate", path) == (
         0,
         f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n",
-        f"cdi-hook: warning: {path}: in a spec dir it would not be read: "
-        "the name doesn't end in .json or .yaml\n",
+        f"cdi-hook: warning: {path}: a spec dir's file isn't read unless its name ends in .json or .yaml\n",
     )
 
 
