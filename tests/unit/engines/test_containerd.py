@@ -126,7 +126,7 @@ def test_entry_of_the_named_runtime() -> None:
         'Root = "/run/crun"\n'
     )
     assert edited.notes == (
-        "containerd's entry runs /usr/bin/crun; cdi-runtime runs what cdi-hook.conf's RUNTIMES says",
+        "containerd's entry runs /usr/bin/crun; cdi-runtime runs one of RUNTIMES in cdi-hook.conf",
     )
 
 
@@ -141,8 +141,8 @@ def test_no_copy_of_a_runtime_with_a_shim_of_its_own() -> None:
 def test_pod_annotations_only_when_asked() -> None:
     """Pods' annotations are let through on request, also later, with a word on who writes them."""
     word = (
-        "whoever may create a pod writes its annotations, and so can ask for any device that cdi-hook.conf's "
-        "ALLOW and DENY let through"
+        "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
+        "cdi-hook.conf permit"
     )
     both = Containerd().add(HAND_MADE, POD)
     later = Containerd().add(Containerd().add(HAND_MADE, ADD).text, POD)
@@ -168,7 +168,7 @@ def test_what_was_edited_since_stays() -> None:
     [
         ("runc", "runc", ()),
         ("kata", "kata", ()),
-        ("gone", None, ("the default runtime was gone, which is gone: now it is containerd's own",)),
+        ("gone", None, ("the former default runtime gone is gone: containerd uses its own default",)),
     ],
 )
 def test_default_is_given_back(name: str, default: str | None, notes: tuple[str, ...]) -> None:
@@ -200,8 +200,8 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
     with pytest.raises(UnusableConfiguration) as caught:
         Containerd().add(DEBIAN, ADD, [other])
     assert str(caught.value) == (
-        f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} containerd 1 puts in the "
-        "place of the one here: name that file by --config, or have the table in one file"
+        f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} replaces the one here in "
+        "containerd 1: name that file with --config, or keep the table in one file"
     )
     assert Containerd().add(DEBIAN, ADD, [("b.toml", "version = 2\n[debug]\n")]).text != DEBIAN
 
@@ -211,12 +211,12 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
     [
         (
             "",
-            "its version is 1, known are 2, 3, 4; add `version = 2` and name plugins in full (containerd 2 does it: "
+            "its version is 1; cdi-hook knows 2, 3, 4; add `version = 2` and write plugins' full names (containerd 2: "
             "`containerd config migrate`)",
         ),
-        ("version = 5\n", "its version is 5, known are 2, 3, 4"),
-        ("version = [2]\n", "its version is [2], known are 2, 3, 4"),
-        ('version = "2"\n', "its version is '2', known are 2, 3, 4"),
+        ("version = 5\n", "its version is 5; cdi-hook knows 2, 3, 4"),
+        ("version = [2]\n", "its version is [2]; cdi-hook knows 2, 3, 4"),
+        ('version = "2"\n', "its version is '2'; cdi-hook knows 2, 3, 4"),
     ],
 )
 def test_refused(text: str, message: str) -> None:

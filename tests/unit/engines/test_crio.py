@@ -17,8 +17,8 @@ PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
 DEFAULT = Request(PATH, set_default=True)
 WORD = (
-    "CRI-O hands a pod's annotations on to its containers: whoever may create a pod that runs by this runtime "
-    "can ask for any device that cdi-hook.conf's ALLOW and DENY let through"
+    "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can ask for "
+    "any device that ALLOW and DENY in cdi-hook.conf permit"
 )
 
 CRIO = """\

@@ -91,12 +91,12 @@ def test_removed_is_only_ours() -> None:
         (
             '{"default-runtime": "crun"}',
             None,
-            ("the default runtime was crun, which is gone: now it is docker's own",),
+            ("the former default runtime crun is gone: docker uses its own default",),
         ),
         (
             '{"default-runtime": "cdi"}',
             None,
-            ("the default runtime was cdi, which is gone: now it is docker's own",),
+            ("the former default runtime cdi is gone: docker uses its own default",),
         ),
         ("{}", None, ()),
         (None, None, ()),

@@ -54,7 +54,7 @@ def test_a_taken_name_is_refused(engine: Engine) -> None:
     text = added(engine, Request("/x/cdi-runtime")).replace("/x/cdi-runtime", "/x/other")
     with pytest.raises(UnusableConfiguration) as caught:
         engine.add(text, Request(PATH))
-    assert str(caught.value) == "there is a runtime cdi already, and it is not ours: it runs '/x/other'"
+    assert str(caught.value) == "it already has a runtime cdi that is not ours: it runs '/x/other'"
     assert engine.remove(text, None).text == text
 
 
