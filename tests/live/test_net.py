@@ -266,12 +266,12 @@ def test_what_cannot_be_given_back_is_said(host: Namespace, container: Namespace
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        (("eth5", "taken0"), "that name is taken there; let the CDI spec say another"),
-        (("eth5", "other0"), "that name is taken there; let the CDI spec say another"),
+        (("eth5", "taken0"), "that name is taken there; choose another in the CDI spec"),
+        (("eth5", "other0"), "that name is taken there; choose another in the CDI spec"),
         (("gone0", "taken0"), "the host has no such interface; `ip link` shows those that it has"),
         (
             ("lo", "net0"),
-            "*; one of its kind can't leave its network namespace: name another in the CDI spec",
+            "*; this kind of interface can't leave its network namespace: name another in the CDI spec",
         ),
     ],
     ids=["a name that is taken", "another's second name", "no such interface", "immovable"],
@@ -295,8 +295,8 @@ def test_what_cannot_be_moved(
 def test_names_that_no_interface_can_have(host: Namespace, container: Namespace, name: str) -> None:
     """A name that the kernel would refuse is refused before any interface is moved."""
     assert move(host, container.pid, ("eth5", "net0"), ("eth6", name)) == (
-        f'no net device can be called "{name}": a name has up to 15 bytes, '
-        "without spaces, '/' and ':', and '%' only in one \"%d\"; correct the CDI spec"
+        f'no net device can be called "{name}": a name has 1 to 15 bytes, no space, '
+        "no '/', no ':', and '%' only in one \"%d\"; correct the CDI spec"
     )
     assert container.names() == {"lo"}
 
@@ -345,7 +345,7 @@ def test_without_rights_on_the_host(host: Namespace) -> None:
     words = move(host, 0, ("eth5", "net0"), before=before, prefix=("unshare", "-U", "-r"))
     assert words == (
         "can't go between the container's network namespace and the host's: Operation not permitted; "
-        "it takes root of the host: a rootless container can't have net devices"
+        "only the host's root can do that: a rootless container can't have net devices"
     )
 
 
@@ -357,7 +357,7 @@ def test_a_container_without_ipv6(host: Namespace, container: Namespace) -> None
     words = move(host, container.pid, ("eth5", "net0"))
     assert re.fullmatch(
         'can\'t move net device "eth5" into the container as "net0": its address 2001:db8::5/64: .+; '
-        "let the container have IPv6, or take the address from the host's interface",
+        "turn on IPv6 in the container, or remove the address from the host's interface",
         words,
     )
     assert state(host) == before
