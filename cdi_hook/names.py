@@ -40,8 +40,8 @@ def parse_qualified_name(text: str) -> tuple[str, str, str]:
     if not vendor:
         raise InvalidName(f"unqualified device {quote(text)}, missing vendor")
     try:
-        validate_vendor_name(vendor)
-        validate_class_name(class_)
+        validate_kind_part(vendor, "vendor")
+        validate_kind_part(class_, "class")
         validate_device_name(name)
     except InvalidName as error:
         raise InvalidName(f"invalid device {quote(text)}: {error}") from None
@@ -57,17 +57,8 @@ def is_qualified_name(text: str) -> bool:
     return True
 
 
-def validate_vendor_name(vendor: str) -> None:
-    """Raise InvalidName unless vendor may stand before the slash."""
-    _validate_part(vendor, "vendor")
-
-
-def validate_class_name(class_: str) -> None:
-    """Raise InvalidName unless class_ may stand after the slash."""
-    _validate_part(class_, "class")
-
-
-def _validate_part(text: str, part: str) -> None:
+def validate_kind_part(text: str, part: str) -> None:
+    """Raise InvalidName unless text is valid as the part "vendor" or "class" of a kind."""
     if not text:
         raise InvalidName(f"invalid {part}. empty name")
     first, between, last = _split(text)
@@ -81,7 +72,7 @@ def _validate_part(text: str, part: str) -> None:
 
 
 def validate_device_name(name: str) -> None:
-    """Raise InvalidName unless name may stand after the equals sign."""
+    """Raise InvalidName unless name is valid after the equals sign."""
     if not name:
         raise InvalidName("invalid (empty) device name")
     first, between, last = _split(name)

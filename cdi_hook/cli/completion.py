@@ -38,12 +38,10 @@ class Command(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the shells."""
     parser.add_argument("shell", choices=_SHELLS, help="the shell that the script is for")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
     for line in _SHELLS[options.shell](list(commands(options.whole_parser()))):
         output.say(line)
     return 0

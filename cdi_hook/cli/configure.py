@@ -64,7 +64,6 @@ changes nothing, with two exceptions: --reload can fail after the change, and
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the engines, and the options of each."""
     engines = parser.add_subparsers(title="engines", dest="engine", metavar="ENGINE", required=True)
     for name, engine in ENGINES.items():
         one = engines.add_parser(
@@ -108,7 +107,6 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the changes, or show them."""
     if options.remove and (options.set_default or options.runtime or options.path or options.flags):
         raise CDIError(
             "--remove takes out all that was added; it can't be used with options that add something"

@@ -40,9 +40,8 @@ exit status:
 
 
 def arguments(_: argparse.ArgumentParser) -> None:
-    """Declare no options: stdin says everything."""
+    pass
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run as the hook that the command names."""
     return hook.main(options.command, options.config, options.debug)

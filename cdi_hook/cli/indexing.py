@@ -26,12 +26,10 @@ can't be written; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the index, and say where it is and how many devices it has."""
     found = host.host(options)
     host.warn_of_problems(found)
     directory = found.state_dir

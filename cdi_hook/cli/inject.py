@@ -37,7 +37,6 @@ nothing has changed; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="-", help="a bundle's dir (-: stdin)")
     parser.add_argument(
         "-d", "--device", metavar="NAME", action="append", default=[], help="a device's qualified name"
@@ -50,7 +49,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Inject, or show what that would change."""
     is_bundle = options.bundle != "-"
     path = f"{options.bundle}/config.json"
     if not is_bundle and sys.stdin is None:

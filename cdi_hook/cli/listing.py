@@ -21,13 +21,11 @@ device to show; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_spec_dir(parser)
     add_json(parser, "a list of objects: name, spec (a path), priority (of the dir; the highest wins)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the devices; return 1 if errors left none."""
     found = host.host(options)
     host.warn_of_problems(found)
     cache = host.read_specs(found)

@@ -35,14 +35,12 @@ exit status: 0 if everything is valid; 1 if something isn't; 2 for wrong argumen
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("paths", metavar="FILE|DIR", nargs="*", help="what to check (default: the spec dirs)")
     add_spec_dir(parser)
     add_json(parser, "a list of objects: path, valid, findings (path, message); kind, devices, cdiVersion")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check the files and show what was found; return 1 if something isn't valid."""
     found = host.host(options)
     host.warn_of_problems(found)
     reports = list(_reports(options.paths, found))

@@ -78,10 +78,7 @@ def _lines(text: str | None) -> list[str]:
 def read(path: str) -> str | None:
     """Return a file's text; None if there is no file."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CDIError(f"can't read {quote(path)}: not a regular file")
-            data = file.read()
+        data = files.read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -94,10 +91,6 @@ def read(path: str) -> str | None:
         raise CDIError(
             f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at line {line} column {column}"
         ) from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
 
 
 def _create(path: str, text: str, like: os.stat_result | None) -> None:

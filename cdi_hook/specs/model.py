@@ -20,10 +20,7 @@ SCHEMA: dict[str, Any] = {
     "cdiVersion": STRING,
     "kind": STRING,
     "annotations": ("map", STRING),
-    "devices": (
-        "list",
-        {"name": STRING, "annotations": ("map", STRING), "containerEdits": CONTAINER_EDITS},
-    ),
+    "devices": ("list", {"name": STRING, "annotations": ("map", STRING), "containerEdits": CONTAINER_EDITS}),
     "containerEdits": CONTAINER_EDITS,
 }
 SPEC_EXTENSIONS = (".json", ".yaml")

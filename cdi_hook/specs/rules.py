@@ -11,12 +11,7 @@ from typing import Any, Callable
 
 from cdi_hook.edits import HOOK_NAMES
 from cdi_hook.errors import Finding, InvalidName, quote
-from cdi_hook.names import (
-    parse_qualifier,
-    validate_class_name,
-    validate_device_name,
-    validate_vendor_name,
-)
+from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import AGES, minimum_version
 
 NODE_TYPES = ("", "b", "c", "u", "p")
@@ -49,9 +44,9 @@ def _validate_version(data: dict[str, Any]) -> list[Finding]:
 def _validate_kind(data: dict[str, Any]) -> list[Finding]:
     vendor, class_ = parse_qualifier(data.get("kind", ""))
     findings = []
-    for validate_part, part in ((validate_vendor_name, vendor), (validate_class_name, class_)):
+    for text, part in ((vendor, "vendor"), (class_, "class")):
         try:
-            validate_part(part)
+            validate_kind_part(text, part)
         except InvalidName as error:
             findings.append(Finding(".kind", str(error)))
     return findings

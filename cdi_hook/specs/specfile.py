@@ -30,8 +30,7 @@ def load(path: str, priority: int = 0) -> Spec:
     value, findings = read(data, SCHEMA)
     if findings:
         raise InvalidSpec(
-            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}",
-            findings,
+            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
     if value is None:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"

@@ -165,8 +165,8 @@ def parse_name(request: Step) -> Step:
         "is_qualified": names.is_qualified_name(name),
         "parse_device": list(names.parse_device(name)),
         "parse_qualifier": list(names.parse_qualifier(name)),
-        "vendor_error": error_of(lambda: names.validate_vendor_name(name)),
-        "class_error": error_of(lambda: names.validate_class_name(name)),
+        "vendor_error": error_of(lambda: names.validate_kind_part(name, "vendor")),
+        "class_error": error_of(lambda: names.validate_kind_part(name, "class")),
         "device_error": error_of(lambda: names.validate_device_name(name)),
     }
 

@@ -314,7 +314,7 @@ def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     status, out, err = cdi_hook("configure", "docker", "--config", etc / "file/daemon.json")
     assert (status, out, err) == (1, "", f'cdi-hook: can\'t read "{etc}/file/daemon.json": Not a directory\n')
     assert cdi_hook("configure", "docker", "--config", etc) == (
-        1, "", f'cdi-hook: can\'t read "{etc}": Is a directory\n',
+        1, "", f'cdi-hook: can\'t read "{etc}": not a regular file\n',
     )  # fmt: skip
 
 
