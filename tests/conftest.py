@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two rules for the whole suite: with CI=true a skip is a failure, and tests leave no index behind.
 
-A test skips with `pytest.skip(REASON)` or a mark, as ever. On a developer's
-machine that is a skip. With CI set it fails, unless the reason is expected:
-tests/expected-skips.txt has the reasons that are, one regular expression a line.
+A test skips with `pytest.skip(REASON)` or a mark. If CI is set, the skip is a failure,
+unless tests/expected-skips.txt has its reason, as one regular expression on each line.
 """
 
 from __future__ import annotations

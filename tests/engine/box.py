@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A box: a machine of its own as far as an engine can tell, in namespaces of one process.
+"""A box: namespaces of one process, which an engine takes for a machine of its own.
 
-In it cdi-runtime is installed where a package installs it, over the machine's
-/usr and /etc; /run, /var/lib, /root and /home are empty, and network, processes
-and cgroups are its own. So an engine runs with its own default places, and
-nothing of it is outside: when the box's first process ends, so do all others,
-and with the last of them go the mounts. That process reads a pipe that the tests
-hold, so it ends when they do, however they do. Only cgroups are left then, and
-close() removes those.
+cdi-runtime is installed in it where a package installs it, over the machine's /usr
+and /etc. /run, /var/lib, /root and /home are empty; network, processes and cgroups
+are the box's own. So an engine runs with its default places, and changes nothing
+outside. When the box's first process ends, all others end too, and the mounts
+disappear. That process reads a pipe that the tests hold, so it ends when the tests
+end, in any way. close() removes the cgroups, which are all that is left.
 """
 
 from __future__ import annotations
@@ -170,7 +169,7 @@ class Box:
     ) -> Completed:
         """Run a command in the box to its end.
 
-        Its output goes to files: what it leaves running may keep a pipe open.
+        Its output goes to files, because processes that it leaves running could hold a pipe open.
         """
         names = [self.directory / f"{uuid.uuid4().hex}.{name}" for name in ("in", "out", "err")]
         names[0].write_bytes(stdin)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: the tree installed as a package would, an image, and boxes with an engine in each.
 
-An engine's daemon is started once in each cgroup layout, when the first test
-wants it. Its tests are an xdist_group, so that with --dist loadgroup this is
-once for all workers.
+An engine's daemon is started once in each cgroup layout, for the first test that
+needs it. All its tests are an xdist_group, so that with --dist loadgroup it is
+started once for all workers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""buildah, with us as its --runtime.
+"""buildah, with cdi-runtime as its --runtime.
 
-No annotation of a working container reaches config.json, neither that of `buildah
-config` nor of `buildah build`. So devices are asked for by a variable or a mount,
-once the configuration says which.
+A working container's annotations, from `buildah config` or `buildah build`, don't
+reach config.json. So these tests name devices by a variable or a mount, which the
+configuration allows.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """packaging/kubernetes on a node: the DaemonSet's pod installs cdi-runtime, pods use it, and it is removed again.
 
-The pod is a real one, made by containerd's CRI as the manifest says, from the
-files that the Containerfile has in its image. The node is a box. Only systemctl
-is a stub: it writes down how it is called, and the test restarts containerd.
+The pod is real: containerd's CRI makes it as the manifest says, from the files that
+the Containerfile puts into its image. The node is a box. Only systemctl is a stub,
+which records how it is called; the test restarts containerd.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contents of every box: specs in both dirs, a configuration, an image; and what tests expect of them.
 
-The same device, the same four ways of not getting one, and the same words for
-those: only what an engine makes of them differs.
+Every engine gets the same device, and the same requests that fail with the same
+messages; only what an engine does with a message differs.
 """
 
 from __future__ import annotations

@@ -229,9 +229,9 @@ def test_when_the_second_fails_the_first_comes_back(host: Namespace, container: 
 
 
 def test_a_name_lost_to_another_at_the_last_moment(host: Namespace, container: Namespace) -> None:
-    """An interface that has moved although its new name was taken comes back.
+    """An interface that moved although its new name was taken comes back.
 
-    The look whether the name is taken is made blind, as if another had come after it.
+    The check for the name is replaced by one that finds nothing, as if the other had come after it.
     """
     dress(host)
     before = state(host)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """live.rules: the devices that the kernel lets a process in a cgroup use, before and after.
 
-In cgroups of the tests' own, which go at their end, and in real containers'.
-A process in the cgroup makes and opens device nodes. What has no driver, or
-won't be opened, was allowed: only EPERM is a cgroup's refusal.
+The cgroups are the tests' own, which are removed at the end, and real containers'. A
+process in the cgroup makes and opens device nodes. Only EPERM means that the cgroup
+refused; any other error, as without a driver, means that it allowed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: clean checkouts of the tree, the packages built from them, and machines to install them on.
 
-What is built is built once in each xdist_group: deb's tests are one, rpm's another.
+Packages are built once in each xdist_group: deb's tests are one group, rpm's another.
 """
 
 from __future__ import annotations

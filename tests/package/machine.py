@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine to install packages on: a box whose root is a copy-on-write copy of this machine's.
 
-All that is installed here is there, the database of packages too; /run, /tmp and
-what is written are in memory, and gone when the box ends.
+Everything that is installed on this machine is there, also the database of packages.
+/run, /tmp and all changes are in memory, and disappear when the box ends.
 """
 
 from __future__ import annotations

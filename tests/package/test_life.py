@@ -97,9 +97,9 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
 
 
 def test_any_python(machine: Machine, manager: life.Manager) -> None:
-    """Where python3 is another than the usual, or becomes another, the package works.
+    """If python3 is another version than the usual, or changes to another, the package works.
 
-    rpm's package sees to byte-code itself when python3 changes; on Debian root's first create makes it.
+    rpm's package makes byte-code itself when python3 changes; on Debian, root's first create makes it.
     """
     usual = machine.do("readlink", "-f", "/usr/bin/python3")
     found = machine.do("sh", "-c", "ls /usr/bin/python3.*[0-9]").split()

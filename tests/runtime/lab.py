@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One test's sealed corner of the machine: cdi-runtime, its configuration, specs, bundles, containers.
 
-Nothing of the developer's environment gets in, and what a test leaves behind
-goes: its containers, and its index under /run/cdi-hook. The machine's own mounts
-are never touched: a cgroup layout that it doesn't have is mounted in a mount
-namespace of the one process that needs it. Nor is a container's stdin /dev/null:
-runsc of 2022, run by root, makes nobody the owner of what it has there.
+Nothing of the developer's environment gets in. A test's containers and its index under
+/run/cdi-hook are removed. The machine's own mounts are never changed: a cgroup layout
+that it doesn't have is mounted in a mount namespace of the one process that needs it.
+A container's stdin isn't /dev/null, because runsc of 2022, run by root, makes nobody
+the owner of its stdin.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Lab:
     def bundle(self, script: str = "true", devices: Sequence[str] = (), name: str = "bundle") -> Bundle:
         """Make a bundle whose container runs a shell script and asks for devices.
 
-        The script has one output, or the two would come in an order of the runtime's.
+        Its stdout and stderr are one output, because a runtime may forward two in any order.
         """
         config = default_config()
         config["process"]["args"] = ["sh", "-c", f"exec 2>&1; {script}"]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime gets everything as it came: a spy is started directly and through cdi-runtime, and its records are compared.
 
-Arguments, environment, cwd, open descriptors, signals, umask, limits, and the
-process itself. Known limits of a shell as door aren't tested: it drops variables
-whose names it couldn't write; IFS, OPTIND and PPID are its own; SIGCHLD ignored
-becomes default; and where all of 3 to 9 are open, dash leaves its script open too.
+This covers arguments, environment, cwd, open descriptors, signals, umask, limits and
+the process itself. It doesn't cover the known limits of a shell script: it drops
+variables whose names aren't shell names; IFS, OPTIND and PPID are its own; an ignored
+SIGCHLD becomes default; and if descriptors 3 to 9 are all open, dash leaves its script
+open too.
 """
 
 from __future__ import annotations

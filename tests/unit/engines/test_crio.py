@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.crio: a drop-in of crio.conf.d, and the same in a file that has more in it.
+"""engines.crio: a drop-in of crio.conf.d, and a file with other settings.
 
-CRI-O isn't packaged for Debian: what it makes of this is from its source.
+CRI-O isn't packaged for Debian: what is known of it is from its source.
 """
 
 from __future__ import annotations
