@@ -97,7 +97,7 @@ _ESCAPES = {character: f"\\{letter}" for character, letter in zip('\a\b\f\n\r\t\
 
 
 def quote(text: str) -> str:
-    """Quote text as Go's ``%q`` does, as the messages of every CDI implementation have it."""
+    """Quote text as Go's ``%q`` does, as CDI implementations do in messages."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + "".join(_quoted(character) for character in text) + '"'

@@ -50,4 +50,4 @@ def warn_of_errors(errors: dict[str, list[str]]) -> None:
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:
     """Say that the dirs have no specs."""
-    output.complain(f"no CDI spec in {', '.join(dirs) or 'no dirs at all (SPEC_DIRS is empty)'}")
+    output.complain(f"no CDI spec in {', '.join(dirs)}" if dirs else "no CDI spec: SPEC_DIRS is empty")

@@ -5,7 +5,7 @@ They are renamed, keep their permanent addresses of global scope, and are set up
 the OCI runtime specification says ("Network Devices"). No interface is created and
 no route is set: a move keeps only the routes that come with an address.
 
-The kernel is told by rtnetlink. A message is a struct nlmsghdr, a struct of its
+This module talks rtnetlink. A message is a struct nlmsghdr, a struct of its
 kind, and attributes; each of these is a struct rtattr and its payload, padded to 4
 bytes.
 """
@@ -81,7 +81,7 @@ class NetDevices:
         if os.path.sameopenfile(self._netns, self._host_netns):
             raise InjectionError(
                 "can't give the container net devices: its network namespace is the runtime's own; "
-                "start it with one of its own"
+                "start it with a network namespace of its own"
             )
         self._host = _Netlink()
         try:

@@ -70,10 +70,10 @@ class Rootfs:
         return descriptor
 
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
-        """Have create make something at path, where nothing is, by a dir's descriptor and a name in it.
+        """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
 
-        Dirs on the way are made. Returns an O_PATH descriptor of what was made,
-        or of what was there after all. Raises InjectionError.
+        Missing dirs on the way are made. Returns an O_PATH descriptor of what was made, or
+        of what somebody else made meanwhile. Raises InjectionError.
         """
         try:
             directory, name, descriptor = self._walk(path, self._mkdir)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 from cdi_hook.edits import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import Finding, quote
@@ -122,18 +122,10 @@ def _string(value: Any) -> str | None:
     return float_text(value) if isinstance(value, float) else None
 
 
-def _bool(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 def _whole(value: Any, low: int, high: int) -> int | None:
     if isinstance(value, float) and abs(value) < 1e21 and value == int(value):
         value = int(Decimal(repr(value)))  # the shortest digits, then zeros
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < high else None
-
-
-def _int64(value: Any) -> int | None:
-    return _whole(value, -(1 << 63), 1 << 63)
 
 
 def _uint32(value: Any) -> int | None:
@@ -142,7 +134,12 @@ def _uint32(value: Any) -> int | None:
     return _whole(value, 0, 1 << 32)
 
 
-_SCALARS = {STRING: _string, BOOL: _bool, INT64: _int64, UINT32: _uint32}
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    STRING: _string,
+    BOOL: lambda value: value if isinstance(value, bool) else None,
+    INT64: lambda value: _whole(value, -(1 << 63), 1 << 63),
+    UINT32: _uint32,
+}
 _ZEROES = {STRING: "", BOOL: False, INT64: 0, UINT32: 0}
 
 

@@ -330,7 +330,7 @@ def test_own_namespace(host: Namespace) -> None:
     """A container that shares the runtime's network namespace gets no net devices."""
     assert move(host, host.pid, ("eth5", "net0")) == (
         "can't give the container net devices: its network namespace is the runtime's own; "
-        "start it with one of its own"
+        "start it with a network namespace of its own"
     )
     assert host.names() == {"lo", "eth5", "eth6"}
 
