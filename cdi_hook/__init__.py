@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CDI devices for OCI containers: the library behind cdi-runtime and cdi-hook.
 
-Importing this costs nothing until a name is used: the programs import their
-modules one by one, on a budget.
+A name's module is imported when the name is first used, because imports make a
+container's start slower.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HOMES = {
     ),
     "names": ("parse_qualified_name",),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # a list all the same
+__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> object:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotations that request devices: ``cdi.k8s.io/PLUGIN_ID: "vendor/class=name,…"``.
 
-Reading and writing them, after the CDI specification's container annotations.
-What a container then gets is request.py's and driver.py's business.
+This module reads and writes them by the CDI specification's rules. request.py
+decides what a container's annotations ask for.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _MAX_NAME = 63  # bytes, Kubernetes' limit for the part after the slash
 def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return the keys that request devices, sorted, and the qualified names they request.
 
-    Raises InvalidAnnotation at the first item that isn't a qualified name; an
-    empty value or a trailing comma has such an item.
+    Raises InvalidAnnotation for the first item that isn't a qualified name. An
+    empty value, or a trailing comma, has an empty item, which isn't one.
     """
     keys = sorted(key for key in annotations if key.startswith(ANNOTATION_PREFIX))
     devices: list[str] = []
@@ -35,10 +35,7 @@ def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[s
 
 
 def annotation_key(plugin: str, device_id: str) -> str:
-    """Return the key under which a plugin requests the devices of one allocation.
-
-    Raises InvalidAnnotation when the two don't make a valid key.
-    """
+    """Return a plugin's key for the devices of one allocation; raises InvalidAnnotation if it isn't valid."""
     if not plugin:
         raise InvalidAnnotation("invalid plugin name, empty")
     if not device_id:
@@ -59,7 +56,7 @@ def annotation_key(plugin: str, device_id: str) -> str:
 
 
 def annotation_value(devices: Sequence[str]) -> str:
-    """Return the value that requests these devices; raises InvalidName for a name that isn't one."""
+    """Return the value that requests these devices; raises InvalidName."""
     for device in devices:
         parse_qualified_name(device)
     return ",".join(devices)
@@ -70,7 +67,7 @@ def update_annotations(
 ) -> dict[str, str]:
     """Return the annotations with a request for devices added.
 
-    Raises InvalidAnnotation when the key is invalid or used, or a name is invalid.
+    Raises InvalidAnnotation if the key is invalid or used, or if a name is invalid.
     """
     failed = "CDI annotation failed"
     try:

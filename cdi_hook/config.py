@@ -37,6 +37,8 @@ _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = frozenset(_LETTERS + "0123456789_")
 _SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+_DEV_NULL = 0x103  # which is as good as no file
 _SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
 
 
@@ -78,10 +80,14 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
     except OSError as error:
         config.problems.append(f"{config.path}: {error.strerror}")
         return config
+    text = b""
     try:
-        text = b""
-        while chunk := posix.read(descriptor, 1 << 16):
-            text += chunk
+        status = posix.fstat(descriptor)
+        if status.st_mode & _S_IFMT != _S_IFREG and status.st_rdev != _DEV_NULL:
+            config.problems.append(f"{config.path}: not a regular file")
+        else:
+            while chunk := posix.read(descriptor, 1 << 16):
+                text += chunk
     except OSError as error:
         config.problems.append(f"{config.path}: {error.strerror}")
     finally:

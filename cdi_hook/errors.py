@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, and how it is worded.
-
-The library raises these; only an entry point prints one and exits. Nothing
-here formats for a log or a terminal: see log.py.
-"""
+"""The errors that the library raises. Only an entry point prints one and exits; log.py formats log lines."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What the error of a container begins with whose request can't be met.
+# The beginning of the message if a container's request can't be met.
 FAILED = "CDI device injection failed: "
 
 
 class CDIError(Exception):
-    """Anything this package refuses or fails to do; its text is one line."""
+    """The base class of this package's errors; the text is one line."""
 
 
 class InvalidName(CDIError):
@@ -28,7 +24,7 @@ class InvalidAnnotation(CDIError):
 
 
 class InvalidRequest(CDIError):
-    """A device request that the CDI driver doesn't take, or a policy refuses."""
+    """A device request that the CDI driver or the policy refuses."""
 
 
 class ConfigError(CDIError):
@@ -40,14 +36,14 @@ class BundleError(CDIError):
 
 
 class RuntimeNotFound(CDIError):
-    """There is no OCI runtime that the call could be passed to."""
+    """No OCI runtime that the call could be passed to."""
 
 
 class InjectionError(CDIError):
     """Container edits that can't be applied to an OCI specification.
 
-    ``source`` is who asks for the edit at fault, where it is one: the device
-    (None: all devices of that spec) and the path of its spec.
+    If one edit is at fault, ``source`` is the device that asks for it (None: all
+    devices of the spec) and the path of the device's spec.
     """
 
     def __init__(self, message: str, source: tuple[str | None, str] | None = None) -> None:
@@ -56,14 +52,11 @@ class InjectionError(CDIError):
 
 
 class TooLate(InjectionError):
-    """Container edits that can't be applied any more once the container is being created."""
+    """Container edits that can't be made in a container that is already being created."""
 
 
 class UnresolvableDevices(CDIError):
-    """Requested devices that no usable CDI spec defines.
-
-    ``names`` are the unresolved ones in request order, duplicates kept.
-    """
+    """Requested devices that no usable CDI spec defines: ``names``, in request order with duplicates."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -71,7 +64,7 @@ class UnresolvableDevices(CDIError):
 
 
 class InvalidSpec(CDIError):
-    """A CDI spec file that can't be used; ``findings`` says everything wrong with it."""
+    """A CDI spec file that can't be used; ``findings`` are all things wrong with it."""
 
     def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
         self.findings = list(findings)
@@ -81,9 +74,9 @@ class InvalidSpec(CDIError):
 class Finding:
     """One thing wrong with a document.
 
-    ``path`` is where, in jq's notation (``.devices[3].name``; "" is the whole
-    document); ``message`` is what; ``within`` is the text that the reference
-    implementation puts before the message.
+    ``path`` is the place in jq's notation (``.devices[3].name``; "" is the whole
+    document). ``within`` is the text that the reference implementation puts before
+    the message.
     """
 
     __slots__ = ("message", "path", "within")
@@ -100,21 +93,11 @@ class Finding:
         return f"Finding({self.path!r}, {self.message!r})"
 
 
-_ESCAPES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    "\\": "\\\\",
-    '"': '\\"',
-}
+_ESCAPES = {character: f"\\{letter}" for character, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"')}
 
 
 def quote(text: str) -> str:
-    """Quote text as Go's ``%q`` does, which every CDI implementation's messages use."""
+    """Quote text as Go's ``%q`` does, as CDI implementations do in messages."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + "".join(_quoted(character) for character in text) + '"'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a request wasn't met, in one line for the person who made it. Cold: something has failed."""
+"""Explain in one line why a request failed. Imported only after a failure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from cdi_hook.request import DeviceRequest
     from cdi_hook.specs.cache import Cache
 
+NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
+GENERATE = "if the host's devices or drivers have changed, generate that spec again"
 _SHOWN = 5  # of each kind of thing
 
 
 def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -> CDIError:
-    """Return the driver's error with all that helps: which device, asked for where, defined where."""
+    """Return the driver's error with the device, what asked for it, and the spec that defines it."""
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry.cache)
     parts = [str(error)]
@@ -31,7 +33,7 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     else:
         parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
     if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
-        parts.append("if the host's devices or drivers have changed, that spec has to be made again")
+        parts.append(GENERATE)
     return CDIError("; ".join(parts))
 
 
@@ -46,7 +48,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
         if any(message.startswith(f'conflicting device "{name}" ') for message in messages)
     ]
     if conflicts:
-        parts.append(f"{', '.join(conflicts)}: defined by two spec files of the same dir, so by none")
+        parts.append(f"{', '.join(conflicts)}: two spec files in one dir define it, so neither counts")
     else:
         parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
     refused = {path: f"{path}: {errors[path][0]}" for path in sorted(errors)}
@@ -57,17 +59,16 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cac
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif known:
-        parts.append(f"known are {_some(known, ', ')}")
+        parts.append(f"known devices: {_some(known, ', ')}")
     else:
-        parts.append("no device is known at all")
+        parts.append("no device is known")
     if refused:
         parts.append(f"{'also ' if theirs else ''}refused: {_some(list(refused.values()), ' | ')}")
-    parts.append('"cdi-hook list" shows what is known, "cdi-hook validate" what is refused')
-    return CDIError("; ".join(parts))
+    return CDIError("; ".join([*parts, NEXT]))
 
 
 def _is_of(path: str, names: list[str]) -> bool:
-    """Say whether a file, whatever is wrong with it, speaks of the vendor of one of the devices."""
+    """Say whether a file, valid or not, mentions the vendor of one of the devices."""
     try:
         data = files.read(path)
     except OSError:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook precreate, createRuntime and prestart: what an engine calls as an OCI hook.
 
-precreate is podman's stage: the OCI spec that it is about to use on stdin, the
-edited one on stdout. createRuntime and prestart are the OCI runtime
-specification's ("POSIX-platform Hooks"): the state on stdin, and the container
-being created is injected into. Nothing else is ever written to stdout, and
-nothing to stderr when all went well.
+precreate is podman's stage: the hook reads an OCI spec from stdin and writes the
+edited one to stdout. createRuntime and prestart are stages of the OCI runtime
+specification ("POSIX-platform Hooks"): the hook reads a container's state from
+stdin and injects into the container, which is being created. It writes nothing
+else to stdout, and a success writes nothing to stderr.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cdi_hook.live.late import Late
     from cdi_hook.registry import Registry
 
-# The exit status of each kind of failure; what isn't here is 1, as in every command.
+# The exit status of each kind of failure. Any other failure is 1, as in every command.
 STATUS = (
     (BundleError, 3),
     (ConfigError, 4),
@@ -46,9 +46,10 @@ STATUS = (
 
 
 def main(stage: str, configuration: str | None = None, debug: bool = False, by_path: bool = False) -> int:
-    """Be a hook of this stage, with the configuration named or the usual one; return an exit status.
+    """Run as a hook of this stage and return the exit status.
 
-    Run ``by_path``, it can begin anew where modules are being replaced.
+    ``configuration`` is a path, or None for the usual configuration. A hook that was
+    started ``by_path`` restarts if its modules have just been replaced.
     """
     environ = dict(posix.environ)
     if configuration is not None:
@@ -77,7 +78,7 @@ def main(stage: str, configuration: str | None = None, debug: bool = False, by_p
 
 
 def _status(error: BaseException | None) -> int:
-    """Return the status of what went wrong in the end: an error may be caused by a more telling one."""
+    """Return the exit status of an error: that of the innermost cause that STATUS has."""
     found = 1
     while error is not None:
         found = next((status for kind, status in STATUS if isinstance(error, kind)), found)
@@ -86,22 +87,22 @@ def _status(error: BaseException | None) -> int:
 
 
 class Hook:
-    """One call as a hook: the host, and where messages go."""
+    """One call as a hook."""
 
     def __init__(self, environ: dict[bytes, bytes]) -> None:
         self._host = injection.Host(environ)
-        self.stdin = b""  # what has been read of it
+        self.stdin = b""  # what was read from it
 
     def precreate(self) -> None:
-        """Edit the OCI spec on stdin, to stdout."""
+        """Write the OCI spec from stdin to stdout, edited."""
         text = self._read_stdin()
-        oci = _object(text, "an OCI spec")
+        oci = parse_stdin(text, "an OCI spec")
         _, changes = injection.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
-        state = _object(self._read_stdin(), "a container's state")
+        state = parse_stdin(self._read_stdin(), "a container's state")
         path = f"{_bundle(state)}/config.json"
         oci = bundle.load(path)
         if oci is None:
@@ -142,42 +143,45 @@ class Hook:
         self.say("warning", message)
 
     def say(self, level: str, message: str) -> None:
-        """Say something on stderr and in LOG, or by syslog where LOG can't be written."""
+        """Write a message to stderr and to LOG, or to syslog if LOG can't be written."""
         message = log.plain(message)
         log.stderr(f"{message}\n")
         if self._host.log(level, message):
             return
         import syslog
 
-        # It takes neither what isn't UTF-8, as in a file's name, nor a NUL, as in what a spec's hook prints.
+        # syslog takes only UTF-8, which a file's name need not be, and no NUL, which a hook may print.
         message = message.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0").decode()
         syslog.openlog("cdi-hook", 0, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
 
 
-def _object(text: bytes, what: str) -> dict[str, Any]:
+def parse_stdin(text: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object on stdin; raises BundleError if it isn't one."""
     try:
         tree = jsontext.loads(text.decode("utf-8"))
     except ValueError as error:
-        raise BundleError(f"stdin is to be {what}, and is not valid JSON: {error}") from error
+        raise BundleError(f"stdin must be {what}, but it is not valid JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise BundleError(f"stdin is to be {what}, and is not a JSON object")
+        raise BundleError(f"stdin must be {what}, but it is not a JSON object")
     return tree
 
 
 def _bundle(state: dict[str, Any]) -> str:
-    """Return the bundle of a state, after having seen to it that the state has one, and a pid."""
+    """Return the bundle of a state; raises BundleError if the state has no bundle or no process."""
     directory, pid = state.get("bundle"), state.get("pid")
     if type(pid) is not int or pid <= 0:
-        raise BundleError("the container's state on stdin has no process as its .pid")
+        raise BundleError("the container's state on stdin has no process id in .pid")
     if not (isinstance(directory, str) and directory.startswith("/")):
-        raise BundleError("the container's state on stdin has no absolute path as its .bundle")
-    if directory == "/":  # crun, in a user namespace (its issue 2025): its command line knows better
+        raise BundleError("the container's state on stdin has no absolute path in .bundle")
+    if (
+        directory == "/"
+    ):  # crun writes that in a user namespace (its issue 2025); its command line has the path
         with open(f"/proc/{posix.getppid()}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
             called = argv.parse(stream.read().split("\0")[1:])
         if called.container_id != state.get("id") or not called.bundle.startswith("/"):
             raise BundleError(
-                'the container\'s state on stdin has "/" as its .bundle, as crun says in a user namespace; '
+                'the container\'s state on stdin has "/" in .bundle, which crun writes in a user namespace; '
                 "call crun with an absolute --bundle"
             )
         directory = state["bundle"] = called.bundle
@@ -193,5 +197,5 @@ def _write_stdout(text: bytes) -> None:
 
 
 def enter(stage: str) -> NoReturn:
-    """Be the hook and exit, without what Python does at its end."""
+    """Run as the hook program, and exit without Python's own cleanup."""
     posix._exit(main(stage, by_path=True))

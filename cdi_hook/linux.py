@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system calls that Python has no function for: one thin wrapper each, named as its man page.
+"""The system calls that Python has no function for: one thin wrapper each, named after its man page.
 
-Nothing but the kernel's own semantics. A wrapper raises OSError, with the path
-in it where there is one. Descriptors are close-on-exec. Numbers and flags are
-the kernel's; where an architecture has a number of its own, it says so.
+A wrapper raises OSError, with the path if there is one. Descriptors are close-on-exec.
 """
 
 from __future__ import annotations
@@ -15,25 +13,16 @@ import os
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
-# These are the same everywhere (asm-generic), except for x32 and alpha.
+# These numbers are the same on every architecture (asm-generic), except x32 and alpha.
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _PIDFD_OPEN, _OPENAT2, _MOUNT_SETATTR = 434, 437, 442
 _BPF = {"aarch64": 280, "x86_64": 321}
 
-AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_IN_ROOT = 0x10
-
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 OPEN_TREE_CLONE = 1
-MOVE_MOUNT_F_EMPTY_PATH = 0x04
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
-
-FSCONFIG_SET_FLAG = 0
-FSCONFIG_SET_STRING = 1
-FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 
 MOUNT_ATTR_RDONLY = 0x01
 MOUNT_ATTR_NOSUID = 0x02
@@ -54,7 +43,6 @@ MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -63,18 +51,12 @@ CLONE_NEWNET = 0x40000000
 
 PROC_SUPER_MAGIC = 0x9FA0
 
-BPF_PROG_LOAD = 5
-BPF_PROG_ATTACH = 8
-BPF_PROG_GET_FD_BY_ID = 13
-BPF_OBJ_GET_INFO_BY_FD = 15
-BPF_PROG_QUERY = 16
-BPF_PROG_TYPE_CGROUP_DEVICE = 15
-BPF_CGROUP_DEVICE = 6
-BPF_F_ALLOW_OVERRIDE = 1
-BPF_F_ALLOW_MULTI = 2
-BPF_F_REPLACE = 4
+BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_QUERY = 5, 8, 16
+BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 13, 15
+BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE = 15, 6
+BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI, BPF_F_REPLACE = 1, 2, 4
 
-TOO_OLD = "this kernel is too old for that (it has to be Linux 5.12 or newer)"
+TOO_OLD = "this kernel is too old for that: it takes Linux 5.12 or newer"
 
 
 def _checked(result: int, path: str = "") -> int:
@@ -90,26 +72,26 @@ def _syscall(number: int, *arguments: object, path: str = "") -> int:
 
 
 def _text(text: str) -> ctypes.c_char_p:
-    if "\0" in text:  # the kernel would take what is before it
+    if "\0" in text:  # the kernel would read only up to it
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), text)
     return ctypes.c_char_p(os.fsencode(text))
 
 
 def openat2(dirfd: int, path: str, flags: int, resolve: int) -> int:
-    """Open path as resolve says (RESOLVE_*); ENOSYS before Linux 5.6."""
+    """Open path, resolved as the RESOLVE_* flags say; ENOSYS before Linux 5.6."""
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
     size = ctypes.c_size_t(ctypes.sizeof(how))
     return _syscall(_OPENAT2, ctypes.c_int(dirfd), _text(path), ctypes.byref(how), size, path=path)
 
 
 def open_tree(dirfd: int, path: str, flags: int) -> int:
-    """Return a descriptor of the mount at path, with OPEN_TREE_CLONE of a detached copy (Linux 5.2)."""
+    """Return a descriptor of the mount at path, or with OPEN_TREE_CLONE of a detached copy (Linux 5.2)."""
     flags |= os.O_CLOEXEC
     return _syscall(_OPEN_TREE, ctypes.c_int(dirfd), _text(path), ctypes.c_uint(flags), path=path)
 
 
 def move_mount(from_fd: int, to_fd: int) -> None:
-    """Attach the mount behind one descriptor to the place behind another (Linux 5.2)."""
+    """Attach the mount of one descriptor at the place of another (Linux 5.2)."""
     flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
     _syscall(_MOVE_MOUNT, ctypes.c_int(from_fd), _text(""), ctypes.c_int(to_fd), _text(""), flags)
 
@@ -131,7 +113,7 @@ def mount_setattr(
 
 
 def fsopen(fstype: str) -> int:
-    """Return a context in which a filesystem of this type can be configured (Linux 5.2)."""
+    """Return a context that configures a filesystem of this type (Linux 5.2)."""
     return _syscall(_FSOPEN, _text(fstype), ctypes.c_uint(1))  # FSOPEN_CLOEXEC
 
 
@@ -142,7 +124,7 @@ def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = 
 
 
 def fsmount(fd: int, attributes: int) -> int:
-    """Return a descriptor of a detached mount of the filesystem that a context made (MOUNT_ATTR_*)."""
+    """Mount a context's filesystem, detached, with MOUNT_ATTR_* attributes; return its descriptor."""
     return _syscall(_FSMOUNT, ctypes.c_int(fd), ctypes.c_uint(1), ctypes.c_uint(attributes))
 
 
@@ -152,12 +134,12 @@ def pidfd_open(pid: int) -> int:
 
 
 def setns(fd: int, nstype: int) -> None:
-    """Join a namespace, or by a process's descriptor all those of its namespaces that nstype names."""
+    """Join a namespace, or with the descriptor of a process those of its namespaces that nstype names."""
     _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(nstype)))
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones of one's own (CLONE_NEW*)."""
+    """Move this process to new namespaces (CLONE_NEW*)."""
     _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
@@ -167,19 +149,19 @@ def umount2(target: str, flags: int) -> None:
 
 
 def mount(source: str, target: str, flags: int) -> None:
-    """Change the propagation of the mount at target: all that the older call is needed for."""
+    """Change the propagation of the mount at target."""
     _checked(_libc.mount(_text(source), _text(target), None, ctypes.c_ulong(flags), None), target)
 
 
 def fstatfs(fd: int) -> int:
-    """Say by its ``*_SUPER_MAGIC`` which filesystem a descriptor is of."""
+    """Return the magic number (``*_SUPER_MAGIC``) of a descriptor's filesystem."""
     buffer = (ctypes.c_long * 64)()  # larger than any struct statfs
     _checked(_libc.fstatfs(ctypes.c_int(fd), ctypes.byref(buffer)))
     return buffer[0] & 0xFFFFFFFF
 
 
 def bpf(cmd: int, attr: bytearray) -> int:
-    """Load BPF programs, ask about them, attach them (BPF_PROG_*); answers are written to attr."""
+    """Run a BPF_* command; the kernel writes its answer into attr."""
     machine = os.uname().machine
     if machine not in _BPF:
         raise OSError(errno.ENOSYS, f"the number of the system call bpf on {machine} isn't known")

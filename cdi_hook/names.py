@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qualified device names: vendor/class=name (CDI specification, "Kind" and "Device names").
 
-Only the syntax. Which devices exist is for specs/cache.py and index.py to say.
+This module knows the syntax; specs/cache.py and index.py know which devices exist.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def qualified_name(vendor: str, class_: str, name: str) -> str:
 
 
 def parse_qualifier(kind: str) -> tuple[str, str]:
-    """Cut ``vendor/class`` into its two parts; ``("", kind)`` when it isn't of that form."""
+    """Split ``vendor/class`` into its two parts; return ``("", kind)`` if it hasn't that form."""
     vendor, slash, class_ = kind.partition("/")
     return (vendor, class_) if slash and vendor and class_ else ("", kind)
 
 
 def parse_device(device: str) -> tuple[str, str, str]:
-    """Cut a device name into vendor, class and name; ``("", "", device)`` when it isn't qualified."""
+    """Split a device name into vendor, class and name; return ``("", "", device)`` if it isn't qualified."""
     qualifier, equals, name = device.partition("=")
     if not equals or not name or device.startswith("/"):
         return "", "", device
@@ -35,16 +35,13 @@ def parse_device(device: str) -> tuple[str, str, str]:
 
 
 def parse_qualified_name(text: str) -> tuple[str, str, str]:
-    """Return the vendor, class and device name of a qualified name.
-
-    Raises InvalidName with the reference implementation's words.
-    """
+    """Return a qualified name's vendor, class and name; raises InvalidName in the reference's words."""
     vendor, class_, name = parse_device(text)
     if not vendor:
         raise InvalidName(f"unqualified device {quote(text)}, missing vendor")
     try:
-        validate_vendor_name(vendor)
-        validate_class_name(class_)
+        validate_kind_part(vendor, "vendor")
+        validate_kind_part(class_, "class")
         validate_device_name(name)
     except InvalidName as error:
         raise InvalidName(f"invalid device {quote(text)}: {error}") from None
@@ -60,17 +57,8 @@ def is_qualified_name(text: str) -> bool:
     return True
 
 
-def validate_vendor_name(vendor: str) -> None:
-    """Raise InvalidName unless vendor may stand before the slash."""
-    _validate_part(vendor, "vendor")
-
-
-def validate_class_name(class_: str) -> None:
-    """Raise InvalidName unless class_ may stand after the slash."""
-    _validate_part(class_, "class")
-
-
-def _validate_part(text: str, part: str) -> None:
+def validate_kind_part(text: str, part: str) -> None:
+    """Raise InvalidName unless text is valid as the part "vendor" or "class" of a kind."""
     if not text:
         raise InvalidName(f"invalid {part}. empty name")
     first, between, last = _split(text)
@@ -84,11 +72,11 @@ def _validate_part(text: str, part: str) -> None:
 
 
 def validate_device_name(name: str) -> None:
-    """Raise InvalidName unless name may stand after the equals sign."""
+    """Raise InvalidName unless name is valid after the equals sign."""
     if not name:
         raise InvalidName("invalid (empty) device name")
     first, between, last = _split(name)
-    if first not in _ALPHANUMERIC:  # "class" is the reference's own slip
+    if first not in _ALPHANUMERIC:  # "class" is the reference implementation's mistake
         raise InvalidName(f"invalid class {quote(name)}, should start with a letter or digit")
     for character in between:
         if character not in _DEVICE_CHARACTERS:
@@ -98,7 +86,7 @@ def validate_device_name(name: str) -> None:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Return the first, the inner and the last part of text, cut at bytes as the reference does."""
+    """Return text's first byte, what is between, and its last byte, as the reference does."""
     if text.isascii():
         return text[0], text[1:-1], text[-1]
     data = text.encode("utf-8", "surrogateescape")

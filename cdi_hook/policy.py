@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the requested devices this host allows: ALLOW and DENY. Pure.
-
-It is imported only where the configuration has one of the two.
-"""
+"""ALLOW and DENY: which requested devices this host allows. Imported only if the configuration has either."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check(request: DeviceRequest, config: Config) -> None:
-    """Raise InvalidRequest for the first device of a request that ALLOW and DENY don't let through."""
+    """Raise InvalidRequest for the first requested device that ALLOW and DENY forbid."""
     allow, deny = config.words("ALLOW"), config.words("DENY")
     for name in request.device_ids:
         denied = [pattern for pattern in deny if matches(name, pattern)]
@@ -31,7 +28,7 @@ def check(request: DeviceRequest, config: Config) -> None:
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Say whether a pattern, in which ``*`` is any text and ``?`` any character, is all of text."""
+    """Say whether a pattern matches all of text; ``*`` is any text, ``?`` any character."""
     position = start = 0
     star = -1
     index = 0

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who could have written a file: only root, or somebody else too (SPEC_TRUST).
+"""SPEC_TRUST: whether somebody other than root could have written a file.
 
-Whether the answer matters is the configuration's to say. The index judges its own file by
-itself, because a container's start doesn't import this.
+index.py checks its own file itself, because a container's start doesn't import this module.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import posix
 
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000
-_MAX_LINKS = 40  # as the kernel has it
+_MAX_LINKS = 40  # the kernel's limit
 
 
 def untrusted(path: str) -> str | None:
-    """Say who else could have written path, or None when only root could.
+    """Return why somebody other than root could have written path, or None.
 
-    Every dir on the way has to be root's and not writable by others, unless it is
-    sticky and what lies in it is root's. Links are followed step by step. ``path``
-    is absolute; nobody else could have written what doesn't exist.
+    Root must own every dir on the way and be the only one who can write to it; a
+    sticky dir may be writable if root owns the entry in it. Links are followed step
+    by step. ``path`` is absolute; nobody could have written a file that doesn't exist.
     """
     pending = path.split("/")[::-1]
     here, links = "/", 0

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole suite's two rules: under CI=true a skip is a failure, and no index of a test's specs stays.
+"""Two rules for the whole suite: with CI=true a skip is a failure, and tests leave no index behind.
 
-A test skips with `pytest.skip(REASON)` or a mark, as ever. On a developer's
-machine that is a skip. With CI set it fails, unless the reason is expected:
-tests/expected-skips.txt has the reasons that are, one regular expression a line.
+A test skips with `pytest.skip(REASON)` or a mark. If CI is set, the skip is a failure,
+unless tests/expected-skips.txt has its reason, as one regular expression on each line.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_index_stays(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Remove what root's calls have compiled of spec dirs that were the tests' own."""
+    """Remove the indexes that root's calls compiled from the tests' own spec dirs."""
     yield
     name = str(tmp_path_factory.getbasetemp()).strip("/").replace("/", "-")
     for path in Path("/run/cdi-hook").glob(f"{name}-*.index"):
@@ -31,7 +30,7 @@ def _no_index_stays(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]
 
 
 def in_ci() -> bool:
-    """Say whether the environment has CI set, and not to a word for no."""
+    """Say whether CI is set to something other than a word for no."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
@@ -42,7 +41,7 @@ def is_expected(reason: str) -> bool:
 
 
 def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turn a skip that nobody expects into a failure; an xfail is no skip."""
+    """Turn an unexpected skip into a failure; an xfail is not a skip."""
     if not report.skipped or hasattr(report, "wasxfail") or not in_ci():
         return
     _, _, message = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
@@ -54,7 +53,7 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Look at what a test's phase came to."""
+    """Check the result of a test's phase."""
     report = yield
     fail_if_skipped(report)
     return report
@@ -62,7 +61,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Look at what collecting a module came to: it may skip as a whole."""
+    """Check the result of collecting a module, which may be skipped as a whole."""
     report = yield
     fail_if_skipped(report)
     return report

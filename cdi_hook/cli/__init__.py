@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, cdi-hook: arguments -> a command -> an exit status.
-
-Which commands and options there are is table.py's to say, and what a command
-does its own module's. Cold: a person is waiting, not a container.
-"""
+"""The program cdi-hook. commands.py has the table of commands, and each command has a module."""
 
 from __future__ import annotations
 
@@ -20,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name, and return its exit status: 1 when it fails.
-
-    Raises SystemExit, as argparse has it, for help (0) and wrong arguments (2).
-    """
+    """Run a command and return its exit status; raises SystemExit for help (0) and wrong arguments (2)."""
     try:
         parser = commands.parser(arguments)
         options = parser.parse_args(arguments)
@@ -33,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         module = importlib.import_module(commands.COMMANDS[options.command][0])
         status: int = module.run(options)
         output.flush()
-    except Exception as error:  # one line is what a user wants; --debug is for the rest
+    except Exception as error:  # a user gets one line, not a traceback
         if "--debug" in arguments:
             raise
         output.complain(output.describe(error))
@@ -42,9 +35,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """Run as the program: a closed pipe or an interrupt ends it without a word, as it does cat."""
+    """Run as the program. A closed pipe or an interrupt ends it without a message, as it ends cat."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     status = main(sys.argv[1:])
-    os._exit(status)  # all that could be written has been
+    os._exit(status)  # stdout is flushed: Python's own cleanup would add nothing

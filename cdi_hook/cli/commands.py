@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of commands, and the parser made from it: the one source for commands and options.
+"""The table of commands, and the parser made from it. Completion and tests of the manual read the same table.
 
 A command is a module with HELP, which says what it does and how it exits,
 ``arguments(parser)``, which declares its options, and ``run(options)``, which
-returns an exit status. It is imported only when its name is among the arguments.
-Beside its options it is given ``whole_parser()``, the parser of all commands.
+returns an exit status. The module is imported only if the command's name is
+among the arguments. ``options.whole_parser()`` is the parser of all commands.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cdi_hook import __version__, config
 from cdi_hook.cli import output
+from cdi_hook.cli.options import add_debug
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-# Name, module, what it does in one line.
+# A command's name: its module, and what it does.
 COMMANDS = {
-    "list": ("cdi_hook.cli.listing", "show the devices that are known"),
+    "list": ("cdi_hook.cli.listing", "show the devices that CDI specs define"),
     "validate": ("cdi_hook.cli.validate", "check CDI spec files"),
     "inject": (
         "cdi_hook.cli.inject",
@@ -31,15 +32,14 @@ COMMANDS = {
     "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
     "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),
     "prestart": ("cdi_hook.cli.hooks", "run as an OCI prestart hook"),
-    "index": ("cdi_hook.cli.indexing", "compile the CDI specs, so that no container's start has to"),
-    "completion": ("cdi_hook.cli.completion", "print a shell's completion of cdi-hook"),
+    "index": ("cdi_hook.cli.indexing", "compile the CDI specs before a container needs them"),
+    "completion": ("cdi_hook.cli.completion", "print a script that completes commands and options"),
 }
 
-_HELP = "CDI devices for OCI containers."
 _EXIT_STATUS = """\
 exit status:
-  0  it is done; what a command means by that, COMMAND --help says
-  1  it could not be done, or something was found wrong
+  0  the command has done its work; COMMAND --help says what that is
+  1  it could not do its work, or it found something wrong
   2  the arguments are wrong"""
 
 
@@ -50,8 +50,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(arguments: Container[str]) -> argparse.ArgumentParser:
-    """Return the parser, complete for the commands that are among the arguments."""
-    top = _parser("cdi-hook", _HELP, _EXIT_STATUS)
+    """Return the parser, with the options of the commands that are among the arguments."""
+    top = _Parser(
+        prog="cdi-hook",
+        description="CDI devices for OCI containers.",
+        epilog=_EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     top.add_argument("--version", action="version", version=f"cdi-hook {__version__}")
     _everywhere(top)
     top.set_defaults(config=None, debug=False, whole_parser=lambda: parser(COMMANDS))
@@ -69,24 +75,12 @@ def parser(arguments: Container[str]) -> argparse.ArgumentParser:
     return top
 
 
-def _parser(name: str, description: str, epilog: str) -> _Parser:
-    return _Parser(
-        prog=name,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
 def _everywhere(parser: argparse.ArgumentParser) -> None:
-    """Declare what goes before the command as well as after it; what isn't given isn't set."""
+    """Declare the options that may stand before or after the command; without them nothing is set."""
     parser.add_argument(
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
         help=f"the configuration (default: $CDI_HOOK_CONFIG, then {config.DEFAULT_PATH})",
     )
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
-    )
+    add_debug(parser)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 Print a script that completes cdi-hook's commands and options in a shell. Packages
-install it; by hand, for instance:
+install it. To install it by hand, for instance:
 
   cdi-hook completion bash >~/.local/share/bash-completion/completions/cdi-hook
 
@@ -22,7 +22,7 @@ exit status: 0; 2 for wrong arguments"""
 
 
 class Option(NamedTuple):
-    """An option: its spellings, what it does, whether a value follows."""
+    """An option; ``flags`` are its spellings."""
 
     flags: tuple[str, ...]
     help: str
@@ -30,7 +30,7 @@ class Option(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command, () for cdi-hook itself: its words, options, and what may follow, each with a help."""
+    """A command (cdi-hook itself has no words); ``followers`` are words that may follow, with their help."""
 
     words: tuple[str, ...]
     options: tuple[Option, ...]
@@ -38,19 +38,17 @@ class Command(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the shells."""
-    parser.add_argument("shell", choices=_SHELLS, help="which shell the script is for")
+    parser.add_argument("shell", choices=_SHELLS, help="the shell that the script is for")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
     for line in _SHELLS[options.shell](list(commands(options.whole_parser()))):
         output.say(line)
     return 0
 
 
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[Command]:
-    """Yield the parser's command, then those below it."""
+    """Yield the parser's command, then its subcommands."""
     options, followers, below = [], {}, {}
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to ask
         help_text = action.help or ""
@@ -72,22 +70,20 @@ def _bash(known: list[Command]) -> Iterator[str]:
     yield '    local at="" index words="" word="${COMP_WORDS[COMP_CWORD]}"'
     yield "    for ((index = 1; index < COMP_CWORD; index++)); do"
     yield '        case "$at ${COMP_WORDS[index]}" in'
-    for command in known[1:]:
-        words = "".join(f" {word}" for word in command.words)
+    places = {"".join(f" {word}" for word in command.words): command for command in known}
+    for words in [*places][1:]:
         yield f"        '{words}') at='{words}' ;;"
     yield "        esac"
     yield "    done"
     yield '    case "$at ${COMP_WORDS[COMP_CWORD - 1]}" in'
-    yield "    # a value follows: a file, as far as bash can tell"
-    for command in known:
-        words = "".join(f" {word}" for word in command.words)
+    yield "    # the word is an option's value: bash completes file names"
+    for words, command in places.items():
         flags = [flag for option in command.options if option.has_value for flag in option.flags]
         if flags:
             yield f"    {' | '.join(_quoted(f'{words} {flag}') for flag in flags)}) return ;;"
     yield "    esac"
     yield '    case "$at" in'
-    for command in known:
-        words = "".join(f" {word}" for word in command.words)
+    for words, command in places.items():
         choice = [*command.followers, *(flag for option in command.options for flag in option.flags)]
         yield f"    '{words}') words='{' '.join(choice)}' ;;"
     yield "    esac"
@@ -115,7 +111,8 @@ def _zsh(known: list[Command]) -> Iterator[str]:
             pairs = " ".join(
                 f"{name}\\:{_quoted(_zsh_text(text))}" for name, text in command.followers.items()
             )
-            yield f"        {_quoted(f'1:{_name(command)}:(({pairs}))')} \\"
+            name = " ".join(("cdi-hook", *command.words))
+            yield f"        {_quoted(f'1:{name}:(({pairs}))')} \\"
             yield "        '*::arguments:->arguments'"
             inner = f"_{'_'.join(('cdi-hook', *command.words))}_$line[1]"
             yield f"    (( ! $+functions[{inner}] )) || {inner}"
@@ -143,14 +140,10 @@ def _fish(known: list[Command]) -> Iterator[str]:
 _SHELLS = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 
 
-def _name(command: Command) -> str:
-    return " ".join(("cdi-hook", *command.words))
-
-
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _zsh_text(text: str) -> str:
-    """Escape what ends a description in _arguments."""
+    """Escape the characters that would end a description in _arguments."""
     return re.sub(r"([\[\]:\\])", r"\\\1", text)

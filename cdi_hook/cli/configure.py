@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook configure: make a container engine use cdi-runtime, or stop using it.
 
-The modules of cdi_hook/engines know each engine's files and how they are edited.
-Here is what is the same for all: the options, the program, the messages, the reload.
+The modules of cdi_hook/engines know each engine's files and edit them. This module
+has what is the same for all engines: options, messages, the reload.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import textwrap
 from typing import TYPE_CHECKING
 
 from cdi_hook.cli import host, output
-from cdi_hook.cli.options import add_json
+from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
 from cdi_hook.engines.engine import Request
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from cdi_hook.engines.engine import Engine
@@ -31,7 +31,7 @@ def _files() -> str:
     """Return --help's table of engines and their files."""
     rows = []
     for engine in ENGINES.values():
-        own = f", for a user ~/.config/{engine.user_file}" if engine.user_file else ""
+        own = f", or for a user ~/.config/{engine.user_file}" if engine.user_file else ""
         row = f"{engine.name:<12}FILE is {engine.file}{own}{engine.about}"
         rows.append(textwrap.fill(row, 80, initial_indent="  ", subsequent_indent=" " * 14))
     return "\n".join(rows)
@@ -39,32 +39,31 @@ def _files() -> str:
 
 _KEEPERS = " and ".join(engine.name for engine in ENGINES.values() if engine.keeps_runtime)
 HELP = f"""\
-Make a container engine use cdi-runtime: add the runtime "cdi" to the engine's
-configuration, or with --runtime NAME the runtime "cdi-NAME", which runs NAME.
-The rest of the file stays as it is, byte by byte. A file that can't be read
-whole is not touched. Running it again changes nothing.
+Make a container engine use cdi-runtime. This adds the runtime "cdi" to the
+engine's configuration, or with --runtime NAME the runtime "cdi-NAME", which runs
+NAME. Every other byte of the file stays as it is. A file that can't be parsed
+is not touched. Running the command again changes nothing.
 
 {_files()}
 
-Before the first change a copy goes to FILE.before-cdi-hook (beside the dir, for
-one whose name ends in .d). --remove takes out what was added, gives back the
-default runtime that the copy has, and takes away the copy; what else has been
-edited since stays. --set-default is refused where a file that the engine reads
-later makes another runtime the default. --remove is refused where another file
-makes ours the default. {_KEEPERS} always restart a container with the
-runtime it was created with, also when that was the default: after --remove,
-recreate such containers.
+Before the first change the file is copied to FILE.before-cdi-hook (for a file in
+a dir whose name ends in .d, the copy is beside the dir). --remove takes out what
+was added, restores the default runtime that the copy has, and deletes the copy.
+It keeps what else has been edited since. --set-default is refused if a file that
+the engine reads later makes another runtime the default. --remove is refused if
+another file makes ours the default. {_KEEPERS} always restart a container
+with the runtime it was created with, even if that was the default runtime: after
+--remove, recreate such containers.
 
-`cdi-hook configure {_ALL} --remove` goes over all engines and says what it changed.
-An engine that can't be put back is named, and doesn't stop the others.
+`cdi-hook configure {_ALL} --remove` does this for all engines and says what it
+changed. It names each engine that it can't restore, and restores the others.
 
-exit status: 0 when it is done, also when there was nothing to do; 1 when it
-can't be, and then nothing has changed (unless it is the --reload that failed,
-or "{_ALL} --remove", which changes what it can); 2 for wrong arguments"""
+exit status: 0 on success, also if there is nothing to do; 1 on failure. A failure
+changes nothing, with two exceptions: --reload can fail after the change, and
+"{_ALL} --remove" changes what it can. 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the engines, and the options of each."""
     engines = parser.add_subparsers(title="engines", dest="engine", metavar="ENGINE", required=True)
     for name, engine in ENGINES.items():
         one = engines.add_parser(
@@ -90,7 +89,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     every = engines.add_parser(
         _ALL,
         help="with --remove, every engine",
-        description="Take out what was added, of every engine.",
+        description="Take out what was added to every engine's configuration.",
         allow_abbrev=False,
     )
     every.add_argument("--remove", action="store_true", required=True, help="take out what was added")
@@ -100,19 +99,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
     parser.set_defaults(set_default=False, runtime="", path=None, flags=None)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
-    parser.add_argument("--reload", action="store_true", help="then have the engine read it again")
+    parser.add_argument("--reload", action="store_true", help="make the engine read its configuration again")
     add_json(
         parser, f"{shape}: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded"
     )
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
-    )
+    add_debug(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Edit, or say what would be edited."""
     if options.remove and (options.set_default or options.runtime or options.path or options.flags):
-        raise CDIError("--remove takes out all that was added: it goes with no option that says what to add")
+        raise CDIError(
+            "--remove takes out all that was added; it can't be used with options that add something"
+        )
     settings = host.host(options).settings
     if settings.problems and (options.config is not None or not options.remove):
         raise CDIError(f"the configuration can't be used: {'; '.join(settings.problems)}")
@@ -138,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _remove_all(options: argparse.Namespace) -> int:
-    """Remove what was added to any engine: where one can't be put back, the others are."""
+    """Remove what was added to any engine. One that can't be restored doesn't stop the others."""
     status = 0
     done = []
     for engine in ENGINES.values():
@@ -146,7 +144,7 @@ def _remove_all(options: argparse.Namespace) -> int:
             planned = plan.remove(engine, engine.default_path())
             if planned.changes:
                 done.append(_carry_out(engine, planned, options))
-        except Exception as error:  # of whatever kind, it is one engine's
+        except Exception as error:  # it concerns this engine only
             if options.debug:
                 raise
             why = output.describe(error)
@@ -177,7 +175,7 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         else:
             said = [change.summary() for change in changes]
             if reload is None:
-                said.append(f"{engine.name} reads it the next time that it is called")
+                said.append(f"{engine.name} reads it the next time it is called")
             elif not is_reloaded:
                 said.append(f"{engine.name} reads it after: {' '.join(reload)}")
         for line in said:
@@ -195,11 +193,11 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
 
 
 def _program(path: str | None, runtime: str) -> str:
-    """Return the path of the program for a low-level runtime; raises CDIError when it isn't there."""
+    """Return the path of the program to configure; raises CDIError if there is none."""
     if runtime and (
         not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", runtime) or runtime in ("runtime", "hook")
     ):
-        raise CDIError(f"--runtime: {quote(runtime)} can't be the name of a low-level runtime")
+        raise CDIError(f"--runtime: {quote(runtime)} is not a name for a low-level runtime")
     name = f"cdi-{runtime or 'runtime'}"
     if path is not None:
         if not os.path.isabs(path) or os.path.basename(path) != "cdi-runtime":
@@ -212,13 +210,13 @@ def _program(path: str | None, runtime: str) -> str:
         if os.access(os.path.join(directory, "cdi-runtime"), os.X_OK):
             program = os.path.join(directory, name)
             if not os.path.exists(program):
-                raise CDIError(f"there is no {program}; `ln -s cdi-runtime {program}` makes it")
+                raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
             return program
-    raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; --path says where it is")
+    raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
 
 
 def _directories() -> Iterator[str]:
-    """Yield where cdi-runtime can be, the dir that this package was installed with first."""
+    """Yield the dirs where cdi-runtime can be; the dirs of this installation come first."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     lib = os.path.dirname(package)
     yield os.path.join(lib, "packaging", "bin")

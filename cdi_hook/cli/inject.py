@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook inject: what cdi-runtime does to a bundle when a container starts, by hand or on stdin."""
+"""cdi-hook inject: edit a bundle, or an OCI spec on stdin, as cdi-runtime does when a container starts."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, injection, jsontext
+from cdi_hook import bundle, hook, injection
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
-from cdi_hook.errors import BundleError, CDIError, quote
+from cdi_hook.errors import BundleError, quote
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = """\
-Give a container its CDI devices: those named by --device, or else those that
-its OCI spec asks for by its annotations, and by whatever else the configuration
-lets name devices. Without BUNDLE the OCI spec is read from stdin, and the
-edited one goes to stdout. With BUNDLE its config.json is replaced, in one step,
-if there is anything to change. What is there already is not added twice.
+Give a container the CDI devices that --device names. Without --device, give it the
+devices that its OCI spec asks for, by annotations and by what else the
+configuration lets name devices. Without BUNDLE the OCI spec is read from stdin,
+and the edited one goes to stdout. With BUNDLE its config.json is replaced in one
+step if anything changes. What is there already is not added twice.
 
-With --diff nothing is changed; instead each change is a line, with the devices
+With --diff nothing is changed. Each change is shown as a line, with the devices
 that ask for it and the CDI spec file that it comes from:
 
   + .process.env[3] "A=1"  # vendor.com/gpu=0, /etc/cdi/vendor.yaml   (added)
@@ -29,32 +29,35 @@ that ask for it and the CDI spec file that it comes from:
   ~ .process.env[0] "A=0" -> "A=1"  # ...                             (replaced)
   > .mounts[4] -> .mounts[2] {"destination":"/a"}  # ...              (moved)
 
-Places are in jq's notation, and as they are when the changes before are made.
+Places are in jq's notation. A change's place is the one after the changes above
+it are made.
 
-exit status: 0 when it is done, also when there was nothing to do; 1 when it
-can't be, and then nothing has changed; 2 for wrong arguments"""
+exit status: 0 on success, also if there is nothing to do; 1 on failure, and then
+nothing has changed; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="-", help="a bundle's dir (-: stdin)")
     parser.add_argument(
-        "-d", "--device", metavar="NAME", action="append", default=[], help="a device, by its qualified name"
+        "-d", "--device", metavar="NAME", action="append", default=[], help="a device's qualified name"
     )
     parser.add_argument("--diff", action="store_true", help="only show what would change")
     add_spec_dir(parser)
-    add_json(parser, "the changes (with BUNDLE, or --diff) as a JSON Patch, with was and sources beside")
+    add_json(
+        parser, "the changes (with BUNDLE or --diff) as a JSON Patch with the added members was and sources"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Inject, or say what that would change."""
     is_bundle = options.bundle != "-"
     path = f"{options.bundle}/config.json"
-    oci = bundle.load(path) if is_bundle else _read_stdin()
+    if not is_bundle and sys.stdin is None:
+        raise BundleError("can't read an OCI spec from stdin: it is closed")
+    oci = bundle.load(path) if is_bundle else hook.parse_stdin(sys.stdin.buffer.read(), "an OCI spec")
     if oci is None:
         raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
     found = host.host(options)
-    registry = found.registry(keep_index=False)  # a command changes nothing that it wasn't asked to
+    registry = found.registry(keep_index=False)  # this command isn't asked to write an index
     _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
     if is_bundle and not options.diff:
         injection.write(path, oci, changes)
@@ -71,15 +74,3 @@ def run(options: argparse.Namespace) -> int:
 def _warn(message: str, errors: list[str]) -> None:
     for error in errors:
         output.warn(f"{message}: {error}")
-
-
-def _read_stdin() -> dict[str, Any]:
-    if sys.stdin is None:
-        raise CDIError("can't read an OCI spec from stdin: it is closed")
-    try:
-        oci = jsontext.loads(sys.stdin.buffer.read().decode("utf-8"))
-    except ValueError as error:
-        raise CDIError(f"stdin is not valid JSON: {error}") from error
-    if not isinstance(oci, dict):
-        raise CDIError("stdin is not a JSON object")
-    return oci

@@ -12,22 +12,20 @@ if TYPE_CHECKING:
     import argparse
 
 HELP = """\
-Show the qualified names of the devices that the CDI specs define, sorted, one a
-line. What is wrong with the specs is a warning on stderr; "cdi-hook validate"
-says more.
+Show the qualified names of the devices that the CDI specs define, sorted, one on
+each line. A warning reports each error in the specs; "cdi-hook validate" says
+more.
 
-exit status: 0, also when there are no devices; 1 when there are none because
-specs could not be used; 2 for wrong arguments"""
+exit status: 0, also if no device is defined; 1 if errors in the specs leave no
+device to show; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     add_spec_dir(parser)
-    add_json(parser, "a list of objects: name, spec (its path), priority (of its dir, the highest wins)")
+    add_json(parser, "a list of objects: name, spec (a path), priority (of the dir; the highest wins)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the devices; return 1 when errors left none."""
     found = host.host(options)
     host.warn_of_problems(found)
     cache = host.read_specs(found)
@@ -43,11 +41,7 @@ def run(options: argparse.Namespace) -> int:
         for device in devices:
             output.say(device.qualified_name)
     errors = cache.errors
-    for path in sorted(errors):
-        for message in errors[path]:
-            output.warn(f"{path}: {message}")
+    host.warn_of_errors(errors)
     if not devices and not errors:
-        output.complain(
-            f"no CDI spec in {', '.join(cache.spec_dirs) or 'no dirs at all (SPEC_DIRS is empty)'}"
-        )
+        host.complain_of_no_specs(cache.spec_dirs)
     return 1 if errors and not devices else 0

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import argparse
+import argparse
 
 
 def add_spec_dir(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +12,17 @@ def add_spec_dir(parser: argparse.ArgumentParser) -> None:
         "--spec-dir",
         metavar="DIR",
         action="append",
-        help="look for CDI specs here instead of in the configured dirs; of several, the last has priority",
+        help="look for CDI specs in DIR, not in the configured dirs; of several, the last has priority",
+    )
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Declare --debug."""
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
     )
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """Declare --json, which prints what."""
+    """Declare --json; ``what`` says what it prints."""
     parser.add_argument("--json", action="store_true", help=f"print {what}")

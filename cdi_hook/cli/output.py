@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands write: lines for people, JSON for programs, complaints on stderr.
+"""What commands write: lines for people, JSON for programs, messages on stderr.
 
-A line stays one line, and nothing in it commands a terminal: what can't be
-shown is escaped as Go's ``%q`` does. JSON has it exactly as it is.
+In a line, characters that can't be printed are escaped as in Go's ``%q``, so that
+no name can add lines or control a terminal. JSON has the exact text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def warn(message: str) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Return what a user is told of an error."""
+    """Return the message for an error."""
     if isinstance(error, CDIError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -44,7 +44,7 @@ def describe(error: Exception) -> str:
 
 
 def flush() -> None:
-    """Have everything written; raises CDIError when that can't be."""
+    """Flush stdout; raises CDIError if it can't be written."""
     if sys.stdout is not None:
         try:
             sys.stdout.flush()

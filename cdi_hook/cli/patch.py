@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The changes that an injection makes, as a JSON Patch (RFC 6902) and as lines for people.
 
-The patch, applied to the OCI spec as it was, gives the OCI spec as it is. Beside
-the RFC's own members, an operation has ``was``, the value that is replaced,
-removed or moved, and ``sources``, a list of {device, spec}: who asked for it.
-The device is null for the edits that a CDI spec makes for all its devices. The
-lines are
+The patch turns the OCI spec as it was into the edited one. Beside the RFC's own
+members, an operation has ``was``, the value that is replaced, removed or moved,
+and ``sources``, a list of {device, spec}: the devices that ask for it. The device
+is null for edits that a CDI spec makes for all its devices. The lines are
 
     + .process.env[3] "A=1"  # vendor.com/gpu=0, /etc/cdi/vendor.yaml
     - .linux.devices[0] {"path":"/dev/x"}  # ...

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook validate: everything that is wrong with CDI spec files, and between them."""
+"""cdi-hook validate: show all errors in CDI spec files, and all conflicts between them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ if TYPE_CHECKING:
     from cdi_hook.injection import Host
 
 HELP = """\
-Check CDI spec files: those named, those in the dirs named, or else those in the
-spec dirs, which then have to be trustworthy too (SPEC_TRUST). Dirs are taken
-together, in rising priority, and files of one dir must not define the same
-device. A valid file is one line:
+Check the CDI spec files that are named, and those in the dirs that are named.
+Without arguments, check the files in the spec dirs; they must also pass
+SPEC_TRUST. Dirs are checked together, in rising priority; two files in one dir
+must not define the same device. A valid file is shown as one line:
 
   FILE: KIND, N devices, CDI VERSION
 
-and each thing wrong with another is one line, with its place in jq's notation:
+Each error in a file is shown as one line, with its place in jq's notation:
 
   FILE: .devices[3].name: MESSAGE
 
-exit status: 0 when all is valid; 1 when something isn't; 2 for wrong arguments"""
+exit status: 0 if everything is valid; 1 if something isn't; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("paths", metavar="FILE|DIR", nargs="*", help="what to check (default: the spec dirs)")
     add_spec_dir(parser)
     add_json(parser, "a list of objects: path, valid, findings (path, message); kind, devices, cdiVersion")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, say what was found; return 1 when that is anything wrong."""
     found = host.host(options)
     host.warn_of_problems(found)
     reports = list(_reports(options.paths, found))
@@ -52,8 +50,7 @@ def run(options: argparse.Namespace) -> int:
         for report in reports:
             _say(report)
     if not reports:
-        where = [path for path in options.paths if os.path.isdir(path)] or found.spec_dirs
-        output.complain(f"no CDI spec in {', '.join(where) or 'no dirs at all (SPEC_DIRS is empty)'}")
+        host.complain_of_no_specs([one for one in options.paths if os.path.isdir(one)] or found.spec_dirs)
     return 0 if all(report["valid"] for report in reports) else 1
 
 
@@ -73,7 +70,7 @@ def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
         if path not in dirs:
             if os.path.exists(path) and not path.endswith(SPEC_EXTENSIONS):
                 names = " or ".join(SPEC_EXTENSIONS)
-                output.warn(f"{path}: in a spec dir it would not be read: the name doesn't end in {names}")
+                output.warn(f"{path}: a spec dir's file isn't read unless its name ends in {names}")
             yield _report(path, [])
     if dirs or not paths:
         cache = Cache(dirs) if dirs else host.read_specs(found)
@@ -86,7 +83,7 @@ def _reports(paths: list[str], found: Host) -> Iterator[dict[str, Any]]:
 
 
 def _report(path: str, errors: list[str]) -> dict[str, Any]:
-    """Report on a file, about which a Cache has said errors."""
+    """Return the report for a file; ``errors`` are a Cache's errors for it."""
     try:
         loaded = specfile.load(path)
     except InvalidSpec as error:
@@ -97,7 +94,7 @@ def _report(path: str, errors: list[str]) -> dict[str, Any]:
 
 
 def _placed(message: str, loaded: Spec) -> Finding:
-    """Return what a Cache has against a valid spec, a conflict with its place."""
+    """Return the finding for a Cache's error about a valid spec; a conflict has a place."""
     for number, device in enumerate(loaded.devices.values()):
         if message.startswith(f"conflicting device {quote(device.qualified_name)} "):
             return Finding(f".devices[{number}].name", message)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container engines, one module each, and the edits of their configuration that make them use cdi-runtime.
+"""Container engines, one module each, and the edits that make an engine use cdi-runtime.
 
-ENGINES is the only list of them. engine.py says what an engine has to know,
-plan.py which files change, filechange.py how a file is replaced. jsonedit.py and
-tomledit.py edit a text, and keep every byte that the edit isn't about.
+ENGINES is the only list of engines. engine.py has what all engines share, plan.py
+decides which files change, and filechange.py changes a file. jsonedit.py and
+tomledit.py edit a text and keep every other byte.
 """
 
 from cdi_hook.engines.containerd import Containerd

@@ -8,19 +8,20 @@
     BinaryName = "/usr/bin/cdi-runtime"
     SystemdCgroup = true
 
-That is the layout of versions 3 and 4; version 2 has io.containerd.grpc.v1.cri
-in its place. ctr has no use for it: it takes --runc-binary.
+This is the layout of versions 3 and 4 of the file. Version 2 has
+io.containerd.grpc.v1.cri in place of io.containerd.cri.v1.runtime. ctr doesn't
+read these tables: it has --runc-binary.
 
-What ``containerd --config X config dump`` showed, of 1.7.24 (which reads
-version 2 at most) and of 2.1.4:
+Seen with ``containerd --config X config dump``, of 1.7.24, which reads version 2
+at most, and of 2.1.4:
 
-- 1.7 puts an imported file's table of a plugin in the place of the whole table:
-  with runtimes.cdi in a drop-in, the file's own sandbox_image and runtimes.runc
-  are gone. 2.1 merges at every level. So a drop-in is for versions 3 and 4,
-  which 1.x doesn't read.
-- In 1.7 the built-in runtimes.runc is gone as soon as the file has any entry
-  under runtimes; in 2.1 it stays.
-- Both let [...containerd] stand after [...containerd.runtimes.cdi].
+- In 1.7 an imported file's table of a plugin replaces the whole table: a drop-in
+  with runtimes.cdi removes the file's own sandbox_image and runtimes.runc. 2.1
+  merges at every level. So only versions 3 and 4, which 1.x doesn't read, get a
+  drop-in.
+- 1.7 drops its built-in runtimes.runc if the file has any entry under runtimes;
+  2.1 keeps it.
+- Both accept [...containerd] after [...containerd.runtimes.cdi].
 """
 
 from __future__ import annotations
@@ -47,35 +48,33 @@ _PLUGINS = {
     3: "io.containerd.cri.v1.runtime",
     4: "io.containerd.cri.v1.runtime",
 }
-_MERGES = (3, 4)  # versions of which imported files are merged at every level
+_MERGES = (3, 4)  # the versions whose imported files are merged at every level
 _DROP_IN = "99-cdi-hook.toml"
 _POD_FLAG = "--pod-annotations"
 _POD_ANNOTATIONS = (
-    "whoever may create a pod writes its annotations, and so can ask for any device that cdi-hook.conf's "
-    "ALLOW and DENY let through"
+    "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
+    "cdi-hook.conf permit"
 )
 
 
 class Containerd(Engine):
-    """See Engine."""
-
     name = "containerd"
     file = "/etc/containerd/config.toml"
-    about = ", versions 2 to 4; from version 3 on a drop-in beside it, where it imports one"
+    about = ", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one"
     daemon = "containerd"
     reload = "restart"
-    flags = ((_POD_FLAG, "let pods' annotations name devices too: those who may create a pod write them"),)
+    flags = ((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),)
     tables = tuple(("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values()))
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
     runtime_type = "io.containerd.runc.v2"
 
     def files(self, path: str) -> Files:
-        """Return config.toml and what it imports; where it imports whole dirs, a drop-in and these."""
+        """Return config.toml and what it imports; the edit goes to a drop-in if one is imported."""
         text = filechange.read(path)
         own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
         if text is None:
-            # containerd 2.2 imports it when there is no config.toml
+            # containerd 2.2 imports conf.d even without a config.toml
             place = own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path
             return Files(place, (place,), (place,))
         with named(path):
@@ -94,35 +93,27 @@ class Containerd(Engine):
         return Files(place, files, (place, *files))
 
     def start(self, path: str, others: Sequence[Other]) -> str:
-        """Return a first line and a version.
-
-        A drop-in is of its config.toml's version. Where that isn't there,
-        containerd 2 has a conf.d, and version 2 is what every containerd reads.
-        """
+        # A drop-in has the version of its config.toml. Without a config.toml, only containerd 2 reads
+        # conf.d, and every containerd reads version 2.
         own = 3 if os.path.basename(path) == _DROP_IN else 2
         return f"{super().start(path, others)}version = {version(others[0][1]) if others else own}\n"
 
     def is_blank(self, text: str) -> bool:
-        """See Engine."""
         return super().is_blank(re.sub(r"^version = \d+$", "", text, count=1, flags=re.MULTILINE))
 
     def table(self, document: Document) -> Key:
-        """See Engine; in a version that isn't known nothing stands there."""
-        number = document.tree.get("version")
+        number = document.tree.get("version")  # an unknown one has no such table
         return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "", "containerd")
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
-        """See Engine."""
         return name == "runc" or name in runtimes
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
-        """See Engine."""
         if version(text) == 2:
             _refuse_replaced(others)
         return super().add(text, request, others)
 
     def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
-        """See Engine."""
         notes = []
         pods = _POD_FLAG in request.flags
         filters = ["container_annotations", *(["pod_annotations"] if pods else [])]
@@ -131,7 +122,7 @@ class Containerd(Engine):
             program = self.program(template)
             if program and not is_ours(request.name, program):
                 notes.append(
-                    f"containerd's entry runs {program}; cdi-runtime runs what cdi-hook.conf's RUNTIMES says"
+                    f"containerd's entry runs {program}; cdi-runtime runs one of RUNTIMES in cdi-hook.conf"
                 )
             entry = {"runtime_type": "", **template} | {"runtime_type": self.runtime_type}
             for name in filters:
@@ -149,7 +140,6 @@ class Containerd(Engine):
         return [*notes, _POD_ANNOTATIONS] if pods else notes
 
     def remove(self, text: str, before: str | None) -> Edited:
-        """See Engine."""
         edited = super().remove(text, before)
         document = TOMLText(edited.text)
         runc = (*self.table(document), "runtimes", "runc")
@@ -160,14 +150,12 @@ class Containerd(Engine):
 
 
 def version(text: str) -> int:
-    """Return the version of a configuration's layout; raises UnusableConfiguration for one not known here."""
+    """Return the version of a configuration; raises UnusableConfiguration for an unknown one."""
     number = TOMLText(text).tree.get("version", 1)
     if not isinstance(number, int) or number not in _PLUGINS:
-        known = f"known are {', '.join(map(str, _PLUGINS))}"
-        step = (
-            "; add `version = 2` and name plugins in full (containerd 2 does it: `containerd config migrate`)"
-        )
-        raise UnusableConfiguration(f"its version is {number!r}, {known}{step if number == 1 else ''}")
+        known = f"cdi-hook knows {', '.join(map(str, _PLUGINS))}"
+        step = "; add `version = 2` and write plugins' full names (containerd 2: `containerd config migrate`)"
+        raise UnusableConfiguration(f"its version is {number!r}; {known}{step if number == 1 else ''}")
     return number
 
 
@@ -182,11 +170,11 @@ def _with(has: Sequence[str], patterns: Sequence[str]) -> list[str]:
 
 
 def _refuse_replaced(others: Sequence[Other]) -> None:
-    """Refuse to edit what containerd 1 would not look at: an imported file's table comes in its place."""
+    """Refuse to edit a table that containerd 1 ignores, because an imported file's table replaces it."""
     for path, text in others:
         for plugin in (_PLUGINS[2], "cri"):
             if TOMLText(text).get(("plugins", plugin)) is not None:
                 raise UnusableConfiguration(
-                    f"it imports {path}, whose table of {plugin} containerd 1 puts in the place of the one "
-                    "here: name that file by --config, or have the table in one file"
+                    f"it imports {path}, whose table of {plugin} replaces the one here in containerd 1: "
+                    "name that file with --config, or keep the table in one file"
                 )

@@ -5,12 +5,12 @@
     runtime_path = "/usr/bin/cdi-runtime"
     runtime_type = "oci"
 
-CRI-O reads every file in crio.conf.d, whatever its name, in the order of names,
-each on top of those before; of ``runtimes``, entry by entry (pkg/config/config.go,
-UpdateFromPath). ``allowed_annotations`` is copied and never added to: it takes
-CRI-O's own names only, and CRI-O doesn't start with another in it
-(validateAllowedAndGenerateDisallowedAnnotations). CRI-O passes all annotations
-that aren't among those names to the runtime, also a pod's to its containers
+CRI-O reads every file in crio.conf.d, in the order of their names; a later file
+overrides an earlier one, in ``runtimes`` entry by entry (pkg/config/config.go,
+UpdateFromPath). ``allowed_annotations`` is copied, and nothing is added to it: it
+may have only CRI-O's own names, or CRI-O doesn't start
+(validateAllowedAndGenerateDisallowedAnnotations). CRI-O passes all other
+annotations to the runtime, and a pod's annotations to its containers
 (internal/factory/container/container.go, SpecAddAnnotations).
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.document import Document, Key
     from cdi_hook.engines.engine import Other
 
-# What says which program an entry runs.
+# The fields that decide which program an entry runs.
 _NOT_COPIED = (
     "runtime_path",
     "runtime_type",
@@ -36,14 +36,12 @@ _NOT_COPIED = (
     "inherit_default_runtime",
 )
 _POD_ANNOTATIONS = (
-    "CRI-O hands a pod's annotations on to its containers: whoever may create a pod that runs by this "
-    "runtime can ask for any device that cdi-hook.conf's ALLOW and DENY let through"
+    "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can "
+    "ask for any device that ALLOW and DENY in cdi-hook.conf permit"
 )
 
 
 class Crio(Engine):
-    """See Engine."""
-
     name = "crio"
     file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     daemon = "crio"
@@ -53,13 +51,11 @@ class Crio(Engine):
     runtime_type = "oci"
 
     def files(self, path: str) -> Files:
-        """See Engine."""
         return drop_ins(path, "*")
 
     def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
-        """See Engine."""
         if document.get(key) is None:
-            # a drop-in's entry comes in the place of one in a file before it
+            # a drop-in's entry replaces one in a file before it
             texts = [TOMLText(text) for _, text in reversed(others)]
             template = self.template(request, [document, *texts])
             copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}

@@ -3,9 +3,8 @@
 
     {"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "cdi"}
 
-dockerd reads no other file. It takes an empty file for {}, and passes all
-annotations to the runtime. When it reloads a file that names no default runtime,
-it keeps the one that it has.
+dockerd reads no other file. An empty file means {}. dockerd passes all annotations
+to the runtime. After a reload it keeps its default runtime if the file names none.
 """
 
 from __future__ import annotations
@@ -23,14 +22,12 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Other
 
 _NEEDS_RESTART = (
-    "docker keeps the default runtime until it is restarted: a reload changes none that its file doesn't "
-    "name. A restart ends containers, unless live-restore is on, so --reload leaves it to you"
+    "docker keeps the old default runtime until it is restarted, because its file names no other. --reload "
+    "doesn't restart it: a restart ends containers, unless live-restore is on"
 )
 
 
 class Docker(Engine):
-    """See Engine."""
-
     name = "docker"
     file = "/etc/docker/daemon.json"
     user_file = "docker/daemon.json"
@@ -41,29 +38,23 @@ class Docker(Engine):
     program_key = ("path",)
 
     def files(self, path: str) -> Files:
-        """See Engine."""
         return Files(path, (path,), (path,))
 
     def start(self, path: str, others: Sequence[Other]) -> str:  # noqa: ARG002  # see Engine
-        """See Engine."""
         return ""
 
     def is_blank(self, text: str) -> bool:
-        """See Engine."""
         return text.strip() == "{}"
 
     def table(self, document: Document) -> Key:
-        """See Engine."""
         if not isinstance(document.tree.get("runtimes", {}), dict):
             raise UnusableConfiguration("runtimes is not an object")
         return ()
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
-        """See Engine; a name with a dot is that of a shim."""
-        return name == "runc" or name in runtimes or "." in name
+        return name == "runc" or name in runtimes or "." in name  # with a dot it is a shim's
 
     def remove(self, text: str, before: str | None) -> Edited:
-        """See Engine."""
         edited = super().remove(text, before)
         if edited.text == text:
             return edited

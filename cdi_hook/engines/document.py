@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A configuration's text, and the tree that it stands for. jsonedit.py and tomledit.py edit both together."""
+"""A configuration's text and its decoded tree. jsonedit.py and tomledit.py edit both together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cdi_hook.errors import CDIError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Key = tuple[str, ...]  # the names on the way to it, from the top
+    Key = tuple[str, ...]  # all names, from the top
 
 
 class UnusableConfiguration(CDIError):
-    """An engine's configuration that can't be read or edited; its text has no path in front yet."""
+    """An engine's configuration that can't be read or edited; the message doesn't have the path."""
 
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """Put a file's path in front of what is wrong with it."""
+    """Put a file's path in front of an UnusableConfiguration's message."""
     try:
         yield
     except UnusableConfiguration as error:
@@ -38,7 +38,7 @@ class Document(ABC):
     def __init__(self, text: str) -> None: ...
 
     def get(self, path: Key) -> Any:
-        """Return the value of a key; None when there is none."""
+        """Return the value of a key; None if there is none."""
         node: Any = self.tree
         for name in path:
             node = node.get(name) if isinstance(node, dict) else None
@@ -46,8 +46,8 @@ class Document(ABC):
 
     @abstractmethod
     def set(self, path: Key, value: Any) -> None:
-        """Set a key in its place, or as the last of its table; tables that aren't there are made."""
+        """Set a key in its place, or add it as the last of its table; missing tables are added."""
 
     @abstractmethod
     def remove(self, path: Key) -> None:
-        """Take a key out, with all that is in it; raises KeyError when it isn't there."""
+        """Take a key out, with all that is in it; raises KeyError if it is missing."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine is, what is asked of its configuration, and what comes of it.
+"""An engine: its files, and the edits of their texts.
 
-Every engine here has a table "runtimes", and beside it a key that names the
-default one of them. A method takes a text and returns a text; only ``files`` and
+Every engine has a table "runtimes", and beside it a key that names the default
+runtime. A method takes a text and returns a text; only ``files`` and
 ``default_path`` look at the host.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.engines.document import Document, Key
 
-    Other = tuple[str, str]  # a file that the engine reads as well: its path and text
+    Other = tuple[str, str]  # another file that the engine reads: its path and text
 
 NAME = "cdi"
 _FIRST_LINE = "# Written by `cdi-hook configure"
@@ -30,12 +30,12 @@ _FIRST_LINE = "# Written by `cdi-hook configure"
 
 @dataclass(frozen=True)
 class Request:
-    """An entry that an engine's configuration is to have.
+    """The entry to add to an engine's configuration.
 
-    ``path`` is cdi-runtime's, or with ``runtime``, the name of a low-level
-    runtime, that of the link cdi-NAME. ``annotations`` are the patterns of keys
-    that an engine which filters them has to let through. ``flags`` are those of
-    the engine's own options that are given.
+    ``path`` is the path of cdi-runtime, or with a low-level ``runtime`` the path of
+    the link cdi-NAME. ``annotations`` are patterns of keys; an engine that filters
+    annotations must let these through. ``flags`` are the engine's own options that
+    were given.
     """
 
     path: str
@@ -52,84 +52,84 @@ class Request:
 
 @dataclass(frozen=True)
 class Edited:
-    """A configuration's text after an edit, and what a person should know about it, a line each."""
+    """A configuration's text after an edit, and notes for the user, one line each."""
 
     text: str
     notes: tuple[str, ...] = ()
-    restart: str = ""  # why a reload wouldn't do
+    restart: str = ""  # why a reload isn't enough
 
 
 class Files(NamedTuple):
-    """The files of an engine's configuration; those that aren't there may be among them."""
+    """The files of an engine's configuration; some may be missing."""
 
     place: str  # where an edit goes
-    read: Sequence[str]  # all that the engine reads, later wins; place is one
-    ours: Sequence[str]  # those from which entries of ours are removed
+    read: Sequence[str]  # all that the engine reads, with place; later files win
+    ours: Sequence[str]  # the files that our entries are removed from
 
 
 class Engine(ABC):
-    """One engine. What is the same for most stands here. Raises UnusableConfiguration."""
+    """One engine; this class has what most engines share. Methods raise UnusableConfiguration."""
 
-    # What the command line says and does.
-    name: str  # also of its systemd unit
-    file: str  # the one to edit, or the first one that the engine reads
-    user_file = ""  # a user's own, below their configuration dir
-    about = ""  # what else --help says of the file
-    flags: tuple[tuple[str, str], ...] = ()  # options of its own, and what each does
+    # For the command line.
+    name: str  # also the name of the systemd unit
+    file: str  # the file to edit, or the first file that the engine reads
+    user_file = ""  # a user's own file, below their configuration dir
+    about = ""  # what --help adds after the file
+    flags: tuple[tuple[str, str], ...] = ()  # the engine's own options, and what each does
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
-    reload = "reload"  # what systemctl does to have the daemon read them
+    reload = "reload"  # the systemctl command that makes the daemon read its files
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
-    # What the text is.
+    # The form of the text.
     document: type[Document] = TOMLText
-    tables: tuple[Key, ...]  # where "runtimes" and default_key can stand
+    tables: tuple[Key, ...]  # the tables that can have "runtimes" and default_key
     default_key: str
-    program_key: Key = ()  # within an entry: the path of the program that it runs
-    runtime_type = ""  # of an entry that can be copied
+    program_key: Key = ()  # where an entry has the path of its program
+    runtime_type = ""  # of the entries that can be copied
 
     @abstractmethod
     def files(self, path: str) -> Files:
-        """Return the files of a configuration that the engine is told of by this path."""
+        """Return the files of the configuration that this path is the file of."""
 
     def start(self, path: str, others: Sequence[Other]) -> str:  # noqa: ARG002  # containerd looks at them
         """Return the text that a new file starts with."""
-        return f"{_FIRST_LINE} {self.name}`; --remove takes it away.\n"
+        return f"{_FIRST_LINE} {self.name}`; --remove removes it.\n"
 
     def is_blank(self, text: str) -> bool:
-        """Say whether a text is no more than what a new file starts with."""
+        """Say whether a text has nothing but what a new file starts with."""
         first, _, rest = text.partition("\n")
         return first.startswith(_FIRST_LINE) and not rest.strip()
 
     def table(self, document: Document) -> Key:  # noqa: ARG002  # containerd looks at its version
-        """Return where "runtimes" and default_key stand in this document."""
+        """Return the table that has "runtimes" and default_key in this document."""
         return self.tables[0]
 
     def program(self, entry: Any) -> Any:
-        """Return the path of the program that an entry runs; None when it can't be told."""
+        """Return the path of the program that an entry runs; None if it has none."""
         for name in self.program_key:
             entry = entry.get(name) if isinstance(entry, dict) else None
         return entry
 
     def value(self, program: str) -> Any:
-        """Return what an entry has at program_key."""
+        """Return the value at program_key for a program."""
         return program
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:  # noqa: ARG002  # they can be in another file
-        """Say whether a runtime can be the default, when the text has these."""
+        """Say whether a runtime can be the default in a text that has these runtimes."""
         return True
 
     def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:  # noqa: ARG002  # for engines that copy
-        """Have an entry, which is ours if it is there, as requested; return what a person should know."""
+        """Add or change our entry as requested; return notes for the user."""
         if self.program(document.get(key)) != request.path:
             document.set((*key, *self.program_key), self.value(request.path))
         return []
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
-        """Return the text with the runtime in it; the same text when it is there as requested."""
+        """Return the text with the entry in it; the same text if it is there as requested."""
         document = self.document(text)
         table, runtimes = self.table(document), self._runtimes(document)
         if request.name in runtimes and not is_ours(request.name, self.program(runtimes[request.name])):
             raise UnusableConfiguration(
-                f"there is a runtime {request.name} already, and it is not ours: "
+                f"it already has a runtime {request.name} that is not ours: "
                 f"it runs {self.program(runtimes[request.name])!r}"
             )
         notes = self.edit(document, (*table, "runtimes", request.name), request, others)
@@ -138,7 +138,7 @@ class Engine(ABC):
         return Edited(document.text, tuple(notes))
 
     def remove(self, text: str, before: str | None) -> Edited:
-        """Return the text with nothing of ours in it, and the default runtime that ``before`` has."""
+        """Return the text without our entries, and with the default runtime that ``before`` has."""
         document, ours = self.document(text), self.names(text)
         table = self.table(document)
         notes: list[str] = []
@@ -152,12 +152,12 @@ class Engine(ABC):
                 document.remove((*table, self.default_key))
                 if former is not None:
                     notes.append(
-                        f"the default runtime was {former}, which is gone: now it is {self.name}'s own"
+                        f"the former default runtime {former} is gone: {self.name} uses its own default"
                     )
         return Edited(document.text if ours else text, tuple(notes))
 
     def names(self, text: str) -> list[str]:
-        """Return the names of the entries that are ours."""
+        """Return the names of our entries."""
         runtimes = self._runtimes(self.document(text))
         return [name for name, entry in runtimes.items() if is_ours(name, self.program(entry))]
 
@@ -168,7 +168,7 @@ class Engine(ABC):
         return value if isinstance(value, str) else None
 
     def template(self, request: Request, documents: Sequence[Document]) -> dict[str, Any]:
-        """Return the entry of another runtime to copy from, the best one; {} when there is none."""
+        """Return the best entry of another runtime to copy from; {} if there is none."""
         for name in (request.runtime, "runc") if request.runtime else ("runc", "crun"):
             for document in documents:
                 for table in self.tables:
@@ -189,7 +189,7 @@ class Engine(ABC):
         return self.file
 
     def reload_command(self, path: str, *, restart: bool) -> list[str] | None:
-        """Return the command that has the engine read this file; None when it does so by itself."""
+        """Return the command that makes the engine read this file; None if it needs none."""
         if not self.daemon:
             return None
         user = ["--user"] if path == self.default_path() != self.file else []
@@ -197,14 +197,14 @@ class Engine(ABC):
 
 
 def is_ours(name: str, path: object) -> bool:
-    """Say whether an entry of this name that runs this program is one that we add."""
+    """Say whether an entry with this name and program is one that cdi-hook adds."""
     program = path.rpartition("/")[2] if isinstance(path, str) else ""
     is_named = name == NAME or name.startswith(f"{NAME}-")
     return is_named and program in ("cdi-runtime", name)
 
 
 def drop_ins(path: str, names: str) -> Files:
-    """Return the files of an engine that reads FILE, and after it those in FILE.d that have such names."""
+    """Return the files of an engine that reads FILE, and then the files in FILE.d that match ``names``."""
     directory = os.path.dirname(path)
     main = directory[:-2] if directory.endswith(".d") else path
     within = glob.glob(f"{glob.escape(main)}.d/{names}")

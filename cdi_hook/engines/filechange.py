@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change of a configuration file: shown as a diff, or made in one step, with a copy of the file as it was.
+"""A change of a configuration file: shown as a diff, or made in one step, with a backup copy.
 
-The copy is FILE.before-cdi-hook, beside FILE. For a FILE in a dir whose name
-ends in .d it is beside that dir, because CRI-O reads all that is in crio.conf.d.
-Which changes there are, and when a copy is due, plan.py says.
+The copy is FILE.before-cdi-hook, beside FILE. For a FILE in a dir whose name ends
+in .d the copy is beside that dir, because CRI-O reads every file in crio.conf.d.
+plan.py decides which files change, and which need a copy.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _BACKUP = ".before-cdi-hook"
 
 @dataclass
 class Change:
-    """A file's new text (None: no file), its old one, and what becomes of the backup."""
+    """A file's old and new text (None: no file), and its backup."""
 
     path: str
     before: str | None
     after: str | None
-    backup: str | None = None  # where the copy is to be
-    obsolete: list[str] = field(default_factory=list)  # a copy that has done its work
+    backup: str | None = None  # the path of the copy to make
+    obsolete: list[str] = field(default_factory=list)  # copies to delete
 
     def diff(self) -> list[str]:
         """Return the change as a unified diff's lines."""
@@ -39,7 +39,7 @@ class Change:
         return lines
 
     def summary(self) -> str:
-        """Say what has been done."""
+        """Say in one line what was changed."""
         if self.after is None:
             return f"{self.path}: removed"
         if self.before is None:
@@ -47,7 +47,7 @@ class Change:
         return f"{self.path}: changed{f'; as it was: {self.backup}' if self.backup else ''}"
 
     def make(self) -> None:
-        """Write the files; where that fails, a copy that wasn't there before isn't there after."""
+        """Write the files. A failure leaves no new copy behind."""
         with contextlib.ExitStack() as undo:
             try:
                 now = None if self.before is None else os.stat(self.path)
@@ -76,12 +76,9 @@ def _lines(text: str | None) -> list[str]:
 
 
 def read(path: str) -> str | None:
-    """Return a file's text; None when there is none."""
+    """Return a file's text; None if there is no file."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CDIError(f"can't read {quote(path)}: not a regular file")
-            data = file.read()
+        data = files.read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -96,21 +93,17 @@ def read(path: str) -> str | None:
         ) from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
-
-
 def _create(path: str, text: str, like: os.stat_result | None) -> None:
-    """Write a new file, or another in its place, in one step; with the owner and mode of another."""
+    """Write or replace a file in one step, with the owner and mode of ``like``."""
     mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
     try:
         files.replace(path, text.encode(), mode, owner, durable=True)
-    except OSError as error:  # about the file beside it that comes in its place
+    except OSError as error:  # it has the temporary file's path
         raise OSError(error.errno, error.strerror, path) from error
 
 
 def backup_of(path: str) -> str:
-    """Return where the copy of a file goes."""
+    """Return the path of a file's backup copy."""
     directory, name = os.path.split(path)
     if directory.endswith(".d"):
         directory = os.path.dirname(directory)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON text with a member put in, replaced or taken out, and every other byte as it was.
+"""Edits of JSON text: a member is added, replaced or removed, and every other byte stays.
 
-What an edit comes to is held against the same edit of the decoded tree; so a
-text that isn't understood is refused, never damaged.
+The edited text is decoded and compared with the tree that has the same edit. So a
+text that this module misunderstands is refused, not damaged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Member(NamedTuple):
 
 
 class JSONText(Document):
-    """The text of a JSON object, and its tree; raises UnusableConfiguration with line and column."""
+    """A JSON object's text and tree; raises UnusableConfiguration with line and column."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -45,7 +45,6 @@ class JSONText(Document):
             raise UnusableConfiguration("not a JSON object")
 
     def set(self, path: Key, value: Any) -> None:
-        """See Document."""
         tree = self.tree
         for depth, key in enumerate(path[:-1]):
             if key not in tree:
@@ -73,7 +72,6 @@ class JSONText(Document):
         return None
 
     def remove(self, path: Key) -> None:
-        """See Document."""
         tree = self.tree
         for key in path[:-1]:
             tree = tree[key]
@@ -117,11 +115,11 @@ class JSONText(Document):
         return members, position + 1
 
     def _indents(self, path: Sequence[str]) -> tuple[str | None, str]:
-        """Return the unit of indentation (None: all is one line) and a line break to a member's depth."""
+        """Return the unit of indentation (None: one line) and a line break with a member's indentation."""
         start = _skip(self.text, 0)
         gap = self.text[start + 1 : _skip(self.text, start + 1)]
         if self.text.startswith(f"{{{gap}}}", start):
-            gap = "\n    "  # an empty object says nothing; this is how dockerd's manual has it
+            gap = "\n    "  # an empty object has no indentation; dockerd's manual uses this
         if "\n" not in gap:
             return None, ""
         unit = gap[gap.rindex("\n") + 1 :]

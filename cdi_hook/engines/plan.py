@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of an engine's configuration change, and how, so that it uses cdi-runtime, or no longer.
+"""Plan the changes that add cdi-runtime to an engine's configuration, or remove it; nothing is written.
 
-Nothing is written here. What is remembered is the copy that filechange.py makes:
-the file as it was when it had nothing of ours, or when the default runtime was
-another. A removal takes the former default from it.
+The backup that filechange.py makes is the file as it was before our entries, or
+before its default runtime changed. A removal restores the default runtime from it.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """What is to change, and what a person should know about it."""
+    """The changes to make, and notes for the user."""
 
-    path: str  # the file that it is about, also where nothing is to change
+    path: str  # the file, even if nothing changes
     changes: list[Change]
     notes: list[str]
-    restart: str = ""  # why a reload of the engine wouldn't do
+    restart: str = ""  # why a reload of the engine isn't enough
 
 
 def add(engine: Engine, path: str, request: Request) -> Plan:
-    """Plan to add an entry, to the configuration that the engine is told of by this path."""
+    """Plan to add an entry to the configuration that this path is the file of."""
     files = engine.files(path)
     place, existing = files.place, _existing(files)
     before = read(place)
@@ -41,7 +40,7 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
         if request.set_default and other in later and default not in (None, request.name):
             raise CDIError(
                 f"{other}, which {engine.name} reads after {place}, makes {default} the default runtime: "
-                "take that out, or leave out --set-default"
+                "remove that, or leave out --set-default"
             )
     with named(place):
         edited = engine.add(engine.start(place, others) if before is None else before, request, others)
@@ -54,7 +53,7 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
 
 
 def remove(engine: Engine, path: str) -> Plan:
-    """Plan to remove all entries of ours."""
+    """Plan to remove all our entries."""
     changes: list[Change] = []
     notes: list[str] = []
     removed: set[str] = set()
@@ -85,17 +84,17 @@ def remove(engine: Engine, path: str) -> Plan:
         text = read(other) or ""
         with named(other):
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
-                raise CDIError(f"{other} makes {default} the default runtime: name another there first")
+                raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
     return Plan(path, changes, notes, restart)
 
 
 def _existing(files: Files) -> list[str]:
-    """Return what the engine reads and is there, and where an edit goes."""
+    """Return the files that exist, and the one that the edit goes to."""
     return [one for one in dict.fromkeys(files.read) if one == files.place or os.path.isfile(one)]
 
 
 def _is_backup_due(engine: Engine, path: str, before: str, after: str) -> bool:
-    """Say whether the backup, if there is one, isn't what a removal needs."""
+    """Say whether a removal will need a backup of the text before, and there is none like it."""
     names, default, backup = engine.names(before), engine.default(before), backup_of(path)
     if not names:
         return True

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman, and what else reads containers.conf: ``engine.runtimes`` and ``engine.runtime``, in a drop-in.
+"""podman, and other readers of containers.conf: ``engine.runtimes`` and ``engine.runtime``, in a drop-in.
 
     [engine]
     runtime = "cdi"
     [engine.runtimes]
     cdi = ["/usr/bin/cdi-runtime"]
 
-The files of containers.conf.d come on top of containers.conf in the order of
-their names, and add to ``runtimes`` (containers.conf(5); seen with podman
-5.4.2). podman passes all annotations to the runtime.
+The files of containers.conf.d are read after containers.conf, in the order of
+their names, and add to ``runtimes`` (containers.conf(5); seen with podman 5.4.2).
+podman passes all annotations to the runtime.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from cdi_hook.engines.engine import Engine, Files, drop_ins
 
 
 class Podman(Engine):
-    """See Engine."""
-
     name = "podman"
     file = "/etc/containers/containers.conf.d/99-cdi-hook.conf"
     user_file = "containers/containers.conf.d/99-cdi-hook.conf"
@@ -30,13 +28,10 @@ class Podman(Engine):
     default_key = "runtime"
 
     def files(self, path: str) -> Files:
-        """See Engine."""
         return drop_ins(path, "*.conf")
 
     def program(self, entry: Any) -> Any:
-        """Return the first of the paths where an entry's program is looked for."""
-        return entry[0] if isinstance(entry, list) and entry else None
+        return entry[0] if isinstance(entry, list) and entry else None  # a list of paths to try
 
     def value(self, program: str) -> Any:
-        """See Engine."""
         return [program]

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TOML text with keys set and tables added or taken out, and every other byte as it was.
+"""Edits of TOML text: keys are set, tables are added or removed, and every other byte stays.
 
-tomlkit reads it, and says where what isn't TOML is. The edits are ours: a table
-that tomlkit adds gets between a table and the comment over it. Tables come at
-the end of the text, where TOML lets them stand whatever is before, with a mark:
+tomlkit only reads the text, and finds errors in it. It doesn't edit: it would add
+a table between another table and the comment above that one. This module adds
+tables at the end of the text, where TOML always allows them, with a mark:
 
     [crio.runtime.runtimes.cdi]  # by cdi-hook configure
 
-What an edit comes to is held against the same edit of the decoded tree; so a
-text in which that can't be done (a table in braces) is refused, never damaged.
+The edited text is decoded and compared with the tree that has the same edit. So a
+text that can't be edited (with a table in braces) is refused, not damaged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MARK = "  # by cdi-hook configure"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _BLANK = re.compile(r"[ \t]*")
-# What a value is made of, as far as to know where it ends.
+# Strings, which have to be known to find where a value ends.
 _STRING = re.compile(
     r"""
     \"\"\" (?: \\. | [^\\] )*? \"{3,5} | \'\'\' .*? \'{3,5} |
@@ -44,7 +44,7 @@ class _Header(NamedTuple):
 
 
 class _Key(NamedTuple):
-    path: tuple[str, ...]  # with its table's
+    path: tuple[str, ...]  # its table's path is part of it
     table: tuple[str, ...]
     start: int  # of its line
     value: int
@@ -53,7 +53,7 @@ class _Key(NamedTuple):
 
 
 class TOMLText(Document):
-    """The text of a TOML document, and its tree; raises UnusableConfiguration with line and column."""
+    """A TOML document's text and tree; raises UnusableConfiguration with line and column."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -61,7 +61,7 @@ class TOMLText(Document):
         self._newline = "\r\n" if "\r\n" in text else "\n"
 
     def set(self, path: Key, value: Any) -> None:
-        """See Document; a table, which must not be there, is added with those within it."""
+        # A table that is set must be a new one.
         table, key = path[:-1], path[-1]
         self._table(table)[key] = value
         if isinstance(value, dict):
@@ -79,13 +79,12 @@ class TOMLText(Document):
         elif header is not None:
             self._insert(header.end, self._indent(header.start) + line)
         elif any(one.path[: len(table)] == table and len(one.table) < len(table) for one in keys):
-            raise _cant(path)  # tomlkit would take a header now; TOML doesn't
+            raise _cant(path)  # tomlkit would accept a header here, but TOML doesn't
         else:
             self._append(f"[{_names(table)}]{MARK}{self._newline}{line}")
         return self._check(path)
 
     def remove(self, path: Key) -> None:
-        """See Document."""
         del self._table(path[:-1])[path[-1]]
         headers, keys = _scan(self.text)
         spans = []
@@ -103,21 +102,21 @@ class TOMLText(Document):
         self._check(path)
 
     def is_marked(self, path: Key) -> bool:
-        """Say whether a table is one that we added."""
+        """Say whether a table has our mark."""
         return any(one.path == path and self._has_mark(one) for one in _scan(self.text)[0])
 
     def _has_mark(self, header: _Header) -> bool:
         return self.text[header.start : header.end].rstrip().endswith(MARK)
 
     def _before(self, start: int) -> int:
-        """Return where the empty line before a header of ours starts, else the header's start."""
+        """Return the start of the empty line before a header, or the header's start if there is none."""
         for blank in ("\r\n\r\n", "\n\n"):
             if self.text[:start].endswith(blank):
                 return start - len(blank) // 2
         return start
 
     def _drop_empty(self, path: Key) -> None:
-        """Take out the tables on the way to path that we added and in which nothing is left."""
+        """Remove the tables on the way to path that have our mark and are empty."""
         while path:
             headers, keys = _scan(self.text)
             header = next((one for one in headers if one.path == path and self._has_mark(one)), None)
@@ -163,7 +162,7 @@ class TOMLText(Document):
 
 def _cant(path: Sequence[str]) -> UnusableConfiguration:
     return UnusableConfiguration(
-        f"can't edit {_names(path)} here, as it is written in braces or with dots in a key: "
+        f"can't edit {_names(path)}, because it is written in braces or with dots in a key: "
         f"write [{_names(path[:-1])}] as a table"
     )
 
@@ -174,8 +173,7 @@ def _parse(text: str) -> dict[str, Any]:
         from tomlkit.exceptions import ParseError, TOMLKitError
     except ImportError:
         raise UnusableConfiguration(
-            "reading it needs tomlkit, which isn't there: install python3-tomlkit "
-            "(python3.X-tomlkit, or by pip install tomlkit)"
+            "reading it needs tomlkit: install python3-tomlkit (or python3.X-tomlkit, or pip install tomlkit)"
         ) from None
     try:
         return tomlkit.parse(text).unwrap()
@@ -184,7 +182,7 @@ def _parse(text: str) -> dict[str, Any]:
         if isinstance(error, ParseError) and "already exists" not in what:
             where = f"line {error.line} column {error.col + 1}"
         else:
-            # it says where the second table ends, or nothing
+            # the error has the end of the second table, or no place
             where = _first_bad(text) or f"line {getattr(error, 'line', 1)}"
         raise UnusableConfiguration(f"not valid TOML: {what} at {where}") from error
     except RecursionError:
@@ -192,7 +190,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _first_bad(text: str) -> str | None:
-    """Say where the first header or key is with which a text isn't TOML any more, if it can be told."""
+    """Return the place of the first header or key that makes the text invalid; None if it can't be found."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -212,7 +210,7 @@ def _first_bad(text: str) -> str | None:
 
 
 def _scan(text: str) -> tuple[list[_Header], list[_Key]]:
-    """Find the headers and keys of a text that is TOML; else raises ValueError, IndexError or nothing."""
+    """Return the headers and keys of a TOML text; for another it may raise ValueError or IndexError."""
     position = 0
     headers: list[_Header] = []
     keys: list[_Key] = []
@@ -243,13 +241,13 @@ def _skip(text: str, position: int) -> int:
 
 
 def _line_end(text: str, position: int) -> int:
-    """Return the end of the line, whose rest is blank or a comment."""
+    """Return the end of the line with its line break."""
     end = text.find("\n", position)
     return len(text) if end < 0 else end + 1
 
 
 def _key(text: str, position: int) -> tuple[tuple[str, ...], int]:
-    """Return a key's parts and where it ends: at a "=" or a "]"."""
+    """Return a key's parts and where it ends, at a "=" or a "]"."""
     parts = []
     while True:
         position = _skip(text, position)

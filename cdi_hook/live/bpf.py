@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device rules -> instructions for the programs that decide over a cgroup's devices.
+"""Device rules -> instructions of the BPF programs that control a cgroup's devices.
 
-Bytes in, bytes out: what loads and attaches them is rules.py. Each instruction
-has eight bytes, struct bpf_insn of linux/bpf.h:
+Bytes in, bytes out; rules.py loads and attaches the programs. Each instruction has
+eight bytes, struct bpf_insn of linux/bpf.h:
 
     code   registers: source << 4 | destination   offset   immediate
     u8     u8                                     s16      s32
 
-The kernel calls the program with r1 at a struct bpf_cgroup_dev_ctx: three u32,
-namely the accesses asked for << 16 | the device's type; major; minor. It
-allows all of that, by 1 in r0, or nothing (BPF_PROG_TYPE_CGROUP_DEVICE).
+The kernel calls the program with r1 at a struct bpf_cgroup_dev_ctx of three u32:
+the requested accesses << 16 | the device's type; major; minor. The program returns
+1 in r0 to allow the whole request, or 0 to refuse it (BPF_PROG_TYPE_CGROUP_DEVICE).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Optional
 
-    # type, major, minor -> accesses, each once; None is any number
+    # type, major, minor -> accesses, each once; None stands for any number
     Rules = Mapping[tuple[str, Optional[int], Optional[int]], str]
 
 _INSN = struct.Struct("<BBhi")
@@ -35,20 +35,20 @@ _MOV64_X = 0xBF
 _ZEROS = {0xAC: 0xB4, 0xAF: 0xB7}  # xor by register -> mov of an immediate, 32 and 64 bits wide
 _EXIT = 0x95
 _CALLS = (0x85, 0x8D)
-_AX = 11  # what no program may name: the kernel's own, for constants that it blinds
+_AX = 11  # the kernel's own register, for constants that it blinds; no program may name it
 
 
 def allowing(rules: Rules) -> bytes:
-    """Return instructions that allow what the rules do, and pass all else on to those put behind them.
+    """Return instructions that allow what the rules allow, and leave other requests to what follows them.
 
-    They leave r1 as it is, the only register that a program finds something in.
+    They don't change r1, the only register that a program's code may read at its start.
     """
     program = bytearray()
     for register, at in ((2, 0), (3, 4), (4, 8)):
         program += _INSN.pack(_LDX_W, 1 << 4 | register, at, 0)
     for (kind, major, minor), access in rules.items():
         others = ~(sum(_ACCESSES[letter] for letter in access) << 16)
-        # What stays after our accesses are taken away is the type, or too much was asked for.
+        # Without the allowed accesses, only the type may be left of the first word.
         tests = [(5, _TYPES[kind])]
         tests += [(register, number) for register, number in ((3, major), (4, minor)) if number is not None]
         program += _INSN.pack(_MOV64_X, 2 << 4 | 5, 0, 0) + _INSN.pack(_AND64_K, 5, 0, others)
@@ -59,11 +59,11 @@ def allowing(rules: Rules) -> bytes:
 
 
 def loadable(program: bytes) -> bytes:
-    """Return a loaded program, as the kernel shows it, so that it can be loaded again.
+    """Return a program that can be loaded from one that the kernel shows.
 
-    The kernel blinds constants where net.core.bpf_jit_harden says so: it makes
-    them in a register that only it may name, and a zero by ``r ^= r``. Raises
-    ValueError, saying what the program does, where there is no way back.
+    With net.core.bpf_jit_harden the kernel blinds constants: it computes them in a
+    register that only it may name, and a zero by ``r ^= r``. Raises ValueError, with
+    what the program does, if it can't be loaded again.
     """
     instructions = list(_INSN.iter_unpack(program))
     used = {_AX}

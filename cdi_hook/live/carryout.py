@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out the changes of an OCI specification in the container that is being created, or none of them."""
+"""Carry out an OCI specification's changes in the container that is being created: all of them or none."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def carry_out(
     commit: Callable[[], object],
     warn: Callable[[str], None],
 ) -> None:
-    """Do to the container of a state what the changes of its OCI specification say.
+    """Carry out changes in the container of a state; raises CDIError.
 
-    ``oci`` is the OCI specification in which they were made; ``commit`` is
-    called when all is done. Raises CDIError.
+    ``oci`` is the OCI specification after the changes; ``commit`` is called when
+    all of them are carried out.
     """
     plan = Plan(changes, oci)
     container = Container(state["pid"], state["bundle"], _root_path(oci))
@@ -43,10 +43,10 @@ def carry_out(
     def enter_and_make() -> None:
         os.umask(0)
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # to undo a mount takes some descriptors
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # undoing a mount needs several descriptors
         for mount in mounts:
             mount.gather()
-        nodes.gather(devices, container)  # last: it hides the bundle, from where relative sources are
+        nodes.gather(devices, container)  # last: it hides the bundle, where relative sources start
         container.join("user", "mnt")
         for mount in mounts:
             mount.attach(root)
@@ -75,7 +75,7 @@ def _root_path(oci: dict[str, Any]) -> str:
 
 
 def _run_hooks(planned: list[tuple[str, dict[str, Any]]], state: bytes, container: Container) -> None:
-    """Run hooks where the runtime would: createContainer's in the container's namespaces, from its rootfs."""
+    """Run hooks where the runtime would: createContainer hooks in the container's namespaces and rootfs."""
     if not planned:
         return
     from cdi_hook.live import hooks  # subprocess: 10 ms

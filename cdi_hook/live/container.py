@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container that is being created, by the process that will be it: its namespaces, ids and rootfs.
+"""A container that is being created, known by its first process: its namespaces, ids and rootfs.
 
-At this point that process is in the container's namespaces, and its root is
-still the host's whole tree, seen from the container's mount namespace. All
-that is done inside is done by a process forked for it, since whoever has
-joined a user or mount namespace can't come back.
+That process is in the container's namespaces, but its root is still the host's
+whole tree as the container's mount namespace has it. A process that joins a user or
+mount namespace can't go back, so forked processes do the work inside.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ _NAMESPACES = {
 class Container:
     """The container whose first process is ``pid``.
 
-    ``root_path`` is the rootfs as the bundle names it, absolute; ``rootfs`` a
-    descriptor of it within the container's mount namespace.
+    ``root_path`` is the rootfs's path on the host; ``rootfs`` is a descriptor of it
+    in the container's mount namespace.
     """
 
     def __init__(self, pid: int, bundle: str, root_path: str) -> None:
-        """Open what can be opened only from here; raises InjectionError."""
+        """Open what can't be opened from inside; raises InjectionError."""
         self.pid = pid
         self.bundle = bundle
         self.root_path = os.path.join(bundle, root_path)
@@ -69,11 +68,11 @@ class Container:
         return "user" in self._others
 
     def namespace(self, name: str) -> int:
-        """Return a descriptor of one of the container's namespaces, by its name in /proc/PID/ns."""
+        """Return a descriptor of the container's namespace with this name in /proc/PID/ns."""
         return os.open(f"/proc/{self.pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
 
     def host_id(self, which: str, number: int) -> int:
-        """Return what a uid or gid of the container is outside; ``which`` is "uid" or "gid"."""
+        """Return the host's id for a uid or gid of the container; ``which`` is "uid" or "gid"."""
         with open(f"/proc/{self.pid}/{which}_map", encoding="ascii") as lines:
             for line in lines:
                 inside, outside, count = map(int, line.split())
@@ -84,25 +83,24 @@ class Container:
         )
 
     def join(self, *names: str) -> None:
-        """Join these of the container's namespaces, where they aren't ours, as root of its user namespace."""
+        """Join those of the named namespaces that aren't ours, as root of the user namespace."""
         try:
             linux.setns(self._process, sum(_NAMESPACES[name] for name in names if name in self._others))
         except OSError as error:
-            # Before Linux 5.8 a process's descriptor was not for this.
+            # Before Linux 5.8, setns doesn't take the descriptor of a process.
             reason = linux.TOO_OLD if error.errno == errno.EINVAL else error.strerror
             raise InjectionError(f"can't join the container's namespaces: {reason}") from error
         if "user" in names and self.has_user_namespace:
             try:
                 os.setgroups([])
             except PermissionError:
-                pass  # nor could the container's own root, where /proc/PID/setgroups says "deny"
+                pass  # /proc/PID/setgroups says "deny", also to the container's own root
             try:
                 os.setresgid(0, 0, 0)
                 os.setresuid(0, 0, 0)
             except OSError as error:
                 raise InjectionError(
-                    f"can't be root in the container's user namespace: {error.strerror}; "
-                    "its mappings need the ids 0"
+                    f"can't be root in the container's user namespace: {error.strerror}; map uid 0 and gid 0"
                 ) from error
 
     def _is_ours(self, name: str) -> bool:
@@ -111,18 +109,18 @@ class Container:
 
 
 class Child:
-    """A process forked to do something inside a container, which keeps it until told that all went well.
+    """A forked process that does something inside a container, and waits to hear whether to keep it.
 
-    When it isn't told, because something later failed or the hook died, it takes
-    back what it did.
+    It undoes what it did if it doesn't hear that, because a later step failed or the
+    hook died.
     """
 
-    _keeps: ClassVar[list[int]] = []  # of all children: one that held another's would keep it waiting
+    _keeps: ClassVar[list[int]] = []  # of all children: each closes the others', or those would wait forever
 
     def __init__(self, do: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
-        """Fork, and return when do has returned.
+        """Fork, and return when ``do`` has returned.
 
-        Raises InjectionError when do raised that or OSError, RuntimeError for something unforeseen.
+        Raises InjectionError if ``do`` raised CDIError or OSError, and RuntimeError for anything else.
         """
         done, done_write = os.pipe()
         keep_read, self._keep = os.pipe()
@@ -143,31 +141,31 @@ class Child:
             raise InjectionError(words or "the hook's own process died")
 
     def keep(self) -> None:
-        """Let what was done stay."""
+        """Keep what was done."""
         os.write(self._keep, b"k")
         self.undo()
 
     def undo(self) -> None:
-        """Have it taken back, unless it was kept, and wait until that is done."""
+        """Make the process undo what it did, unless that was kept, and wait for its end."""
         self._keeps.remove(self._keep)
         os.close(self._keep)
         os.waitpid(self._pid, 0)
 
 
 def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep: int) -> NoReturn:
-    """Be the child: nothing that happens in here gets past the end of this function."""
+    """Run as the child; this function never returns or raises."""
     status = 1
     try:
-        os.setsid()  # Ctrl-C ends the hook, but not the one who takes back
+        os.setsid()  # Ctrl-C ends the hook, but not this process, which has to undo
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in (1, 2):  # runc waits for their end, even when it has killed the hook
+        for descriptor in (1, 2):  # runc waits until they are closed, even after it has killed the hook
             os.dup2(null, descriptor)
         answer = "done"
         try:
             do()
         except (CDIError, OSError) as error:
             answer = f"refused {_words(error)}"
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the hook has to hear of it
+        except BaseException as error:  # noqa: BLE001  # the hook has to hear of every error
             answer = f"unforeseen {_words(error)}"
         try:
             os.write(done, answer.encode("utf-8", "surrogateescape"))

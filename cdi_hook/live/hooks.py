@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec's own hooks, run as a runtime does (OCI runtime specification, "POSIX-platform Hooks")."""
+"""A CDI spec's own hooks, run as a runtime runs them (OCI runtime specification, "POSIX-platform Hooks")."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_LONGEST = 1 << 20  # seconds: poll(2) can't be told of much more
-_SHOWN = 2000  # bytes of what a hook printed: the last say what went wrong
+_LONGEST = 1 << 20  # seconds; poll(2) doesn't take much more
+_SHOWN = 2000  # bytes, the last of a hook's output
 
 
 def run(hooks: Sequence[tuple[str, dict[str, Any]]], state: bytes) -> None:
     """Run (stage, hook) pairs one after another in the current dir, with the container's state on stdin.
 
-    Raises InjectionError for the first that can't be run, fails, or takes
+    Raises InjectionError for the first hook that can't be run, fails, or runs
     longer than its timeout (in seconds).
     """
     for stage, hook in hooks:
@@ -31,8 +31,8 @@ def run(hooks: Sequence[tuple[str, dict[str, Any]]], state: bytes) -> None:
 
 
 def _run(hook: dict[str, Any], state: bytes) -> str:
-    """Return what went wrong."""
-    output = os.memfd_create("output")  # no pipe, which what the hook leaves behind could hold open
+    """Run a hook; return what went wrong, or ""."""
+    output = os.memfd_create("output")  # not a pipe: processes that the hook leaves behind could hold it open
     env = dict(variable.split("=", 1) for variable in hook["env"]) if hook.get("env") else None
     try:
         process = subprocess.Popen(  # noqa: S603  # running what a spec says is the task; see SPEC_TRUST

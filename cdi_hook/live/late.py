@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes too late for a container that is being created: it is refused, or left out with a warning."""
+"""Edits that come too late for a container that is being created: refused, or left out with a warning."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Late:
-    """Injects as its Registry does, but for what comes too late."""
+    """A registry that doesn't inject what comes too late."""
 
     def __init__(self, registry: Registry, warn: Callable[[str], None] | None) -> None:
-        """``warn`` is told what comes too late; without it, that is an error."""
+        """``warn`` gets what comes too late; without ``warn`` that is an error."""
         self._registry = registry
         self._warn = warn
 
@@ -34,10 +34,10 @@ class Late:
         return self._registry.devices()
 
     def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
-        """Edit oci as far as it can still be made true; raises TooLate, or as a Registry does."""
+        """Edit oci with what isn't too late; raises TooLate, and what a Registry raises."""
         parts = self._registry.parts(names)
         possible = [(source, _possible(edits)) for source, edits in parts]
-        if possible != parts:  # what is there already, from an earlier injection, isn't too late
+        if possible != parts:  # an edit that an earlier injection has made isn't too late
             trial = self._registry.apply(jsontext.loads(jsontext.dumps(oci)), parts)
             late = [change for change in trial if change.too_late]
             if late:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mounts of an OCI specification -> mounts in a container (OCI runtime specification, "Mounts").
 
-By the newer calls: a tree of mounts is copied from the host, given its
-attributes while nobody can see it, and attached by descriptors alone.
+This uses the newer system calls: a mount is copied from the host with the mounts
+below it, gets its attributes while it is detached, and is attached by descriptors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cdi_hook.live.container import Container
     from cdi_hook.live.rootfs import Rootfs
 
-# What an option does to a mount's attributes; each has a recursive form, its name after an "r".
+# Option: attributes to set, and attributes to clear. "r" before an option makes it recursive.
 _ATTRIBUTES = {
     "ro": (linux.MOUNT_ATTR_RDONLY, 0),
     "rw": (0, linux.MOUNT_ATTR_RDONLY),
@@ -37,7 +37,7 @@ _ATTRIBUTES = {
     "diratime": (0, linux.MOUNT_ATTR_NODIRATIME),
     "nosymfollow": (linux.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, linux.MOUNT_ATTR_NOSYMFOLLOW),
-    # These four are values of one field, 0 being relatime, and it has to be cleared to be set.
+    # These are values of one field, which has to be cleared to be set. Its value 0 is relatime.
     "noatime": (linux.MOUNT_ATTR_NOATIME, linux.MOUNT_ATTR__ATIME),
     "atime": (0, linux.MOUNT_ATTR__ATIME),
     "relatime": (0, linux.MOUNT_ATTR__ATIME),
@@ -53,18 +53,18 @@ _PROPAGATIONS = {
 }
 _BINDS = ("bind", "rbind")
 _IDMAPS = ("idmap", "ridmap")
-# They show namespaces, and the hook is in its own.
+# These show the namespaces of the process that mounts them, here the hook's.
 _NOT_FROM_HERE = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
 
 
 class Attributes:
-    """Attributes to set and to clear, of a mount alone or of all below it too."""
+    """Attributes to set and to clear."""
 
     def __init__(self) -> None:
         self.set = self.clear = 0
 
     def add(self, option: str) -> None:
-        """Take in an option of _ATTRIBUTES; of two that contradict each other the later counts."""
+        """Add an option of _ATTRIBUTES; it overrides earlier ones that contradict it."""
         to_set, to_clear = _ATTRIBUTES[option]
         self.set = self.set & ~to_clear | to_set
         self.clear = self.clear & ~to_set | to_clear
@@ -76,18 +76,18 @@ class Attributes:
         try:
             linux.mount_setattr(tree, attr_set=self.set, attr_clr=self.clear, recursive=recursive)
         except PermissionError:
-            # What a user namespace was given read-only, say, stays so: to the runtimes "rw" is no demand.
+            # A user namespace can't clear attributes of a mount that it got. Runtimes ignore that too.
             atime = self.clear & linux.MOUNT_ATTR__ATIME
             linux.mount_setattr(tree, attr_set=self.set, attr_clr=atime, recursive=recursive)
 
 
 class Mount:
-    """One mount: its options understood, then its tree, then attached."""
+    """One mount: first its options are read, then its tree is copied, then it is attached."""
 
     def __init__(self, mount: dict[str, Any], hidden: Sequence[str], container: Container) -> None:
-        """Read the OCI mount; ``hidden`` are the destinations below it that have to be seen again after it.
+        """Read the OCI mount; ``hidden`` are the destinations below it that are mounted again on top.
 
-        Raises InjectionError for what can't be mounted while a container is created.
+        Raises InjectionError for a mount that can't be made while a container is created.
         """
         self.destination: str = mount["destination"]
         self._hidden = hidden
@@ -103,7 +103,7 @@ class Mount:
         bind = "bind" if self._type == "bind" else ""
         for option in mount.get("options") or ():
             if option in _BINDS:
-                bind = max(bind, option)  # of both it is rbind
+                bind = max(bind, option)  # with both, rbind
             elif option in _IDMAPS:
                 self._idmap = option
             elif option in _ATTRIBUTES:
@@ -126,18 +126,18 @@ class Mount:
             raise self._error(f"the option {quote(self._idmap)} is for binds into a user namespace")
 
     def gather(self) -> None:
-        """Copy the source's tree, from outside the container where we may."""
+        """Copy the source's tree from outside the container, if that is allowed."""
         if not self._bind:
             return
         try:
             self._copy()
         except PermissionError:
-            pass  # the container's root may, in its own mount namespace
+            pass  # attach() tries it as the container's root, in the container's mount namespace
         except OSError as error:
             raise self._error(_reason(error)) from error
 
     def attach(self, root: Rootfs) -> None:
-        """Attach it in the container, whose namespaces we are in."""
+        """Attach the mount; called in the container's namespaces."""
         try:
             if not self._bind:
                 self._make(root)
@@ -171,16 +171,16 @@ class Mount:
         return path, linux.open_tree(descriptor, "", flags)
 
     def _copy(self) -> None:
-        """Have _tree be a copy of the source's mounts, with the attributes that the options give."""
+        """Set _tree to a copy of the source's mounts, with the options' attributes."""
         flags = linux.OPEN_TREE_CLONE | (linux.AT_RECURSIVE if self._bind == "rbind" else 0)
         source = os.path.join(self._container.bundle, self._source)
         tree = linux.open_tree(linux.AT_FDCWD, source, flags)
-        # The copy of a shared mount is its peer: what happens below one would to the other.
+        # The copy of a shared mount is its peer: mounts below one would also appear below the other.
         follows = self._propagation in (linux.MS_SLAVE, linux.MS_SHARED)
         linux.mount_setattr(tree, propagation=linux.MS_SLAVE if follows else linux.MS_PRIVATE, recursive=True)
         if self._propagation in (linux.MS_SHARED, linux.MS_UNBINDABLE):
             linux.mount_setattr(tree, propagation=self._propagation, recursive=self._propagation_is_recursive)
-        # A recursive option is the stronger, as it is to the runtimes: "rro" and "rw" are read-only.
+        # As in the runtimes, a recursive option wins: "rro" and "rw" together are read-only.
         for attributes, recursive in ((self._own, False), (self._all, True)):
             attributes.give(tree, recursive)
         if self._idmap:
@@ -196,7 +196,7 @@ class Mount:
         except PermissionError:
             if config.is_system_root():
                 raise
-            # A user's own runtime may not map ids: the files are seen with the ids that they have.
+            # A user's own runtime may not map ids: the files keep the ids that they have.
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -205,7 +205,7 @@ class Mount:
             os.close(userns)
 
     def _make(self, root: Rootfs) -> None:
-        """Have _tree be a new filesystem, of the container's user namespace."""
+        """Set _tree to a new filesystem that belongs to the container's user namespace."""
         if self._type == "tmpfs" and not any(option.startswith("mode=") for option in self._data):
             self._data += _mode_there(root, self.destination)
         context = linux.fsopen(self._type)
@@ -232,7 +232,7 @@ class Mount:
 
 
 def _mode_there(root: Rootfs, path: str) -> list[str]:
-    """Return the option with which a tmpfs has the mode of the dir that it hides, as the runtimes have it."""
+    """Return the option that gives a tmpfs the mode of the dir it hides, as the runtimes do."""
     try:
         descriptor = root.open(path)
     except FileNotFoundError:

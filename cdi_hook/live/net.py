@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Net devices: network interfaces of the host, moved into the container's network namespace.
 
-As the OCI runtime specification's section "Network Devices" wants it: renamed,
-with their permanent addresses of global scope, and up. Nothing is made here, and
-nothing routed: in a move all routes are lost but those that come with an address.
+They are renamed, keep their permanent addresses of global scope, and are set up, as
+the OCI runtime specification says ("Network Devices"). No interface is created and
+no route is set: a move keeps only the routes that come with an address.
 
-By rtnetlink: a message is a struct nlmsghdr, a struct of its kind, and
-attributes, each a struct rtattr and its payload, padded to 4 bytes.
+This module talks rtnetlink. A message is a struct nlmsghdr, a struct of its
+kind, and attributes; each of these is a struct rtattr and its payload, padded to 4
+bytes.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ _IFLA_IFNAME, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 3, 20, 28
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 
 _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
-_IFINFOMSG = struct.Struct("=BxHiII")  # family, type of device, number, flags, which of them to change
+_IFINFOMSG = struct.Struct("=BxHiII")  # family, type of device, number, flags, the flags to change
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, interface
 _RTATTR = struct.Struct("=HH")  # length, type
 
-_IPV6_IS_OFF = "; let the container have IPv6, or take the address from the host's interface"
+_IPV6_IS_OFF = "; turn on IPv6 in the container, or remove the address from the host's interface"
 _ADVICE = {
     errno.EEXIST: "; another name that it has is taken there: remove that one, see `ip link`",
-    errno.EINVAL: "; one of its kind can't leave its network namespace: name another in the CDI spec",
-    errno.EPERM: "; it takes root of the host: a rootless container can't have net devices",
+    errno.EINVAL: "; this kind of interface can't leave its network namespace: name another in the CDI spec",
+    errno.EPERM: "; only the host's root can do that: a rootless container can't have net devices",
 }
 
 
 class NetDevices:
-    """Interfaces to move, each by its name on the host and the one it is to have in the container.
+    """Interfaces to move: pairs of the name on the host and the name in the container.
 
-    ``netns`` is a descriptor of the container's network namespace, and stays the caller's.
+    ``netns`` is a descriptor of the container's network namespace; the caller owns it.
     """
 
     def __init__(self, names: Sequence[tuple[str, str]], netns: int) -> None:
@@ -65,14 +66,14 @@ class NetDevices:
     def move(self) -> None:
         """Move all of them, or none; raises InjectionError.
 
-        One that an earlier run has moved is left as it is. It is known by its
-        alias there (IFLA_IFALIAS), which a move sets where there is none: a
-        name alone could be another interface's. The name that it is to have may
-        hold one ``%d``, for the first number that is free.
+        An interface that an earlier run moved is left as it is. Its alias
+        (IFLA_IFALIAS) identifies it, which a move sets if there is none; its name
+        could be another interface's. The name in the container may have one ``%d``,
+        for the first free number.
 
-        Only this thread goes into the container's namespace, and back before
-        anything is moved; where it may not come back, as in a rootless runtime,
-        it is there still when the error is raised.
+        This thread enters the container's namespace, and returns before anything is
+        moved. It can't return in a rootless runtime, and is still there when the
+        error is raised.
         """
         for name in itertools.chain.from_iterable(self._names):
             _check(name)
@@ -80,7 +81,7 @@ class NetDevices:
         if os.path.sameopenfile(self._netns, self._host_netns):
             raise InjectionError(
                 "can't give the container net devices: its network namespace is the runtime's own; "
-                "start it with one of its own"
+                "start it with a network namespace of its own"
             )
         self._host = _Netlink()
         try:
@@ -99,10 +100,7 @@ class NetDevices:
                 raise InjectionError(message) from error
 
     def undo(self) -> None:
-        """Give back to the host what was moved: its name there, its addresses, up if it was.
-
-        Raises InjectionError with all that couldn't be.
-        """
+        """Move all interfaces back, with their names, addresses and states; raises InjectionError."""
         failed = self._give_back_all()
         if failed:
             raise InjectionError("; ".join(failed))
@@ -120,12 +118,12 @@ class NetDevices:
         if link is None:
             raise OSError(errno.ENODEV, "the host has no such interface; `ip link` shows those that it has")
         if there is not None:
-            raise OSError(errno.EEXIST, "that name is taken there; let the CDI spec say another")
-        addresses = self._host.addresses(link.number)  # before it is down: that drops those of IPv6
+            raise OSError(errno.EEXIST, "that name is taken there; choose another in the CDI spec")
+        addresses = self._host.addresses(link.number)  # before the move takes it down and drops IPv6 ones
         try:
             self._host.move(link.number, wanted, link.alias or alias, self._netns)
         except OSError as error:
-            if self._host.link(link.name) is None:  # it has moved all the same, and kept its name
+            if self._host.link(link.name) is None:  # it moved despite the error, and kept its name
                 self._moved.append(_Was(link.name, link, addresses))
             raise OSError(error.errno, f"{error.strerror}{_ADVICE.get(error.errno or 0, '')}") from error
         self._moved.append(_Was(wanted, link, addresses))
@@ -152,7 +150,7 @@ class _Link(NamedTuple):
 
 
 class _Address(NamedTuple):
-    """An address as the kernel tells it, which is also how it is told to the kernel."""
+    """An address, in the form that the kernel sends and takes."""
 
     family: int
     prefixlen: int
@@ -172,7 +170,7 @@ class _Address(NamedTuple):
 
 
 class _Was(NamedTuple):
-    """An interface that was moved: its name in the container, and what it was on the host."""
+    """A moved interface: its name in the container, and its state on the host."""
 
     name: str
     link: _Link
@@ -180,7 +178,7 @@ class _Was(NamedTuple):
 
 
 class _Netlink:
-    """A socket to rtnetlink, for the network namespace that it was opened in."""
+    """An rtnetlink socket of the network namespace that it was opened in."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -219,22 +217,22 @@ class _Netlink:
         return found
 
     def move(self, number: int, name: str, alias: str, netns: int) -> None:
-        """Move an interface, which takes it down, and give it a name and an alias there."""
+        """Move an interface, which takes it down, and give it a new name and alias."""
         attributes = _attribute(_IFLA_IFNAME, os.fsencode(name) + b"\0")
         attributes += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", netns))
         self._change(number, 0, attributes + _attribute(_IFLA_IFALIAS, os.fsencode(alias)))
 
     def set_up(self, name: str, addresses: Iterable[_Address], *, is_up: bool) -> None:
-        """Give an interface that has just been moved here its addresses, and set it up if it is to be.
+        """Give a moved interface its addresses, and set it up if ``is_up``.
 
-        Raises OSError for what failed, after all the rest is done.
+        Raises OSError for addresses that failed, after all else is done.
         """
         link = self.existing_link(name)
         failed = []
         for address in addresses:
             body = _IFADDRMSG.pack(*address[:4], link.number)
             for kind, payload in address.attributes.items():
-                # A label has to begin with the name, so it can't go with another.
+                # A label has to begin with the interface's name, so a new name loses it.
                 if kind != _IFA_LABEL or payload.startswith(os.fsencode(name)):
                     body += _attribute(kind, payload)
             try:
@@ -251,7 +249,7 @@ class _Netlink:
         self._ask(_RTM_NEWLINK, _NLM_F_ACK, _IFINFOMSG.pack(0, 0, number, flags, flags) + attributes)
 
     def _ask(self, kind: int, flags: int, body: bytes) -> list[bytes]:
-        """Send a message, and return what is answered, without headers; raises OSError."""
+        """Send a message, and return the answers without their headers; raises OSError."""
         length = _NLMSGHDR.size + len(body)
         self._socket.send(_NLMSGHDR.pack(length, kind, flags | _NLM_F_REQUEST, 0, 0) + body)
         answers = []
@@ -268,12 +266,12 @@ class _Netlink:
                 (number,) = struct.unpack_from("=i", answer)
                 if number < 0:
                     told = b""
-                    if flags_there & _NLM_F_ACK_TLVS:  # after the number and the header of what was asked
+                    if flags_there & _NLM_F_ACK_TLVS:  # after the error number and the request's header
                         told = _attributes(answer[4 + _NLMSGHDR.size :]).get(_NLMSGERR_ATTR_MSG, b"")
                     raise OSError(
                         -number, told.decode("utf-8", "replace").rstrip("\0.") or os.strerror(-number)
                     )
-                # What changed while it was told may have been left out.
+                # A dump that changes interrupted may be incomplete.
                 return self._ask(kind, flags, body) if interrupted else answers
 
 
@@ -296,10 +294,10 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _check(name: str) -> None:
-    """Raise InjectionError for what no interface can be called, as the kernel's dev_valid_name() has it."""
+    """Raise InjectionError for a name that no interface can have (the kernel's dev_valid_name())."""
     is_valid = 0 < len(os.fsencode(name)) < _IFNAMSIZ and name not in (".", "..")
     if not is_valid or any(one in "/:" or one.isspace() for one in name) or "%" in name.replace("%d", "", 1):
         raise InjectionError(
-            f"no net device can be called {quote(name)}: a name has up to {_IFNAMSIZ - 1} bytes, "
-            "without spaces, '/' and ':', and '%' only in one \"%d\"; correct the CDI spec"
+            f"no net device can be called {quote(name)}: a name has 1 to {_IFNAMSIZ - 1} bytes, no space, "
+            "no '/', no ':', and '%' only in one \"%d\"; correct the CDI spec"
         )

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices of an OCI specification -> device nodes in a container (OCI runtime specification, "Devices").
 
-Made where that is allowed. In a user namespace it isn't, not even by the
-host's root: a node made on a filesystem of the host's own is bound into the
-container then. Who isn't the host's root binds the host's node itself, with
-the mode and the owner that it has.
+A node is made in the container if that is allowed. In a user namespace nobody may
+make nodes: the host's root makes the node on a filesystem of its own and binds it
+into the container; anybody else binds the host's node, whose mode and owner stay.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _DEFAULT_MODE = 0o666
 
 
 class Node:
-    """One device node: as it is to be, and the tree that it is bound from, if it is."""
+    """One device node to make, or to bind from a tree."""
 
     def __init__(self, device: dict[str, Any], host_path: str) -> None:
-        """Read the OCI device; ``host_path`` is where the host has it."""
+        """Read the OCI device; ``host_path`` is its path on the host."""
         self.path: str = device["path"]
         self.host_path = host_path
         self.type = _TYPES[device["type"]]
@@ -45,23 +44,23 @@ class Node:
         self._tree = -1
 
     def is_like(self, status: os.stat_result) -> bool:
-        """Say whether this is the same device."""
+        """Say whether a file is this device."""
         return stat.S_IFMT(status.st_mode) == self.type and (
             self.type == stat.S_IFIFO or status.st_rdev == self.rdev
         )
 
     def make(self, directory: int, name: str, owner: tuple[int, int]) -> None:
-        """Make the node, by a dir's descriptor and a name in it; PermissionError where that isn't allowed."""
+        """Make the node under a name in a dir; PermissionError if that isn't allowed."""
         os.mknod(name, self.type | self.mode, self.rdev, dir_fd=directory)
         os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
 
     def take(self, directory: int, name: str) -> None:
-        """Have the node that is there be the one to bind."""
+        """Choose the node under a name in a dir as the one to bind."""
         self._tree = linux.open_tree(directory, name, linux.OPEN_TREE_CLONE)
         linux.mount_setattr(self._tree, propagation=linux.MS_PRIVATE)
 
     def bind(self, root: Rootfs) -> None:
-        """Bind it into the container."""
+        """Bind the node into the container."""
         if self._tree < 0:
             self._take_hosts()
         try:
@@ -84,7 +83,7 @@ class Node:
 
 
 def gather(nodes: Sequence[Node], container: Container) -> None:
-    """Make the nodes that are to be bound, where we may; from outside the container."""
+    """Make the nodes to bind, if that is allowed; called outside the container."""
     if not (nodes and container.has_user_namespace):
         return
     try:
@@ -98,7 +97,7 @@ def gather(nodes: Sequence[Node], container: Container) -> None:
             node.make(tmpfs, str(index), owner)
             node.take(tmpfs, str(index))
     except PermissionError:
-        return  # then it is the host's nodes that are bound
+        return  # the host's nodes are bound instead
     except OSError as error:
         raise InjectionError(
             f"can't make device nodes to bind into the container's user namespace: {error.strerror}"
@@ -106,7 +105,7 @@ def gather(nodes: Sequence[Node], container: Container) -> None:
 
 
 def place(nodes: Sequence[Node], container: Container, root: Rootfs) -> None:
-    """Have the nodes be in the container, whose namespaces we are in."""
+    """Put the nodes into the container; called in its namespaces."""
     for node in nodes:
         try:
             _place(node, container, root)
@@ -125,10 +124,10 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
         except InjectionError as error:
             if not isinstance(error.__cause__, PermissionError):
                 raise
-            return node.bind(root)  # a host within a container itself
+            return node.bind(root)  # this host is itself in a container
     status = os.fstat(present)
-    # What an earlier start of the container was bound on. Where a node can be made, none of the host's
-    # is bound: the image could ask for it by such a file, and chmod the host's own.
+    # An empty file may be left by an earlier start, as the place to bind on. If nodes can be made, such a
+    # file isn't used: an image could have it to get the host's own node, and chmod that.
     is_for_binds = container.has_user_namespace or not config.is_system_root()
     if is_for_binds and stat.S_ISREG(status.st_mode) and not status.st_size:
         return node.bind(root)
@@ -141,7 +140,7 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
 
 
 def _is_runtimes(status: os.stat_result, container: Container, root: Rootfs) -> bool:
-    """Say whether a node is in the /dev that the runtime mounted: others may be the host's own."""
+    """Say whether a node is in the /dev that the runtime mounted; another one may be the host's own."""
     try:
         dev = root.open("/dev")
     except FileNotFoundError:
@@ -155,7 +154,7 @@ def _is_runtimes(status: os.stat_result, container: Container, root: Rootfs) -> 
 def _own_tmpfs(place: str) -> int:
     """Return a descriptor of a new tmpfs, mounted over a dir in a mount namespace of our own.
 
-    Mounted, since what isn't can be copied only from Linux 6.15 on.
+    It is mounted because only Linux 6.15 and later can copy a detached mount.
     """
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", linux.MS_REC | linux.MS_SLAVE)

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be done to a container, in the order in which it is done: a sorted list of changes.
-
-Data in, data out. What the changes don't name is done: by the runtime, or by an
-earlier run.
-"""
+"""The work that a list of changes means for a container, sorted. Data in, data out."""
 
 from __future__ import annotations
 
@@ -20,16 +16,16 @@ _STAGES = list(HOOK_NAMES)
 
 
 class Plan:
-    """The changes of an OCI specification that a container has yet to see.
+    """The changes to carry out; the runtime or an earlier run has done everything else.
 
-    ``nodes`` are pairs: an OCI device, and where the host has it. ``mounts`` are
-    pairs: a mount, and the destinations of those below it that are there already
-    and would be hidden by it. ``hooks`` are pairs of a stage and a hook,
-    ``net_devices`` of a name on the host and one in the container.
+    ``nodes`` are pairs of an OCI device and its path on the host. ``mounts`` are
+    pairs of a mount and the destinations that are mounted already and that it would
+    hide. ``hooks`` are pairs of a stage and a hook, ``net_devices`` pairs of a name
+    on the host and a name in the container.
     """
 
     def __init__(self, changes: Sequence[Change], oci: OCI) -> None:
-        """``oci`` is the OCI specification in which the changes were made."""
+        """``oci`` is the OCI specification after the changes."""
         self.nodes: list[tuple[OCI, str]] = []
         self.rules: list[OCI] = []
         self.hooks: list[tuple[str, OCI]] = []
@@ -58,7 +54,7 @@ def _plan_net_device(plan: Plan, change: Change) -> None:
     plan.net_devices.append((host_name, change.value.get("name") or host_name))
 
 
-# By kind of edit. Changes of other kinds are refused before, as too late: see late.py.
+# By kind of edit. late.py has refused changes of other kinds, as too late.
 PLANNED: dict[str, Callable[[Plan, Change], None]] = {
     "deviceNodes": _plan_device,
     "mounts": lambda plan, change: plan.added_mounts.append(change.value),
@@ -68,7 +64,7 @@ PLANNED: dict[str, Callable[[Plan, Change], None]] = {
 
 
 def _with_hidden(added: list[OCI], mounts: list[OCI]) -> list[tuple[OCI, list[str]]]:
-    """Return the mounts that are added, in their order among all, each with what it would hide."""
+    """Return the added mounts in the order of all mounts, each with the destinations it would hide."""
     new = {id(mount) for mount in added}
     planned = []
     for index, mount in enumerate(mounts):

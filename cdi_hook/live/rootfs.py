@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container's root filesystem, in which every path is resolved as the container will see it.
+"""A container's root filesystem, whose paths are resolved as the container will resolve them.
 
-Whoever made the image chose the links in it: they lead from the rootfs to the
-rootfs, however they are written. Nothing here follows a link by the kernel's
-own rules or goes up by "..": openat2(2) with RESOLVE_IN_ROOT does it where the
-kernel has it, else a walk that holds a descriptor of every dir it came through.
+An image can have any link, so no link and no ".." may lead out of the rootfs.
+openat2(2) with RESOLVE_IN_ROOT ensures that. If the kernel lacks it, a walk keeps a
+descriptor of every dir that it came through.
 
-What changes a path while it is looked at, such as another container that
-shares a volume, gains nothing: what was found is held by its descriptor, and
-things are made and mounted by descriptors alone. A dir that is moved in
-between is still a dir that was in the rootfs.
+Somebody else, such as another container that shares a volume, may change a path
+while it is used. This gains them nothing: a descriptor holds what was found, and
+things are made and mounted only by descriptors. A dir that is moved meanwhile was
+in the rootfs before.
 """
 
 from __future__ import annotations
@@ -25,24 +24,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Found = tuple[int, str, int]  # descriptor of the dir, the name in it, descriptor of the thing or -1
+    Found = tuple[int, str, int]  # descriptor of the dir, the name in it, descriptor of the entry or -1
 
 _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_LINKS = 40  # as the kernel has it
-DIR_MODE, FILE_MODE = 0o755, 0o644  # of what is made to mount on
+_MAX_LINKS = 40  # the kernel's limit
+DIR_MODE, FILE_MODE = 0o755, 0o644  # of places to mount on
 
 
 class Rootfs:
-    """A dir that is a root, by a descriptor that stays the caller's."""
+    """A root dir, by a descriptor that the caller owns."""
 
     def __init__(self, descriptor: int) -> None:
         self._root = descriptor
         self._undo: list[Callable[[], None]] = []
 
     def open(self, path: str) -> int:
-        """Return an O_PATH descriptor of what is at path, links followed; FileNotFoundError for nothing.
+        """Return an O_PATH descriptor of what is at path, with links followed.
 
-        Raises InjectionError for what can't be reached, or lies in a procfs.
+        Raises FileNotFoundError if nothing is there, and InjectionError if it can't be
+        reached or is in a procfs.
         """
         path = path.lstrip("/") or "."
         try:
@@ -70,10 +70,10 @@ class Rootfs:
         return descriptor
 
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
-        """Have create make something at path, where nothing is, by a dir's descriptor and a name in it.
+        """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
 
-        Dirs on the way are made. Returns an O_PATH descriptor of what was made,
-        or of what was there after all. Raises InjectionError.
+        Missing dirs on the way are made. Returns an O_PATH descriptor of what was made, or
+        of what somebody else made meanwhile. Raises InjectionError.
         """
         try:
             directory, name, descriptor = self._walk(path, self._mkdir)
@@ -87,7 +87,7 @@ class Rootfs:
         return descriptor
 
     def attach(self, tree: int, target: int) -> None:
-        """Attach a tree of mounts to the place behind a descriptor, which is closed."""
+        """Attach a tree of mounts at the place of a descriptor, and close that descriptor."""
         try:
             linux.move_mount(tree, target)
         finally:
@@ -95,12 +95,12 @@ class Rootfs:
         self._undo.append(lambda: linux.umount2(f"/proc/self/fd/{tree}", linux.MNT_DETACH))
 
     def undo(self) -> None:
-        """Take back what was made and attached, the last first; what isn't what it was is left alone."""
+        """Remove what was made and attached, the last first, unless somebody has replaced it."""
         while self._undo:
             try:
                 self._undo.pop()()
             except OSError:
-                pass  # gone, or in use by others now
+                pass  # it is gone, or in use
 
     def _mkdir(self, directory: int, name: str) -> int:
         return self._have(create_dir, directory, name)
@@ -108,7 +108,7 @@ class Rootfs:
     def _have(self, create: Callable[[int, str], None], directory: int, name: str) -> int:
         try:
             create(directory, name)
-        except FileExistsError:  # another container, which shares the place, was quicker
+        except FileExistsError:  # another container that shares the dir was faster
             return os.open(name, _FLAGS, dir_fd=directory)
         return self._note(directory, name)
 
@@ -126,8 +126,8 @@ class Rootfs:
         return descriptor
 
     def _walk(self, path: str, mkdir: Callable[[int, str], int] | None) -> Found:
-        """Go to path one step at a time; what is missing before its last part is made by mkdir."""
-        way = [os.dup(self._root)]  # from the root to here: ".." is the one before
+        """Walk to path, one part after another; ``mkdir`` makes missing dirs before the last part."""
+        way = [os.dup(self._root)]  # the dirs from the root to here; ".." goes back to the one before
         pending = _parts(path)
         links = 0
         try:
@@ -183,7 +183,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _openat2(root: int, path: str, resolve: int) -> int:
-    """Try again while the kernel finds the tree being moved about under it."""
+    """Call openat2, again if somebody moves a dir of the path meanwhile."""
     for _ in range(1000):
         try:
             return linux.openat2(root, path, os.O_PATH, resolve)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device rules of an OCI specification -> the container's device cgroup.
 
-See the OCI runtime specification, "Allowed Device list". With cgroup v1 a rule
-is a line for devices.allow. With v2 it is programs that decide, all of which
-have to agree: each is replaced by one that first allows what our rules do, and
-else decides as before. bpf.py makes these.
+See the OCI runtime specification, "Allowed Device list". With cgroup v1 a rule is a
+line in devices.allow. With v2, BPF programs decide, and all of them have to agree.
+Each is replaced by a program that first allows what our rules allow, and otherwise
+decides as before. bpf.py makes these programs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _TRIES = 5
 
 
 def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> None:
-    """Let the container that process pid is in use devices, by OCI rules that all allow something.
+    """Add OCI rules, which all allow something, for the container of a process; raises InjectionError.
 
-    What a user has no right to change is a warning, as it is to the runtimes, and
-    so is root's container without a cgroup of its own; a user's has none, and
-    rules neither. Raises InjectionError.
+    ``warn`` is told if root's container has no cgroup of its own, or if a user may
+    not change the rules; runtimes go on then too. A user's container without a
+    cgroup of its own has no rules.
     """
     allowed = _merged(rules)
     if not allowed:
@@ -58,12 +58,12 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
 def _error(cgroup: str, reason: str) -> InjectionError:
     return InjectionError(
         f"can't add device rules to cgroup {quote(cgroup)}: {reason}; "
-        "cdi-runtime as the engine's runtime has the rules made with the container"
+        "use cdi-runtime as the engine's runtime: then the runtime itself makes these rules"
     )
 
 
 def _merged(rules: Sequence[dict[str, Any]]) -> bpf.Rules:
-    """Return one rule a device: opening one to read and write needs both from the same rule."""
+    """Return one rule for each device: to open it for reading and writing, one rule must allow both."""
     merged: dict[tuple[str, int | None, int | None], str] = {}
     for rule in rules:
         major, minor = (None if rule.get(name, -1) == -1 else rule[name] for name in ("major", "minor"))
@@ -74,18 +74,18 @@ def _merged(rules: Sequence[dict[str, Any]]) -> bpf.Rules:
     return merged
 
 
-# Which cgroup: /proc/PID/cgroup says it within the hierarchy, /proc/self/mountinfo where that is.
+# Find the cgroup: /proc/PID/cgroup has its path in the hierarchy, /proc/self/mountinfo the mount of that.
 
 
 def _cgroups(pid: int) -> tuple[bool, list[str]]:
-    """Say whether devices are cgroup v1's, and return the container's cgroups, the outer one first.
+    """Return whether devices are in cgroup v1, and the container's cgroups, the outer one first.
 
-    Those that the hook itself is in are left out.
+    Cgroups that the hook itself is in are left out.
     """
     mounts = _mounts()
     is_v1 = any(of_v1 for of_v1, _, _ in mounts)
     path, own = (_path(process, "devices" if is_v1 else "") for process in (pid, "self"))
-    # For systemd, crun makes a cgroup within the scope, and the program is the scope's.
+    # With systemd, crun makes a cgroup within the scope, but attaches its program to the scope.
     scope = os.path.dirname(path)
     paths = [scope, path] if scope.endswith(".scope") else [path]
     paths = [path for path in paths if not f"{own}/".startswith(f"{path.rstrip('/')}/")]
@@ -102,7 +102,7 @@ def _cgroups(pid: int) -> tuple[bool, list[str]]:
 
 
 def _mounts() -> list[tuple[bool, str, str]]:
-    """Return the mounts that show devices' cgroups: whether v1's, which cgroup is their root, where."""
+    """Return the mounts of devices' cgroups: whether it is v1, the cgroup at its root, its path."""
     mounts = []
     with open(_MOUNTINFO, "rb") as lines:
         for line in lines:
@@ -120,7 +120,7 @@ def _unescaped(field: bytes) -> str:
 
 
 def _path(process: int | str, controller: str) -> str:
-    """Return a process's cgroup in the hierarchy that has a controller; v2's is ""."""
+    """Return a process's cgroup in the hierarchy of a controller ("": v2's hierarchy)."""
     try:
         with open(f"/proc/{process}/cgroup", "rb") as lines:
             for line in lines:
@@ -133,7 +133,7 @@ def _path(process: int | str, controller: str) -> str:
 
 
 def _directory(path: str, root: str, place: str) -> str:
-    """Return the dir that a cgroup has below a mount, "" if none; both may begin above our namespace."""
+    """Return a cgroup's dir below a mount, or ""; both paths may start above our cgroup namespace."""
     rest = path[len(root) :]
     is_below = f"{path}/".startswith(f"{root}/") and "/../" not in f"{rest}/"
     return place + rest if is_below else ""
@@ -147,7 +147,7 @@ def _holds(cgroup: str, pid: int) -> bool:
         return False  # another mount hides it
 
 
-# What it allows.
+# Change what the cgroup allows.
 
 
 def _allow_v1(cgroup: str, rules: bpf.Rules) -> None:
@@ -167,7 +167,7 @@ def _allow_v2(cgroup: str, allowing: bytes) -> None:
             try:
                 return _put_first(descriptor, allowing)
             except FileNotFoundError:
-                continue  # somebody else has just replaced a program
+                continue  # somebody else replaced a program meanwhile
             except ValueError as error:
                 raise _error(cgroup, f"a program that decides there {error}") from error
         raise _error(cgroup, "a program that decides there is a link's, or is replaced all the time")
@@ -176,11 +176,11 @@ def _allow_v2(cgroup: str, allowing: bytes) -> None:
 
 
 def _put_first(cgroup: int, allowing: bytes) -> None:
-    """Put instructions before those of each program of a cgroup that doesn't have them yet.
+    """Put instructions before those of each program of a cgroup, unless the program has them.
 
-    None is attached until all are loaded.
+    No program is attached before all are loaded.
     """
-    name = b"cdi_%08x" % zlib.crc32(allowing)  # by which a second run knows its work is done
+    name = b"cdi_%08x" % zlib.crc32(allowing)  # a second run finds it
     numbers, flags = _attached(cgroup)
     opened = []
     replacements = []
@@ -204,7 +204,7 @@ def _attr(layout: str, *values: Any) -> bytearray:
 
 
 def _attached(cgroup: int) -> tuple[Sequence[int], int]:
-    """Return the ids of a cgroup's own device programs, and the flags that they were attached with."""
+    """Return the ids of a cgroup's own device programs, and the flags of their attachment."""
     numbers = (ctypes.c_uint32 * _MAX_PROGRAMS)()
     attr = _attr("4IQI", cgroup, linux.BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(numbers), _MAX_PROGRAMS)
     linux.bpf(linux.BPF_PROG_QUERY, attr)
@@ -225,7 +225,7 @@ def _program(descriptor: int) -> tuple[bytes, bytes]:
 
 
 def _info(descriptor: int, length: int, instructions: int) -> tuple[int, int, int, bytes]:
-    """Have a struct bpf_prog_info filled; return xlated_prog_len, xlated_prog_insns, nr_map_ids, name."""
+    """Return xlated_prog_len, xlated_prog_insns, nr_map_ids and name of a struct bpf_prog_info."""
     layout = struct.Struct("20xI8xQ12xI8x16s")
     info = ctypes.create_string_buffer(layout.pack(length, instructions, 0, b""), layout.size)
     linux.bpf(linux.BPF_OBJ_GET_INFO_BY_FD, _attr("2IQ", descriptor, layout.size, ctypes.addressof(info)))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spec dirs -> devices: priority, conflicts, errors by file (CDI specification, "Spec directories").
 
-The complete and careful way, which reads every spec. A starting container uses
-index.py, which is made from this and remembers what it says.
+This reads every spec. A container's start uses index.py, which stores what this
+module finds.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 class Cache:
     """The devices that the CDI specs in some dirs define.
 
-    ``spec_dirs`` are in rising priority. Files that change are noticed at the
-    next call. With ``strict``, a spec file counts only if nobody but root could
-    have written it.
+    ``spec_dirs`` are in rising priority. Each call notices files that have changed.
+    With ``strict``, a spec file counts only if nobody but root could have written it.
 
-    ``errors`` maps the path of a file or dir to what is wrong with it. ``read_ns``
-    is when the specs were read, in ns since 1970; ``identities`` are from no earlier.
+    ``read_ns`` is the time at which the specs were read, in ns since 1970;
+    ``identities``, by path, are not older than that.
     """
 
     def __init__(self, spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS, *, strict: bool = False) -> None:
@@ -49,13 +48,13 @@ class Cache:
 
     @property
     def errors(self) -> dict[str, list[str]]:
-        """What is wrong, by path of file or dir; conflicts are filed under both files."""
+        """What is wrong, by path of a file or dir; a conflict is listed for both files."""
         self._refresh_if_changed()
         return {path: list(messages) for path, messages in self._errors.items()}
 
     @property
     def specs(self) -> list[Spec]:
-        """The valid specs, lowest priority first, files of a dir in byte order of their names."""
+        """The valid specs: the lowest priority first, the files of a dir in byte order of their names."""
         self._refresh_if_changed()
         return list(self._specs)
 
@@ -65,19 +64,19 @@ class Cache:
         return sorted(self._devices)
 
     def device(self, name: str) -> Device | None:
-        """Return the device of that qualified name, if there is one."""
+        """Return the device with this qualified name, if there is one."""
         return self.by_name().get(name)
 
     def by_name(self) -> dict[str, Device]:
-        """Return all devices by their qualified names, as they are at this moment."""
+        """Return all devices by their qualified names."""
         self._refresh_if_changed()
         return dict(self._devices)
 
     def parts(self, names: Sequence[str]) -> list[Part]:
-        """Return what these devices ask for, each part with its source, in the order in which it applies.
+        """Return the parts that these devices ask for, in the order in which they apply.
 
-        A spec's own edits come once, before its first device's. Raises
-        UnresolvableDevices when any device isn't known.
+        A spec's own edits come once, before those of its first device. Raises
+        UnresolvableDevices if a device isn't known.
         """
         self._refresh_if_changed()
         unresolved = [name for name in names if name not in self._devices]
@@ -94,9 +93,9 @@ class Cache:
         return parts
 
     def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> list[Change]:
-        """Edit an OCI runtime specification in place so that it has these devices; return the changes.
+        """Add these devices to an OCI runtime specification, in place, and return the changes.
 
-        Raises UnresolvableDevices or InjectionError, and then leaves oci alone.
+        Raises UnresolvableDevices or InjectionError; oci is unchanged then.
         """
         if oci is None:
             raise InjectionError("can't inject devices, nil OCI Spec")
@@ -109,8 +108,8 @@ class Cache:
     def write_spec(self, data: dict[str, Any], name: str) -> str:
         """Write a spec to the dir of the highest priority and return its path.
 
-        Without an extension .json or .yaml, name gets .yaml. Raises InvalidSpec
-        when data breaks a rule, CDIError when it can't be written.
+        A name without the extension .json or .yaml gets .yaml. Raises InvalidSpec if data
+        breaks a rule, and CDIError if the file can't be written.
         """
         if not self.spec_dirs:
             raise CDIError("no Spec directories to write to")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML text -> nodes, as go-yaml v2 has them: the first step of reading a CDI spec.
+"""YAML text -> nodes, as go-yaml v2 parses it: the first step of reading a CDI spec.
 
-PyYAML supplies the events. This module joins anchors and aliases, and makes up
-for what go-yaml's scanner and libyaml's see differently. What a node's text
-means is decode.py's.
+PyYAML supplies the events. This module joins anchors and aliases, and evens out the
+differences between the scanners of go-yaml and libyaml. decode.py gives nodes their
+values.
 
-Importing it costs the import of yaml (20 ms), so only a spec that changed is read.
+Importing yaml takes 20 ms, so only specs that changed are read.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 import yaml
 
-_CHUNK = 512  # bytes that go-yaml reads at a time; libyaml reads 16384
+_CHUNK = 512  # bytes; go-yaml reads so many at a time, libyaml 16384
 _AHEAD = 16384 - _CHUNK
 _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 
 
 class SyntaxProblem(Exception):
-    """Text that isn't the YAML that the reference reads."""
+    """Text that the reference implementation doesn't read as YAML."""
 
 
 class Node:
-    """A scalar, sequence, mapping or alias of a document; ``plain``: a scalar without quotes or tag."""
+    """A scalar, sequence, mapping or alias; a ``plain`` scalar has neither quotes nor a tag."""
 
     __slots__ = ("children", "kind", "line", "plain", "tag", "target", "value")
 
@@ -40,10 +40,7 @@ class Node:
 
 
 def compose(data: bytes) -> Node | None:
-    """Return the root of the first document, None where there is none.
-
-    Raises SyntaxProblem, and RecursionError where it is nested too deeply.
-    """
+    """Return the root of the first document, or None; raises SyntaxProblem and RecursionError."""
     try:
         return _compose(data)
     except yaml.YAMLError as error:
@@ -51,14 +48,14 @@ def compose(data: bytes) -> Node | None:
 
 
 def _compose(data: bytes) -> Node | None:
-    # PyYAML's C parser where it was built; the pure one agrees but for rare syntax
+    # PyYAML may lack its C parser. The other one differs only in rare syntax.
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = _decode(data)
     unused = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
     stand_ins = {}
     source = data
     colon = ""
-    if "\ufeff" in text[1:]:  # at the start of a line, only libyaml skips it
+    if "\ufeff" in text[1:]:  # libyaml, unlike go-yaml, skips it at the start of a line
         bom = next(unused)
         stand_ins[bom] = "\ufeff"
         source = (text[0] + text[1:].replace("\ufeff", bom)).encode("utf-8", "surrogateescape")
@@ -87,7 +84,7 @@ def _describe(error: yaml.YAMLError) -> str:
 
 
 class _Chunks:
-    """Text for the parser, so that it looks as little ahead, and stumbles as little, as go-yaml."""
+    """A stream that lets libyaml read as little ahead as go-yaml does, so that it meets the same errors."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -99,7 +96,7 @@ class _Chunks:
 
 
 def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None:
-    """Rewrite what only libyaml refuses: a colon in ``[a:]``, by a stand-in, and an escaped apostrophe."""
+    """Replace what only libyaml refuses: a colon in ``[a:]``, by a stand-in, or an escaped apostrophe."""
     if error.problem_mark is None:
         return None
     at = error.problem_mark.index
@@ -116,7 +113,7 @@ class _Composer:
         self.anchors: dict[str, Node] = {}
         self.stand_ins = stand_ins
         self.flow = 0
-        # Marks count characters; only a text with an escaped slash needs them.
+        # Marks count characters, so they need the decoded text. Only escaped slashes need marks.
         self.text = _decode(data) if b"\\/" in data.replace(b"\0", b"") else ""
 
     def document(self) -> Node | None:
@@ -127,7 +124,7 @@ class _Composer:
         if event.version is not None and event.version != (1, 1):
             raise SyntaxProblem("found incompatible YAML document (only %YAML 1.1 is)")
         root = self.node()
-        self.loader.get_event()  # the end of the document has to be one
+        self.loader.get_event()  # raises an error if the document doesn't end here
         return root
 
     def node(self) -> Node:

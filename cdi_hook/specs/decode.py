@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """YAML text -> plain values, as go-yaml v2 decodes into an ``interface{}``.
 
-It follows aliases, merges mappings, and knows what a tag makes of a scalar. What
-the value ought to be is shape.py's question.
+It follows aliases, merges mappings, and applies tags to scalars. shape.py checks
+the types of the values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cdi_hook.specs.compose import Node, SyntaxProblem, compose
 from cdi_hook.specs.scalars import TAG
 
 _RESOLVABLE = frozenset(TAG + name for name in ("str", "bool", "int", "float", "null", "timestamp"))
-# By type and key, because 1 and true are two keys: the value and the line of its key.
+# (type, key), because 1 and true are different keys -> value, line of the key.
 _Entries = dict[tuple[type, Any], tuple[Any, int]]
 
 
@@ -34,10 +34,7 @@ class LinedSequence(list[Any]):
 
 
 def decode(data: bytes) -> Any:
-    """Return the value of the first document, None where there is none.
-
-    Raises SyntaxProblem, and RecursionError where it is nested too deeply.
-    """
+    """Return the value of the first document, or None; raises SyntaxProblem and RecursionError."""
     root = compose(data)
     return None if root is None else _Decoder().value(root)
 

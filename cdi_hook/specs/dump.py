@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec's data -> the text of its file, YAML or JSON, such that shape.read gives the data back."""
+"""A spec's data -> the text of its file, YAML or JSON, from which shape.read returns the same data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cdi_hook.specs.scalars import TAG, resolve
 if TYPE_CHECKING:
     from cdi_hook.specs.shape import Schema
 
-# In these fields a zero or an empty value is not the same as none, and is written.
+# Fields in which a zero or an empty value differs from none, and is written.
 _OPTIONAL = frozenset(field or name for name, kind in KINDS.items() for field in kind.optional)
 
 
@@ -29,7 +29,7 @@ def dump(data: dict[str, Any], name: str) -> bytes:
 
 
 def _ordered(value: Any, schema: Schema) -> Any:
-    """Return value in the model's order of fields, without the fields that say nothing."""
+    """Return value with its fields in the schema's order, without empty ones."""
     if isinstance(schema, Mapping):
         return {
             name: _ordered(value.get(name, {}), child)
@@ -50,7 +50,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML would leave a "y" without quotes, which go-yaml takes for true, and break the line at U+0085
+    # PyYAML wouldn't quote "y", which is true to go-yaml, and would break the line at U+0085
     plain = resolve(text, may_be_date=True)[0] == "str" and "\x85" not in text
     return dumper.represent_scalar(TAG + "str", text, style=None if plain else '"')
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec's model: the schema of its file, and a spec that is valid (CDI specification 0.3.0 to 1.1.0).
+"""The CDI spec's model: the schema of its file, and a valid spec (CDI specification 0.3.0 to 1.1.0).
 
-A spec is kept as plain data with the specification's own field names, as JSON
-has it. A field that is absent or null isn't there. Reading and writing the file
-is specfile.py's.
+A spec is plain data, as decoded from JSON, with the specification's field names. A
+field that is null in the file is left out. specfile.py reads and writes the file.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ SCHEMA: dict[str, Any] = {
     "cdiVersion": STRING,
     "kind": STRING,
     "annotations": ("map", STRING),
-    "devices": (
-        "list",
-        {"name": STRING, "annotations": ("map", STRING), "containerEdits": CONTAINER_EDITS},
-    ),
+    "devices": ("list", {"name": STRING, "annotations": ("map", STRING), "containerEdits": CONTAINER_EDITS}),
     "containerEdits": CONTAINER_EDITS,
 }
 SPEC_EXTENSIONS = (".json", ".yaml")
@@ -48,10 +44,10 @@ class Device:
 
 
 class Spec:
-    """A valid CDI spec: its data, where it came from and the priority of its dir."""
+    """A valid CDI spec: its data, its path and the priority of its dir."""
 
     def __init__(self, data: dict[str, Any], path: str = "", priority: int = 0) -> None:
-        """Take decoded data; raise InvalidSpec, with every finding, when it breaks a rule."""
+        """Take decoded data; raises InvalidSpec with every finding if it breaks a rule."""
         findings = validate(data)
         if findings:
             first = findings[0]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules for a spec's data: everything that breaks one, as findings.
+"""The rules for a spec's data, which return findings.
 
-Findings come in the order in which the reference implementation would meet
-them, in its words. What isn't of the schema's types doesn't get here: shape.py
-has findings of its own for that.
+Findings are in the order and the words of the reference implementation. shape.py
+has checked the data's types before.
 """
 
 from __future__ import annotations
@@ -12,22 +11,17 @@ from typing import Any, Callable
 
 from cdi_hook.edits import HOOK_NAMES
 from cdi_hook.errors import Finding, InvalidName, quote
-from cdi_hook.names import (
-    parse_qualifier,
-    validate_class_name,
-    validate_device_name,
-    validate_vendor_name,
-)
+from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import AGES, minimum_version
 
 NODE_TYPES = ("", "b", "c", "u", "p")
 
-# The edits of one kind, and their place in the spec -> what is wrong with them.
+# The edits of one kind, and their place in the spec -> findings.
 Rule = Callable[[Any, str], list[Finding]]
 
 
 def validate(data: dict[str, Any]) -> list[Finding]:
-    """Return everything that is wrong with a spec, the reference's own first complaint first."""
+    """Return all findings; the first one is the error that the reference reports."""
     return [
         *_validate_version(data),
         *_validate_kind(data),
@@ -50,9 +44,9 @@ def _validate_version(data: dict[str, Any]) -> list[Finding]:
 def _validate_kind(data: dict[str, Any]) -> list[Finding]:
     vendor, class_ = parse_qualifier(data.get("kind", ""))
     findings = []
-    for validate_part, part in ((validate_vendor_name, vendor), (validate_class_name, class_)):
+    for text, part in ((vendor, "vendor"), (class_, "class")):
         try:
-            validate_part(part)
+            validate_kind_part(text, part)
         except InvalidName as error:
             findings.append(Finding(".kind", str(error)))
     return findings
@@ -84,7 +78,7 @@ def _validate_devices(data: dict[str, Any]) -> list[Finding]:
 
 
 def validate_edits(edits: dict[str, Any] | None, path: str = "", within: str = "") -> list[Finding]:
-    """Return everything that is wrong with one container edits object."""
+    """Return all findings of one container edits object."""
     found = []
     for name, rule in RULES.items():
         if (edits or {}).get(name) is not None:
@@ -169,7 +163,7 @@ def _validate_rdt(rdt: dict[str, Any], path: str) -> list[Finding]:
     return []
 
 
-# By kind of edit, in the order in which the reference implementation looks at them.
+# By kind of edit, in the order in which the reference implementation checks them.
 RULES: dict[str, Rule] = {
     "env": _validate_env,
     "deviceNodes": _each(_validate_node),
@@ -177,5 +171,5 @@ RULES: dict[str, Rule] = {
     "mounts": _each(_validate_mount),
     "intelRdt": _validate_rdt,
     "netDevices": _validate_net_devices,
-    "additionalGids": lambda _gids, _path: [],  # the schema says all
+    "additionalGids": lambda _gids, _path: [],  # the schema's type is their only rule
 }

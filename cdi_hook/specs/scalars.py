@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of a YAML scalar <-> its value, as go-yaml v2 has it: what is a number, what is true.
-
-It knows no node and no schema; decode.py and shape.py use it to read, dump.py to write.
-"""
+"""The text of a YAML scalar <-> its value, as in go-yaml v2: what is a number, what is true."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ def resolve(text: str, may_be_date: bool) -> tuple[str, Any]:
 
 
 def _integer(plain: str) -> int | None:
-    """Read an integer as Go's strconv.ParseInt with base 0, int64 or else uint64."""
+    """Read an int64 or else a uint64 as Go's strconv.ParseInt does with base 0."""
     match = _INTEGER.fullmatch(plain) if plain.isascii() and len(plain) < 100 else None
     if match is None:
         return None

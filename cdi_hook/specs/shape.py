@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML or JSON text -> what a schema says, with findings: the whole way of reading a CDI spec.
+"""YAML or JSON text -> values of a schema's types, and findings: the whole way of reading a CDI spec.
 
-The reference implementation goes through go-yaml v2, a YAML to JSON conversion
-that knows the target's types, and a strict JSON decoder. compose.py and decode.py
-are the first of these, this is the others. It knows no field of CDI: model.py
-has the schema.
+The reference implementation reads a spec with go-yaml v2, converts it to JSON by the
+target's types, and decodes that strictly. compose.py and decode.py do the first
+step, and this module does the others. model.py has the schema of CDI.
 
 A schema is STRING, BOOL, INT64 or UINT32, ``("list", item)``, ``("map", value)``
 or a dict of field name -> schema, for an object.
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 from cdi_hook.edits import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import Finding, quote
@@ -26,10 +25,9 @@ Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
 
 
 def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
-    """Read one document and shape it after schema.
+    """Read one document; return its value in the schema's types, and the findings.
 
-    Returns the value (None when there is no data) and the findings. With
-    findings, the value is what could be understood.
+    The value is None if there is no data. With findings, it has what could be read.
     """
     try:
         value = decode(data)
@@ -44,9 +42,9 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
 def _shape(
     value: Any, schema: Schema, path: str, line: int, findings: list[Finding], before: Any = None
 ) -> Any:
-    """Return value as the schema has it; None, and a finding, where it can't be.
+    """Return value in the schema's type; None, with a finding, if it has another type.
 
-    ``before`` is what the same field in other case said: the reference decodes into that.
+    ``before`` is the value of the same field in other case: the reference decodes into that.
     """
     if value is None:
         return None
@@ -84,7 +82,7 @@ def _shape_list(
     for index, (child, line) in enumerate(zip(value, value.lines)):
         there = before[index] if index < len(before or ()) else None
         result = _shape(child, item, f"{path}[{index}]", line, findings, there)
-        if result is None:  # null, as the zero value; or a finding
+        if result is None:  # null means the zero value; or there is a finding
             result = _ZEROES[item] if isinstance(item, str) else {}
         shaped.append(result)
     return shaped
@@ -95,7 +93,7 @@ def _shape_object(
 ) -> dict[str, Any]:
     shaped: dict[str, Any] = dict(before or {})
     folded = {_fold(name): name for name in fields}
-    # encoding/json sorts the keys, so that the exact spelling comes after UPPER case
+    # encoding/json sorts the keys, so the exact spelling comes after UPPER case
     for key in sorted(value, key=lambda text: text.encode("utf-8", "replace")):
         name = key if key in fields else folded.get(_fold(key))
         if name is None:
@@ -124,18 +122,10 @@ def _string(value: Any) -> str | None:
     return float_text(value) if isinstance(value, float) else None
 
 
-def _bool(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 def _whole(value: Any, low: int, high: int) -> int | None:
     if isinstance(value, float) and abs(value) < 1e21 and value == int(value):
-        value = int(Decimal(repr(value)))  # its shortest digits, filled up with zeros
+        value = int(Decimal(repr(value)))  # the shortest digits, then zeros
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < high else None
-
-
-def _int64(value: Any) -> int | None:
-    return _whole(value, -(1 << 63), 1 << 63)
 
 
 def _uint32(value: Any) -> int | None:
@@ -144,7 +134,12 @@ def _uint32(value: Any) -> int | None:
     return _whole(value, 0, 1 << 32)
 
 
-_SCALARS = {STRING: _string, BOOL: _bool, INT64: _int64, UINT32: _uint32}
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    STRING: _string,
+    BOOL: lambda value: value if isinstance(value, bool) else None,
+    INT64: lambda value: _whole(value, -(1 << 63), 1 << 63),
+    UINT32: _uint32,
+}
 _ZEROES = {STRING: "", BOOL: False, INT64: 0, UINT32: 0}
 
 

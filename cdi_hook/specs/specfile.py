@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One spec's file: reading it, writing it, what it is called.
-
-Several of them, and which wins, are cache.py's.
-"""
+"""One spec's file: reading it, writing it, and its name."""
 
 from __future__ import annotations
 
@@ -18,11 +15,7 @@ from cdi_hook.specs.shape import read
 
 
 def load(path: str, priority: int = 0) -> Spec:
-    """Read one spec file.
-
-    Raises FileNotFoundError, or InvalidSpec for anything else that is wrong
-    with the file, in the reference implementation's words.
-    """
+    """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words."""
     try:
         data = files.read(path)
     except FileNotFoundError:
@@ -37,8 +30,7 @@ def load(path: str, priority: int = 0) -> Spec:
     value, findings = read(data, SCHEMA)
     if findings:
         raise InvalidSpec(
-            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}",
-            findings,
+            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
     if value is None:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
@@ -52,12 +44,12 @@ def spec_name(vendor: str, class_: str) -> str:
 
 
 def transient_spec_name(vendor: str, class_: str, transient_id: str) -> str:
-    """Return the file name, without extension, for a spec that lives as long as transient_id."""
+    """Return the file name, without extension, for a vendor's transient spec."""
     return f"{spec_name(vendor, class_)}_{transient_id.replace('/', '_')}"
 
 
 def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
-    """Return the file name for a spec's data; raises InvalidName when its kind has no vendor."""
+    """Return the file name for a spec's data; raises InvalidName if its kind has no vendor."""
     vendor, class_ = parse_qualifier(data.get("kind", ""))
     if not vendor:
         raise InvalidName(f"invalid vendor/class {quote(class_)} in Spec")
@@ -67,7 +59,7 @@ def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
 
 
 def write(spec: Spec) -> None:
-    """Write a spec to its path, replacing what is there in one step; make the dir where missing."""
+    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing."""
     directory, name = os.path.split(spec.path)
     try:
         os.makedirs(directory or ".", 0o755, exist_ok=True)

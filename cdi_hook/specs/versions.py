@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CDI versions, and the lowest that has everything a spec uses.
 
-Which version brought a kind of edit, or a field of one, is in edits.KINDS; what
-else came with a version is here.
+edits.KINDS has the versions that brought kinds of edits and their fields; this
+module has what else a version brought.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ VERSIONS = ("1.1.0", "1.0.0", "0.8.0", "0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.
 AGES = {version: age for age, version in enumerate(VERSIONS)}
 _EARLIEST = "0.3.0"
 
-# In looking for the features of these the reference keeps pointers to a loop variable, and so sees
-# only the edits of the last device and of the spec itself.
+# For these versions' features the reference implementation, which keeps pointers to a loop
+# variable, sees only the edits of the last device and of the spec itself.
 _SEEN_IN_PART = ("0.5.0", "0.4.0")
 
 
@@ -34,7 +34,7 @@ def minimum_version(data: dict[str, Any]) -> str:
 
 
 def _uses(version: str, edits: dict[str, Any], name: str, kind: Kind) -> bool:
-    """Say whether edits have something of this kind that came with a version."""
+    """Say whether edits use something of this kind that a version brought."""
     for field, since in kind.since.items():
         if since == version:
             within = [edits] if not field else edits.get(name, []) if kind.is_list else [edits.get(name, {})]

@@ -29,7 +29,7 @@ CASES = [
     case for file in sorted(DATA.glob("*.json.gz")) for case in json.loads(gzip.decompress(file.read_bytes()))
 ]
 
-# A parser's own words differ; that and where it complains is what has to agree.
+# Parsers word errors differently, so only the fact and the place of an error are compared.
 PARSER = re.compile(r'(failed to parse CDI Spec "[^"]*": failed to unmarshal CDI Spec): .*', re.DOTALL)
 
 Step = dict[str, Any]
@@ -57,7 +57,7 @@ def make_files(directory: Path, files: dict[str, Any]) -> None:
     for name, content in files.items():
         path = directory / name.rstrip("/@|")
         if content is None:
-            path.unlink(missing_ok=True)  # which a directory here never is
+            path.unlink(missing_ok=True)  # which no directory here is ever called
         elif name.endswith("/"):
             path.mkdir(parents=True, exist_ok=True)
         else:
@@ -75,7 +75,7 @@ def make_files(directory: Path, files: dict[str, Any]) -> None:
 
 
 def decoded(data: Any, schema: Any) -> Any:
-    """Shape a request's JSON as the reference decodes it."""
+    """Return a request's JSON with the names that the reference decodes it to."""
     text = json.dumps(data, ensure_ascii=False)
     escaped = "".join(one if " " <= one < "\x7f" else f"\\U{ord(one):08x}" for one in text)
     value, findings = shape.read(escaped.encode(), schema)
@@ -84,7 +84,7 @@ def decoded(data: Any, schema: Any) -> Any:
 
 
 def error_of(action: Callable[[], Any]) -> str:
-    """Return the text of the CDIError that action raises, "" for none."""
+    """Return the text of the CDIError that action raises, or ""."""
     try:
         action()
     except CDIError as error:
@@ -165,8 +165,8 @@ def parse_name(request: Step) -> Step:
         "is_qualified": names.is_qualified_name(name),
         "parse_device": list(names.parse_device(name)),
         "parse_qualifier": list(names.parse_qualifier(name)),
-        "vendor_error": error_of(lambda: names.validate_vendor_name(name)),
-        "class_error": error_of(lambda: names.validate_class_name(name)),
+        "vendor_error": error_of(lambda: names.validate_kind_part(name, "vendor")),
+        "class_error": error_of(lambda: names.validate_kind_part(name, "class")),
         "device_error": error_of(lambda: names.validate_device_name(name)),
     }
 
@@ -275,7 +275,7 @@ ANSWERS: dict[str, Callable[[Step], Step]] = {
     )
 }  # fmt: skip
 
-# What only the reference has: its schema checker, and texts that the others repeat.
+# What only the reference has: its schema checker, and texts that repeat others.
 NOT_OURS = frozenset(
     ("schema_valid", "schema_error", "schema_type_valid", "schema_type_error", "all_errors", "refresh_error",
      "min_version_error", "stage", "panic", "id", "annotation_errors")
@@ -283,14 +283,14 @@ NOT_OURS = frozenset(
 
 
 def folded(value: Any) -> Any:
-    """Read an OCI spec's field names without regard to case, the last of two winning, as Go does."""
+    """Read an OCI spec's field names without regard to case, as Go does: the last of two wins."""
     if isinstance(value, dict):
         return {key.lower(): folded(child) for key, child in value.items()}
     return [folded(child) for child in value] if isinstance(value, list) else value
 
 
 def comparable(name: str, value: Any) -> Any:
-    """Bring an answer's field into the form in which it has to agree."""
+    """Bring an answer's field into the form in which it is compared."""
     if name == "cache_errors":
         return {
             path: [comparable("error", message) for message in sorted(messages)]
@@ -298,7 +298,7 @@ def comparable(name: str, value: Any) -> Any:
         }
     if name == "error":
         return PARSER.sub(r"\1", value)
-    if name == "data" and isinstance(value, str):  # as text, the two YAML writers differ
+    if name == "data" and isinstance(value, str):  # the two YAML writers produce different text
         value = shape.read(value.encode(), model.SCHEMA)[0]
     if name == "vendor_specs":
         return {vendor: sorted(specs) for vendor, specs in value.items()}
@@ -307,27 +307,31 @@ def comparable(name: str, value: Any) -> Any:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_recorded_answer(case: Step, tmp_path: Path) -> None:
-    """The library answers as the reference did: outcome, OCI spec, devices known, files refused."""
+    """The library answers as the reference did: outcome, OCI spec, known devices, refused files."""
     for step in case["steps"]:
         make_files(tmp_path, step.get("files") or {})
         request = place(step["request"], "$DIR", str(tmp_path))
         expect = place(step["expect"], "$DIR", str(tmp_path))
         unreadable = [one for one in request.get("spec_dirs", ()) if os.path.isfile(clean(one))]
-        if unreadable:  # deliberate: ours files an error and reads on, the reference stops
+        if unreadable:  # deliberate: the library reports an error and reads on, the reference stops
             assert Cache(request["spec_dirs"]).errors[clean(unreadable[0])]
             request["spec_dirs"] = request["spec_dirs"][: request["spec_dirs"].index(unreadable[0])]
             expect.pop("spec_dirs", None)
         actual = ANSWERS[request.get("op", "inject")](request)
-        # deliberate: the reference panics at a null in a list, ours has a clean error;
-        # and it speaks of its own types when a request's OCI spec doesn't decode
+        # deliberate: the reference panics at a null in a list, the library reports an error;
+        # and the reference names its own types if a request's OCI spec doesn't decode
         if expect.get("panic") or expect["error"].startswith("json: "):
             assert actual["error"] or ("panic" in expect and actual["cache_errors"])
             continue
         for name in sorted(expect.keys() - NOT_OURS):
-            if name == "oci" and expect["error"]:  # deliberate: ours is as it was, theirs is half done
+            if (
+                name == "oci" and expect["error"]
+            ):  # deliberate: the library leaves the spec as it was, the reference leaves it half edited
                 assert actual["oci"] == request["oci"]
                 continue
-            if name == "error" and expect.get("annotation_errors"):  # theirs took any, ours the first
+            if name == "error" and expect.get(
+                "annotation_errors"
+            ):  # the reference took any one, the library takes the first
                 assert actual["error"] in expect["annotation_errors"]
                 continue
             wanted = folded(expect[name]) if request.get("op") == "normalize_oci" else expect[name]
@@ -335,5 +339,5 @@ def test_recorded_answer(case: Step, tmp_path: Path) -> None:
 
 
 def test_cases_are_there() -> None:
-    """The recorded answers are found, all 1,150 steps of them unless others are asked for."""
+    """The recorded answers are found: all 1,150 steps, unless CDI_HOOK_CASES names others."""
     assert "CDI_HOOK_CASES" in os.environ or len(CASES) == 1152

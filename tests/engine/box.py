@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A box: a machine of its own as far as an engine can tell, in namespaces of one process.
+"""A box: namespaces of one process, which an engine takes for a machine of its own.
 
-In it cdi-runtime is installed where a package installs it, over the machine's
-/usr and /etc; /run, /var/lib, /root and /home are empty, and network, processes
-and cgroups are its own. So an engine runs with its own default places, and
-nothing of it is outside: when the box's first process ends, so do all others,
-and with the last of them go the mounts. That process reads a pipe that the tests
-hold, so it ends when they do, however they do. Only cgroups are left then, and
-close() removes those.
+cdi-runtime is installed in it where a package installs it, over the machine's /usr
+and /etc. /run, /var/lib, /root and /home are empty; network, processes and cgroups
+are the box's own. So an engine runs with its default places, and changes nothing
+outside. When the box's first process ends, all others end too, and the mounts
+disappear. That process reads a pipe that the tests hold, so it ends when the tests
+end, in any way. close() removes the cgroups, which are all that is left.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_S = 60
 LAYOUTS = ("v1", "v2")
 CGROUPS = Path("/sys/fs/cgroup")
-# In a box; on tmpfs, as is all that is written there.
+# In a box; on tmpfs, like everything that is written there.
 BOARD = Path("/run/board")
 USER = 1000
 
 Completed = subprocess.CompletedProcess[str]
 
-# Enters the cgroups and only then makes the namespaces, which begin at those.
+# Enters the cgroups first, because the new namespaces start at those.
 _START = """
 for group in $GROUPS; do echo $$ >$group/cgroup.procs; done
 exec unshare -m -p -f -n -u -i -C --propagation private sh -ec "$INIT"
 """
-# What follows in every box: its cgroups, and its life.
+# Runs in every box: sets up its cgroups, and waits for its end.
 SETTLE = """
 umount -R /sys/fs/cgroup
 if [ "$LAYOUT" = v2 ]; then
@@ -69,7 +68,7 @@ mkdir -m 755 /run/board /run/lock
 [ -e /var/run ] && [ /var/run -ef /run ] || { echo "/var/run isn't /run" >&2; exit 1; }
 busybox ifconfig lo up
 """
-# Into the box's cgroups, which nsenter leaves as they are; then what is to be run.
+# Enters the box's cgroups, which nsenter doesn't do, and then runs the command.
 _ENTER = """
 case $LAYOUT in
 v1) set -- /sys/fs/cgroup/*/cgroup.procs -- "$@" ;;
@@ -86,7 +85,7 @@ exec "$@"
 
 
 def own_cgroups() -> dict[str, Path]:
-    """Return where this process is in each hierarchy that is mounted, by the hierarchy's names."""
+    """Return this process's place in each mounted hierarchy, by the hierarchy's names."""
     found = {}
     for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
         _, names, path = line.split(":", 2)
@@ -100,7 +99,7 @@ def own_cgroups() -> dict[str, Path]:
 class Box:
     """A running box, with a cgroup layout."""
 
-    init = _INIT + SETTLE  # what its first process does
+    init = _INIT + SETTLE  # what its first process runs
 
     def __init__(self, directory: Path, layout: str, installed: Path) -> None:
         self.directory = directory
@@ -143,7 +142,7 @@ class Box:
         self.pid = self._process.stdout.readline().strip()
         assert self.pid, f"there is no box: {self._process.stderr.read()}"
         for group in self._groups:
-            # What made the namespaces is outside of them, and has to leave a group that is to have others below.
+            # The process that made the namespaces is outside of them; it must leave a group that is to have subgroups.
             if (group / "init").exists():
                 (group / "init/cgroup.procs").write_text(str(self._process.pid), "ascii")
 
@@ -155,7 +154,7 @@ class Box:
         settings = [f"{key}={value}" for key, value in {**base, **(environ or {})}.items()]
         change = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         return [
-            # -r: in a chroot the mount namespace's own root is the host's
+            # -r: in a chroot, the mount namespace's root is the host's
             "nsenter", "-t", self.pid, "-r", "-m", "-p", "-n", "-u", "-i", "-C", "--",
             "sh", "-c", _ENTER, "sh", *change, "env", "-i", *settings, *arguments,
         ]  # fmt: skip
@@ -170,7 +169,7 @@ class Box:
     ) -> Completed:
         """Run a command in the box to its end.
 
-        Its output goes to files: what it leaves running may keep a pipe open.
+        Its output goes to files, because processes that it leaves running could hold a pipe open.
         """
         names = [self.directory / f"{uuid.uuid4().hex}.{name}" for name in ("in", "out", "err")]
         names[0].write_bytes(stdin)
@@ -190,24 +189,24 @@ class Box:
         return Completed(list(arguments), completed.returncode, output, errors)
 
     def do(self, *arguments: str, **options: Any) -> str:
-        """Run a command that has to succeed; return its stdout, without white space at its end."""
+        """Run a command that must succeed; return its stdout without trailing white space."""
         completed = self.call(*arguments, **options)
         assert completed.returncode == 0, f"{arguments}: {completed.stderr or completed.stdout}"
         return completed.stdout.rstrip()
 
     def write(self, path: str, content: str | bytes, mode: str = "644") -> None:
-        """Write a file in the box, and the directories above it."""
+        """Write a file in the box, and make the directories above it."""
         data = content.encode() if isinstance(content, str) else content
         script = 'umask 022; mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"'
         self.do("sh", "-c", script, "sh", path, mode, stdin=data)
 
     def read(self, path: str) -> str:
-        """Return what is in a file of the box, "" where there is none."""
+        """Return the text of a file in the box, or ""."""
         completed = self.call("cat", path)
         return completed.stdout if completed.returncode == 0 else ""
 
     def daemon(self, *arguments: str, ready: Sequence[str]) -> Path:
-        """Start a daemon, wait until the command ``ready`` succeeds, return where its log is."""
+        """Start a daemon, wait until the command ``ready`` succeeds, and return the path of its log."""
         log = self.directory / f"{Path(arguments[0]).name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -233,11 +232,11 @@ class Box:
             time.sleep(0.03)
 
     def controllers(self) -> list[str]:
-        """Return the controllers that cgroup v2 has in the box."""
+        """Return the box's controllers of cgroup v2."""
         return self.read("/sys/fs/cgroup/cgroup.controllers").split()
 
     def close(self) -> None:
-        """End all that runs in the box, and remove its cgroups."""
+        """End all processes in the box, and remove its cgroups."""
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -264,7 +263,7 @@ def _remove_cgroups(top: Path) -> bool:
 
 
 def why_not(layout: str) -> str:
-    """Return why there can be no box with a cgroup layout, "" where there can."""
+    """Return why a box with a cgroup layout can't be made, or ""."""
     if os.geteuid() != 0:
         return "engines need root"
     if layout == "v1" and not (CGROUPS / "devices").is_dir():

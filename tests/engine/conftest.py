@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: the tree installed as a package would, an image, and boxes with an engine in each.
 
-An engine's daemon is started once in each cgroup layout, when the first test
-wants it. Its tests are an xdist_group, so that with --dist loadgroup this is
-once for all workers.
+An engine's daemon is started once in each cgroup layout, for the first test that
+needs it. All its tests are an xdist_group, so that with --dist loadgroup it is
+started once for all workers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree as `make install` leaves it, and a door to runsc beside it."""
+    """The tree as `make install` installs it, and a link for runsc beside it."""
     if not image.BUSYBOX.exists():
         pytest.skip(f"{image.BUSYBOX} (busybox-static) isn't there")
     place = tmp_path_factory.mktemp("installed")
@@ -37,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["make", "-s", "-C", ROOT, "install", f"DESTDIR={place}"], env=environ, check=True, timeout=60
     )
     (place / "usr/bin/cdi-runsc").symlink_to("cdi-runtime")
-    # gVisor would have a network to set up.
+    # gVisor would have to set up a network.
     program = place / "usr/local/bin/runsc"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nexec /usr/bin/runsc --network=none "$@"\n', "ascii")
@@ -57,7 +57,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def boxes(
     tmp_path_factory: pytest.TempPathFactory, installed: Path, archive: bytes
 ) -> Generator[Callable[[str, str], Box]]:
-    """A box for an engine in a cgroup layout, made when it is first asked for."""
+    """A box for an engine in a cgroup layout, made at the first request."""
     made: list[Box] = []
 
     def make(program: str, layout: str) -> Box:
@@ -78,7 +78,7 @@ def boxes(
 
 @pytest.fixture(scope="session")
 def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
-    """A containerd in a cgroup layout, with or without its own CDI."""
+    """A containerd in a cgroup layout, with or without its own support for CDI."""
     started: dict[tuple[str, bool], Containerd] = {}
 
     def engine(*, layout: str = "v1", enable_cdi: bool = False) -> Containerd:
@@ -92,7 +92,7 @@ def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
 
 @pytest.fixture(scope="session")
 def dockers(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
-    """A docker in a cgroup layout, whose default runtime is ours with v1, and not with v2."""
+    """A docker in a cgroup layout; cdi-runtime is its default runtime with v1, and not with v2."""
     started: dict[str, Docker] = {}
 
     def engine(layout: str) -> Docker:
@@ -106,7 +106,7 @@ def dockers(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
 
 @pytest.fixture(scope="session")
 def podmans(boxes: Callable[[str, str], Box]) -> Callable[..., Podman]:
-    """A podman in a cgroup layout, root's or a user's."""
+    """A podman in a cgroup layout, as root or as a user."""
     made: dict[tuple[str, bool], Podman] = {}
 
     def engine(*, rootless: bool, layout: str) -> Podman:
@@ -122,6 +122,6 @@ def podmans(boxes: Callable[[str, str], Box]) -> Callable[..., Podman]:
 
 @pytest.fixture(scope="session")
 def runsc() -> None:
-    """GVisor's runsc is installed."""
+    """gVisor's runsc is installed."""
     if not Path("/usr/bin/runsc").exists():
         pytest.skip("runsc isn't installed")

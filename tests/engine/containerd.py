@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""containerd in a box, by /etc/containerd/config.toml, and ctr."""
+"""containerd in a box, configured by /etc/containerd/config.toml, and ctr."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SOCKET = "run/containerd/containerd.sock"
 BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 ERROR = "failed to create shim task: OCI runtime create failed: "
 
-# A pod's sandbox is made from sandbox_image; the third line is for a root
-# without CAP_SYS_RESOURCE. As `containerd config default` has it, else.
+# A pod's sandbox is made from sandbox_image. The third line is for a root
+# without CAP_SYS_RESOURCE. The rest is as in `containerd config default`.
 _GENERAL = """version = 2
 [plugins."io.containerd.grpc.v1.cri"]
 restrict_oom_score_adj = true
@@ -33,7 +33,7 @@ BinaryName = "{program}"
 """
 _ANNOTATIONS = 'container_annotations = ["cdi.k8s.io/*"]\n'
 _POD_ANNOTATIONS = 'pod_annotations = ["cdi.k8s.io/*"]\n'
-# RuntimeClass's handlers: the program, and which annotations it is given.
+# RuntimeClass's handlers: the program, and the annotations that containerd passes to it.
 INJECTING = "/run/board/cdi-injecting"
 HANDLERS = {
     "runc": ("runc", ""),
@@ -51,7 +51,7 @@ CDI_HOOK_CONFIG={INJECTING}.conf exec /usr/bin/cdi-runtime "$@"
 
 
 class Containerd:
-    """A containerd, its CRI knowing the handlers."""
+    """A containerd whose CRI knows the handlers."""
 
     def __init__(
         self, box: Box, *, enable_cdi: bool = False, handlers: Mapping[str, tuple[str, str]] = HANDLERS
@@ -71,8 +71,8 @@ class Containerd:
         self.box.daemon("containerd", ready=("ctr", "version"))
 
     def restart(self) -> None:
-        """End containerd, and start it again."""
-        self.box.do("sh", "-c", "kill $(busybox pidof containerd)")  # which sees the box's own
+        """Stop containerd, and start it again."""
+        self.box.do("sh", "-c", "kill $(busybox pidof containerd)")  # which sees only the box's processes
         self.box.wait(lambda: self.box.call("busybox", "pidof", "containerd").returncode)
         self._start()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container runtime interface, spoken to as the kubelet does: gRPC at the engine's socket."""
+"""A client of the container runtime interface that works as the kubelet does: gRPC at the engine's socket."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LOGS = "/run/board/logs"
 
 
 class Refusal(Exception):
-    """What the engine answered in place of doing it."""
+    """The error that the engine answered with."""
 
 
 class Pod:
-    """A pod: its sandbox, made on entering and removed on leaving, and containers in it."""
+    """A pod: entering makes its sandbox, leaving removes the sandbox and the containers in it."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class Pod:
     ) -> None:
         self.box = engine.box
         self._handler = handler
-        # A box's sockets are to be had from outside of its file system, by any process in it.
+        # Any process in a box gives access to the box's sockets from outside.
         self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{SOCKET}")
         self._stub = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self.name = uuid.uuid4().hex[:12]
-        # With the host's network, so that no network plugin is wanted; privileged, with its processes too.
+        # It uses the host's network, so no network plugin is needed; a privileged pod also uses the host's processes.
         namespaces = api_pb2.NamespaceOption(
             network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.POD
         )
@@ -85,7 +85,7 @@ class Pod:
         environ: Mapping[str, str] | None = None,
         mounts: Mapping[str, str] | None = None,
     ) -> str:
-        """Create a container, its devices also as the kubelet's own field has them; return its id."""
+        """Create a container, with its devices also in the kubelet's own field, and return its id."""
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
             metadata=api_pb2.ContainerMetadata(name=name),
@@ -129,7 +129,7 @@ class Pod:
     def run(
         self, script: str, annotations: Mapping[str, str], devices: Sequence[str] = ()
     ) -> tuple[str, str]:
-        """Run a container until it sleeps; return its id and its log, each line with its stream."""
+        """Run a container until it sleeps; return its id and its log, as (stream, line) pairs."""
         container = self.create(f"{script}; echo end; exec sleep 1000", annotations, devices)
         self.start(container)
         end = "stdout end\n"
@@ -137,7 +137,7 @@ class Pod:
         return container, self.log(container).removesuffix(end)
 
     def log(self, container: str) -> str:
-        """Return a container's log: a stream and its text, one a line."""
+        """Return a container's log as (stream, text) pairs, one for each line."""
         path: str = self.status(container).log_path
         lines = [line.split(" ", 3) for line in self.box.read(path).splitlines()]
         return "".join(f"{stream} {text}\n" for _, stream, _, text in lines)

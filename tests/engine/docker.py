@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dockerd in a box, by /etc/docker/daemon.json, and its client."""
+"""dockerd in a box, configured by /etc/docker/daemon.json, and its client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIGURATION: dict[str, Any] = {
         "createRuntime": {"path": f"{hooks.PLACE}/createRuntime/runc"},
         "prestart": {"path": f"{hooks.PLACE}/prestart/runc"},
     },
-    # A box has no network to be set up.
+    # A box can't set up a network.
     "bridge": "none",
     "iptables": False,
     "ip6tables": False,
@@ -33,7 +33,7 @@ CONFIGURATION: dict[str, Any] = {
     "features": {"cdi": True},
 }
 
-# docker has no OCI hooks of its user's: this adds one, of the stage that its dir is named after.
+# docker has no OCI hooks of its own: this runtime adds one, of the stage that its dir is named after.
 RUNC_WITH_HOOK = f"""#!/usr/bin/python3 -I
 import json, os, sys
 from pathlib import Path
@@ -68,7 +68,7 @@ class Docker:
         return self.box.call("docker", *arguments, **options)
 
     def do(self, *arguments: str, **options: Any) -> str:
-        """Call docker, which has to succeed."""
+        """Call docker; the call must succeed."""
         return self.box.do("docker", *arguments, **options)
 
     def run(
@@ -81,5 +81,5 @@ class Docker:
         )  # fmt: skip
 
     def inspect(self, container: str, what: str) -> Any:
-        """Return a part of what docker knows about a container."""
+        """Return a part of what docker inspect says of a container."""
         return json.loads(self.do("inspect", "--format", f"{{{{json .{what}}}}}", container))

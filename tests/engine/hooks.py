@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OCI hooks in a box: what is shipped, with a configuration, log and devices of its own."""
+"""The OCI hooks in a box: the shipped files, with a configuration, a log and devices of their own."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+
+from cdi_hook import explain
 
 from . import world
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from .box import Box
 
 SHIPPED = "/usr/share/cdi-hook/hooks.d"
-# prestart isn't shipped: it is createRuntime's file, of the older stage.
+# prestart isn't shipped: it is the file of createRuntime with the older stage.
 FILES = {"precreate": "precreate", "createRuntime": "createRuntime", "prestart": "createRuntime"}
 PLACE = "/run/board/hooks"
 CONF = f"{PLACE}/cdi-hook.conf"
@@ -20,7 +22,7 @@ LOG = f"{PLACE}/log"
 SPEC = f"{PLACE}/cdi/hook.json"
 SETTINGS = {"SPEC_DIRS": f"{PLACE}/cdi", "LOG": LOG, "DENY": "hook.com/device=forb*"}
 
-# All that can be made late. What the machine has as /dev/fuse may only be read from.
+# All edits that can be made late. The machine's /dev/fuse may only be read.
 LIVE = "hook.com/device=live"
 NODE = "/dev/cdi-test"
 _LIVE: dict[str, Any] = {
@@ -51,12 +53,12 @@ LOOK_LIVE = (
     f"sh -c ': >{NODE} && echo written' 2>&1 || true"
 )
 SEEN_LIVE = f"hello\nmade\n640 7:8 a:e5\nopened\nsh: can't create {NODE}: Operation not permitted\n"
-# Podman with a user namespace gives no rules, and crun then allows all.
+# podman with a user namespace sets no rules, and crun then allows everything.
 SEEN_LIVE_WITHOUT_RULES = "hello\nmade\n640 7:8 a:e5\nopened\nwritten\n"
-# A user can't make nodes, but bind the host's, and no rules are theirs to make.
+# A user can't make nodes but can bind the host's; they can't change rules.
 SEEN_LIVE_BY_USER = "hello\nmade\n666 65534:65534 a:e5\nopened\nwritten\n"
 
-# What FUSE brings, and a group: for precreate.
+# What FUSE has, and a group: for precreate.
 ALL = "hook.com/device=all"
 _ALL = json.loads(world.FILES["/etc/cdi/vendor.json"])["devices"][0]["containerEdits"] | {
     "additionalGids": [42]
@@ -77,7 +79,7 @@ _DEVICES: dict[str, dict[str, Any]] = {
     "late": {"env": ["A=b"], "mounts": _LIVE["mounts"]},
     "gone": {"deviceNodes": [{"path": "/dev/gone"}]},
 }
-# A device asked for in vain, what the configuration says more, the exit status, and what is told.
+# A device that can't be had, what is added to the configuration, the exit status, and the message.
 REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
     "bad configuration": (
         ALL,
@@ -99,8 +101,7 @@ REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
         6,
         f'{world.FAILED}unresolvable CDI devices hook.com/device=nothing (asked for by annotation "{world.KEY}"); '
         f"no usable CDI spec in {PLACE}/cdi defines it; did you mean hook.com/device=live or hook.com/device=late "
-        "or hook.com/device=gone?; "
-        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused',
+        f"or hook.com/device=gone?; {explain.NEXT}",
     ),
     "no such node": (
         "hook.com/device=gone",
@@ -108,13 +109,13 @@ REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
         7,
         f'{world.FAILED}failed to inject devices: failed to stat CDI host device "/dev/gone": does not exist; '
         f'device hook.com/device=gone (asked for by annotation "{world.KEY}") is defined by {SPEC}; '
-        "if the host's devices or drivers have changed, that spec has to be made again",
+        f"{explain.GENERATE}",
     ),
 }
 
 
 def furnish(box: Box) -> None:
-    """Put the hooks into a box, for podman and for what makes runc call them."""
+    """Put the hooks into a box, for podman and for the runtimes that make runc call them."""
     devices = [{"name": name, "containerEdits": edits} for name, edits in _DEVICES.items()]
     box.write(SPEC, json.dumps({"cdiVersion": "0.7.0", "kind": "hook.com/device", "devices": devices}))
     box.write(LOG, "", "666")
@@ -133,7 +134,7 @@ def configure(box: Box, **more: str) -> None:
 
 
 def told(box: Box) -> list[str]:
-    """Return what the log says, and empty it."""
+    """Return the messages in the log, and empty it."""
     lines = [json.loads(line)["msg"] for line in box.read(LOG).splitlines()]
     box.do("truncate", "-s0", LOG)
     return lines

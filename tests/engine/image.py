@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image that every engine loads: a busybox, in a tar that is an OCI layout and docker's archive too."""
+"""An image that every engine loads: busybox, in a tar that is both an OCI layout and docker's archive."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _layer() -> bytes:
 
 
 def make(path: Path, machine: str) -> None:
-    """Write the image; without a command of its own it sleeps, as a pod's sandbox should."""
+    """Write the image; without a command of its own it sleeps, as a pod's sandbox must."""
     blobs: dict[str, bytes] = {}
 
     def blob(data: bytes) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def make(path: Path, machine: str) -> None:
     config = {
         "architecture": _ARCHITECTURES[machine],
         "os": "linux",
-        # As a container's first process, sleep doesn't end by SIGTERM.
+        # As a container's first process, sleep isn't ended by SIGTERM.
         "config": {"Cmd": ["sleep", "1000"], "Env": ["PATH=/bin"], "StopSignal": "SIGKILL"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman and buildah in a box, by /etc/containers/containers.conf; as root, or as a user with ids to give away."""
+"""podman and buildah in a box, configured by /etc/containers/containers.conf; as root, or as a user with subordinate ids."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .box import USER
 if TYPE_CHECKING:
     from .box import Box, Completed
 
-# From podman a runtime's errors come by its stderr, or, if it is said to
-# support JSON, by its --log: "cdi-json" is the same program.
+# podman takes a runtime's errors from its stderr, or, if podman is told that the
+# runtime supports JSON, from its --log: "cdi-json" is the same program.
 CONFIGURATION = f"""[containers]
 netns = "none"
 pids_limit = 0
@@ -30,7 +30,7 @@ cdi-json = ["/usr/bin/cdi-runtime"]
 cdi-crun = ["/usr/bin/cdi-crun"]
 cdi-runsc = ["/usr/bin/cdi-runsc"]
 """
-# With this, all that names no runtime has ours.
+# With this, cdi-runtime is the runtime of everything that names none.
 AS_DEFAULT = "/run/board/default.conf"
 
 _ADD_USER = """
@@ -41,12 +41,12 @@ mkdir /run/user
 for place in /home/user /run/user/user; do install -d -m 700 -o $1 -g $1 $place; done
 """
 _WARNING = r'(?:\{"error":"(?:\\"|[^"])*","level":"warning",[^\n]*\}\n|time="[-:TZ\d]+" level=warning msg="Refreshing the CDI registry generated errors" error="(?:\\"|[^"])*"\n)'
-# What podman says of this machine rather than of the container.
+# What podman says of this machine, not of the container.
 _ENVIRON = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
 
 
 class Podman:
-    """A podman, root's or a user's."""
+    """A podman, as root or as a user."""
 
     def __init__(self, box: Box, layout: str, *, rootless: bool) -> None:
         self.box = box
@@ -64,7 +64,7 @@ class Podman:
         return self.box.call(*arguments, user=self.user, environ={**_ENVIRON, **(environ or {})}, **options)
 
     def do(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> str:
-        """Run a program that has to succeed."""
+        """Run a program that must succeed."""
         return self.box.do(*arguments, user=self.user, environ={**_ENVIRON, **(environ or {})}, **options)
 
     def run(
@@ -82,15 +82,15 @@ class Podman:
         )  # fmt: skip
 
     def inspect(self, container: str, what: str) -> Any:
-        """Return a part of what podman knows about a container."""
+        """Return a part of what podman inspect says of a container."""
         return json.loads(self.do("podman", "inspect", "--format", f"{{{{json .{what}}}}}", container))
 
     def told(self, message: str) -> str:
-        """Return a message as it is told to this user, whose own spec dirs are looked through too."""
+        """Return a message as this user gets it: it also names the user's own spec dirs."""
         own = ", /home/user/.config/cdi, /run/user/user/cdi" if self.user else ""
         return message.replace("in /etc/cdi, /var/run/cdi defines", f"in /etc/cdi, /var/run/cdi{own} defines")
 
 
 def without_warning(stderr: str) -> str:
-    """Return a runtime's stderr without what, with no --log to go to, comes before the error: what else is wrong."""
+    """Return a runtime's stderr without the warnings that come before the error if there is no --log."""
     return re.sub(_WARNING, "", stderr)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The box that engines run in: what is done there is done nowhere else."""
+"""The box that engines run in: nothing that is done in it is seen outside."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ box.close()
 
 
 def test_box_in_a_chroot(tmp_path: Path) -> None:
-    """Made in a chroot, as package builders have it, a box's root is the chroot, not the machine's root."""
+    """A box that is made in a chroot, as package builders use, has the chroot as its root, not the machine's root."""
     layout = LAYOUTS[not (CGROUPS / "devices").is_dir()]
     if reason := why_not(layout):
         pytest.skip(reason)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""buildah, with us as its --runtime.
+"""buildah, with cdi-runtime as its --runtime.
 
-No annotation of a working container reaches config.json, neither that of `buildah
-config` nor of `buildah build`. So devices are asked for by a variable or a mount,
-once the configuration says which.
+A working container's annotations, from `buildah config` or `buildah build`, don't
+reach config.json. So these tests name devices by a variable or a mount, which the
+configuration allows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROGRAMS = ("/usr/bin/cdi-runtime", "/usr/bin/cdi-crun")
 CONF = "/run/board/buildah.conf"
 ENVIRON = {"CDI_HOOK_CONFIG": CONF}
 SETTINGS = "DEVICE_ENV=CDI_DEVICES\nDEVICE_MOUNTS=/run/devices\nDENY=vendor.com/device=forb*\n"
-# Root here may not raise limits, and a box has no network to be set up.
+# Root may not raise limits here, and a box can't set up a network.
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 HOW = ("--network=none", "--isolation=oci")
 
@@ -89,7 +89,7 @@ def test_build(buildah: Podman) -> None:
 
 @pytest.mark.parametrize("case", world.REFUSALS)
 def test_refusal(buildah: Podman, container: str, case: str) -> None:
-    """Whoever runs the command is told why it can't be run."""
+    """Whoever runs the command gets the message that says why it fails."""
     device, message = world.REFUSALS[case]
     program = PROGRAMS[0]
     command = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook configure, checked by the engines themselves: what they make of the files that it writes.
+"""cdi-hook configure, checked by the engines themselves: they read the files that it writes.
 
 CRI-O isn't packaged for Debian; tests/unit/engines/test_crio.py has its text.
 """
@@ -32,7 +32,7 @@ tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomll
 
 
 def call(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with nothing of the developer's environment."""
+    """Run a command without the developer's environment."""
     return subprocess.run(
         command, env={"PATH": PATH, "HOME": "/nonexistent", **environ},
         capture_output=True, text=True, check=False, timeout=60,
@@ -40,13 +40,13 @@ def call(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[st
 
 
 def need(name: str) -> None:
-    """Skip without a program."""
+    """Skip the test if there is no such program."""
     if not shutil.which(name, path=PATH):
         pytest.skip(f"{name} isn't installed")
 
 
 def configure(engine: str, file: Path, *more: str) -> None:
-    """Run cdi-hook configure by this Python, which has tomlkit."""
+    """Run cdi-hook configure with this Python, which has tomlkit."""
     pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cdi_hook import cli; cli.run()"
     conf = str(file.with_name("no-cdi-hook.conf"))
@@ -73,7 +73,7 @@ DAEMON = '{\n\t"runtimes": {"crun": {"path": "/usr/bin/crun"}},\n\t"default-runt
 
 @pytest.mark.parametrize("before", [None, "", "{}", DAEMON], ids=["no file", "empty", "nothing", "a file"])
 def test_dockerd_validates_it(tmp_path: Path, before: str | None) -> None:
-    """dockerd takes daemon.json with the runtime, with it as the default, and after its removal."""
+    """dockerd accepts daemon.json with the runtime, with it as the default, and after its removal."""
     need("dockerd")
     file = tmp_path / "daemon.json"
     if before is not None:
@@ -101,7 +101,7 @@ def test_dockerd_would_have_said_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def docker_info() -> Generator[Callable[[Path], Any]]:
-    """Return what `docker info` says of runtimes, of a dockerd that is started with a daemon.json, or reloads it."""
+    """Return what `docker info` says of runtimes; dockerd is started with a daemon.json, or reloads it."""
     need("dockerd")
     need("docker")
     if os.geteuid() != 0 or call("unshare", "-n", "-m", "true").returncode:
@@ -111,7 +111,7 @@ def docker_info() -> Generator[Callable[[Path], Any]]:
     state = Path(place.name)
 
     def info(file: Path, label: str = "") -> Any:
-        """Start dockerd; with a label that has come into the file, have it reload that."""
+        """Start dockerd; if the file has a new label, make dockerd reload it."""
         daemon = started[-1] if label else subprocess.Popen(
             ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", file, "--data-root", state / "data",
              "--exec-root", state / "exec", "--pidfile", state / "pid", "-H", f"unix://{state}/socket",
@@ -127,7 +127,7 @@ def docker_info() -> Generator[Callable[[Path], Any]]:
         while time.monotonic() < deadline and daemon.poll() is None:
             done = call("docker", "-H", f"unix://{state}/socket", "info", "--format", asked)
             answer: list[Any] = json.loads(done.stdout) if done.returncode == 0 else ["", None, None]
-            # without a daemon there is an answer as well
+            # without a daemon, docker answers as well
             if answer[1] and (not label or label in answer[2]):
                 return answer[:2]
             time.sleep(0.1)
@@ -141,7 +141,7 @@ def docker_info() -> Generator[Callable[[Path], Any]]:
 
 
 def test_dockerd_starts_with_it(tmp_path: Path, docker_info: Callable[[Path], Any]) -> None:
-    """dockerd has our runtime beside the one that was there, and as its default."""
+    """dockerd has our runtime beside the former one, and as its default."""
     file = tmp_path / "daemon.json"
     file.write_text('{"runtimes": {"other": {"path": "/usr/bin/crun"}}}')
     configure("docker", file, "--set-default")
@@ -154,7 +154,7 @@ def test_dockerd_starts_with_it(tmp_path: Path, docker_info: Callable[[Path], An
 
 
 def test_dockerd_keeps_its_default(tmp_path: Path, docker_info: Callable[[Path, str], Any]) -> None:
-    """Why --remove says restart: dockerd goes on with a default that the file, reloaded, no longer has."""
+    """--remove asks for a restart because dockerd keeps a default runtime that the reloaded file no longer names."""
     file = tmp_path / "daemon.json"
     file.write_text("{}")
     configure("docker", file, "--set-default")
@@ -166,7 +166,7 @@ def test_dockerd_keeps_its_default(tmp_path: Path, docker_info: Callable[[Path, 
 
 
 def dump(file: Path) -> dict[str, Any]:
-    """Return the configuration as containerd has it in the end."""
+    """Return the configuration that containerd ends up with."""
     done = call("containerd", "--config", file, "config", "dump")
     assert (done.returncode, done.stderr) == (0, "")
     tree: dict[str, Any] = tomllib.loads(done.stdout)
@@ -174,14 +174,14 @@ def dump(file: Path) -> dict[str, Any]:
 
 
 def cri(file: Path) -> dict[str, Any]:
-    """Return the CRI plugin's part of it."""
+    """Return the CRI plugin's part of that configuration."""
     plugin: dict[str, Any] = dump(file)["plugins"][CRI]
     return plugin
 
 
 @pytest.fixture
 def containerd_1() -> None:
-    """Skip where containerd isn't the 1.x whose layout is version 2."""
+    """Skip the test if containerd isn't 1.x, whose layout is version 2."""
     need("containerd")
     if " 1." not in call("containerd", "--version").stdout:
         pytest.skip("containerd isn't 1.x")
@@ -200,7 +200,7 @@ version = 2
 
 @pytest.mark.usefixtures("containerd_1")
 def test_containerd_has_the_runtime(tmp_path: Path) -> None:
-    """containerd has our entry with runc's options, all that was there, and after --remove only that."""
+    """containerd has our entry with runc's options beside all other settings, and after --remove only those."""
     file = tmp_path / "config.toml"
     file.write_text(BASE)
     before = cri(file)
@@ -223,7 +223,7 @@ def test_containerd_has_the_runtime(tmp_path: Path) -> None:
     "before", [None, "version = 2\n", "default"], ids=["no file", "next to nothing", "the default"]
 )
 def test_containerd_keeps_its_own_runc(tmp_path: Path, before: str | None) -> None:
-    """The runtime runc, containerd's own where the file has none, is there beside ours."""
+    """containerd's built-in runtime runc stays beside ours if the file has no runc."""
     file = tmp_path / "config.toml"
     if before == "default":
         before = call("containerd", "config", "default").stdout
@@ -239,7 +239,7 @@ def test_containerd_keeps_its_own_runc(tmp_path: Path, before: str | None) -> No
 
 @pytest.mark.usefixtures("containerd_1")
 def test_containerd_1_merges_by_plugin(tmp_path: Path) -> None:
-    """Why version 2 gets no drop-in: an imported table of a plugin comes in the place of the whole one."""
+    """Version 2 gets no drop-in, because an imported file's table of a plugin replaces the whole table."""
     file, drop_in = tmp_path / "config.toml", tmp_path / "cdi.toml"
     file.write_text(f'imports = ["{drop_in}"]\n{BASE}')
     drop_in.write_text(
@@ -252,7 +252,7 @@ def test_containerd_1_merges_by_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("containerd_1")
 def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
-    """Why runc is added beside ours: with any entry in the file, the built-in one is gone."""
+    """runc is added beside ours, because any entry in the file removes the built-in one."""
     file = tmp_path / "config.toml"
     file.write_text(
         f'version = 2\n[plugins."{CRI}".containerd.runtimes.cdi]\nruntime_type = "io.containerd.runc.v2"\n'
@@ -262,7 +262,7 @@ def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return podman with state of its own and tmp_path/etc in /etc/containers' place."""
+    """Return a podman with its own state, and with tmp_path/etc in place of /etc/containers."""
     need("podman")
     if os.geteuid() != 0 or call("unshare", "-m", "true").returncode:
         pytest.skip("mounting over /etc/containers needs root and a mount namespace")
@@ -286,7 +286,7 @@ def podman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def test_podman_runs_by_it(tmp_path: Path, podman: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """podman run uses the runtime by name and by default, and after --remove what it used before."""
+    """podman run uses the runtime by name and by default, and after --remove the one it used before."""
     if not BUSYBOX.exists():
         pytest.skip(f"{BUSYBOX} (busybox-static) isn't there")
     programs = tmp_path / "rootfs/bin"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""containerd as Kubernetes' node has it: pods, and RuntimeClass's handlers that are ours."""
+"""containerd as on a Kubernetes node: pods, and RuntimeClass handlers that use cdi-runtime."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENABLED = pytest.mark.parametrize("enable_cdi", [False, True], ids=["", "enable_
 
 
 def config(pod: Pod, container: str) -> dict[str, object]:
-    """Return what a container was made from."""
+    """Return the config.json that a container was made from."""
     tree: dict[str, object] = json.loads(pod.box.read(f"{BUNDLES}/k8s.io/{container}/config.json"))
     return tree
 
@@ -52,7 +52,7 @@ def test_life(containerds: Callable[..., Containerd]) -> None:
 
 
 def test_pod_annotation(containerds: Callable[..., Containerd]) -> None:
-    """A pod's annotation is each of its containers', and the sandbox is left alone."""
+    """A pod's annotation applies to each of its containers, and the sandbox is left alone."""
     with Pod(containerds(), "cdi-pod", REQUEST) as pod:
         sandbox = config(pod, pod.sandbox)
         assert sandbox["annotations"] | REQUEST == sandbox["annotations"]  # type: ignore[operator]
@@ -66,14 +66,14 @@ def test_pod_annotation(containerds: Callable[..., Containerd]) -> None:
 
 
 def test_pod_annotation_is_not_passed_on(containerds: Callable[..., Containerd]) -> None:
-    """Where the handler has no pod_annotations, whoever writes the pod's annotations gets nothing."""
+    """If the handler has no pod_annotations, a pod's annotations give no devices."""
     with Pod(containerds(), "cdi", REQUEST) as pod:
         _, log = pod.run("test -e /dev/fuse; echo $?", {})
         assert log == "stdout 1\n"
 
 
 def test_refused_pod_annotation(containerds: Callable[..., Containerd]) -> None:
-    """A pod's annotation that can't be met hurts its containers, and not the sandbox."""
+    """A pod's annotation that can't be met stops the pod's containers, and not the sandbox."""
     device, message = world.REFUSALS["malformed annotation"]
     with Pod(containerds(), "cdi-pod", {world.KEY: device}) as pod:
         container = pod.create("true", {})
@@ -84,7 +84,7 @@ def test_refused_pod_annotation(containerds: Callable[..., Containerd]) -> None:
 
 @ENABLED
 def test_beside_containerd(containerds: Callable[..., Containerd], enable_cdi: bool) -> None:
-    """What containerd injects too is there once: by an annotation, and with the kubelet's field beside it."""
+    """A device that containerd injects too is added once: by an annotation, and by the kubelet's field beside it."""
     with Pod(containerds(enable_cdi=enable_cdi)) as pod:
         for devices in ((), (world.FUSE,)):
             container, log = pod.run(world.LOOK, REQUEST, devices)
@@ -94,7 +94,7 @@ def test_beside_containerd(containerds: Callable[..., Containerd], enable_cdi: b
 
 
 def test_only_containerd(containerds: Callable[..., Containerd]) -> None:
-    """What the kubelet asks containerd for by its field alone is none of our business."""
+    """A device that the kubelet requests only by its field is injected by containerd alone."""
     with Pod(containerds(enable_cdi=True)) as pod:
         container, log = pod.run(world.LOOK, {}, [world.FUSE])
         assert log == SEEN
@@ -104,7 +104,7 @@ def test_only_containerd(containerds: Callable[..., Containerd]) -> None:
 @pytest.mark.parametrize("case", world.REFUSALS)
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_refusal(containerds: Callable[..., Containerd], handler: str, case: str) -> None:
-    """The kubelet is told why the container can't be had, and its status says it still."""
+    """The kubelet gets the message that says why the container fails, and the container's status keeps it."""
     device, message = world.REFUSALS[case]
     with Pod(containerds(), handler) as pod:
         container = pod.create("true", {world.KEY: device})
@@ -118,7 +118,7 @@ def test_refusal(containerds: Callable[..., Containerd], handler: str, case: str
 
 @pytest.mark.parametrize("case", ["unknown device", "malformed annotation"])
 def test_refusal_of_a_sandbox(containerds: Callable[..., Containerd], case: str) -> None:
-    """With a stderr that can't be written to, as a sandbox has it, the reason is told all the same."""
+    """If stderr can't be written to, as in a sandbox, the message is still passed on."""
     device, message = world.REFUSALS[case]
     with pytest.raises(Refusal) as refused, Pod(containerds(), "cdi-sandboxes", {world.KEY: device}):
         pass

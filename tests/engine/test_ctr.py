@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""containerd without Kubernetes: ctr, with us as its --runc-binary."""
+"""containerd without Kubernetes: ctr, with cdi-runtime as its --runc-binary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def container(request: pytest.FixtureRequest, containerd: Containerd) -> Generat
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("layout", ["v1", "v2"])
 def test_device(containerds: Callable[..., Containerd], layout: str, program: str) -> None:
-    """A container has the device that its annotation names, and nothing else is to be seen."""
+    """A container has the device that its annotation names, and sees nothing else."""
     containerd = containerds(layout=layout)
     if layout == "v2" and "cpu" not in containerd.box.controllers():
         pytest.skip("containerd needs cgroup v2's cpu controller, which is v1's on this machine")
@@ -50,7 +50,7 @@ def test_device(containerds: Callable[..., Containerd], layout: str, program: st
 
 @pytest.mark.usefixtures("runsc")
 def test_gvisor(containerd: Containerd) -> None:
-    """A container of gVisor has what it can have."""
+    """A container of gVisor has the edits that gVisor supports."""
     done = containerd.run("gvisor", "--rm", script=world.LOOK_SOFT, device=world.SOFT, program="cdi-runsc")
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN_SOFT, "")
 
@@ -77,7 +77,7 @@ def test_no_request(containerd: Containerd, program: str) -> None:
 @pytest.mark.parametrize("case", world.REFUSALS)
 @pytest.mark.parametrize("program", [*PROGRAMS, "cdi-runsc"])
 def test_refusal(containerd: Containerd, program: str, case: str) -> None:
-    """Whoever runs the container is told why it can't be had."""
+    """Whoever runs the container gets the message that says why it fails."""
     device, message = world.REFUSALS[case]
     done = containerd.run("refused", "--rm", device=device, program=program)
     assert (done.returncode, done.stdout) == (1, "")
@@ -85,7 +85,7 @@ def test_refusal(containerd: Containerd, program: str, case: str) -> None:
 
 
 def test_config_has_each_once(containerd: Containerd, container: str) -> None:
-    """What the container was made from has each part of the device once, and the hook ran."""
+    """The container's config.json has each part of the device once, and the hook ran."""
     config = containerd.box.read(f"{BUNDLES}/default/{container}/config.json")
     assert world.injected(json.loads(config)) == world.ONCE
     assert world.hooked(containerd.box, container) > 0
@@ -98,7 +98,7 @@ def test_exec(containerd: Containerd, container: str) -> None:
 
 
 def test_pause(containerd: Containerd, container: str) -> None:
-    """The container can be paused and goes on."""
+    """The container can be paused and resumed."""
     for command, status in (("pause", "PAUSED"), ("resume", "RUNNING")):
         containerd.box.do("ctr", "task", command, container)
         lines = [line.split() for line in containerd.box.do("ctr", "task", "ls").splitlines()]
@@ -106,7 +106,7 @@ def test_pause(containerd: Containerd, container: str) -> None:
 
 
 def test_processes(containerd: Containerd, container: str) -> None:
-    """The container's processes can be listed: there is one."""
+    """The container's processes can be listed."""
     lines = containerd.box.do("ctr", "task", "ps", container).splitlines()
     assert [lines[0].split(), len(lines)] == [["PID", "INFO"], 2]
 

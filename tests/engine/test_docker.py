@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker, its daemon's runtimes being ours."""
+"""docker, with cdi-runtime as its daemon's runtimes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNTIMES = ("cdi", "cdi-crun")
 
 @pytest.fixture
 def docker(dockers: Callable[[str], Docker]) -> Docker:
-    """A docker engine with cgroup v1, whose default runtime is ours."""
+    """A docker engine with cgroup v1, whose default runtime is cdi-runtime."""
     return dockers("v1")
 
 
@@ -41,7 +41,7 @@ def container(request: pytest.FixtureRequest, docker: Docker) -> Generator[str]:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("layout", ["v1", "v2"])
 def test_device(dockers: Callable[[str], Docker], layout: str, runtime: str) -> None:
-    """A container has the device that its annotation names, and nothing else is to be seen."""
+    """A container has the device that its annotation names, and sees nothing else."""
     docker = dockers(layout)
     if (layout, runtime) == ("v2", "cdi-crun") and "io" not in docker.box.controllers():
         pytest.skip("crun under docker needs cgroup v2's io controller, which is v1's on this machine")
@@ -68,7 +68,7 @@ def test_no_request(docker: Docker, runtime: str) -> None:
 
 
 def test_default_runtime(docker: Docker) -> None:
-    """As the default runtime it serves a container that names no runtime."""
+    """As the default runtime, cdi-runtime serves a container that names no runtime."""
     annotation = f"{world.KEY}={world.FUSE}"
     done = docker.call(
         "run", "--rm", "--network=none", "--annotation", annotation, image.NAME, "sh", "-c", world.LOOK
@@ -77,13 +77,13 @@ def test_default_runtime(docker: Docker) -> None:
 
 
 def test_runtime_arguments(docker: Docker) -> None:
-    """With runtimeArgs docker puts a shell script before the runtime, and the arguments come through."""
+    """With runtimeArgs docker puts a shell script before the runtime, and the arguments still arrive."""
     done = docker.run("--rm", script=world.LOOK, runtime="cdi-arguments")
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 
 def test_features(docker: Docker) -> None:
-    """Docker knows of us what it knows of runc, down to its version."""
+    """docker knows about cdi-runtime what it knows about runc, including the version."""
     runtimes = json.loads(docker.do("info", "--format", "{{json .Runtimes}}"))
     assert runtimes["cdi"]["status"] == runtimes["runc"]["status"]
     version = docker.box.do("runc", "--version").splitlines()[0].split()[-1]
@@ -98,7 +98,7 @@ def test_features(docker: Docker) -> None:
 
 
 def test_config_has_each_once(docker: Docker, container: str) -> None:
-    """What the container was made from has each part of the device once, and the hook ran once."""
+    """The container's config.json has each part of the device once, and the hook ran once."""
     config = docker.box.read(f"{BUNDLES}/{container}/config.json")
     assert world.injected(json.loads(config)) == world.ONCE
     assert world.hooked(docker.box, container) == 1
@@ -106,7 +106,7 @@ def test_config_has_each_once(docker: Docker, container: str) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_beside_docker(docker: Docker, runtime: str) -> None:
-    """What docker injects too, by its own option, is there once."""
+    """A device that docker injects too, by its own option, is added once."""
     container = docker.run("--detach", "--device", world.FUSE, runtime=runtime).stdout.strip()
     config = docker.box.read(f"{BUNDLES}/{container}/config.json")
     docker.do("rm", "--force", container)
@@ -163,7 +163,7 @@ def test_stop(docker: Docker, container: str) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_checkpoint_is_refused(docker: Docker, runtime: str) -> None:
-    """What the real runtime refuses comes in its own words, and the container goes on."""
+    """Errors of the real runtime keep its own words, and the container keeps running."""
     container = docker.run("--detach", "--stop-timeout=0", runtime=runtime).stdout.strip()
     done = docker.call("checkpoint", "create", container, "one")
     status = docker.inspect(container, "State.Status")
@@ -190,7 +190,7 @@ def test_health_check(docker: Docker) -> None:
 
 
 def test_build(docker: Docker) -> None:
-    """The legacy builder's containers are the default runtime's: a step has the device that an argument names."""
+    """The legacy builder uses the default runtime: a build step has the device that an argument names."""
     conf = "/etc/cdi-hook/cdi-hook.conf"
     docker.box.write(conf, f"{world.FILES[conf]}DEVICE_ENV=CDI_DEVICES\n")
     steps = f"FROM {image.NAME}\nARG CDI_DEVICES\nRUN cat /greeting >/made\n"
@@ -206,7 +206,7 @@ def test_build(docker: Docker) -> None:
 
 @pytest.mark.parametrize("case", world.REFUSALS)
 def test_refusal(docker: Docker, case: str) -> None:
-    """Whoever runs the container is told why it can't be had, and docker inspect says it still."""
+    """Whoever runs the container gets the message that says why it fails, and docker inspect keeps it."""
     device, message = world.REFUSALS[case]
     done = docker.run("--name", "refused", device=device)
     known = docker.inspect("refused", "State")
@@ -218,7 +218,7 @@ def test_refusal(docker: Docker, case: str) -> None:
 
 
 def test_refusal_at_start(docker: Docker) -> None:
-    """A container that was made before is told why when it is started."""
+    """A container that was created before fails with the message when it is started."""
     device, message = world.REFUSALS["refused policy"]
     create = (
         "create",

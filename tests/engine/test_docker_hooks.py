@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OCI hooks under docker, where a runtime of its user's adds them to a container's config.json."""
+"""The OCI hooks under docker; a user-defined runtime adds them to a container's config.json."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def engine(dockers: Callable[[str], Docker]) -> Callable[[str], Docker]:
 
 @pytest.fixture
 def docker(engine: Callable[[str], Docker]) -> Docker:
-    """The one with cgroup v1."""
+    """A docker engine in the layout with cgroup v1."""
     return engine("v1")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("layout", ["v1", "v2"])
 def test_live(engine: Callable[[str], Docker], layout: str, stage: str) -> None:
-    """A container that is being created gets its device, with the access that is asked for and no other."""
+    """A container that is being created gets its device, with the requested access and no other."""
     done = engine(layout).run("--rm", device=hooks.LIVE, runtime=stage, script=hooks.LOOK_LIVE)
     assert (done.returncode, done.stdout, done.stderr) == (0, hooks.SEEN_LIVE, "")
 
@@ -60,9 +60,9 @@ def test_live_again(docker: Docker, stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_refusal(docker: Docker, stage: str) -> None:
-    """Whoever runs the container is told what comes too late for it."""
+    """Whoever runs the container gets the message that says which edits come too late."""
     done = docker.run("--rm", device=hooks.LATE, runtime=stage)
-    # Before ours docker has a prestart hook of its own.
+    # docker has a prestart hook of its own before ours.
     reason = f"error running hook #{STAGES.index(stage)}: error running hook: exit status 8, stdout: , stderr: {hooks.TOO_LATE}"
     assert (done.returncode, done.stdout, hooks.told(docker.box)) == (125, "", [hooks.TOO_LATE])
     assert done.stderr == (

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""packaging/kubernetes on a node: the DaemonSet's pod installs cdi-runtime, pods use it, and it goes again.
+"""packaging/kubernetes on a node: the DaemonSet's pod installs cdi-runtime, pods use it, and it is removed again.
 
-The pod is a real one, made by containerd's CRI as the manifest says, from the
-files that the Containerfile has in its image. The node is a box. Only systemctl
-is a stub: it writes down how it is called, and the test restarts containerd.
+The pod is real: containerd's CRI makes it as the manifest says, from the files that
+the Containerfile puts into its image. The node is a box. Only systemctl is a stub,
+which records how it is called; the test restarts containerd.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def manifest(file: str, kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the image has for nodes, made by the Containerfile's own `make`, with this Python's packages."""
+    """The image's files for nodes, made by the Containerfile's own `make`, with this Python's packages."""
     place = tmp_path_factory.mktemp("stage")
     lines = (KUBERNETES / "Containerfile").read_text("utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith("RUN make ")]
@@ -74,7 +74,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def node(boxes: Callable[[str, str], Box]) -> Generator[Containerd]:
-    """A node with containerd that knows only runc, its /opt empty, and a systemctl."""
+    """A node whose containerd knows only runc, with an empty /opt and a stub of systemctl."""
     box = boxes("containerd", "v1")
     for place in ("/opt", "/usr/local/sbin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
@@ -104,20 +104,20 @@ class Installer(Pod):
         self.start(self.container)
 
     def is_ready(self) -> bool:
-        """Ask as the kubelet does."""
+        """Call the CRI as the kubelet does."""
         try:
             return self.exec(self.container, *self._template["readinessProbe"]["exec"]["command"])[0] == 0
-        except grpc.RpcError:  # it has just ended
+        except grpc.RpcError:  # the container has just ended
             return False
 
     def finish(self) -> str:
-        """Wait until all is done, or it has failed; return its log."""
+        """Wait until the pod has done its work or has failed; return its log."""
         self.box.wait(lambda: self.status(self.container).finished_at or self.is_ready())
         return self.log(self.container)
 
 
 def install(engine: Containerd, stage: Path, **environ: str) -> str:
-    """Have a pod of the DaemonSet come, do its work, and go; return its log."""
+    """Run a pod of the DaemonSet until it has done its work, remove it, and return its log."""
     with Installer(engine, stage, **environ) as pod:
         pod.begin()
         return pod.finish()
@@ -130,7 +130,7 @@ def handlers(box: Box) -> list[str]:
 
 
 def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Path, tmp_path: Path) -> None:
-    """The example pod has its device after the installation, through an upgrade, and until it ends itself."""
+    """The example pod has its device after the installation, through an upgrade, and until the pod itself ends."""
     box = node.box
     before = box.read(CONFIGURATION)
     example, handler = manifest("pod.yaml", "Pod"), manifest("runtimeclass.yaml", "RuntimeClass")["handler"]
@@ -141,7 +141,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
 
     log = install(node, stage, POD_ANNOTATIONS="true")
     first = box.do("readlink", f"{HOME}/current")
-    # stdout and stderr come by pipes of their own, in any order
+    # stdout and stderr have separate pipes, so their order isn't known
     assert f"stdout cdi-hook: installed {first} for containerd" in log.splitlines(), log
     assert box.read(CALLS) == "restart containerd\n"
     assert handlers(box) == ["cdi", "runc"]
@@ -153,7 +153,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
         pod = stack.enter_context(Pod(node, handler, annotations))
         container, log = pod.run(world.LOOK, {})
         assert log == SEEN
-        # the same again is nothing new, and another version leaves the one that was
+        # the same version again changes nothing, and another version keeps the former one
         install(node, stage, POD_ANNOTATIONS="true")
         newer = tmp_path / "stage"
         shutil.copytree(stage, newer, symlinks=True)
@@ -184,7 +184,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
 
 
 def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
-    """Without Python, with a configuration that can't be edited, or with an engine that doesn't come up, nothing has changed."""
+    """Without Python, with a configuration that can't be edited, or with an engine that doesn't start, nothing has changed."""
     box = node.box
     before = box.read(CONFIGURATION)
 
@@ -213,13 +213,13 @@ def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
 
 
 def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
-    """CRI-O gets a drop-in, and its conmon, which has the program among its arguments, is waited for."""
+    """CRI-O gets a drop-in, and the script waits for conmon, which has the program among its arguments."""
     box = node.box
     drop_in = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     program = f"{HOME}/current/bin/cdi-runtime"
     with Installer(node, stage, ENGINE="crio") as first, Installer(node, stage, ENGINE="crio") as second:
         first.begin()
-        second.begin()  # as when a pod is replaced by force
+        second.begin()  # as if a pod was replaced by force
         logs = [one.finish().splitlines() for one in (first, second)]
     installed = f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for crio"
     assert [log.count(installed) for log in logs] == [1, 1], logs

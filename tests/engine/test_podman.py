@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman, root's and a user's, its runtimes being ours."""
+"""podman, as root and as a user, with cdi-runtime as its runtimes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("podman")
 RUNTIMES = ("cdi", "cdi-crun")
-# Whose it is, the cgroup layout, and the runtime where one will do.
+# The user, the cgroup layout, and the runtime that tests with one runtime use.
 PLACES = {
     "root-v1": (False, "v1", "cdi"),
     "root-v2": (False, "v2", "cdi-crun"),
@@ -46,14 +46,14 @@ spec:
 
 @pytest.fixture(params=PLACES)
 def podman(request: pytest.FixtureRequest, podmans: Callable[..., Podman]) -> Podman:
-    """A podman, in each place."""
+    """A podman for each entry of PLACES."""
     rootless, layout, _ = PLACES[request.param]
     return podmans(rootless=rootless, layout=layout)
 
 
 @pytest.fixture
 def runtime(podman: Podman) -> str:
-    """The runtime that stands for both."""
+    """The runtime that tests with one runtime use."""
     return {(bool(user), layout): name for user, layout, name in PLACES.values()}[
         bool(podman.user), podman.layout
     ]
@@ -73,7 +73,7 @@ def container(podman: Podman, runtime: str) -> Generator[str]:
 @pytest.mark.parametrize("name", RUNTIMES)
 @pytest.mark.parametrize("terminal", [False, True], ids=["", "terminal"])
 def test_device(podman: Podman, name: str, terminal: bool) -> None:
-    """A container has the device that its annotation names, and nothing else is to be seen."""
+    """A container has the device that its annotation names, and sees nothing else."""
     if terminal:
         done = podman.run("--rm", "--tty", script=f"tty; {world.LOOK}", runtime=name)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"/dev/pts/0\n{world.SEEN}", "")
@@ -85,14 +85,14 @@ def test_device(podman: Podman, name: str, terminal: bool) -> None:
 @pytest.mark.parametrize("name", RUNTIMES)
 @pytest.mark.parametrize("podman", USERS, indirect=True)
 def test_user_namespace(podman: Podman, name: str) -> None:
-    """A user who is themselves in the container has the device too, mounts included."""
+    """A container whose user is the calling user has the device too, with its mounts."""
     done = podman.run("--rm", "--userns=keep-id", script=f"id -u; {world.LOOK}", runtime=name)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{podman.user}\n{world.SEEN}", "")
 
 
 @pytest.mark.usefixtures("runsc")
 def test_gvisor(podmans: Callable[..., Podman]) -> None:
-    """A container of gVisor, which wants v1 or all of v2's controllers, and root, has what it can have."""
+    """A gVisor container, which needs root and v1 or all of v2's controllers, has the edits that gVisor supports."""
     podman = podmans(rootless=False, layout="v1")
     done = podman.run("--rm", script=world.LOOK_SOFT, device=world.SOFT, runtime="cdi-runsc")
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN_SOFT, "")
@@ -110,14 +110,14 @@ def test_no_request(podman: Podman, name: str) -> None:
 
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_runtime_by_its_path(podman: Podman) -> None:
-    """Podman takes the runtime by its path, without a word in its configuration."""
+    """podman accepts the runtime by its path, without any configuration."""
     done = podman.run("--rm", script=world.LOOK, runtime="/usr/bin/cdi-runtime")
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_default_runtime(podman: Podman) -> None:
-    """As the default runtime it serves a container that names no runtime."""
+    """As the default runtime, cdi-runtime serves a container that names no runtime."""
     command = (
         "podman",
         "run",
@@ -135,7 +135,7 @@ def test_default_runtime(podman: Podman) -> None:
 
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_config_has_each_once(podman: Podman, container: str) -> None:
-    """What the container was made from has each part of the device once, and the hook ran once."""
+    """The container's config.json has each part of the device once, and the hook ran once."""
     config = json.loads(podman.box.read(podman.inspect(container, "OCIConfigPath")))
     found = world.injected(config) if not podman.user else world.injected(config) | {"rule": 1}
     assert found == world.ONCE
@@ -144,7 +144,7 @@ def test_config_has_each_once(podman: Podman, container: str) -> None:
 
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_beside_podman(podman: Podman, runtime: str) -> None:
-    """What podman injects too, by its own option, is there once."""
+    """A device that podman injects too, by its own option, is added once."""
     started = podman.run("--detach", "--stop-timeout=0", "--device", world.FUSE, runtime=runtime)
     assert (started.returncode, started.stderr) == (0, "")
     container = started.stdout.strip()
@@ -176,7 +176,7 @@ def test_life(podman: Podman, container: str) -> None:
 
 @pytest.mark.parametrize("podman", ROOTS, indirect=True)
 def test_pause(podman: Podman, container: str) -> None:
-    """The container can be paused and unpaused; a user would need a cgroup of their own for that."""
+    """The container can be paused and resumed; a user would need a cgroup of their own for that."""
     assert podman.do("podman", "pause", container) == container
     assert podman.inspect(container, "State.Status") == "paused"
     assert podman.do("podman", "unpause", container) == container
@@ -195,7 +195,7 @@ def test_update(podmans: Callable[..., Podman]) -> None:
 
 
 def test_kube_play(podman: Podman, runtime: str) -> None:
-    """A pod's annotation is its container's, and what holds the pod together is left alone."""
+    """A pod's annotation applies to its container, and the pod's infra container is left alone."""
     file = "/run/board/pod.yaml"
     podman.box.write(file, POD.format(device=world.FUSE))
     played = podman.call("podman", f"--runtime={runtime}", "kube", "play", "--network=none", file)
@@ -212,7 +212,7 @@ def test_kube_play(podman: Podman, runtime: str) -> None:
 
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_refusal_in_kube_play(podman: Podman) -> None:
-    """Whoever plays a pod is told why its container can't be had."""
+    """Whoever plays a pod gets the message that says why its container fails."""
     device, message = world.REFUSALS["malformed annotation"]
     file = "/run/board/refused.yaml"
     podman.box.write(file, POD.format(device=device))
@@ -228,7 +228,7 @@ def test_refusal_in_kube_play(podman: Podman) -> None:
 @pytest.mark.parametrize("name", ["cdi", "cdi --log-format=json", "cdi-json"])
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_refusal(podman: Podman, name: str, case: str) -> None:
-    """Whoever runs the container is told why it can't be had, and podman inspect says it still."""
+    """Whoever runs the container gets the message that says why it fails, and podman inspect keeps it."""
     device, message = world.REFUSALS[case]
     name, _, more = name.partition(" ")
     flags = (f"--runtime-flag={more.removeprefix('--')}",) if more else ()
@@ -245,7 +245,7 @@ def test_refusal(podman: Podman, name: str, case: str) -> None:
 
 @pytest.mark.parametrize("podman", USERS, indirect=True)
 def test_a_users_own_spec(podman: Podman) -> None:
-    """A user has the devices of their own spec dir too."""
+    """A user also has the devices of their own spec dir."""
     device = {"name": "own", "containerEdits": {"env": ["CDI_TEST=own"]}}
     spec = {"cdiVersion": "0.6.0", "kind": "user.com/device", "devices": [device]}
     podman.do("mkdir", "-p", "/home/user/.config/cdi")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OCI hooks, called by podman, root's and a user's: precreate, createRuntime, prestart."""
+"""The OCI hooks called by podman, as root and as a user: precreate, createRuntime, prestart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .podman import Podman
 
 pytestmark = pytest.mark.xdist_group("podman")
-# Whose it is, the cgroup layout, the runtime, and the same with us.
+# The user, the cgroup layout, the runtime, and the same runtime with cdi-runtime.
 PLACES = {
     "root-runc-v1": (False, "v1", "runc", "cdi"),
     "root-crun-v2": (False, "v2", "crun", "cdi-crun"),
@@ -47,7 +47,7 @@ class Hooked:
         """Call podman with a stage's hooks dir."""
         environ = {
             "CONTAINERS_CONF_OVERRIDE": f"{hooks.PLACE}/{stage}.conf",
-            "CDI_HOOK_CONFIG": hooks.CONF,  # for cdi-runtime: a hook's is in its JSON
+            "CDI_HOOK_CONFIG": hooks.CONF,  # for cdi-runtime; a hook has it in its JSON
         }
         return self.podman.call("podman", f"--runtime={runtime or self.runtime}", *arguments, environ=environ)
 
@@ -59,7 +59,7 @@ class Hooked:
         )  # fmt: skip
 
     def seen_live(self, *, in_userns: bool = False) -> str:
-        """Return what a container with the device LIVE sees."""
+        """Return what a container with the device LIVE prints."""
         if self.podman.user:
             return hooks.SEEN_LIVE_BY_USER
         return hooks.SEEN_LIVE_WITHOUT_RULES if in_userns and self.runtime == "crun" else hooks.SEEN_LIVE
@@ -71,7 +71,7 @@ class Hooked:
 
 @pytest.fixture(params=PLACES)
 def hooked(request: pytest.FixtureRequest, podmans: Callable[..., Podman]) -> Hooked:
-    """A podman in each place."""
+    """A podman for each entry of PLACES."""
     rootless, layout, runtime, ours = PLACES[request.param]
     return Hooked(podmans(rootless=rootless, layout=layout), runtime, ours)
 
@@ -95,12 +95,12 @@ def start(hooked: Hooked) -> Generator[Callable[..., str]]:
 
 
 def logged(hooked: Hooked, container: str, text: str) -> None:
-    """Wait until this is what a container has said."""
+    """Wait until a container has printed this."""
     hooked.box.wait(lambda: hooked.podman.do("podman", "logs", container) == text.strip())
 
 
 def test_precreate(hooked: Hooked) -> None:
-    """A container that is made with precreate's help has all that a device can bring."""
+    """A container that is created with precreate has every edit of a device."""
     done = hooked.run("precreate", hooks.ALL, "--rm", script=hooks.LOOK_ALL)
     assert (done.returncode, done.stdout, done.stderr) == (0, hooks.SEEN_ALL, "")
     assert hooks.told(hooked.box) == []
@@ -108,7 +108,7 @@ def test_precreate(hooked: Hooked) -> None:
 
 @pytest.mark.parametrize("with_us", [False, True], ids=["", "cdi-runtime"])
 def test_precreate_adds_each_once(hooked: Hooked, start: Callable[..., str], with_us: bool) -> None:
-    """Each part of the device is there once, at a restart too, and though cdi-runtime adds them as well."""
+    """Each part of the device is there once, also after a restart, and also if cdi-runtime adds them too."""
     container = start("precreate", hooks.ALL, hooks.LOOK_ALL, runtime=hooked.ours if with_us else "")
     logged(hooked, container, hooks.SEEN_ALL)
     for _ in range(2):
@@ -122,7 +122,7 @@ def test_precreate_adds_each_once(hooked: Hooked, start: Callable[..., str], wit
 
 @pytest.mark.parametrize("hooked", BY_RUNC, indirect=True)
 def test_as_shipped(hooked: Hooked) -> None:
-    """The files that are installed do as they are, with podman's option too."""
+    """The installed files work unchanged, also with podman's option."""
     flags = ("--hooks-dir", f"{hooks.SHIPPED}/precreate")
     done = hooked.podman.run("--rm", runtime="runc", flags=flags, script=world.LOOK)
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
@@ -149,7 +149,7 @@ def test_not_called(hooked: Hooked, stage: str) -> None:
 @pytest.mark.parametrize("case", hooks.REFUSALS)
 @pytest.mark.parametrize("hooked", BY_RUNC, indirect=True)
 def test_precreate_refuses(hooked: Hooked, case: str) -> None:
-    """Podman shows the exit status, which tells the kinds of failure apart, and LOG has the words."""
+    """podman shows the exit status, which tells the kinds of failure apart, and LOG has the message."""
     device, settings, status, message = hooks.REFUSALS[case]
     hooks.configure(hooked.box, **settings)
     done = hooked.run("precreate", device, "--rm")
@@ -159,7 +159,7 @@ def test_precreate_refuses(hooked: Hooked, case: str) -> None:
     assert hooks.told(hooked.box) == [message]
 
 
-# A machine's own syslogd isn't asked, nor is its /dev written to.
+# The test neither asks a machine's own syslogd nor writes to its /dev.
 _WITH_DEV = """
 mkdir -p /run/board/dev /run/board/work
 mount -t overlay -o lowerdir=/dev,upperdir=/run/board/dev,workdir=/run/board/work overlay /dev
@@ -178,7 +178,7 @@ print(log.recv(1 << 16).decode())
 
 @pytest.mark.parametrize("hooked", ["root-runc-v1"], indirect=True)
 def test_syslog(hooked: Hooked) -> None:
-    """Without a LOG the words go to syslog."""
+    """Without LOG the message goes to syslog."""
     device, message = world.REFUSALS["malformed annotation"]
     said = hooked.box.do(
         "unshare", "-m", "sh", "-ec", _WITH_DEV, "sh", "podman", f"--hooks-dir={hooks.SHIPPED}/precreate",
@@ -192,7 +192,7 @@ def test_syslog(hooked: Hooked) -> None:
 @pytest.mark.parametrize("hooked", ["root-runc-v1"], indirect=True)
 @pytest.mark.parametrize("program", ["podman", "buildah"])
 def test_builds(hooked: Hooked, program: str) -> None:
-    """Precreate in the system's hooks dir breaks builds, which is why it ships in a dir of its own."""
+    """precreate in the system's hooks dir breaks builds, so it is shipped in a dir of its own."""
     if not shutil.which(program, path=STANDARD_PATH):
         pytest.skip(f"{program} isn't installed")
     hooked.box.write(f"{hooks.PLACE}/build/Containerfile", f"FROM {image.NAME}\nRUN true\n")
@@ -216,19 +216,19 @@ def test_builds(hooked: Hooked, program: str) -> None:
 
 @pytest.mark.parametrize("stage", ["createRuntime", "prestart"])
 def test_live(hooked: Hooked, stage: str) -> None:
-    """A container that is being created gets its device, with the access that is asked for and no other."""
+    """A container that is being created gets its device, with the requested access and no other."""
     done = hooked.run(stage, hooks.LIVE, "--rm", script=hooks.LOOK_LIVE)
     assert (done.returncode, done.stdout, done.stderr) == (0, hooked.seen_live(), "")
 
 
 def test_live_in_a_read_only_container(hooked: Hooked) -> None:
-    """A rootfs that will be read-only isn't yet."""
+    """A rootfs that will be read-only is still writable for the hook."""
     done = hooked.run("createRuntime", hooks.LIVE, "--rm", "--read-only", script=hooks.LOOK_LIVE)
     assert (done.returncode, done.stdout, done.stderr) == (0, hooked.seen_live(), "")
 
 
 def test_live_in_a_user_namespace(hooked: Hooked) -> None:
-    """A container with a user namespace has the node's owner and mode in its own numbers."""
+    """In a container with a user namespace, the node's owner and mode are right in the container's own ids."""
     userns = "--userns=auto" if hooked.podman.user else "--uidmap=0:100000:65536"
     done = hooked.run("createRuntime", hooks.LIVE, "--rm", userns, script=hooks.LOOK_LIVE)
     assert (done.returncode, done.stdout, done.stderr) == (0, hooked.seen_live(in_userns=True), "")
@@ -244,14 +244,14 @@ def test_live_again(hooked: Hooked, start: Callable[..., str]) -> None:
 
 
 def test_live_after_cdi_runtime(hooked: Hooked, start: Callable[..., str]) -> None:
-    """What cdi-runtime has injected already isn't injected again."""
+    """What cdi-runtime has already injected isn't injected again."""
     container = start("createRuntime", hooks.ALL, hooks.LOOK_ALL, runtime=hooked.ours)
     logged(hooked, container, hooks.SEEN_ALL)
     assert world.hooked(hooked.box, container) == 1
 
 
 def test_live_refuses(hooked: Hooked) -> None:
-    """What comes too late is refused: runc has podman say why, crun only the status, and LOG has it."""
+    """An edit that comes too late is refused: with runc podman shows why, with crun only the status, and LOG has the message."""
     done = hooked.run("createRuntime", hooks.LATE, "--rm")
     assert (done.returncode, done.stdout, hooks.told(hooked.box)) == (126, "", [hooks.TOO_LATE])
     if hooked.runtime == "crun":
@@ -263,7 +263,7 @@ def test_live_refuses(hooked: Hooked) -> None:
 
 @pytest.mark.parametrize("hooked", ROOTS, indirect=True)
 def test_live_leaves_out(hooked: Hooked) -> None:
-    """With HOOK_UNSUPPORTED=warn the container has the rest, and LOG says what is missing."""
+    """With HOOK_UNSUPPORTED=warn the container has the other edits, and LOG says what is missing."""
     hooks.configure(hooked.box, HOOK_UNSUPPORTED="warn")
     done = hooked.run("createRuntime", hooks.LATE, "--rm", script='echo "${A-not set}"; cat /opt/greeting')
     assert (done.returncode, done.stdout, done.stderr) == (0, "not set\nhello\n", "")
@@ -273,7 +273,7 @@ def test_live_leaves_out(hooked: Hooked) -> None:
 @pytest.mark.parametrize("case", hooks.REFUSALS)
 @pytest.mark.parametrize("hooked", ["root-runc-v1"], indirect=True)
 def test_live_tells_failures_apart(hooked: Hooked, case: str) -> None:
-    """The exit status is that of precreate."""
+    """The exit status is the one that precreate has."""
     device, settings, status, message = hooks.REFUSALS[case]
     hooks.configure(hooked.box, **settings)
     done = hooked.run("createRuntime", device, "--rm")

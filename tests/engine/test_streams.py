@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Called as an engine calls a runtime, with a stderr that can't be written to."""
+"""cdi-runtime called as an engine calls a runtime, with a stderr that can't be written to."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in every box: specs in both dirs, a configuration, an image; and what follows from them.
+"""The contents of every box: specs in both dirs, a configuration, an image; and what tests expect of them.
 
-The same device, the same four ways of not getting one, and the same words for
-those: only what an engine makes of them differs.
+Every engine gets the same device, and the same requests that fail with the same
+messages; only what an engine does with a message differs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook import explain
+
 if TYPE_CHECKING:
     from .box import Box
 
 ARCHIVE = "/run/board/image.tar"
 KEY = "cdi.k8s.io/test"
 
-# A character device whose driver answers an open without doing anything, and
-# which engines don't let containers open. The machine's may be root's alone.
+# A character device whose driver does nothing when it is opened, and which engines
+# don't let containers open. The machine's own node may be for root only.
 FUSE = "vendor.com/device=fuse"
-# As much without a device, for gVisor, which has no such driver.
+# The same without a device, for gVisor, which has no such driver.
 SOFT = "vendor.com/device=soft"
 
-# Says who ran it: the container's id is in the state that it reads.
+# Prints who ran it: the state that it reads has the container's id.
 _HOOK = """#!/bin/sh
 exec cat >>/run/board/hooked
 """
@@ -74,14 +76,13 @@ _REFUSED = (
     'refused: /etc/cdi/broken.yaml: failed to load CDI Spec invalid CDI Spec: failed add device "one": '
     'invalid device "one": invalid hook name "lunch"; '
 )
-_NEXT = '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
-# What is asked for in vain, and what the person who asked is told.
+# Requests that fail, and the message that whoever asked gets.
 REFUSALS = {
     "unknown device": (
         "vendor.com/device=fus",
         f'{FAILED}unresolvable CDI devices vendor.com/device=fus (asked for by annotation "{KEY}"); '
         "no usable CDI spec in /etc/cdi, /var/run/cdi defines it; "
-        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}{_NEXT}",
+        f"did you mean vendor.com/device=fuse or vendor.com/device=soft or vendor.com/device=forbidden?; {_REFUSED}{explain.NEXT}",
     ),
     "malformed annotation": (
         "fuse",
@@ -94,7 +95,7 @@ REFUSALS = {
         "broken.com/device=one",
         f'{FAILED}unresolvable CDI devices broken.com/device=one (asked for by annotation "{KEY}"); '
         f"no usable CDI spec in /etc/cdi, /var/run/cdi defines it; {_REFUSED}"
-        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {_NEXT}",
+        f"did you mean vendor.com/device=soft or vendor.com/device=fuse or vendor.com/device=forbidden?; {explain.NEXT}",
     ),
     "refused policy": (
         "vendor.com/device=forbidden",
@@ -105,16 +106,16 @@ REFUSALS = {
 
 
 def furnish(box: Box, archive: bytes) -> None:
-    """Put into a box what is in every box."""
+    """Put into a box what every box has."""
     for path, text in FILES.items():
         box.write(path, text)
     box.write(HOOK, _HOOK, "755")
     box.write("/run/board/hooked", "", "666")
     box.write(ARCHIVE, archive)
     box.do("mknod", "-m", "666", "/run/board/fuse", "c", "10", "229")
-    # A rootless runtime doesn't make nodes: it binds the machine's, of the same path.
+    # A rootless runtime makes no nodes: it binds the machine's node with the same path.
     box.do("mount", "--bind", "/run/board/fuse", "/dev/fuse")
-    # And crun gives what is a container's stdin to its user, which would be the machine's.
+    # crun changes the owner of a container's stdin, which would be the machine's /dev/null.
     box.do("mknod", "-m", "666", "/run/board/null", "c", "1", "3")
     box.do("mount", "--bind", "/run/board/null", "/dev/null")
 
@@ -125,7 +126,7 @@ def hooked(box: Box, container: str) -> int:
 
 
 def injected(config: dict[str, Any]) -> dict[str, int]:
-    """Return how often each thing that FUSE brings is in a container's config.json."""
+    """Return how often config.json has each thing that FUSE adds."""
     linux, hooks = config["linux"], config["hooks"]["createRuntime"]
     return {
         "env": config["process"]["env"].count("CDI_TEST=injected"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine is one module: the list of them is in one place, what has to name them all does, nothing else names any."""
+"""An engine is one module: ENGINES is the only list, every place that has to name them all does, and no other place names one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from cdi_hook.engines.engine import Engine
 
-# Modules of cdi_hook/engines that are no engine.
+# Modules of cdi_hook/engines that aren't engines.
 SHARED = {"document", "engine", "filechange", "jsonedit", "plan", "tomledit"}
-# Scripts that name engines all the same; a test below holds each to the modules.
+# Scripts that name engines; a test below compares each with the modules.
 SCRIPTS = {
     "packaging/deb/cdi-hook.postinst": set(ENGINES),
     "packaging/kubernetes/install.sh": {"containerd"},
@@ -36,19 +36,19 @@ def read(path: str) -> str:
 
 
 def section(path: str, start: str, end: str) -> str:
-    """Return what is between two lines' beginnings."""
+    """Return the text between two lines with these beginnings."""
     return read(path).partition(f"\n{start}")[2].partition(f"\n{end}")[0]
 
 
 def test_every_module_is_in_the_list() -> None:
-    """A module of cdi_hook/engines is an engine of ENGINES or has what engines share."""
+    """A module of cdi_hook/engines is an engine of ENGINES or one of SHARED."""
     found = {path.stem for path in (PACKAGE / "engines").glob("*.py")} - {"__init__"}
     assert found == set(ENGINES) | SHARED
 
 
 @EVERY
 def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
-    """An engine's class is in the module that is called as the engine is on the command line."""
+    """An engine's class is in the module with the engine's name."""
     assert type(engine).__module__ == f"cdi_hook.engines.{engine.name}"
 
 
@@ -77,7 +77,7 @@ def test_the_readme_names_it(engine: Engine) -> None:
 
 @pytest.mark.parametrize("path", ["packaging/deb/cdi-hook.postinst", "packaging/rpm/cdi-hook.spec"])
 def test_a_package_says_which_there_are(path: str) -> None:
-    """What a package says once it is installed has every engine."""
+    """The message of an installed package names every engine."""
     ((first, others),) = re.findall(r'"cdi-hook configure (\w+)" \(or ([\w, ]+)\)', read(path))
     assert [first, *others.split(", ")] == [*ENGINES]
 
@@ -92,13 +92,13 @@ def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None
 
 
 def test_a_packages_removal_looks_at_daemons() -> None:
-    """leave.sh looks for our programs in the files that an engine's daemon was started with."""
+    """leave.sh looks for our programs in the files on the command line of an engine's daemon."""
     (daemons,) = re.findall(r"pgrep -a '\^\((.*)\)\$'", read("packaging/leave.sh"))
     assert daemons.split("|") == [one.daemon for one in ENGINES.values() if one.daemon]
 
 
 def test_kubernetes_asks_for_what_there_is() -> None:
-    """What install.sh takes by default is an engine, and the option that it gives it is one of that engine's."""
+    """install.sh's default is an engine, and the option that it gives this engine is one that the engine has."""
     script = read("packaging/kubernetes/install.sh")
     (default,) = re.findall(r"^engine=\$\{ENGINE:-(\w+)\}$", script, re.MULTILINE)
     ((name, flag),) = re.findall(r" in (\w+):true\) handler=\"\$handler (--[a-z-]+)\"", script)
@@ -107,7 +107,7 @@ def test_kubernetes_asks_for_what_there_is() -> None:
 
 
 def named(tree: ast.AST) -> set[str]:
-    """Return the engines that a module names in code: as a string of its own, or by importing their modules."""
+    """Return the engines that a module's code names, as a whole string or by importing their modules."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant):
@@ -121,7 +121,7 @@ def named(tree: ast.AST) -> set[str]:
 
 
 def test_no_other_module_names_an_engine() -> None:
-    """Outside ENGINES and an engine's own module, no module names one in code."""
+    """Only ENGINES and an engine's own module name an engine in code."""
     found = {name: named(ast.parse(path.read_text("utf-8"))) for name, path in modules().items()}
     own = {f"cdi_hook.engines.{name}": {name} for name in ENGINES}
     assert {name: names for name, names in found.items() if names} == {
@@ -147,13 +147,13 @@ def test_the_lint_sees(line: str) -> None:
 
 
 def test_the_lint_reads_prose() -> None:
-    """A docstring, a comment and a message may speak of an engine."""
+    """A docstring, a comment and a message may name an engine."""
     text = "'''crio is an engine.'''\nname = f'{engine} is not crio'  # nor docker\nfrom x import docker\n"
     assert named(ast.parse(text)) == set()
 
 
 def scripts() -> Iterator[tuple[str, str]]:
-    """Yield the scripts of packaging, and of each its code without comments; of an rpm's, what is run."""
+    """Yield the scripts of packaging, and the code of each without comments; for an rpm, the scriptlets."""
     for path in files():
         text = read(str(path)) if path.parts[0] == "packaging" and path.suffix != ".8" else ""
         if path.suffix == ".spec":
@@ -164,11 +164,11 @@ def scripts() -> Iterator[tuple[str, str]]:
 
 
 def words(text: str) -> set[str]:
-    """Return the engines that are words of their own in a script."""
+    """Return the engines that a script names as separate words."""
     return set(re.findall(rf"(?<![\w./])({'|'.join(ENGINES)})(?![\w./-])", text))
 
 
 def test_no_other_script_names_an_engine() -> None:
-    """Scripts of packaging name no engine, but for those whose words a test above holds to the modules."""
+    """Scripts of packaging name no engine, except those that a test above compares with the modules."""
     found: Iterable[tuple[str, set[str]]] = ((path, words(text)) for path, text in scripts())
     assert {path: names for path, names in found if names} == SCRIPTS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make install` and the wheel: what they install, and that it works from where it was put."""
+"""`make install` and the wheel: the files that they install, and that the programs work there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ devices:
   - name: one
     containerEdits: {env: [THING=one]}
 """
-# Below DESTDIR and PREFIX=/usr, besides the programs and the package.
+# Below DESTDIR and PREFIX=/usr, beside the programs and the package.
 SHARED = {
     "etc/cdi-hook/cdi-hook.conf",
     "etc/logrotate.d/cdi-hook",
@@ -55,7 +55,7 @@ PACKAGED = {str(path.relative_to(ROOT)) for path in (*PACKAGE.rglob("*.py"), PAC
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run a command in an environment of nothing but PATH and env; return its stdout, its stderr is empty."""
+    """Run a command with only PATH and env as its environment; return its stdout; its stderr must be empty."""
     environment = {"PATH": os.environ["PATH"], **(env or {})}
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
@@ -68,12 +68,12 @@ def make(*arguments: str) -> None:
 
 
 def installed(directory: Path) -> set[str]:
-    """Return the files and links below a directory, by their path in it."""
+    """Return the files and links below a directory, as relative paths."""
     return {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
 
 
 class Host:
-    """A bundle that asks for a device, the spec that defines it, and a runtime that says how it was called."""
+    """A bundle that asks for a device, the spec that defines it, and a runtime that prints how it was called."""
 
     def __init__(self, directory: Path) -> None:
         self.bundle = directory / "bundle"
@@ -92,7 +92,7 @@ class Host:
         self.environment = {"CDI_HOOK_CONFIG": str(conf), "XDG_RUNTIME_DIR": str(directory)}
 
     def check(self, programs: Path) -> None:
-        """Have both programs do their work from where they are."""
+        """Check that both programs work where they are."""
         create = ("create", "--bundle", str(self.bundle), "id")
         called = run(programs / "cdi-runtime", *create, env=self.environment)
         assert called == f"stub {' '.join(create)}\n"
@@ -107,14 +107,14 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Generator[Host]:
-    """Make a host in a directory of its own, which only we can write; root's index of it goes afterwards."""
+    """Make a host in a directory that only we can write; root's index of it is removed afterwards."""
     yield Host(tmp_path)
     for index in Path("/run/cdi-hook").glob(f"*-{tmp_path.name}-*.index"):
         index.unlink()
 
 
 def test_install_puts_these_files(tmp_path: Path) -> None:
-    """`make install DESTDIR=` puts the programs, their links, the package with byte-code, and what goes with them."""
+    """`make install DESTDIR=` installs the programs, their links, the package with byte-code, and the other files."""
     make("install", f"DESTDIR={tmp_path}")
     (init,) = tmp_path.rglob("cdi_hook/__init__.py")
     lib = init.parent.parent.relative_to(tmp_path)
@@ -141,7 +141,7 @@ def test_install_puts_these_files(tmp_path: Path) -> None:
 
 
 def test_installed_byte_code_holds(tmp_path: Path) -> None:
-    """Byte-code is looked at by its source's time and size, and doesn't know of DESTDIR."""
+    """Byte-code is checked by its source's time and size, and doesn't have DESTDIR in it."""
     make("install", f"DESTDIR={tmp_path}")
     sources = list(tmp_path.rglob("*.py"))
     assert sources
@@ -157,7 +157,7 @@ def test_installed_byte_code_holds(tmp_path: Path) -> None:
 
 
 def test_installed_programs_work(tmp_path: Path, host: Host) -> None:
-    """Installed under any prefix, the programs find the package, by their own name and by a link's."""
+    """Installed under any prefix, the programs find the package, by their own names and by a link."""
     make("install", f"PREFIX={tmp_path}/usr", f"SYSCONFDIR={tmp_path}/etc")
     before = installed(tmp_path / "usr")
     host.check(tmp_path / "usr/bin")
@@ -168,7 +168,7 @@ def test_installed_programs_work(tmp_path: Path, host: Host) -> None:
 
 
 def test_install_without_pyyaml(tmp_path: Path) -> None:
-    """Where what it needs isn't there, nothing is installed, rather than a part."""
+    """If something that it needs is missing, nothing is installed."""
     command = ("make", "-s", "-C", ROOT, "install", f"DESTDIR={tmp_path}", f"PYTHON={PYTHON} -S")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -177,7 +177,7 @@ def test_install_without_pyyaml(tmp_path: Path) -> None:
 
 
 def test_install_keeps_a_configuration(tmp_path: Path) -> None:
-    """A configuration that is there survives install and, where it was edited, uninstall."""
+    """An existing configuration survives install and, if it was edited, uninstall."""
     conf = tmp_path / "etc/cdi-hook/cdi-hook.conf"
     conf.parent.mkdir(parents=True)
     conf.write_text("LOG_LEVEL=debug\n")
@@ -188,7 +188,7 @@ def test_install_keeps_a_configuration(tmp_path: Path) -> None:
 
 
 def test_uninstall_removes_what_was_installed(tmp_path: Path) -> None:
-    """After install and uninstall nothing is left, not even the configuration as it was shipped; a space does no harm."""
+    """After install and uninstall nothing is left, not even the shipped configuration; a space in the path is allowed."""
     place = tmp_path / "a place"
     make("install", f"DESTDIR={place}")
     assert installed(place)
@@ -198,7 +198,7 @@ def test_uninstall_removes_what_was_installed(tmp_path: Path) -> None:
 
 
 def test_wheel_works(tmp_path: Path, host: Host) -> None:
-    """A wheel, made from the sdist, gives a new virtual environment both programs and the typed package."""
+    """A wheel made from the sdist gives a new virtual environment both programs and the typed package."""
     tree = tmp_path / "tree"
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", ".*")
     shutil.copytree(ROOT, tree, ignore=skipped)
@@ -215,7 +215,7 @@ def test_wheel_works(tmp_path: Path, host: Host) -> None:
     assert {
         name for name in installed(site) if name.startswith("cdi_hook/") and ".pyc" not in name
     } == PACKAGED
-    # what it depends on comes from here, so that no test needs a network
+    # its dependencies are copied from here, so that no test needs a network
     here = next(path for path in sys.path if Path(path, "yaml").is_dir())
     (site / "dependencies.pth").write_text(f"{here}\n")
     host.check(venv / "bin")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""packaging/kubernetes: manifests that Kubernetes takes, and handlers that are what `configure` writes."""
+"""packaging/kubernetes: the manifests are valid for Kubernetes, and the handlers are what `configure` writes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DAEMONSET = MANIFESTS["DaemonSet cdi-hook"]["spec"]["template"]["spec"]
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_kubernetes_takes_it(name: str, version: str) -> None:
-    """Each object has the fields that Kubernetes has published, and no others."""
+    """Each object has only fields that Kubernetes has published."""
     assert kubernetes_validate.validate(MANIFESTS[name], version, strict=True) == version
 
 
@@ -58,12 +58,12 @@ def test_kubernetes_would_have_said_so(name: str) -> None:
 
 
 def test_kustomization_has_all_but_the_example() -> None:
-    """`kubectl apply -k` finds its files, all but the example, and sets the image that the DaemonSet names."""
+    """`kubectl apply -k` finds its files, all except the example, and sets the image that the DaemonSet names."""
     others = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "pod.yaml"}
     assert KUSTOMIZATION["resources"] == sorted(others)
     (image,) = KUSTOMIZATION["images"]
     assert [one["image"] for one in DAEMONSET["containers"]] == [image["name"]]
-    # for the administrator to fill in: a release changes no file but those that CONTRIBUTING names
+    # for the administrator to fill in: a release changes only the files that CONTRIBUTING names
     assert (image["newName"], image["newTag"]) == ("REGISTRY/cdi-hook-installer", "VERSION")
 
 
@@ -95,7 +95,7 @@ def test_script_knows_what_the_manifest_sets() -> None:
     ],
 )
 def test_handler_is_what_configure_writes(name: str, engine: Engine, before: str) -> None:
-    """A handler's file has what `cdi-hook configure` adds, beside a runc that uses systemd's cgroups."""
+    """A handler's file has what `cdi-hook configure` adds beside a runc that uses systemd's cgroups."""
     pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     request = Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))
     written = tomllib.loads(engine.add(before, request).text)

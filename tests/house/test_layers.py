@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports go command line, forms, files, pure, leaves: never up, never sideways between forms, nor by importlib."""
+"""Imports go down from command line to forms, files, pure and leaves: never up, never sideways between forms, nor by importlib."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from .tree import modules
 
-# Each may import from the layers before it. A name that stands for a package stands for all in it.
+# Each layer may import from those before it. A package's name stands for all its modules.
 LAYERS = {
-    "package": ("",),  # version; public names, loaded on use
+    "package": ("",),  # version; public names, imported on use
     "errors": ("errors",),
     "leaves": ("files", "jsontext", "linux", "names", "restart", "sitepath", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
@@ -27,7 +27,7 @@ LAYERS = {
 }  # fmt: skip
 # Within these layers one may import another; leaves and forms stand alone.
 SIDEWAYS = ("pure", "files")
-# Packages that aren't ours nor Python's, and the modules that know each.
+# Packages that are neither ours nor Python's, and the modules that may import each.
 OTHERS = {
     "yaml": ("specs.compose", "specs.dump"),
     "pythonjsonlogger": ("ownlog",),
@@ -38,7 +38,7 @@ ALL = modules()
 
 
 def layer(name: str) -> tuple[int, str]:
-    """Return a module's place in LAYERS, and which of the names there stands for it."""
+    """Return the number of a module's layer, and the name in LAYERS that stands for the module."""
     short = name.partition(".")[2]
     for number, members in enumerate(LAYERS.values()):
         for member in members:
@@ -74,7 +74,7 @@ IMPORTS = {name: imports(ast.parse(path.read_text("utf-8"))) for name, path in A
 
 @pytest.mark.parametrize("name", ALL)
 def test_imports_go_down(name: str) -> None:
-    """A module imports from lower layers, and from its own where the layer allows it."""
+    """A module imports from lower layers, and from its own layer if the layer allows it."""
     place, member = layer(name)
     wrong = []
     for other in sorted(IMPORTS[name] & ALL.keys()):
@@ -86,13 +86,13 @@ def test_imports_go_down(name: str) -> None:
 
 
 def test_layers_name_what_there_is() -> None:
-    """LAYERS has no name that no module has."""
+    """Every name in LAYERS is a module's."""
     names = {name.partition(".")[2] for name in ALL}
     assert [member for members in LAYERS.values() for member in members if member not in names] == []
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    """The modules can be put in an order in which each comes after those it imports."""
+    """The modules can be ordered so that each comes after those it imports."""
     ours = {name: {other for other in imported & ALL.keys() if layer(other)[0] or other == name} - {name}
             for name, imported in IMPORTS.items()}  # fmt: skip
     order = list(graphlib.TopologicalSorter(ours).static_order())
@@ -101,7 +101,7 @@ def test_no_import_goes_in_a_circle() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_other_packages_are_known_in_few_places(name: str) -> None:
-    """What isn't Python's own is imported only by the modules that are there for it."""
+    """A package that isn't Python's own is imported only by the modules that OTHERS lists."""
     tops = {imported.partition(".")[0] for imported in IMPORTS[name]}
     others = tops - {"cdi_hook"} - set(sys.stdlib_module_names)
     assert others == {other for other, homes in OTHERS.items() if name.partition(".")[2] in homes}

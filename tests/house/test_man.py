@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual pages: they say what the table of commands and the configuration's keys say, and are well formed."""
+"""The manual pages: they have the commands of the table and the keys of the configuration, and are well formed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def page(name: str) -> str:
 
 
 def flags(section: str) -> set[str]:
-    """Return the options that a section explains: what is tagged, and begins with a hyphen."""
+    """Return the options that a section explains: tags that begin with a hyphen."""
     tags = re.findall(r"^\.TP\n\.B[IR]? (-.*)$", section, re.MULTILINE)
     return {flag for tag in tags for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tag)}
 
 
 def test_commands_and_their_options() -> None:
-    """cdi-hook(8) has the commands of the table, in its order, each with its options, and no others."""
+    """cdi-hook(8) has exactly the commands of the table, in its order, each with exactly its options."""
     text = page("cdi-hook.8").partition("\n.SH COMMANDS\n")[2].partition("\n.SH ")[0]
     sections = dict(re.findall(r"^\.SS (\w+)(.*(?:\n(?!\.SS ).*)*)", text, re.MULTILINE))
     assert list(sections) == list(commands.COMMANDS)
@@ -45,21 +45,21 @@ def test_commands_and_their_options() -> None:
 
 
 def test_options_of_all_commands() -> None:
-    """cdi-hook(8) has the options that go before every command."""
+    """cdi-hook(8) has the options that stand before every command."""
     text = page("cdi-hook.8").partition("\n.SH OPTIONS\n")[2].partition("\n.SH ")[0]
     first = next(iter(completion.commands(commands.parser(()))))
     assert flags(text) == {flag for option in first.options for flag in option.flags}
 
 
 def test_exit_statuses_of_hooks() -> None:
-    """cdi-hook(8) has every exit status of a hook's."""
+    """cdi-hook(8) has every exit status of a hook."""
     text = page("cdi-hook.8").partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
     statuses = re.findall(r"^\.TP\n\.B (\d+)$", text, re.MULTILINE)
     assert statuses == re.findall(r"^  (\d+) ", hooks.HELP, re.MULTILINE)
 
 
 def test_keys_and_their_defaults() -> None:
-    """cdi-hook.conf(5) has every key in config.KEYS' order, with its default."""
+    """cdi-hook.conf(5) has every key with its default, in config.KEYS' order."""
     shown = re.findall(r"^\.(?:TP|TQ)\n\.B ([A-Z_]+)\\fR=(.*)$", page("cdi-hook.conf.5"), re.MULTILINE)
     assert [(key, config.unquote(value)) for key, value in shown] == [
         (key, default) for key, default, _ in config.KEYS
@@ -68,7 +68,7 @@ def test_keys_and_their_defaults() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.name))
 def test_pages_are_well_formed(path: object) -> None:
-    """Groff, with all warnings on, has none for a page."""
+    """groff, with all warnings on, has none for a page."""
     if not shutil.which("groff"):
         pytest.skip("groff (groff-base) isn't installed")
     command = ["groff", "-man", "-Tutf8", "-ww", "-z", str(path)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every file and every test in the tree has to have."""
+"""Rules for every file and every test in the tree."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ TOP = {
     "tests",
 }
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-# Texts and data: prose, what a program reads at each start, formats without comments.
+# Texts and data: prose, files that a program reads at each start, formats without comments.
 WITHOUT_SPDX = {".conf", ".gz", ".json", ".md", ".txt", ".typed"}
 DATA = Path("tests/cases/data")
-# dpkg's, which take no comment
+# dpkg's formats, which allow no comment
 DPKG = {Path("packaging/deb") / name for name in ("copyright", "source/format")}
 
 SOURCES = [
@@ -46,13 +46,13 @@ TESTS = [path for path in SOURCES if path.parts[0] == "tests" and path.name.star
 
 
 def test_top_level_is_a_map() -> None:
-    """At the top is what is meant to be there, and dot-files."""
+    """The top level has exactly the names in TOP, and dot-files."""
     found = {path.name for path in ROOT.iterdir() if path.name[0] != "." and path.name not in MADE}
     assert found == TOP
 
 
 def test_sources_say_their_licence() -> None:
-    """Every source file's first line, or the one after a shell's, is the SPDX line."""
+    """Every source file's first line, or the second one after a #! line, is the SPDX line."""
     without = []
     for path in SOURCES:
         lines = (ROOT / path).read_text("utf-8").splitlines()
@@ -77,20 +77,20 @@ def test_tests_say_what_holds(path: Path) -> None:
 
 
 def sample() -> str:
-    """Return the configuration that is shipped, with all that is commented out put in force."""
+    """Return the shipped configuration, with everything that is commented out in force."""
     return re.sub(
         r"^#(?=[A-Z_]+=)", "", (ROOT / "packaging/cdi-hook.conf").read_text("utf-8"), flags=re.MULTILINE
     )
 
 
 def test_shipped_configuration_changes_nothing() -> None:
-    """As it is shipped, the configuration has no line in force."""
+    """The shipped configuration has no line in force."""
     lines = (ROOT / "packaging/cdi-hook.conf").read_text("utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == []
 
 
 def test_shipped_configuration_shows_every_default() -> None:
-    """The configuration shows every key in config.KEYS' order, each with its default."""
+    """The configuration shows every key with its default, in config.KEYS' order."""
     settings = config.Config("cdi-hook.conf")
     config.parse(sample(), settings)
     assert settings.problems == []
@@ -113,7 +113,7 @@ def test_shipped_configuration_is_short() -> None:
 
 
 def test_help_lists_every_target() -> None:
-    """`make` alone prints help, with every phony target and what it does."""
+    """`make` alone prints help, with every phony target and its purpose."""
     done = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True, check=True)
     listed = re.findall(r"^  make ([a-z]+) +\S", done.stdout, re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files are written in few places, and a bundle's only by replacing it."""
+"""Files are written in few places, and a bundle only by replacing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from .tree import modules
 
-# module.function, and what it writes
+# module.function, and the file it writes
 WRITERS = {
     "files.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.rules._allow_v1": "a cgroup's devices.allow",
@@ -33,7 +33,7 @@ CALLS = {
 
 
 def writes(node: ast.AST) -> bool:
-    """Say whether this node, by itself, opens a file for writing or writes one by name."""
+    """Say whether this node itself opens a file for writing, or writes a file by name."""
     if isinstance(node, ast.Attribute):
         return node.attr in FLAGS
     if not isinstance(node, ast.Call):
@@ -42,14 +42,14 @@ def writes(node: ast.AST) -> bool:
     if name not in ("open", "fdopen"):
         return name in CALLS
     if ast.unparse(node.func) in ("os.open", "posix.open"):
-        return False  # flags, which are seen to above
-    at = 0 if name == "open" and isinstance(node.func, ast.Attribute) else 1  # Path.open has no path
+        return False  # flags, which are checked above
+    at = 0 if name == "open" and isinstance(node.func, ast.Attribute) else 1  # Path.open has no path argument
     modes = [*node.args[at : at + 1], *(word.value for word in node.keywords if word.arg == "mode")]
     return any(isinstance(mode, ast.Constant) and set("wxa+") & set(str(mode.value)) for mode in modes)
 
 
 def writers(text: str, module: str) -> set[str]:
-    """Return the outermost functions of a module that write, as module.function."""
+    """Return the outermost functions of a module that write a file, as module.function."""
     found = set()
     for outer in ast.parse(text).body:
         if any(writes(node) for node in ast.walk(outer)):
@@ -58,7 +58,7 @@ def writers(text: str, module: str) -> set[str]:
 
 
 def test_files_are_written_in_known_places_only() -> None:
-    """No function but the known ones opens a file for writing, and each of those does."""
+    """Exactly the listed functions open a file for writing."""
     found = set()
     for name, path in modules().items():
         found |= writers(path.read_text("utf-8"), name.partition(".")[2])
@@ -66,7 +66,7 @@ def test_files_are_written_in_known_places_only() -> None:
 
 
 def test_no_file_is_truncated() -> None:
-    """Nothing is opened so that what it held is gone before the new is there."""
+    """No file is opened in a way that loses its old content before the new content is there."""
     truncating = [
         name for name, path in modules().items()
         if {"O_TRUNC", "ftruncate", "truncate", "write_text", "write_bytes"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are, and the files of this tree: what the tests in here look at."""
+"""Paths, and the files of this tree that the tests in this dir check."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "cdi_hook"
-# What git ignores as well, so that it is nobody's part of the tree.
+# What git ignores too, because it isn't part of the tree.
 MADE = ("__pycache__", "build", "dist", "cdi_hook.egg-info")
 
 
 def files() -> list[Path]:
-    """Return all files of the tree by their path in it: not git's, not a tool's, not what was built."""
+    """Return all files of the tree as relative paths, without git's files, tools' files and build results."""
     found = []
     for directory, names, leaves in os.walk(ROOT):
         names[:] = [name for name in names if name not in MADE and (name[0] != "." or name == ".ci")]
@@ -22,7 +22,7 @@ def files() -> list[Path]:
 
 
 def modules() -> dict[str, Path]:
-    """Return the modules of the package by name; a package's own is named as the package."""
+    """Return the modules of the package by name; the package itself has the package's name."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts

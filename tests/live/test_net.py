@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-# Moves net devices into a process's network namespace, and ends as it is told.
+# Moves net devices into a process's network namespace, and then does as it is told.
 PROGRAM = """
 import json, os, subprocess, sys
 from cdi_hook.errors import InjectionError
@@ -36,10 +36,10 @@ except InjectionError as error:
 
 
 class Namespace:
-    """A network namespace of its own, as long as the process in it lives."""
+    """A network namespace that exists as long as the process in it."""
 
     def __init__(self, *options: str) -> None:
-        """Make it by unshare with these options."""
+        """Create it by unshare with these options."""
         command = ["unshare", "-n", *options, "sh", "-c", "echo; read _"]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._holder.stdout
@@ -49,16 +49,16 @@ class Namespace:
         self.pid = self._holder.pid
 
     def close(self) -> None:
-        """Let it go, with all that is in it."""
+        """End the process, and so the namespace with all its interfaces."""
         self._holder.communicate()
 
     def run(self, *command: str) -> str:
-        """Run a command in it, and return what it prints."""
+        """Run a command in the namespace, and return its output."""
         inside = ["nsenter", "-t", str(self.pid), "-n", "env", f"PATH={PATH}", *command]
         return subprocess.run(inside, capture_output=True, text=True, check=True, cwd=ROOT, timeout=20).stdout
 
     def ip(self, *arguments: str) -> Any:
-        """Run ip, and return what it shows."""
+        """Run ip, and return its output."""
         return json.loads(self.run("ip", "-j", *arguments) or "null")
 
     def show(self, name: str) -> dict[str, Any]:
@@ -67,11 +67,11 @@ class Namespace:
         return dict(found)
 
     def names(self) -> set[str]:
-        """Return the names of the interfaces in it."""
+        """Return the names of the namespace's interfaces."""
         return {link["ifname"] for link in self.ip("link")}
 
     def addresses(self, name: str) -> list[str]:
-        """Return an interface's addresses but the link's own, and what was said of each."""
+        """Return an interface's addresses, except the link's own, and the attributes of each."""
         return sorted(
             " ".join(
                 f"{key}={value}"
@@ -88,7 +88,7 @@ class Namespace:
 
 @functools.cache
 def is_terse() -> bool:
-    """Whether ip doesn't say which addresses are the kernel's own; iproute2 6.1 doesn't."""
+    """Whether ip doesn't show which addresses the kernel made; iproute2 6.1 doesn't."""
     namespace = Namespace()
     try:
         namespace.ip("link", "set", "lo", "up")
@@ -99,7 +99,7 @@ def is_terse() -> bool:
 
 @pytest.fixture
 def host() -> Generator[Namespace]:
-    """Return a namespace with the interfaces eth5 and eth6, which are up and have each other for a peer."""
+    """Return a namespace with the interfaces eth5 and eth6, which are up and are each other's peer."""
     namespace = Namespace()
     try:
         namespace.ip("link", "add", "eth5", "type", "veth", "peer", "name", "eth6")
@@ -128,13 +128,13 @@ def move(
     before: str = "",
     prefix: tuple[str, ...] = (),
 ) -> str:
-    """Move net devices, and return the words of what went wrong."""
+    """Move net devices, and return the error's message."""
     argument = json.dumps([names, pid, at_end, before])
     return host.run(*prefix, sys.executable, "-c", PROGRAM, argument).rstrip("\n")
 
 
 def state(host: Namespace) -> object:
-    """Return all that is to be on the host again when a move is undone."""
+    """Return all properties that the host must have again after a move is undone."""
     return {
         name: ("UP" in link["flags"], link["address"], link.get("ifalias"), host.addresses(name))
         for name in host.names() - {"lo"}
@@ -143,7 +143,7 @@ def state(host: Namespace) -> object:
 
 
 def dress(host: Namespace) -> None:
-    """Give the host's interfaces what a move could lose; eth6 is down."""
+    """Give the host's interfaces everything that a move could lose; eth6 is down."""
     host.ip("address", "add", "192.0.2.5/24", "brd", "+", "label", "eth5:one", "dev", "eth5")
     host.ip("address", "add", "198.18.0.1/24", "scope", "link", "dev", "eth5")
     host.ip("address", "add", "2001:db8::5/64", "dev", "eth5")
@@ -154,7 +154,7 @@ def dress(host: Namespace) -> None:
 
 @pytest.mark.parametrize("options", [(), ("-U", "-r")], ids=["root", "user namespace"])
 def test_a_device_goes_in(host: Namespace, options: tuple[str, ...]) -> None:
-    """An interface is in the container by its new name, up, with its permanent global addresses alone."""
+    """In the container an interface has its new name, is up, and has only its permanent global addresses."""
     for address in (
         "192.0.2.5/24 brd 192.0.2.255 label eth5:one",
         "192.0.2.6/24",
@@ -217,7 +217,7 @@ def test_what_is_undone_is_as_it_was(host: Namespace, container: Namespace) -> N
 
 
 def test_when_the_second_fails_the_first_comes_back(host: Namespace, container: Namespace) -> None:
-    """The first interface is on the host as it was when the second can't be moved."""
+    """The first interface is on the host as it was if the second can't be moved."""
     dress(host)
     before = state(host)
     assert move(host, container.pid, ("eth5", "net0"), ("eth7", "net1")) == (
@@ -229,9 +229,9 @@ def test_when_the_second_fails_the_first_comes_back(host: Namespace, container: 
 
 
 def test_a_name_lost_to_another_at_the_last_moment(host: Namespace, container: Namespace) -> None:
-    """An interface that has moved although its new name was taken comes back.
+    """An interface that moved although its new name was taken comes back.
 
-    The look whether the name is taken is made blind, as if another had come after it.
+    The check for the name is replaced by one that finds nothing, as if the other had come after it.
     """
     dress(host)
     before = state(host)
@@ -247,7 +247,7 @@ def test_a_name_lost_to_another_at_the_last_moment(host: Namespace, container: N
 
 
 def test_what_cannot_be_given_back_is_said(host: Namespace, container: Namespace) -> None:
-    """An interface that is lost on its way back is named beside the error that sent it back."""
+    """If an interface is lost on its way back, the message names it beside the error that caused the undo."""
     host.ip("address", "add", "2001:db8::5/64", "nodad", "dev", "eth5")
     lost = (
         "see = net._Netlink.set_up\n"
@@ -266,12 +266,12 @@ def test_what_cannot_be_given_back_is_said(host: Namespace, container: Namespace
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        (("eth5", "taken0"), "that name is taken there; let the CDI spec say another"),
-        (("eth5", "other0"), "that name is taken there; let the CDI spec say another"),
+        (("eth5", "taken0"), "that name is taken there; choose another in the CDI spec"),
+        (("eth5", "other0"), "that name is taken there; choose another in the CDI spec"),
         (("gone0", "taken0"), "the host has no such interface; `ip link` shows those that it has"),
         (
             ("lo", "net0"),
-            "*; one of its kind can't leave its network namespace: name another in the CDI spec",
+            "*; this kind of interface can't leave its network namespace: name another in the CDI spec",
         ),
     ],
     ids=["a name that is taken", "another's second name", "no such interface", "immovable"],
@@ -285,7 +285,7 @@ def test_what_cannot_be_moved(
     container.ip("link", "property", "add", "dev", "taken0", "altname", "other0")
     before = state(host)
     expected = f'can\'t move net device "{pair[0]}" into the container as "{pair[1]}": {words}'
-    # What the kernel says of an immovable interface depends on its version.
+    # The kernel's message for an immovable interface depends on its version.
     assert re.fullmatch(re.escape(expected).replace(r"\*", ".*[^.]"), move(host, container.pid, pair))
     assert state(host) == before
     assert container.names() == {"lo", "taken0", "peer0"}
@@ -295,20 +295,20 @@ def test_what_cannot_be_moved(
 def test_names_that_no_interface_can_have(host: Namespace, container: Namespace, name: str) -> None:
     """A name that the kernel would refuse is refused before any interface is moved."""
     assert move(host, container.pid, ("eth5", "net0"), ("eth6", name)) == (
-        f'no net device can be called "{name}": a name has up to 15 bytes, '
-        "without spaces, '/' and ':', and '%' only in one \"%d\"; correct the CDI spec"
+        f'no net device can be called "{name}": a name has 1 to 15 bytes, no space, '
+        "no '/', no ':', and '%' only in one \"%d\"; correct the CDI spec"
     )
     assert container.names() == {"lo"}
 
 
 def test_the_longest_name(host: Namespace, container: Namespace) -> None:
-    """A name of 15 bytes will do."""
+    """A name of 15 bytes is valid."""
     assert move(host, container.pid, ("eth5", "fifteen-bytes-a")) == ""
     assert container.names() == {"lo", "fifteen-bytes-a"}
 
 
 def test_a_template(host: Namespace, container: Namespace) -> None:
-    """A %d stands for the first number that is free in the container."""
+    """A %d stands for the first free number in the container."""
     assert move(host, container.pid, ("eth5", "net%d"), ("eth6", "net%d")) == ""
     assert container.names() == {"lo", "net0", "net1"}
     assert move(host, container.pid, ("eth5", "net%d"), ("eth6", "net%d")) == ""
@@ -316,7 +316,7 @@ def test_a_template(host: Namespace, container: Namespace) -> None:
 
 
 def test_a_second_run_changes_nothing(host: Namespace, container: Namespace) -> None:
-    """What an earlier run has moved is left as the container has it, and isn't taken out when undone."""
+    """An interface that an earlier run moved is left as the container has it, and an undo doesn't move it."""
     host.ip("address", "add", "192.0.2.5/24", "dev", "eth5")
     assert move(host, container.pid, ("eth5", "net0")) == ""
     container.ip("address", "del", "192.0.2.5/24", "dev", "net0")
@@ -330,13 +330,13 @@ def test_own_namespace(host: Namespace) -> None:
     """A container that shares the runtime's network namespace gets no net devices."""
     assert move(host, host.pid, ("eth5", "net0")) == (
         "can't give the container net devices: its network namespace is the runtime's own; "
-        "start it with one of its own"
+        "start it with a network namespace of its own"
     )
     assert host.names() == {"lo", "eth5", "eth6"}
 
 
 def test_without_rights_on_the_host(host: Namespace) -> None:
-    """Who is root only of a user namespace below the host's, as rootless runtimes are, is told so."""
+    """A process that is root only in a user namespace below the host's, as rootless runtimes are, gets a clear error."""
     before = (
         "child = subprocess.Popen(['unshare', '-n', 'sh', '-c', 'echo; read _'], stdin=-1, stdout=-1)\n"
         "child.stdout.readline()\n"
@@ -345,7 +345,7 @@ def test_without_rights_on_the_host(host: Namespace) -> None:
     words = move(host, 0, ("eth5", "net0"), before=before, prefix=("unshare", "-U", "-r"))
     assert words == (
         "can't go between the container's network namespace and the host's: Operation not permitted; "
-        "it takes root of the host: a rootless container can't have net devices"
+        "only the host's root can do that: a rootless container can't have net devices"
     )
 
 
@@ -357,7 +357,7 @@ def test_a_container_without_ipv6(host: Namespace, container: Namespace) -> None
     words = move(host, container.pid, ("eth5", "net0"))
     assert re.fullmatch(
         'can\'t move net device "eth5" into the container as "net0": its address 2001:db8::5/64: .+; '
-        "let the container have IPv6, or take the address from the host's interface",
+        "turn on IPv6 in the container, or remove the address from the host's interface",
         words,
     )
     assert state(host) == before

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: clean checkouts of the tree, the packages built from them, machines to install those on.
+"""Fixtures: clean checkouts of the tree, the packages built from them, and machines to install them on.
 
-What is built is built once in each xdist_group: deb's tests are one, rpm's another.
+Packages are built once in each xdist_group: deb's tests are one group, rpm's another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TOOLS = {
 
 
 def run(*command: str | Path, cwd: Path = ROOT, umask: int = 0o022, timeout: float = 120) -> str:
-    """Run a program that has to succeed, and return its stdout; an older rpm would make a database in HOME."""
+    """Run a program that must succeed, and return its stdout; an older rpm would make a database in HOME."""
     done = subprocess.run(
         command, cwd=cwd, env={"PATH": STANDARD_PATH, "HOME": "/dev/null"}, capture_output=True, text=True,
         check=False, umask=umask, timeout=timeout,
@@ -43,13 +43,13 @@ def run(*command: str | Path, cwd: Path = ROOT, umask: int = 0o022, timeout: flo
 
 
 def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
-    """Run git, whoever owns the tree; what it commits, it commits on the same day."""
+    """Run git, also if somebody else owns the tree; all its commits have the same date."""
     who = ("-c", "safe.directory=*", "-c", "user.name=test", "-c", "user.email=test@localhost")
     return run("env", "GIT_COMMITTER_DATE=@1700000000 +0000", "git", *who, *arguments, cwd=cwd)
 
 
 def need(*programs: str) -> None:
-    """Skip where a program isn't there."""
+    """Skip the test if there is no such program."""
     for program in programs:
         if not shutil.which(program, path=STANDARD_PATH):
             pytest.skip(f"{program} isn't installed")
@@ -62,7 +62,7 @@ class Checkout:
     path: Path
 
     def build(self, kind: str, *, umask: int = 0o022) -> Path:
-        """Have make build a package, beside the checkout."""
+        """Build a package with make, beside the checkout."""
         need("git", "make", *TOOLS[kind])
         dist = self.path.parent / f"{self.path.name}.dist"
         run("make", "-s", kind, f"DIST={dist}", cwd=self.path, umask=umask)
@@ -72,7 +72,7 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkout]:
-    """Make a checkout; the next version's has another configuration, and modules that don't fit this one's."""
+    """Make a checkout; the next version has another configuration, and modules that don't fit this version's."""
     names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0")
 
     def make(*, version: str = VERSION) -> Checkout:
@@ -85,7 +85,12 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
             init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
             init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
             conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
-            for name in ("injection", "runtime", "hook", "cli/inject"):  # which then don't fit the older ones
+            for name in (
+                "injection",
+                "runtime",
+                "hook",
+                "cli/inject",
+            ):  # so that they don't fit the older ones
                 module = path / f"cdi_hook/{name}.py"
                 text = module.read_text("utf-8")
                 text = text.replace("injection.inject(", "injection.let_them_in(").replace(
@@ -104,7 +109,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
 
 @pytest.fixture(scope="session")
 def packages(checkouts: Callable[..., Checkout]) -> Callable[..., Path]:
-    """Build a package of a kind, this version's or the next's; once."""
+    """Build a package of this version or the next, once for each kind."""
     built: dict[tuple[str, str], Path] = {}
 
     def get(kind: str, version: str = VERSION) -> Path:
@@ -128,5 +133,5 @@ def machine(tmp_path: Path) -> Generator[Machine]:
 
 @pytest.fixture
 def manager(kind: str, machine: Machine, packages: Callable[..., Path]) -> life.Manager:
-    """The machine's package manager of a kind, which installs the package."""
+    """The package manager of a kind on the machine; it installs the package."""
     return life.MANAGERS[kind](machine, packages)

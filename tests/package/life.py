@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a package manager does with our package on a machine: dpkg, rpm."""
+"""What dpkg and rpm do with our package on a machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
-# Python and its PyYAML are the machine's own, of which no rpm knows.
+# Python and PyYAML are the machine's own, and rpm doesn't know about them.
 _PYTHON = """\
 Name: python3
 Version: 3.%{number}
@@ -30,11 +30,11 @@ Provides: python3-pyyaml /bin/sh
 
 
 class Manager:
-    """A package manager, on a machine, with our package of its kind."""
+    """A package manager on a machine, with our package for it."""
 
     kind = ""
-    config_beside = ""  # where a shipped configuration goes that isn't taken
-    library = ""  # where the modules are
+    config_beside = ""  # where a shipped configuration goes that isn't installed
+    library = ""  # the modules' dir
 
     def __init__(self, machine: Machine, packages: Callable[..., Path]) -> None:
         self.machine = machine
@@ -46,20 +46,20 @@ class Manager:
         return f"{BOARD}/{path.name}"
 
     def install(self) -> str:
-        """Install the package, or this version over another, and return what is said."""
+        """Install the package, or this version over another, and return the output."""
         raise NotImplementedError
 
     def upgrade(self, version: str) -> str:
-        """Install another version over the one that is there."""
+        """Install another version over the installed one."""
         raise NotImplementedError
 
     def remove(self) -> str:
-        """Remove the package, but not what was configured."""
+        """Remove the package, but not the configuration."""
         raise NotImplementedError
 
 
 class Dpkg(Manager):
-    """Debian's, with its database of what is installed on this machine."""
+    """dpkg, with the database of this machine's packages."""
 
     kind = "deb"
     config_beside = "/etc/cdi-hook/cdi-hook.conf.dpkg-dist"
@@ -78,11 +78,11 @@ class Dpkg(Manager):
         return self._dpkg("-r", "cdi-hook")
 
     def purge(self) -> str:
-        """Remove what was configured too."""
+        """Remove the configuration too."""
         return self._dpkg("-P", "cdi-hook")
 
     def _dpkg(self, *arguments: str) -> str:
-        # Its own trigger for manual pages costs more than all the rest.
+        # The trigger of man-db takes longer than everything else.
         command = ("dpkg", "--no-triggers", *arguments)
         done = self.machine.call(*command, environ={"DEBIAN_FRONTEND": "noninteractive"})
         assert done.returncode == 0, done.stdout + done.stderr
@@ -90,7 +90,7 @@ class Dpkg(Manager):
 
 
 class Rpm(Manager):
-    """rpm's, with a database of its own."""
+    """rpm, with a database of its own."""
 
     kind = "rpm"
     config_beside = "/etc/cdi-hook/cdi-hook.conf.rpmnew"
@@ -101,7 +101,7 @@ class Rpm(Manager):
         self._rpm("-i", self.python(13))
 
     def python(self, number: int) -> str:
-        """Make a package that stands for Python 3, of a minor version."""
+        """Make a package that stands for Python 3 of a minor version."""
         directory = self.machine.directory
         (directory / "python.spec").write_text(_PYTHON, "utf-8")
         command = ["rpmbuild", "-bb", "-D", f"_topdir {directory}", "-D", f"number {number}", "python.spec"]
@@ -117,7 +117,7 @@ class Rpm(Manager):
         return self._rpm("-U", self._get(version))
 
     def upgrade_python(self) -> str:
-        """Install another Python over the one that is there."""
+        """Install another Python over the installed one."""
         return self._rpm("-U", self.python(14))
 
     def remove(self) -> str:

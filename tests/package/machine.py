@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine of its own to install packages on: a box whose root is this machine's, copied on write.
+"""A machine to install packages on: a box whose root is a copy-on-write copy of this machine's.
 
-All that is installed here is there, the database of packages too; /run, /tmp and
-what is written are in memory, and gone when the box ends.
+Everything that is installed on this machine is there, also the database of packages.
+/run, /tmp and all changes are in memory, and disappear when the box ends.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.engine.box import CGROUPS, SETTLE, Box
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The directory that it shares with the tests, and where its one spec and bundle are.
+# The directory that it shares with the tests, and in it its spec and its bundle.
 BOARD = "/run/board"
 SPEC = "/etc/cdi/example.yaml"
 BUNDLE = "/srv/bundle"
 DEVICE = "example.com/thing=one"
 
-# $INSTALLED, of which a box makes its /usr, is the directory here.
+# A box makes its /usr from $INSTALLED, which is this directory.
 _INIT = """
 read -r pid rest </proc/self/stat
 mount -t tmpfs -o mode=755 tmpfs /mnt
@@ -42,7 +42,7 @@ umount -l /mnt
 
 
 class Machine(Box):
-    """Such a machine, with a spec and a bundle that asks for its device."""
+    """A machine with a spec and a bundle that asks for its device."""
 
     init = _INIT + SETTLE
 
@@ -73,7 +73,7 @@ class Machine(Box):
         return status
 
     def files(self, *places: str) -> set[str]:
-        """Return all files and links below these places, and dirs that are called after us."""
+        """Return all files and links below these places, and dirs that have our name."""
         return set(self.call("find", *places, "!", "-type", "d", "-o", "-name", "*cdi*").stdout.splitlines())
 
 

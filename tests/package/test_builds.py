@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How packages are built: from a clean checkout, without a trace in it, the same bytes each time, to the linters' liking."""
+"""How packages are built: from a clean checkout, which stays clean, with the same bytes each time, and to the linters' liking."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def contents(package: Path) -> set[str]:
 def test_same_bytes_from_a_tree_that_stays_as_it_is(
     checkouts: Callable[..., Checkout], packages: Callable[..., Path], kind: str
 ) -> None:
-    """Two checkouts of one commit, built under different umasks, give the same bytes, and have nothing new in them."""
+    """Two checkouts of one commit, built under different umasks, give the same bytes, and get no new files."""
     first = packages(kind)
     checkout = checkouts()
     second = checkout.build(kind, umask=0o077)
@@ -48,7 +48,7 @@ def test_same_bytes_from_a_tree_that_stays_as_it_is(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_version_is_in_one_place(packages: Callable[..., Path], kind: str) -> None:
-    """What __version__ says is the package's version."""
+    """__version__ is the package's version."""
     assert packages(kind, NEXT).name == NAMES[kind].format(NEXT)
 
 
@@ -56,12 +56,12 @@ def test_the_version_is_in_one_place(packages: Callable[..., Path], kind: str) -
 def test_packages_hold_what_install_installs(
     packages: Callable[..., Path], kind: str, tmp_path: Path
 ) -> None:
-    """A package has the files of `make install`, its modules where every Python finds them, and no byte-code."""
+    """A package has the files of `make install`, its modules in a dir that every Python reads, and no byte-code."""
     library, zsh = {
         "deb": ("/usr/lib/python3/dist-packages", "/usr/share/zsh/vendor-completions"),
         "rpm": ("/usr/share/cdi-hook/python", "/usr/share/zsh/site-functions"),
     }[kind]
-    packages(kind)  # skips where it can't be built
+    packages(kind)  # skips the test if it can't be built
     place = (f"DESTDIR={tmp_path}", f"PYTHONDIR={library}", f"ZSHDIR={zsh}", "BYTECODE=")
     run("make", "-s", "-C", ROOT, "install", *place)
     installed = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if not path.is_dir()}
@@ -74,7 +74,7 @@ def test_packages_hold_what_install_installs(
 
 @pytest.mark.xdist_group("deb")
 def test_deb_pleases_lintian(packages: Callable[..., Path]) -> None:
-    """Lintian has nothing to say, and what the package needs is called as Debian calls it."""
+    """lintian reports nothing, and the package's dependencies have Debian's names."""
     need("lintian")
     package = packages("deb")
     assert run("lintian", "--allow-root", "--fail-on", "error,warning", package) == ""
@@ -87,7 +87,7 @@ def test_deb_pleases_lintian(packages: Callable[..., Path]) -> None:
 
 @pytest.mark.xdist_group("rpm")
 def test_rpm_pleases_rpmlint(packages: Callable[..., Path]) -> None:
-    """Rpmlint, configured as Fedora has it, finds nothing, and what the package needs is called as Fedora calls it."""
+    """rpmlint, configured as in Fedora, reports nothing, and the package's dependencies have Fedora's names."""
     need("rpmlint")
     package = packages("rpm")
     needed = run("rpm", "-qpR", package).splitlines()
@@ -105,7 +105,7 @@ def test_rpm_pleases_rpmlint(packages: Callable[..., Path]) -> None:
 
 
 def test_wheel_has_the_same_bytes(tmp_path: Path) -> None:
-    """A wheel is the same built twice."""
+    """Two builds of a wheel give the same bytes."""
     need("git")
     if not (ROOT / ".venv/bin/python").exists():
         pytest.skip("there is no .venv (make check makes it)")
@@ -119,7 +119,7 @@ def test_wheel_has_the_same_bytes(tmp_path: Path) -> None:
 
 
 def ready(checkout: Checkout, version: str) -> list[str]:
-    """Return what a release of that version lacks in a checkout, a line each, without the program's name."""
+    """Return what a checkout lacks for a release of that version, one line each, without the program's name."""
     command = ["make", "-s", "--no-print-directory", "release", f"VERSION={version}"]
     done = subprocess.run(
         command, cwd=checkout.path, env={"PATH": STANDARD_PATH}, capture_output=True, text=True, check=False
@@ -132,7 +132,7 @@ def ready(checkout: Checkout, version: str) -> list[str]:
 
 
 def test_release_refuses(checkouts: Callable[..., Checkout]) -> None:
-    """A release that isn't ready is refused, before anything else is done, with all that stands in its way."""
+    """A release that isn't ready is refused before anything else is done, with all reasons."""
     need("git")
     checkout = checkouts()
     (checkout.path / "CHANGELOG.md").write_text("# Changelog\n\n## [1.2.3] - unreleased\n", "utf-8")
@@ -151,7 +151,7 @@ def test_release_refuses(checkouts: Callable[..., Checkout]) -> None:
 
 
 def test_release_is_ready(checkouts: Callable[..., Checkout]) -> None:
-    """With the version set, its changes dated and all committed, nothing stands in a release's way."""
+    """If the version is set, its changes are dated and everything is committed, a release is ready."""
     need("git")
     checkout = checkouts(version=NEXT)
     log = checkout.path / "CHANGELOG.md"
@@ -162,7 +162,7 @@ def test_release_is_ready(checkouts: Callable[..., Checkout]) -> None:
 
 @pytest.mark.xdist_group("rpm")
 def test_release_is_complete(packages: Callable[..., Path], tmp_path: Path) -> None:
-    """Beside the packages a release has an SBOM, with all that pip would install, and checksums that hold."""
+    """A release has, beside the packages, an SBOM with everything that pip would install, and correct checksums."""
     prepared = subprocess.run(["sh", "tests/setup.sh", "release"], cwd=ROOT, check=False, capture_output=True)
     if prepared.returncode:
         pytest.skip("what makes an SBOM can't be installed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a package: it is installed, works, is upgraded while containers run and start, and leaves."""
+"""The life of a package: it is installed, works, is upgraded while containers run and start, and is removed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HINT = (
     f'cdi-hook: no engine uses it yet; "cdi-hook configure {FIRST}" (or {", ".join(OTHERS)}) changes that\n'
 )
 PLACES = ("/etc", "/usr", "/var", "/run")
-# What dpkg, rpm and a runtime keep for themselves; what others do on this machine meanwhile.
+# What dpkg, rpm and a runtime keep for themselves, and what other programs do on this machine meanwhile.
 NOT_OURS = re.compile(r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc)(/.*)?")
 IMPORT = "import cdi_hook; print(cdi_hook.__version__, cdi_hook.Cache(['/etc/cdi']).devices())"
 LOOP = f"""\
@@ -40,13 +40,13 @@ until [ -e /run/enough ]; do
 done
 echo end
 """
-# An engine's file, and what it says before; "" for none.
+# An engine's file, and its text before; "" for no file.
 BEFORE = {"docker": '{"log-level": "warn"}\n', "containerd": "version = 2\n"}
 ENGINES = {name: (engine.file, BEFORE.get(name, "")) for name, engine in engines.ENGINES.items()}
 
 
 def check(machine: Machine, version: str) -> None:
-    """Have a container get its device, by the door and by a link, and Python find the package."""
+    """Check that a container gets its device, by the script and by a link, and that Python finds the package."""
     for runtime in ("cdi-runtime", "cdi-runc"):
         machine.create("checked", "sleep", "1000", runtime=runtime)
         pid = json.loads(machine.do(runtime, "state", "checked"))["pid"]
@@ -58,7 +58,7 @@ def check(machine: Machine, version: str) -> None:
 
 
 def compiled(machine: Machine, manager: life.Manager) -> set[str]:
-    """Return which Pythons have byte-code of all modules."""
+    """Return the Pythons that have byte-code of all modules."""
     found = machine.files(f"{manager.library}/cdi_hook")
     sources = {name for name in found if name.endswith(".py")}
     assert sources
@@ -70,17 +70,17 @@ def compiled(machine: Machine, manager: life.Manager) -> set[str]:
 
 
 def tag(machine: Machine) -> str:
-    """Return what byte-code for the machine's python3 has in its name."""
+    """Return the tag that byte-code for the machine's python3 has in its name."""
     return machine.do("python3", "-c", "import sys; print(sys.implementation.cache_tag)")
 
 
 def ours(files: set[str]) -> set[str]:
-    """Return files without those that others keep."""
+    """Return files without those that other programs keep."""
     return {name for name in files if not NOT_OURS.fullmatch(name)}
 
 
 def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None:
-    """Once installed it injects, has byte-code, says in a line what to do, and has switched nothing on."""
+    """Once installed, the package injects, has byte-code, prints one line on what to do, and has turned nothing on."""
     before = machine.files("/etc")
     said = manager.install()
     assert HINT in said
@@ -92,14 +92,14 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
     }
     added = machine.files("/etc") - before
     assert added - units == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
-    # where an rpm is at home, the distribution's presets say whether they are enabled
+    # on an rpm distribution, its presets decide whether they are enabled
     assert added & units == units or isinstance(manager, life.Rpm)
 
 
 def test_any_python(machine: Machine, manager: life.Manager) -> None:
-    """Where python3 is another than the usual, or becomes another, the package works.
+    """If python3 is another version than the usual, or changes to another, the package works.
 
-    rpm's package sees to byte-code itself when python3 changes; on Debian root's first create makes it.
+    rpm's package makes byte-code itself when python3 changes; on Debian, root's first create makes it.
     """
     usual = machine.do("readlink", "-f", "/usr/bin/python3")
     found = machine.do("sh", "-c", "ls /usr/bin/python3.*[0-9]").split()
@@ -140,14 +140,14 @@ def test_upgrade_under_load(machine: Machine, manager: life.Manager) -> None:
 
 
 def test_upgrade_takes_a_configuration_nobody_edited(machine: Machine, manager: life.Manager) -> None:
-    """A configuration that is as it was shipped becomes the next version's."""
+    """A configuration that wasn't edited is replaced by the next version's."""
     manager.install()
     manager.upgrade(NEXT)
     assert machine.read(CONF).endswith("# Another line.\n")
 
 
 def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
-    """Removed and purged, it leaves nothing behind, in /run neither, and puts back the engines that it configured."""
+    """Removed and purged, the package leaves nothing behind, in /run neither, and restores the engines that it configured."""
     for path, text in ENGINES.values():
         machine.do("rm", "-rf", path.rpartition("/")[0])
         if text:
@@ -159,7 +159,7 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     for engine, (path, _) in ENGINES.items():
         machine.do("cdi-hook", "configure", engine, "--set-default")
         assert "cdi-runtime" in machine.read(path)
-    # of a module that is no more, by a create in the middle of an upgrade
+    # of a module that no longer exists, by a create in the middle of an upgrade
     machine.do("touch", f"{manager.library}/cdi_hook/__pycache__/old.cpython-313.pyc")
     said = manager.remove()
     for engine, (path, text) in ENGINES.items():
@@ -171,12 +171,12 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
         manager.purge()
         assert not machine.files("/var/log/cdi-hook.log")
     else:
-        machine.do("rm", "/var/log/cdi-hook.log")  # rpm knows no purging
+        machine.do("rm", "/var/log/cdi-hook.log")  # rpm has no purge
     assert ours(machine.files(*PLACES)) - before == set()
 
 
 def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
-    """What nobody but its writer can put back, and containers that run, don't stop a removal, but are told of."""
+    """Files that only their writer can restore, and running containers, don't stop a removal, but are named."""
     manager.install()
     machine.write("/etc/docker/daemon.json", "{")
     hook = "/etc/containers/oci/hooks.d/cdi-hook.json"
@@ -185,13 +185,13 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     machine.write(podman, '[engine.runtimes]\ncdi = ["/usr/bin/cdi-runtime"]\n')
     machine.do("cdi-hook", "configure", "crio", "--config", "/srv/crio.conf")
     machine.write("/run/crio", "#!/bin/sh\nsleep 1000\n", "755")
-    machine.do("mkfifo", "/run/crio.log")  # whoever reads it waits for ever
+    machine.do("mkfifo", "/run/crio.log")  # a reader of it waits for ever
     machine.daemon("/run/crio", "--config=/srv/crio.conf", "--log=/run/crio.log", ready=("pgrep", "crio"))
     machine.write(
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
         '{"binary_name":"cdi-runtime"}',
     )
-    # as on a RHEL without EPEL, with Docker's containerd.io
+    # as on RHEL without EPEL, with Docker's containerd.io
     machine.write("/etc/containerd/config.toml", "version = 2\n")
     tomlkit = machine.do("python3", "-c", "import tomlkit; print(tomlkit.__file__)")
     machine.write(tomlkit, "raise ImportError\n")

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.xdist_group("deb")
 
 UNITS = ("cdi-hook-index.path", "cdi-hook-index.service")
 INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
-# There while it runs.
+# It exists while the box runs.
 SERVICE = "/sys/fs/cgroup/boot/system.slice/cdi-hook-index.service"
 TARGET = """\
 [Unit]
 DefaultDependencies=no
 Wants=cdi-hook-index.path cdi-hook-index.service
 """
-# As in a container: nothing of the machine's, /proc/sys least of all, can be written.
+# As in a container: the machine's own files can't be written, above all /proc/sys.
 BOOT = """
 mkdir /sys/fs/cgroup/boot
 echo 0 >/sys/fs/cgroup/boot/cgroup.procs
@@ -47,7 +47,7 @@ exec /usr/lib/systemd/systemd --system --unit=index.target --log-target=console 
 
 @pytest.fixture
 def unified(tmp_path: Path, packages: Callable[..., Path]) -> Generator[Machine]:
-    """A machine with cgroup v2, as systemd has to have it, and the package."""
+    """A machine with the package, and with cgroup v2, which systemd needs."""
     if os.geteuid() != 0:
         pytest.skip("a machine of its own needs root")
     need("busybox", "systemd-analyze")
@@ -58,7 +58,7 @@ def unified(tmp_path: Path, packages: Callable[..., Path]) -> Generator[Machine]
 
 
 def test_units_are_sound(unified: Machine) -> None:
-    """Systemd has nothing against the units, and finds that the service can do little harm."""
+    """systemd accepts the units, and finds that the service can do little harm."""
     units = [f"/usr/lib/systemd/system/{name}" for name in UNITS]
     done = unified.call("systemd-analyze", "verify", "--man=no", *units)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -73,26 +73,26 @@ def has(machine: Machine, kind: str) -> bool:
 
 
 def test_index_follows_the_specs(unified: Machine) -> None:
-    """Booted, a machine has an index, and whenever specs come, or a spec dir, the index has their devices too."""
+    """After boot a machine has an index, and after new specs or a new spec dir the index has their devices too."""
     unified.write("/etc/systemd/system/index.target", TARGET)
     unified.do("rm", "-rf", "/run/cdi-hook")
     log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
     assert has(unified, "example.com/thing")
     spec = unified.read(SPEC)
-    for number in range(6):  # more than systemd starts a service in a row, if it isn't told to
+    for number in range(6):  # more often in a row than systemd starts a service by default
         unified.wait(lambda: unified.call("test", "-e", SERVICE).returncode, log=log)
         kind = f"example.com/thing{number}"
         unified.write(
             f"{'/run/cdi' if number else '/etc/cdi'}/{number}.yaml", spec.replace("example.com/thing", kind)
         )
         unified.wait(functools.partial(has, unified, kind), log=log)
-    # while it still runs
+    # while it is still running
     unified.do("rm", "-r", "/run/cdi")
     unified.wait(lambda: not has(unified, kind), log=log)
 
 
 def test_log_is_rotated(unified: Machine) -> None:
-    """A log where the configuration suggests it is rotated, and then goes on."""
+    """A log at the place that the configuration suggests is rotated, and then written again."""
     need("logrotate", "runc")
     unified.write("/etc/cdi-hook/cdi-hook.conf", "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
     rotate = ("logrotate", "--force", "/etc/logrotate.d/cdi-hook")

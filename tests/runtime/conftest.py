@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: a runtime in a cgroup layout, a lab around it, and the spy in a runtime's place."""
+"""Fixtures: a runtime in a cgroup layout, a lab around it, and the spy in place of a runtime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def verdicts() -> dict[str, str]:
-    """Why a runtime can't be tested here, by RUNTIMES' name, "" where it can: found out once."""
+    """Why a runtime can't be tested here, by its name in RUNTIMES, or "": determined once."""
     return {}
 
 
@@ -38,7 +38,7 @@ def runtime(
     busybox: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Runtime:
-    """A real runtime in a cgroup layout: each that this machine can run."""
+    """A real runtime in a cgroup layout, for each that this machine can run."""
     name = request.param
     if name not in verdicts:
         lab = Lab(tmp_path_factory.mktemp("probe"), RUNTIMES[name], busybox)
@@ -51,7 +51,7 @@ def runtime(
 
 @pytest.fixture
 def lab(runtime: Runtime, busybox: Path, tmp_path: Path) -> Generator[Lab]:
-    """A sealed corner of the machine around a runtime; gone at the end with all that runs in it."""
+    """A sealed corner of the machine around a runtime; it is removed at the end with everything that runs in it."""
     lab = Lab(tmp_path, runtime, busybox)
     yield lab
     lab.close()
@@ -59,7 +59,7 @@ def lab(runtime: Runtime, busybox: Path, tmp_path: Path) -> Generator[Lab]:
 
 @pytest.fixture(scope="session")
 def spy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spy, compiled."""
+    """The compiled spy."""
     compiler = shutil.which("cc")
     if not compiler:
         pytest.skip("cc isn't installed")

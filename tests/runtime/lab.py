@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One test's sealed corner of the machine: cdi-runtime, its configuration, specs, bundles, containers.
 
-Nothing of the developer's environment gets in, and what a test leaves behind
-goes: its containers, and its index under /run/cdi-hook. The machine's own mounts
-are never touched: a cgroup layout that it doesn't have is mounted in a mount
-namespace of the one process that needs it. Nor is a container's stdin /dev/null:
-runsc of 2022, run by root, makes nobody the owner of what it has there.
+Nothing of the developer's environment gets in. A test's containers and its index under
+/run/cdi-hook are removed. The machine's own mounts are never changed: a cgroup layout
+that it doesn't have is mounted in a mount namespace of the one process that needs it.
+A container's stdin isn't /dev/null, because runsc of 2022, run by root, makes nobody
+the owner of its stdin.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-# The door that is tested: the tree's, or an installed one.
+# The cdi-runtime to test: the tree's, or an installed one.
 CDI_RUNTIME = Path(os.environ.get("CDI_RUNTIME", ROOT / "packaging/bin/cdi-runtime"))
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INDEX_DIR = Path("/run/cdi-hook")
@@ -38,16 +38,16 @@ class Runtime:
     """A real runtime, in a cgroup layout."""
 
     name: str
-    prefix: tuple[str, ...] = ()  # the command that makes the layout
+    prefix: tuple[str, ...] = ()  # the command that creates the layout
     options: tuple[str, ...] = ()
 
     @property
     def is_native(self) -> bool:
-        """Whether its containers run on this kernel, and not on one of its own as gVisor's do."""
+        """Whether its containers run on this kernel, and not on a kernel of its own as gVisor's do."""
         return self.name != "runsc"
 
 
-# As it is on this machine if that has v1's devices controller: the hybrid layout.
+# This machine's own layout, if that has v1's devices controller: the hybrid layout.
 _UNIFIED = (
     "unshare", "-m", "--propagation", "private", "sh", "-ec",
     'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"', "sh",
@@ -64,12 +64,12 @@ BUSYBOX = Path("/bin/busybox")
 APPLETS = ("sh", "id", "ls", "stat", "cat", "sleep", "readlink", "true")
 
 # A character device that no default configuration lets a container open, and
-# whose driver answers an open without doing anything.
+# whose driver does nothing when it is opened.
 DEVICE = Path("/dev/fuse")
 
 
 def default_config() -> dict[str, Any]:
-    """Return what `runc spec` writes, less what tests have no use for; /dev/fuse is there, but no rule for it."""
+    """Return what `runc spec` writes, without parts that tests don't need; /dev/fuse is there, but has no rule."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     sets = ("bounding", "effective", "permitted")
     mount_options = ["nosuid", "noexec", "nodev"]
@@ -119,7 +119,7 @@ def indexes(directory: Path) -> list[Path]:
 
 
 class Bundle:
-    """A bundle with a busybox in it, its config.json as a runtime sees it."""
+    """A bundle with busybox in it, and its config.json as a runtime sees it."""
 
     def __init__(self, directory: Path, busybox: Path, config: dict[str, Any]) -> None:
         self.path = directory
@@ -135,23 +135,23 @@ class Bundle:
         self.write()
 
     def write(self) -> None:
-        """Write config.json anew, as an engine does before each create."""
+        """Write a new config.json, as an engine does before each create."""
         self.config_file.write_text(json.dumps(self.config, indent="\t"), "utf-8")
 
     def injected(self) -> dict[str, Any]:
-        """Return what config.json says now."""
+        """Return the present config.json."""
         tree: dict[str, Any] = json.loads(self.config_file.read_text("utf-8"))
         return tree
 
     def identity(self) -> tuple[bytes, int, int, int, list[str]]:
-        """Return all that a write to the bundle would change."""
+        """Return everything that a write to the bundle would change."""
         status = self.config_file.stat()
         names = sorted(os.listdir(self.path))
         return self.config_file.read_bytes(), status.st_ino, status.st_mtime_ns, status.st_ctime_ns, names
 
 
 class Lab:
-    """cdi-runtime with a configuration, spec dir and environment of its own, over one runtime."""
+    """cdi-runtime with a configuration, a spec dir and an environment of its own, for one runtime."""
 
     def __init__(self, directory: Path, runtime: Runtime, busybox: Path) -> None:
         self.directory = directory
@@ -170,7 +170,7 @@ class Lab:
         self._containers: list[str] = []
 
     def configure(self, **values: str) -> None:
-        """Write the configuration: this runtime, this spec dir, and what else is given."""
+        """Write the configuration: this runtime, this spec dir, and the given settings."""
         values = {"RUNTIMES": self.runtime.name, "SPEC_DIRS": str(self.specs), **values}
         text = "".join(f"{key}='{value}'\n" for key, value in values.items())
         self.configuration.write_text(text, "utf-8")
@@ -187,7 +187,7 @@ class Lab:
     def bundle(self, script: str = "true", devices: Sequence[str] = (), name: str = "bundle") -> Bundle:
         """Make a bundle whose container runs a shell script and asks for devices.
 
-        The script has one output, or the two would come in an order of the runtime's.
+        Its stdout and stderr are one output, because a runtime may forward two in any order.
         """
         config = default_config()
         config["process"]["args"] = ["sh", "-c", f"exec 2>&1; {script}"]
@@ -197,7 +197,7 @@ class Lab:
         return Bundle(self.directory / name, self.busybox, config)
 
     def container(self, container: str = "") -> str:
-        """Return the id of a container to be, which is deleted at the end in any case."""
+        """Return the id of a container to create, which is deleted at the end in any case."""
         container = container or f"cdi-hook-test-{uuid.uuid4().hex[:12]}"
         self._containers.append(container)
         return container
@@ -230,7 +230,7 @@ class Lab:
     def run(
         self, bundle: Bundle, *options: str, in_bundle: bool = False, program: str | Path = CDI_RUNTIME
     ) -> str:
-        """Run a container to its end, from within its bundle or by --bundle; return its output."""
+        """Run a container to its end, from its bundle's dir or with --bundle; return its output."""
         place = () if in_bundle else ("--bundle", str(bundle.path))
         command = self.command("run", *place, *options, self.container(), program=program)
         completed = subprocess.run(
@@ -241,14 +241,14 @@ class Lab:
         return completed.stdout
 
     def create(self, bundle: Bundle, *options: str) -> str:
-        """Create a container, which has to succeed and be silent; return its id."""
+        """Create a container, which must succeed and print nothing; return its id."""
         container = self.container()
         completed = self.call("create", "--bundle", str(bundle.path), *options, container)
         assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
         return container
 
     def state(self, container: str) -> dict[str, Any]:
-        """Return a container's state; {} where there is no such container."""
+        """Return a container's state, or {} if there is no such container."""
         completed = self.call("state", container)
         state: dict[str, Any] = json.loads(completed.stdout) if completed.returncode == 0 else {}
         return state
@@ -261,7 +261,7 @@ class Lab:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Delete the containers that are left, by the real runtime."""
+        """Delete the remaining containers, with the real runtime."""
         for container in self._containers if self.state_root.exists() else ():
             subprocess.run(
                 self.command("delete", "--force", container, program=self.runtime.name),
@@ -271,7 +271,7 @@ class Lab:
 
 
 def why_not(lab: Lab) -> str:
-    """Return why a runtime can't be tested here, "" where it can: it is asked to run a container."""
+    """Return why a runtime can't run a container here, or ""."""
     if not shutil.which(lab.runtime.name, path=STANDARD_PATH):
         return f"{lab.runtime.name} isn't installed"
     bundle = lab.bundle("echo it works")

@@ -15,7 +15,7 @@ SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 0x00050000, 0x7FFF0000
 BPF_LD_W_ABS, BPF_JEQ_K, BPF_RET_K = 0x20, 0x15, 0x06
 
 INSTRUCTIONS = (
-    (BPF_LD_W_ABS, 0, 0, 0),  # the number of the call
+    (BPF_LD_W_ABS, 0, 0, 0),  # the number of the system call
     (BPF_JEQ_K, 0, 1, OPENAT2),
     (BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO | errno.ENOSYS),
     (BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A runtime that only says how it was called: it writes what a process can
-// know of itself to a file beside its own, EXECUTABLE.record, which so
-// needs no argument, variable or descriptor that would be part of the answer.
+// A runtime that only records how it was called. It writes what a process can know
+// about itself to a file beside its executable, EXECUTABLE.record, because an argument,
+// a variable or a descriptor for the file would be part of the record.
 // A line is a name, a space, and the value's bytes in hexadecimal.
 
 #define _GNU_SOURCE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spy (spy.c) in a runtime's place, and what it saw."""
+"""The spy (spy.c) in place of a runtime, and what it recorded."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .lab import CDI_RUNTIME, STANDARD_PATH, TIMEOUT_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# What a process was given, by the names of spy.c.
+# What a process got, by the names of spy.c.
 Record = dict[str, list[bytes]]
 
 
 @dataclass(frozen=True)
 class Situation:
-    """How a process is started."""
+    """How to start a process."""
 
-    environ: dict[bytes, bytes] = field(default_factory=dict)  # more than PATH, HOME, CDI_HOOK_CONFIG
-    unset: tuple[bytes, ...] = ()  # of these
-    arguments: tuple[bytes, ...] = ()  # more, at the end
-    setup: Callable[[], object] | None = None  # called in the process to be, before exec
+    environ: dict[bytes, bytes] = field(default_factory=dict)  # besides PATH, HOME, CDI_HOOK_CONFIG
+    unset: tuple[bytes, ...] = ()  # besides these
+    arguments: tuple[bytes, ...] = ()  # more arguments, at the end
+    setup: Callable[[], object] | None = None  # called in the new process, before exec
     prefix: tuple[str, ...] = ()  # a command before the program's
 
 
 class Spy:
-    """A program in a runtime's place; it tells what it was given, by whichever name it is called."""
+    """A program in place of a runtime, which records what it got, by whichever name it is called."""
 
     def __init__(self, compiled: Path, directory: Path) -> None:
         self.directory = directory
@@ -42,7 +42,7 @@ class Spy:
         self.output.touch()
 
     def install(self, program: Path) -> Path:
-        """Put the spy in another place, under another name."""
+        """Copy the spy to another place, under another name."""
         program.parent.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(self.compiled, program))
 
@@ -52,7 +52,7 @@ class Spy:
         self.configuration.write_text(text, "utf-8")
 
     def seen(self, command: Sequence[str | bytes | Path], situation: Situation) -> Record:
-        """Run a command that becomes the spy, silently and as the same process; return what the spy saw."""
+        """Run a command that must become the spy, silently and as the same process; return the spy's record."""
         environ = {
             b"PATH": STANDARD_PATH.encode(),
             b"HOME": os.fsencode(self.directory),
@@ -60,7 +60,7 @@ class Spy:
         }
         for name in situation.unset:
             del environ[name]
-        # Both of any two calls get the same open files; Python's own are close-on-exec.
+        # Any two calls get the same open files; Python's own are close-on-exec.
         with self.output.open("r+b", buffering=0) as output:
             process = subprocess.Popen(
                 [*situation.prefix, *command, *situation.arguments],
@@ -81,7 +81,7 @@ class Spy:
 
     @staticmethod
     def record(program: Path) -> Record:
-        """Return what a spy saw, {} if it wasn't called, and forget it."""
+        """Return a spy's record, or {} if it wasn't called, and remove the record."""
         file = program.with_name(f"{program.name}.record")
         record: Record = {}
         if file.exists():
@@ -89,13 +89,13 @@ class Spy:
                 name, _, value = line.partition(" ")
                 record.setdefault(name, []).append(bytes.fromhex(value))
             file.unlink()
-        record.get("environment", []).sort()  # the order of variables means nothing
+        record.get("environment", []).sort()  # the order of variables doesn't matter
         return record
 
     def call(
         self, *arguments: str, program: str | Path = CDI_RUNTIME, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Call cdi-runtime with this environment and nothing else."""
+        """Call cdi-runtime with this environment only."""
         return subprocess.run(
             [program, *arguments],
             env={"CDI_HOOK_CONFIG": str(self.configuration), **environ}, cwd=self.directory,

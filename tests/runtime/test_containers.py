@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers of real runtimes get their devices: what a spec says is so inside, and nothing without asking."""
+"""Containers of real runtimes get their devices: what a spec says holds inside, and without a request nothing changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .spy import Spy
 
 # gVisor has no device rules, runs no createContainer or startContainer hooks, and
-# passes descriptors on with an option of its own.
+# passes descriptors with an option of its own.
 native = pytest.mark.parametrize("runtime", NATIVE, indirect=True)
 
 OPEN = f"(: <{DEVICE}) && echo read; (: <>{DEVICE}) && echo write; true"
@@ -42,7 +42,7 @@ FUSE = {"deviceNodes": [{"path": str(DEVICE)}]}
     ids=["default", "rwm", "rw", "r", "w"],
 )
 def test_device_opens_as_its_rule_says(lab: Lab, permissions: str | None, output: str) -> None:
-    """A device opens for what the spec's permissions allow, and for nothing else."""
+    """A device can be opened for what the spec's permissions allow, and for nothing else."""
     node = {"path": str(DEVICE)} | ({"permissions": permissions} if permissions else {})
     device = lab.spec({"deviceNodes": [node]})
     assert lab.run(lab.bundle(OPEN, [device])) == output
@@ -57,7 +57,7 @@ def test_device_without_permissions(lab: Lab) -> None:
 
 @native
 def test_device_stays_shut_without_annotation(lab: Lab) -> None:
-    """The container that opens a device with the annotation can't without, and its bundle isn't written to."""
+    """A container can open a device with the annotation and can't without it, and then its bundle isn't written to."""
     lab.spec(FUSE)
     bundle = lab.bundle(OPEN)
     before = bundle.identity()
@@ -67,7 +67,7 @@ def test_device_stays_shut_without_annotation(lab: Lab) -> None:
 
 @native
 def test_untouched_bundle(lab: Lab) -> None:
-    """A bundle that asks for nothing isn't written to from create to delete, nor anything put beside it."""
+    """If a bundle asks for nothing, nothing is written to it or beside it from create to delete."""
     lab.spec(FUSE)
     bundle = lab.bundle()
     before = bundle.identity()
@@ -96,14 +96,14 @@ def test_device_node_in_container(lab: Lab) -> None:
 
 
 def test_device_node_absent_without_annotation(lab: Lab) -> None:
-    """A device node that wasn't asked for isn't there."""
+    """A device node that wasn't requested isn't there."""
     lab.spec({"deviceNodes": [{"path": "/dev/cdi-node", "hostPath": str(DEVICE)}]})
     output = lab.run(lab.bundle("ls /dev/cdi-node 2>&1 || true"))
     assert output == "ls: /dev/cdi-node: No such file or directory\n"
 
 
 def test_mounts_are_there_and_read_only(lab: Lab) -> None:
-    """A dir and a file of the host are mounted; writing to them fails."""
+    """A dir and a file of the host are mounted read-only."""
     data = lab.directory / "data"
     data.mkdir()
     (data / "file").write_text("of the host\n", "utf-8")
@@ -127,7 +127,7 @@ def test_mounts_are_there_and_read_only(lab: Lab) -> None:
 
 
 def test_mount_is_writable_without_ro(lab: Lab) -> None:
-    """A mount without ro can be written to."""
+    """A mount without ro is writable."""
     data = lab.directory / "data"
     data.mkdir()
     device = lab.spec(
@@ -138,7 +138,7 @@ def test_mount_is_writable_without_ro(lab: Lab) -> None:
 
 
 def test_environment_arrives(lab: Lab) -> None:
-    """The spec's variables replace the container's and are added to it, the device's after the file's own."""
+    """The spec's variables replace and extend the container's; a device's come after its spec's own."""
     device = lab.spec({"env": ["ONE=of the device", "TERM=dumb"]}, env=["ALL=of the file", "ONE=of the file"])
     output = lab.run(lab.bundle('echo "$ONE, $ALL, $TERM"', [device]))
     assert output == "of the device, of the file, dumb\n"
@@ -167,7 +167,7 @@ def hook(stage: str, log: str) -> dict[str, Any]:
 
 
 def hooks_run(lab: Lab, stages: list[str]) -> tuple[str, dict[str, tuple[str, str, dict[str, Any]]]]:
-    """Live a container's life with hooks at some stages; return its mount namespace, and what they wrote in order."""
+    """Run a container's life with hooks at some stages; return its mount namespace, and the hooks' output in order."""
     log = lab.directory / "hooks.log"
     log.touch()
     device = lab.spec(
@@ -192,12 +192,14 @@ def hooks_run(lab: Lab, stages: list[str]) -> tuple[str, dict[str, tuple[str, st
 
 @native
 def test_hooks_of_all_stages_run(lab: Lab) -> None:
-    """Hooks of all stages run once, in the specification's order, in its namespaces, with state and env."""
+    """Hooks of all stages run once, in the specification's order and namespaces, with state and env."""
     stages = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
     inside, ran = hooks_run(lab, stages)
-    order = [stage for stage in ran if stage != "poststart"]  # beside the process: before or after its start
+    order = [
+        stage for stage in ran if stage != "poststart"
+    ]  # at the same time as the process: before or after its start
     assert order == ["prestart", "createRuntime", "createContainer", "startContainer", "poststop"]
-    # at poststop the container's namespace is gone, and another may have its number
+    # at poststop the container's namespace no longer exists, and another may have its number
     of_container = {stage for stage, (where, _, _) in ran.items() if where == inside and stage != "poststop"}
     assert of_container == {"createContainer", "startContainer"}
     assert {variable for _, variable, _ in ran.values()} == set(stages)
@@ -217,7 +219,7 @@ def test_hooks_of_gvisor_run(lab: Lab) -> None:
 
 @native
 def test_second_create_changes_nothing(lab: Lab) -> None:
-    """An injected bundle that is created from again, by the index this time, isn't changed by one byte."""
+    """An injected bundle that is created from again, this time with the index, isn't changed by one byte."""
     device = lab.spec(
         {
             **FUSE,
@@ -234,7 +236,7 @@ def test_second_create_changes_nothing(lab: Lab) -> None:
         container = lab.create(bundle)
         contents.append(bundle.identity())
         assert lab.call("delete", "--force", container).returncode == 0
-        time.sleep(0.06)  # a spec as fresh as this one isn't put into the index
+        time.sleep(0.06)  # a spec as new as this one isn't put into the index
     assert contents[0][0] != original
     assert contents[1:] == contents[:1] * 2
     assert [path.parent for path in indexes(lab.directory)] == [INDEX_DIR]
@@ -243,7 +245,7 @@ def test_second_create_changes_nothing(lab: Lab) -> None:
 
 @native
 def test_index_gives_what_specs_give(lab: Lab) -> None:
-    """A bundle injected by the index is the one that was injected from the specs, until a spec changes."""
+    """With the index a bundle is injected as it was from the specs, until a spec changes."""
     device = lab.spec({**FUSE, "env": ["ONE=1"]})
     time.sleep(0.06)
     injected = []
@@ -260,7 +262,7 @@ def test_index_gives_what_specs_give(lab: Lab) -> None:
 
 @native
 def test_mode_and_owner_of_config_survive(lab: Lab) -> None:
-    """The injected config.json has the mode and the owner of the one that came, whatever the umask."""
+    """The injected config.json has the mode and the owner of the original, whatever the umask."""
     bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])
     bundle.config_file.chmod(0o664)
     os.chown(bundle.config_file, 1234, 5678)
@@ -277,7 +279,7 @@ def test_mode_and_owner_of_config_survive(lab: Lab) -> None:
 
 
 def test_bundle_is_the_working_directory(lab: Lab) -> None:
-    """Without --bundle, the bundle is where the runtime is called, whatever PWD says."""
+    """Without --bundle, the bundle is the cwd, whatever PWD says."""
     bundle = lab.bundle("echo $ONE", [lab.spec({"env": ["ONE=1"]})])
     lab.environ["PWD"] = "/"
     assert lab.run(bundle, in_bundle=True) == "1\n"
@@ -285,13 +287,13 @@ def test_bundle_is_the_working_directory(lab: Lab) -> None:
 
 @pytest.mark.parametrize("runtime", ["crun-v2"], indirect=True)
 def test_mounts_in_user_namespace(lab: Lab) -> None:
-    """In a container with a user namespace, mounts get idmap: the host's root is root inside too."""
+    """In a container with a user namespace, mounts get idmap: files of the host's root belong to root inside too."""
     config = lab.bundle("stat -c '%u %g' /opt/data/file; cat /opt/data/file").config
     config["linux"]["namespaces"].append({"type": "user"})
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = mapping
     del config["linux"]["devices"]  # not made in a user namespace
-    with tempfile.TemporaryDirectory(prefix="cdi-hook-") as name:  # pytest's own let no other user in
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-") as name:  # pytest's own dirs let no other user in
         directory = Path(name)
         data = directory / "data"
         data.mkdir()
@@ -310,7 +312,7 @@ def test_mounts_in_user_namespace(lab: Lab) -> None:
 
 
 def test_net_devices_reach_the_runtime(spy: Spy) -> None:
-    """Net devices, which these runtimes are too old for, are in the config.json that a runtime gets."""
+    """Net devices, which these runtimes are too old for, are in the config.json that the runtime gets."""
     edits = {"netDevices": [{"hostInterfaceName": "eth7", "name": "net0"}]}
     devices = [{"name": "one", "containerEdits": edits}]
     spec = {"cdiVersion": "1.1.0", "kind": "vendor.com/net", "devices": devices}

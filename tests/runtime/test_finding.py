@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which runtime cdi-runtime hands on to: RUNTIMES, PATH, the standard dirs, its own name; and never itself."""
+"""The runtime that cdi-runtime passes the call to: RUNTIMES, PATH, the standard dirs, its own name; and never itself."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ ARGUMENTS = ("state", "container")
 
 
 def found(spy: Spy, *programs: Path) -> list[str]:
-    """Return which of some copies of the spy was called, as each was told its own name."""
+    """Return the name of the copy of the spy that was called."""
     records = {program: spy.record(program) for program in programs}
     called = [program for program, record in records.items() if record]
     return [str(program) for program in called if records[program]["argument"][0] == os.fsencode(program)]
 
 
 def test_absolute_path(spy: Spy) -> None:
-    """A path names the runtime, PATH or not."""
+    """A path names the runtime, whatever PATH is."""
     spy.configure(RUNTIMES=spy.program)
     assert spy.call(*ARGUMENTS).returncode == 0
     assert found(spy, spy.program) == [str(spy.program)]
 
 
 def test_first_that_exists(spy: Spy) -> None:
-    """Of several, the first that exists and can be executed counts."""
+    """Of several, the first one that exists and is executable is used."""
     plain = spy.install(spy.directory / "plain")
     plain.chmod(0o644)
     directory = spy.directory / "directory"
@@ -46,7 +46,7 @@ def test_first_that_exists(spy: Spy) -> None:
 
 
 def test_name_on_path(spy: Spy) -> None:
-    """A name is looked up on PATH, its dirs in order; relative ones and the cwd's don't count."""
+    """A name is looked up in PATH's dirs in order; relative dirs and the cwd aren't used."""
     first, second = (spy.install(spy.directory / name / "lowrunc") for name in ("bin1", "bin2"))
     here = spy.install(spy.directory / "lowrunc")
     spy.configure(RUNTIMES="lowrunc")
@@ -56,7 +56,7 @@ def test_name_on_path(spy: Spy) -> None:
 
 
 def test_name_before_later_name_on_earlier_dir(spy: Spy) -> None:
-    """The order of RUNTIMES counts before the order of PATH."""
+    """The order of RUNTIMES takes precedence over the order of PATH."""
     late = spy.install(spy.directory / "bin1" / "second-choice")
     wanted = spy.install(spy.directory / "bin2" / "first-choice")
     spy.configure(RUNTIMES="first-choice second-choice")
@@ -65,7 +65,7 @@ def test_name_before_later_name_on_earlier_dir(spy: Spy) -> None:
 
 
 def test_path_with_spaces_and_patterns(spy: Spy) -> None:
-    """A dir of PATH may have any name: a space splits nothing, a pattern matches nothing else."""
+    """A dir of PATH may have any name: a space doesn't split it, and a pattern in it matches nothing else."""
     odd = spy.install(spy.directory / "a b*?" / "lowrunc")
     decoy = spy.install(spy.directory / "a bcd" / "lowrunc")
     spy.configure(RUNTIMES="lowrunc")
@@ -77,13 +77,13 @@ def test_path_with_spaces_and_patterns(spy: Spy) -> None:
     "environ", [{}, {"PATH": ""}, {"PATH": "/nonexistent"}], ids=["none", "empty", "no dir"]
 )
 def test_standard_dirs(spy: Spy, environ: dict[str, str]) -> None:
-    """Where PATH has no runtime, the standard dirs do, as podman calls some commands without PATH."""
+    """If PATH has no runtime, the standard dirs are used, because podman calls some commands without PATH."""
     spy.configure(RUNTIMES="cat")
     assert spy.call(str(spy.configuration), **environ).stdout == "RUNTIMES='cat'\n"
 
 
 def test_default_runtimes(spy: Spy) -> None:
-    """Without a configuration, runc comes before crun."""
+    """Without a configuration, runc is preferred to crun."""
     runc, crun = (spy.install(spy.directory / "bin" / name) for name in ("runc", "crun"))
     path = str(runc.parent)
     assert not spy.configuration.exists()
@@ -96,7 +96,7 @@ def test_default_runtimes(spy: Spy) -> None:
 
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
 def test_never_itself(spy: Spy, link: str) -> None:
-    """RUNTIMES names the shim first, PATH has it as runc before the real one: it goes on to another."""
+    """If RUNTIMES names the shim first, or PATH has it as runc before the real one, it calls another."""
     real = spy.install(spy.directory / "real" / "runc")
     shim = spy.directory / "shim"
     shim.mkdir()
@@ -116,7 +116,7 @@ def test_never_itself(spy: Spy, link: str) -> None:
 
 
 def test_called_as_the_runtime(spy: Spy) -> None:
-    """Installed as runc before the real runc on PATH, it hands on to that."""
+    """Installed as runc before the real runc on PATH, it calls the real one."""
     real = spy.install(spy.directory / "real" / "runc")
     shim = spy.directory / "shim" / "runc"
     shim.parent.mkdir()
@@ -128,7 +128,7 @@ def test_called_as_the_runtime(spy: Spy) -> None:
 
 
 def test_name_of_the_link(spy: Spy) -> None:
-    """Called cdi-spy it runs spy from PATH, whatever RUNTIMES says."""
+    """Called as cdi-spy it runs spy from PATH, whatever RUNTIMES says."""
     other = spy.install(spy.directory / "other")
     link = spy.directory / "bin" / "cdi-spy"
     link.parent.mkdir()
@@ -140,7 +140,7 @@ def test_name_of_the_link(spy: Spy) -> None:
 
 
 def test_link_to_crun(spy: Spy) -> None:
-    """Called cdi-crun it is crun, from the standard dirs too."""
+    """Called as cdi-crun it runs crun, also from the standard dirs."""
     link = spy.directory / "cdi-crun"
     link.symlink_to(CDI_RUNTIME)
     spy.configure(RUNTIMES=spy.program)
@@ -152,7 +152,7 @@ def test_link_to_crun(spy: Spy) -> None:
 @pytest.mark.parametrize("arguments", [ARGUMENTS, ("create", "--bundle", "/nonexistent", "container"), ()])
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_none_found(spy: Spy, arguments: tuple[str, ...], log_format: str) -> None:
-    """No runtime at all is an error in --log and on stderr that names what was looked for."""
+    """If there is no runtime, the error in --log and on stderr names what was looked for."""
     spy.configure(RUNTIMES="/nonexistent/runc no-such-runtime cdi-runtime")
     log = spy.directory / "log"
     completed = spy.call(
@@ -174,7 +174,7 @@ def test_none_found(spy: Spy, arguments: tuple[str, ...], log_format: str) -> No
 
 
 def test_link_to_no_runtime(spy: Spy) -> None:
-    """Called cdi-NAME where there is no NAME, it fails and takes no other."""
+    """Called as cdi-NAME without a runtime NAME, it fails and runs no other."""
     link = spy.directory / "cdi-no-such-runtime"
     link.symlink_to(CDI_RUNTIME)
     spy.configure(RUNTIMES=spy.program)

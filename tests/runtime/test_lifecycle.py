@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers of real runtimes live as they do without us, injected ones too: commands, terminals, descriptors."""
+"""Containers of real runtimes behave as without cdi-runtime, injected ones too: commands, terminals, descriptors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def devices(request: pytest.FixtureRequest, lab: Lab) -> list[str]:
 
 
 def test_life_of_a_container(lab: Lab, devices: list[str]) -> None:
-    """create, state, start, kill and delete do what they say, each silent but state."""
+    """create, state, start, kill and delete work, and only state prints something."""
     bundle = lab.bundle("sleep 60", devices)
     container = lab.create(bundle)
     state = lab.state(container)
@@ -64,7 +64,7 @@ def test_exec_in_container(lab: Lab) -> None:
 
 @native
 def test_pid_file(lab: Lab, devices: list[str]) -> None:
-    """--pid-file is written with the container's pid, which lives."""
+    """--pid-file gets the container's pid."""
     pid_file = lab.directory / "pid"
     container = lab.create(lab.bundle("sleep 60", devices), "--pid-file", str(pid_file))
     pid = int(pid_file.read_text("ascii"))
@@ -75,7 +75,7 @@ def test_pid_file(lab: Lab, devices: list[str]) -> None:
 
 @native
 def test_process_is_replaced(lab: Lab, devices: list[str]) -> None:
-    """run has the pid that was started, and a signal sent to it reaches the container."""
+    """run keeps the pid that was started, and a signal sent to it reaches the container."""
     bundle = lab.bundle("trap 'echo hangup; exit 7' HUP; echo ready; while :; do sleep 0.01; done", devices)
     process = subprocess.Popen(
         lab.command("run", "--bundle", str(bundle.path), lab.container()),
@@ -84,7 +84,7 @@ def test_process_is_replaced(lab: Lab, devices: list[str]) -> None:
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        # crun's /proc/PID/exe is what it had mapped and then left, so its name
+        # comm, because crun's /proc/PID/exe isn't its own path any more
         assert Path(f"/proc/{process.pid}/comm").read_text("ascii") == f"{lab.runtime.name}\n"
         process.send_signal(signal.SIGHUP)
         assert process.wait(TIMEOUT_S) == 7
@@ -98,7 +98,7 @@ def test_process_is_replaced(lab: Lab, devices: list[str]) -> None:
 
 @native
 def test_preserved_descriptors(lab: Lab, devices: list[str]) -> None:
-    """With --preserve-fds, descriptors from 3 on are the container's."""
+    """With --preserve-fds, descriptors from 3 on reach the container."""
     given, taken = lab.directory / "given", lab.directory / "taken"
     given.write_text("for the container\n", "utf-8")
     bundle = lab.bundle("cat <&3 >&4", devices)
@@ -137,7 +137,7 @@ def read_terminal(terminal: int, last: bytes) -> bytes:
 
 
 def test_terminal(lab: Lab, devices: list[str]) -> None:
-    """A container with a terminal sends it through --console-socket, and talks there."""
+    """A container with a terminal sends it through --console-socket, and communicates over it."""
     bundle = lab.bundle("read line; [ -t 0 ] && echo on a terminal: $line $ONE; sleep 60", devices)
     bundle.config["process"]["terminal"] = True
     bundle.write()
@@ -158,7 +158,7 @@ def test_terminal(lab: Lab, devices: list[str]) -> None:
 
 @native
 def test_id_that_is_a_command(lab: Lab) -> None:
-    """A container may have a command's name: `state create` is about it, and creates nothing."""
+    """A container may have a command's name: `state create` shows its state, and creates nothing."""
     bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])
     before = bundle.identity()
     completed = lab.call("state", "create")
@@ -185,7 +185,7 @@ def test_container_called_as_a_command(lab: Lab, word: str) -> None:
 @pytest.mark.parametrize("arguments", [("--version",), ("features",), ("--help",)], ids=lambda one: one[0])
 @pytest.mark.parametrize("runtime", ["runc-v1", "crun-v2"], indirect=True)
 def test_questions_to_the_runtime(lab: Lab, arguments: tuple[str, ...]) -> None:
-    """What engines ask a runtime at their start is answered by the runtime."""
+    """The runtime answers the questions that engines ask it at their start."""
     ours = lab.call(*arguments)
     theirs = lab.call(*arguments, program=lab.runtime.name)
     assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)

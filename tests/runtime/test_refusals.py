@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can't be met is refused before a runtime is called: status 1, one message, nothing created or written."""
+"""A request that can't be met is refused before a runtime is called: status 1, one message, nothing created or written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import explain
+
 from .lab import STANDARD_PATH
 
 if TYPE_CHECKING:
@@ -21,12 +23,11 @@ UNKNOWN = "vendor.com/device=two"
 
 
 def message_of(lab: Lab) -> str:
-    """Return what is said of the unknown device."""
+    """Return the message for the unknown device."""
     return (
         f"CDI device injection failed: unresolvable CDI devices {UNKNOWN} "
         f'(asked for by annotation "cdi.k8s.io/test"); no usable CDI spec in {lab.specs} defines it; '
-        "did you mean vendor.com/device=one?; "
-        '"cdi-hook list" shows what is known, "cdi-hook validate" what is refused'
+        f"did you mean vendor.com/device=one?; {explain.NEXT}"
     )
 
 
@@ -40,7 +41,7 @@ def bundle(lab: Lab) -> Bundle:
 @pytest.mark.parametrize("command", ["create", "run"])
 @pytest.mark.parametrize("log_format", ["json", "text", None])
 def test_unknown_device(lab: Lab, bundle: Bundle, command: str, log_format: str | None) -> None:
-    """An unknown device is one line in --log and on stderr; no container, and the bundle is as it was."""
+    """An unknown device is one line in --log and on stderr; no container is created, and the bundle isn't changed."""
     before = bundle.identity()
     container = lab.container()
     log = ["--log", str(lab.log)] + (["--log-format", log_format] if log_format else [])
@@ -68,14 +69,14 @@ def test_unknown_device(lab: Lab, bundle: Bundle, command: str, log_format: str 
 
 
 def test_unknown_device_without_log(lab: Lab, bundle: Bundle) -> None:
-    """Without --log, or with one that can't be written, stderr has the message all the same."""
+    """Without --log, or if --log can't be written, stderr still has the message."""
     for log in ((), ("--log", str(lab.directory / "none" / "log"))):
         completed = lab.call(*log, "create", "--bundle", str(bundle.path), lab.container())
         assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message_of(lab)}\n")
 
 
 def test_log_is_appended_to(lab: Lab, bundle: Bundle) -> None:
-    """The line goes to the end of a log that has others."""
+    """The line is appended to a log that has other lines."""
     lab.log.write_text('{"level":"info","msg":"before"}\n', "utf-8")
     lab.call(
         "--log", str(lab.log), "--log-format", "json", "create", "--bundle", str(bundle.path), lab.container()
@@ -85,7 +86,7 @@ def test_log_is_appended_to(lab: Lab, bundle: Bundle) -> None:
 
 
 def test_refused_spec_is_told(lab: Lab) -> None:
-    """Where a spec file was refused, the log warns of it, and the error names the file and what is wrong."""
+    """If a spec file was refused, the log has a warning about it, and the error names the file and its error."""
     (lab.specs / "two.json").write_text('{"cdiVersion": "0.6.0", "kind": "vendor.com/device"}', "utf-8")
     bundle = lab.bundle("true", [UNKNOWN])
     lab.call(
@@ -101,7 +102,7 @@ def test_refused_spec_is_told(lab: Lab) -> None:
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_missing_host_device(lab: Lab) -> None:
-    """A device whose node is gone from the host is refused with the spec that wants it."""
+    """A device whose node the host lacks is refused, and the error names the spec that asks for it."""
     device = lab.spec({"deviceNodes": [{"path": "/dev/cdi-hook-gone"}]})
     bundle = lab.bundle("true", [device])
     before = bundle.identity()
@@ -110,14 +111,14 @@ def test_missing_host_device(lab: Lab) -> None:
     assert completed.stderr == (
         "CDI device injection failed: failed to inject devices: failed to stat CDI host device "
         f'"/dev/cdi-hook-gone": does not exist; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
-        f"by {lab.specs}/one.json; if the host's devices or drivers have changed, that spec has to be made again\n"
+        f"by {lab.specs}/one.json; {explain.GENERATE}\n"
     )
     assert bundle.identity() == before
 
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_bad_configuration_hurts_only_who_asks(lab: Lab) -> None:
-    """A bad line of the configuration stops a container that asks for a device, and no other."""
+    """A bad line of the configuration stops a container that asks for a device, and no other container."""
     device = lab.spec({"env": ["ONE=1"]})
     lab.configure(SPEC_TRUST="perhaps", NONSENSE="1")
     assert lab.run(lab.bundle("echo fine", name="idle")) == "fine\n"
@@ -134,7 +135,7 @@ def test_bad_configuration_hurts_only_who_asks(lab: Lab) -> None:
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 @pytest.mark.parametrize("value", ["$NOPE", "a*/", "~/x/", "x/\r", "[x"])
 def test_a_bad_prefix_hides_no_request(lab: Lab, value: str) -> None:
-    """Whatever a shell makes of a bad ANNOTATION_PREFIXES, a container that asks by the default one is stopped."""
+    """With a bad ANNOTATION_PREFIXES, a container that uses the default prefix is stopped, whatever a shell reads."""
     bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])
     idle = lab.bundle("echo fine", name="idle")
     with lab.configuration.open("a", encoding="utf-8", newline="") as file:
@@ -149,7 +150,7 @@ def test_a_bad_prefix_hides_no_request(lab: Lab, value: str) -> None:
 
 @pytest.mark.parametrize("runtime", ["runc-v1", "crun-v2"], indirect=True)
 def test_runtime_s_own_errors(lab: Lab) -> None:
-    """What is wrong with the arguments or the bundle is for the runtime to say, in its words."""
+    """Errors in the arguments or the bundle are left to the runtime and its own words."""
     program = shutil.which(lab.runtime.name, path=STANDARD_PATH)
     assert program is not None
     for arguments in (
@@ -179,7 +180,7 @@ def test_runtime_s_own_errors(lab: Lab) -> None:
     ],
 )
 def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, arguments: tuple[str, ...]) -> None:
-    """However odd the arguments, a bundle that they mean is looked at: nothing starts without its device."""
+    """However odd the arguments are, the bundle that they mean is read: nothing starts without its device."""
     command = lab.command(*(lab.container() if one == "ID" else one for one in arguments))
     completed = subprocess.run(
         command, env=lab.environ, cwd=bundle.path, check=False, capture_output=True, text=True, timeout=30
@@ -189,7 +190,7 @@ def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, argument
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_a_nul_hides_no_request(lab: Lab, bundle: Bundle) -> None:
-    """A config.json with a NUL after its end, which runtimes take, is refused like other text there."""
+    """A config.json with a NUL after its end, which runtimes accept, is refused like any other text there."""
     with bundle.config_file.open("a", encoding="utf-8") as file:
         file.write("\0")
     completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
@@ -199,7 +200,7 @@ def test_a_nul_hides_no_request(lab: Lab, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_a_fifo_for_a_config_does_not_hang(lab: Lab, bundle: Bundle) -> None:
-    """A config.json that is a FIFO is refused at once, nobody writing to it."""
+    """A config.json that is a FIFO is refused at once, even without a writer."""
     config = bundle.path / "config.json"
     config.unlink()
     os.mkfifo(config)

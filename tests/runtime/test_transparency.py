@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reaches the runtime is what came: a spy is started directly and through cdi-runtime, and sees the same.
+"""The runtime gets everything as it came: a spy is started directly and through cdi-runtime, and its records are compared.
 
 Arguments, environment, cwd, open descriptors, signals, umask, limits, and the
 process itself. A shell as the door has limits, which aren't tested: it drops
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEVICE = "vendor.com/device=one"
 
-# The ways through: past the door at once, at a look into the bundle, through
+# The ways through cdi-runtime: directly, after a look into the bundle, through
 # Python without an injection, and with one.
 WAYS = {
     "passed on": None,
@@ -60,14 +60,14 @@ def closing(*descriptors: int) -> Callable[[], object]:
 
 
 def opening(*descriptors: int, flags: int = os.O_RDONLY) -> Callable[[], object]:
-    """Return a set-up that opens a file, half read, at descriptors."""
+    """Return a set-up that opens a half-read file at descriptors."""
 
     def setup() -> None:
         file = os.open("file", flags)
         os.lseek(file, 7, os.SEEK_SET)
         for descriptor in descriptors:
             os.dup2(file, descriptor)
-            os.set_inheritable(descriptor, True)  # which dup2 leaves undone for file itself
+            os.set_inheritable(descriptor, True)  # dup2 doesn't do it for the file itself
         if file not in descriptors:
             os.close(file)
 
@@ -157,7 +157,7 @@ SITUATIONS = {
 
 
 def arguments_of(way: str, directory: Path) -> list[str | Path]:
-    """Return a runtime's arguments that go a way, with the bundle that this needs."""
+    """Return a runtime's arguments for a way, and the bundle that it needs."""
     config = WAYS[way]
     if config is None:
         return ["--root", directory / "state", "state", "container"]
@@ -169,7 +169,7 @@ def arguments_of(way: str, directory: Path) -> list[str | Path]:
 
 @pytest.fixture
 def arguments(way: str, spy: Spy) -> list[str | Path]:
-    """The arguments of a runtime that go a way, the spy as runtime, a spec and a file there."""
+    """A runtime's arguments for a way, with the spy as runtime, a spec and a file there."""
     specs = spy.directory / "cdi"
     specs.mkdir()
     device = {"name": "one", "containerEdits": {"env": ["ONE=1"]}}
@@ -181,7 +181,7 @@ def arguments(way: str, spy: Spy) -> list[str | Path]:
 
 
 def differences(spy: Spy, arguments: list[str | Path], situation: Situation) -> dict[str, object]:
-    """Start the spy directly and through cdi-runtime; return what it saw only directly, and only through it."""
+    """Start the spy directly and through cdi-runtime; return what only one of the two records has."""
     directly = spy.seen([spy.program, *arguments], situation)
     through = spy.seen([CDI_RUNTIME, *arguments], situation)
     for record in (directly, through):
@@ -200,7 +200,7 @@ def differences(spy: Spy, arguments: list[str | Path], situation: Situation) -> 
 def test_runtime_sees_what_came(
     spy: Spy, arguments: list[str | Path], way: str, situation: Situation
 ) -> None:
-    """The runtime sees what it would have seen if it had been started directly."""
+    """The runtime gets what it would have got without cdi-runtime."""
     assert differences(spy, arguments, situation) == {}
     if way != "passed on":
         injected = "process" in json.loads((spy.directory / "bundle/config.json").read_text("utf-8"))
@@ -209,7 +209,7 @@ def test_runtime_sees_what_came(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_empty_environment(spy: Spy, arguments: list[str | Path]) -> None:
-    """With no environment at all, the default configuration counts, and none reaches the runtime."""
+    """Without any environment, the default configuration is used, and the runtime gets no environment."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it gives /etc another cdi-hook.conf, in a mount namespace")
     spy.configuration.rename(spy.directory / "etc-cdi-hook.conf")

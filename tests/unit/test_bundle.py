@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bundle: config.json is the old one or the new one, whatever happens."""
+"""bundle: config.json is either the old one or the new one, whatever happens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_replace_keeps_mode_and_owner(tmp_path: Path) -> None:
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What a config.json that is a link points to is replaced, not the link."""
+    """If config.json is a link, its target is replaced, not the link."""
     (tmp_path / "real").mkdir()
     real = tmp_path / "real" / "spec.json"
     real.write_text("{}")
@@ -46,7 +46,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """When the new file can't be written to its end, the old one is there, whole, and nothing beside it."""
+    """If the new file can't be written completely, the old one is there, unchanged, and nothing beside it."""
     path = tmp_path / "config.json"
     path.write_text('{"old":true}')
     program = (
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    """A config.json that can't be edited without loss is named with its reason."""
+    """A config.json that can't be edited without loss is an error with its path and the reason."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(BundleError) as caught:
@@ -86,14 +86,14 @@ def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, messa
 
 
 def test_a_missing_file_is_left_to_the_runtime(tmp_path: Path) -> None:
-    """No config.json, no tree: the runtime has its own words for it."""
+    """A missing config.json gives None: the runtime has its own words for it."""
     assert bundle.load(str(tmp_path / "config.json")) is None
     (tmp_path / "file").write_text("")
     assert bundle.load(str(tmp_path / "file" / "config.json")) is None
 
 
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
-    """A FIFO in config.json's place is refused at once."""
+    """A FIFO in place of config.json is refused at once."""
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(BundleError) as caught:
         bundle.load(str(tmp_path / "config.json"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config: one file that a shell and Python read alike."""
+"""config: one file that a shell and Python read in the same way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load(tmp_path: Path, text: str) -> config.Config:
-    """Load a configuration of that text."""
+    """Load a configuration with this text."""
     path = tmp_path / "cdi-hook.conf"
     path.write_text(text)
     return config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
@@ -31,7 +31,7 @@ def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
 
 
 def test_a_value_has_its_origin(tmp_path: Path) -> None:
-    """A value that was set says in which line."""
+    """The origin of a value is its line."""
     loaded = load(tmp_path, "# comment\n\nRUNTIMES='crun runc' # first crun\nLOG_LEVEL=debug\n")
     assert loaded.words("RUNTIMES") == ["crun", "runc"]
     assert loaded.origins["RUNTIMES"] == f"{tmp_path}/cdi-hook.conf:3"
@@ -57,7 +57,7 @@ def test_a_value_has_its_origin(tmp_path: Path) -> None:
     ],
 )
 def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
-    """Whatever is accepted, a shell that sources the file gets the same value."""
+    """A value that is accepted is the same to a shell that sources the file."""
     path = tmp_path / "x.conf"
     path.write_text(f"DENY={written}\n")
     shell = subprocess.run(
@@ -99,13 +99,13 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
 
 
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
-    """A configuration that is a directory is named, not traced back."""
+    """A configuration that is a directory is a problem with its path, not a traceback."""
     loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path)})
-    assert loaded.problems == [f"{tmp_path}: Is a directory"]
+    assert loaded.problems == [f"{tmp_path}: not a regular file"]
 
 
 def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
-    """For a user, XDG's dirs come after the configured ones; for root they don't."""
+    """For a user, XDG's dirs follow the configured ones; for root they aren't used."""
     loaded = load(tmp_path, "SPEC_DIRS=/a:/b\n")
     environ = {b"HOME": b"/home/u", b"XDG_RUNTIME_DIR": b"/run/user/7"}
     assert config.spec_dirs(loaded, environ, system=True) == ["/a", "/b"]
@@ -121,5 +121,5 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
 
 
 def test_no_spec_dirs(tmp_path: Path) -> None:
-    """An empty list of spec dirs is empty."""
+    """An empty SPEC_DIRS means no dirs."""
     assert config.spec_dirs(load(tmp_path, "SPEC_DIRS=\n"), {}, system=True) == []

@@ -14,7 +14,7 @@ from cdi_hook.specs.cache import Cache
 
 
 def no_warnings(message: str, errors: list[str]) -> None:
-    """Fail at a warning."""
+    """Fail on a warning."""
     raise AssertionError((message, errors))
 
 
@@ -28,7 +28,7 @@ def test_no_spec_dirs_no_driver() -> None:
 
 
 def test_a_registry_that_cannot_be_set_up_fails_only_injections() -> None:
-    """Registering works, a request for nothing works, a request for a device has the reason."""
+    """Registering works, a request for nothing works, and a request for a device fails with the reason."""
     drivers = driver.register(["/etc/cdi"], OSError("too many open files"), no_warnings)
     driver.inject(drivers, {}, DeviceRequest())
     with pytest.raises(InjectionError) as caught:
@@ -46,7 +46,7 @@ def test_a_registry_that_cannot_be_set_up_fails_only_injections() -> None:
     ],
 )
 def test_count_and_options_are_refused(wanted: DeviceRequest, message: str) -> None:
-    """CDI has no use for a count or options, and says so in docker's words."""
+    """A count or an option is refused in docker's words, because CDI has none."""
     drivers = driver.register(["/nonexistent"], Cache(["/nonexistent"]), no_warnings)
     with pytest.raises(CDIError) as caught:
         driver.inject(drivers, {}, wanted)
@@ -54,7 +54,7 @@ def test_count_and_options_are_refused(wanted: DeviceRequest, message: str) -> N
 
 
 def test_all_refresh_errors_are_logged_when_an_injection_fails(tmp_path: Any) -> None:
-    """A failed injection logs what every file had wrong, in the order of their paths; a good one logs nothing."""
+    """A failed injection logs the errors of all files, in the order of their paths; a successful one logs nothing."""
     (tmp_path / "b.yaml").write_text("cdiVersion: 1\n")
     (tmp_path / "a.yaml").write_text("[]")
     (tmp_path / "c.yaml").write_text(

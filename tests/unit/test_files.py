@@ -27,7 +27,7 @@ def test_clean(path: str, expected: str) -> None:
 
 
 def test_identity_changes_with_the_file(tmp_path: Path) -> None:
-    """Content, mode, replacement: each gives another identity; a link has its target's."""
+    """Changing the content or the mode, or replacing the file, changes the identity; a link has its target's."""
     file = tmp_path / "f"
     seen = [files.identify(str(file))]
     assert seen == [None]
@@ -44,14 +44,14 @@ def test_identity_changes_with_the_file(tmp_path: Path) -> None:
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
-    """All bytes of a file are read, also of one of /proc, which says that it is empty."""
+    """All bytes of a file are read, also of a file in /proc, whose size is 0."""
     (tmp_path / "f").write_bytes(b"a\0\xff" * 100_000)
     assert files.read(str(tmp_path / "f")) == b"a\0\xff" * 100_000
     assert files.read("/proc/self/cmdline").count(b"\0") > 0
 
 
 def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
-    """A FIFO without a writer, a device, a dir: each is an error at once, and a dir's tells it apart."""
+    """A FIFO without a writer, a device and a dir are each an error at once, and the error for a dir is IsADirectoryError."""
     os.mkfifo(tmp_path / "fifo")
     for path in (str(tmp_path / "fifo"), "/dev/zero", str(tmp_path)):
         with pytest.raises(OSError, match="not a regular file") as caught:
@@ -63,7 +63,7 @@ def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
 def test_what_is_durable_is_on_the_disk_before_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A durable file is synced before it comes in another's place, and others, which are on tmpfs, aren't."""
+    """A durable file is synced before it is renamed, and others, which are on tmpfs, aren't."""
     file, synced = tmp_path / "file", []
     monkeypatch.setattr("posix.fsync", lambda _: synced.append(file.read_text()))
     file.write_text("old")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""index: what it says is what the specs say, at every moment."""
+"""index: it has what the specs say, at every moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEVICE = "- {name: %s, containerEdits: {env: [%s=1]}}\n"
 
 
 def write(path: Path, kind: str, *devices: str) -> None:
-    """Write a spec that looks long settled."""
+    """Write a spec that looks as if it had settled long ago."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(SPEC % (kind, path.stem) + "".join(DEVICE % (name, name) for name in devices))
 
@@ -40,7 +40,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def parts_of_one(path: Path) -> list[Any]:
-    """Return the parts of the device v.com/c=one, as that file has it."""
+    """Return the parts of the device v.com/c=one, as that file has them."""
     return [
         ((None, str(path)), {"env": [f"SPEC={path.stem}"]}),
         (("v.com/c=one", str(path)), {"env": ["one=1"]}),
@@ -48,7 +48,7 @@ def parts_of_one(path: Path) -> list[Any]:
 
 
 def index_file(tmp_path: Path) -> Path:
-    """Return the one index that was written."""
+    """Return the only index."""
     [path] = (tmp_path / "state").iterdir()
     return path
 
@@ -60,7 +60,7 @@ def no_cache(_registry: Registry) -> Cache:
 
 @pytest.mark.usefixtures("settled")
 def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts from the index equal the cache's, for one device and for several of several files."""
+    """Parts from the index equal the cache's, for one device and for several devices of several files."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", *(f"d{number}" for number in range(200)))
     write(tmp_path / "high" / "b.yaml", "w.com/c", "x", "z")
     wanted = [["v.com/c=d7"], ["w.com/c=z", "v.com/c=d199", "w.com/c=x", "v.com/c=d0", "w.com/c=z"], []]
@@ -91,7 +91,7 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
 def test_any_change_means_reading_the_specs(
     tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A changed spec or dir, or an index that is broken or that others could have written, isn't trusted."""
+    """A changed spec or dir makes the index invalid, and so does a broken index or one that others could have written."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
     change(tmp_path)
@@ -104,7 +104,7 @@ def test_any_change_means_reading_the_specs(
 
 
 def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
-    """The index is of one moment, though each look at the specs reads them anew."""
+    """The index is of one moment, though each use reads the specs again."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "x", "y")
     write(tmp_path / "low" / "b.yaml", "w.com/c", "z")
 
@@ -121,7 +121,7 @@ def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("settled")
 def test_a_missing_dir_that_appears_is_noticed(tmp_path: Path) -> None:
-    """A dir that wasn't there when the index was made is watched too."""
+    """A dir that was missing when the index was made is watched too."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
     write(tmp_path / "high" / "b.yaml", "v.com/c", "one")
@@ -130,7 +130,7 @@ def test_a_missing_dir_that_appears_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("settled")
 def test_unknown_devices_are_unresolvable_with_an_index_too(tmp_path: Path) -> None:
-    """A name that no spec has is refused, all such names in order."""
+    """Unknown names are all refused, in order."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
     with pytest.raises(UnresolvableDevices) as caught:
@@ -139,7 +139,7 @@ def test_unknown_devices_are_unresolvable_with_an_index_too(tmp_path: Path) -> N
 
 
 def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
-    """A spec that changed this very moment could change again unseen; later it is indexed."""
+    """A spec that changed just now could change again unnoticed, so it is indexed later."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
     assert not (tmp_path / "state").exists()
@@ -149,7 +149,7 @@ def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
 
 
 def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -> None:
-    """However long reading and compiling take: it may have changed again since it was read."""
+    """A spec that may have changed again since it was read isn't indexed, however long reading and compiling take."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     slow = registry(tmp_path)
     assert slow.cache.devices() == ["v.com/c=one"]
@@ -162,7 +162,7 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
 
 @pytest.mark.usefixtures("settled")
 def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
-    """Cut off at any byte, with NULs in place of the rest or of one byte, it says what it did or nothing."""
+    """If an index is cut off at any byte, or has NULs for the rest or one byte, it gives the same parts or none."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one", "two")
     names = ["v.com/c=one", "v.com/c=two"]
     expected = registry(tmp_path).parts(names)
@@ -176,7 +176,7 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("settled")
 def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
-    """No state dir, or a file in its place, changes nothing but the cost."""
+    """Without a state dir, or with a file in its place, only the cost changes."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     (tmp_path / "state").write_text("")
     assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
@@ -186,7 +186,7 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("settled")
 def test_no_temporary_files_stay(tmp_path: Path) -> None:
-    """After writing there is the index and nothing beside it."""
+    """A write leaves the index and nothing beside it."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
     assert index_file(tmp_path).name.endswith(".index")

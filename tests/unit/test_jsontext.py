@@ -25,7 +25,7 @@ trees = st.recursive(
 
 @given(trees)
 def test_any_tree_survives(tree: object) -> None:
-    """What json would write is read as json reads it, and written so that json reads it back."""
+    """What json writes is read as json reads it, and what is written is the same to json."""
     text = json.dumps(tree)
     assert json.loads(jsontext.dumps(jsontext.loads(text))) == tree
 
@@ -45,13 +45,13 @@ def test_any_tree_survives(tree: object) -> None:
     ],
 )
 def test_numbers_keep_their_spelling(number: str) -> None:
-    """A number is written as it was, whatever a float would make of it."""
+    """A number is written as it was read, even if a float would change it."""
     text = f'{{"a":[{number},1],"b":"{number}"}}'
     assert jsontext.dumps(jsontext.loads(text)) == text
 
 
 def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
-    """Keys stay in their order, and half a surrogate pair stays half."""
+    """Keys stay in order, and half a surrogate pair stays as it is."""
     text = '{"z":1,"a":{"y":"\\ud800","b":null}}'
     assert jsontext.dumps(jsontext.loads(text)) == text
 
@@ -76,7 +76,7 @@ def test_bad_json_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["{", '{"a" 1}', '{"a": 1', '"abc', '"\\x"', "[1 2]"])
 def test_bad_json_is_refused_before_json_is_there(text: str) -> None:
-    """In a process that hasn't imported json, as a create hasn't, broken text is refused in the same words."""
+    """In a process that hasn't imported json, as in a create, broken text is refused in the same words."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from cdi_hook import jsontext\n"
@@ -91,7 +91,7 @@ def test_bad_json_is_refused_before_json_is_there(text: str) -> None:
 
 
 def test_does_without_the_accelerator() -> None:
-    """Where CPython's _json is missing, the result is the same."""
+    """Without CPython's _json the result is the same."""
     program = (
         "import sys; sys.modules['_json'] = None\n"
         "from cdi_hook import jsontext\n"

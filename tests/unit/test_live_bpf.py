@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""live.bpf: what the instructions decide, in an interpreter of the few there are; tests/live has the kernel's word."""
+"""live.bpf: what the instructions decide, in a small interpreter; tests/live has the kernel's decisions."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ JUMPS: dict[int, Callable[[object, object], bool]] = {
 }
 REQUESTS = list(itertools.product((BLOCK, CHAR), (1, 5, 10), (1, 3, 229), range(1, 8)))
 
-# Allows 1:3 wholly and 1:5 to be read, character devices; uses r0 to r5.
+# Allows all of 1:3, and reading 1:5, as character devices; uses r0 to r5.
 SOME = bytes.fromhex(
     "6112000000000000 bf23000000000000 57030000ffff0000 7702000010000000 6114040000000000 6115080000000000"
     "5503060002000000 5504050001000000 1505020003000000 5505030005000000 5502020002000000 b700000001000000"
     "9500000000000000 b400000000000000 9500000000000000"
 )
-# The same, as Linux 6.18 shows it where net.core.bpf_jit_harden is 2.
+# The same, as Linux 6.18 shows it if net.core.bpf_jit_harden is 2.
 SOME_BLINDED = bytes.fromhex(
     "6112000000000000 bf23000000000000 b70b00001c85b9f8 a70b0000e37ab9f8 5fb3000000000000 7702000010000000"
     "6114040000000000 6115080000000000 b70b0000b1fbe1af a70b0000b3fbe1af 5db3100000000000 b70b00000f1d1730"
@@ -49,7 +49,7 @@ NOTHING = INSN.pack(0xB7, 0, 0, 0) + INSN.pack(0x95, 0, 0, 0)
 
 
 def decides(program: bytes, kind: int, major: int, minor: int, access: int) -> bool:
-    """Run a program as the kernel would; what isn't initialized or defined is a KeyError."""
+    """Run a program as the kernel would; an uninitialized register or an undefined code is a KeyError."""
     instructions = list(INSN.iter_unpack(program))
     context = {0: access << 16 | kind, 4: major, 8: minor}
     registers: dict[int, int | dict[int, int]] = {1: context}
@@ -78,7 +78,7 @@ def decides(program: bytes, kind: int, major: int, minor: int, access: int) -> b
 
 
 def allows(rules: bpf.Rules, kind: int, major: int, minor: int, access: int) -> bool:
-    """Say what a list of rules means: one of them has all that is asked for."""
+    """Return what a list of rules decides: one of them must have all that is requested."""
     letters = {letter for letter, bit in (("m", M), ("r", R), ("w", W)) if access & bit}
     return any(
         {"b": BLOCK, "c": CHAR}[type_] == kind
@@ -104,7 +104,7 @@ RULES: list[bpf.Rules] = [
 @pytest.mark.parametrize("old", [SOME, NOTHING], ids=["some", "nothing"])
 @pytest.mark.parametrize("rules", RULES, ids=str)
 def test_what_rules_allow_is_added_and_nothing_else(rules: bpf.Rules, old: bytes) -> None:
-    """A request is allowed where a rule has all of it, and else as the old program decides."""
+    """A request is allowed if one rule has all of it, and otherwise the old program decides."""
     new = bpf.allowing(rules) + bpf.loadable(old)
     for request in REQUESTS:
         expected = allows(rules, *request) or decides(old, *request)
@@ -112,13 +112,13 @@ def test_what_rules_allow_is_added_and_nothing_else(rules: bpf.Rules, old: bytes
 
 
 def test_rules_do_not_add_up() -> None:
-    """To read and write at once isn't allowed by a program's right to read and a rule's to write."""
+    """Reading and writing at once isn't allowed by a program that allows reading and a rule that allows writing."""
     new = bpf.allowing({("c", 1, 5): "w"}) + SOME
     assert [decides(new, CHAR, 1, 5, access) for access in (R, W, R | W)] == [True, True, False]
 
 
 def test_the_instructions() -> None:
-    """A rule is these instructions: little-endian, as any machine has them that this runs on."""
+    """A rule becomes these instructions: little-endian, as on every machine that this runs on."""
     assert bpf.allowing({("c", 10, 229): "rw"}) == bytes.fromhex(
         "6112000000000000"  # r2 = the accesses and the type
         "6113040000000000"  # r3 = major
@@ -134,14 +134,14 @@ def test_the_instructions() -> None:
 
 
 def test_what_was_not_blinded_stays() -> None:
-    """A program without constants of the kernel's is loaded again byte for byte, but for ``r ^= r``."""
+    """A program without blinded constants is loaded again byte for byte, except ``r ^= r``."""
     assert bpf.loadable(SOME) == SOME
     assert bpf.loadable(INSN.pack(0xAC, 0x33, 0, 0)) == INSN.pack(0xB4, 3, 0, 0)
     assert bpf.loadable(INSN.pack(0xAF, 0x34, 0, 0)) == INSN.pack(0xAF, 0x34, 0, 0)
 
 
 def test_a_blinded_program_decides_as_before() -> None:
-    """What the kernel blinded names no register of the kernel's any more, and decides the same."""
+    """A program that the kernel blinded names no register of the kernel's any more, and decides the same."""
     program = bpf.loadable(SOME_BLINDED)
     assert {
         register for _, named, _, _ in INSN.iter_unpack(program) for register in (named & 15, named >> 4)
@@ -151,7 +151,7 @@ def test_a_blinded_program_decides_as_before() -> None:
 
 
 def test_a_blinded_program_may_use_nearly_all_registers() -> None:
-    """The register for the kernel's constants is one that the program has no use for."""
+    """The register for blinded constants is one that the program doesn't use."""
     uses = b"".join(INSN.pack(0xB7, register, 0, 0) for register in (0, 2, 3, 4, 5, 6, 8, 9))
     assert bpf.loadable(uses + INSN.pack(0xB7, 11, 0, 1)) == uses + INSN.pack(0xB7, 7, 0, 1)
 
@@ -169,6 +169,6 @@ def test_a_blinded_program_may_use_nearly_all_registers() -> None:
     ids=["helper", "subprogram", "no register"],
 )
 def test_what_cannot_be_loaded_again(program: bytes, reason: str) -> None:
-    """A program that means more than its instructions say, or has no register left, is refused."""
+    """A program that is more than its instructions, or has no free register, is refused."""
     with pytest.raises(ValueError, match=f"^{reason}$"):
         bpf.loadable(program + NOTHING)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""live.container: a child that takes back what it did, whatever becomes of the hook; old kernels."""
+"""live.container: a child undoes what it did, whatever happens to the hook; old kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cdi_hook.live.container import Child, Container
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Each is a hook whose child leaves a file when it takes back, and that then meets its end.
+# Each is a hook whose child leaves a file when it undoes, and which then ends in its way.
 ENDS = {
     "killed while it is done": "Child(lambda: (os.kill(os.getppid(), 9), time.sleep(0.2)), undo)",
     "killed after it": "Child(lambda: None, undo); os.kill(os.getpid(), 9)",
@@ -33,7 +33,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_hook_that_ends_early(tmp_path: Path, end: str) -> None:
-    """What a child did is taken back however the hook ended, and nobody waits for its stdout."""
+    """A child undoes what it did however the hook ends, and nobody waits for its stdout."""
     undone = tmp_path / "undone"
     script = (
         "import os, signal, sys, time; from pathlib import Path; from cdi_hook.live.container import Child; "
@@ -51,7 +51,7 @@ def test_hook_that_ends_early(tmp_path: Path, end: str) -> None:
 
 
 def test_child_that_fails() -> None:
-    """What a child raises is raised here, after it has taken back."""
+    """An error that a child raises is raised here, after the child has undone what it did."""
 
     def fail() -> None:
         raise OSError(errno.ENOSPC, "no room", "/x")
@@ -61,13 +61,13 @@ def test_child_that_fails() -> None:
 
 
 def test_child_that_fails_by_a_defect() -> None:
-    """What nobody foresaw is no refusal: in the middle of an upgrade the hook begins anew for it."""
+    """An unforeseen error is not a refusal: in the middle of an upgrade the hook restarts because of it."""
     with pytest.raises(RuntimeError, match=r"^ZeroDivisionError: division by zero$"):
         Child(lambda: 1 / 0)
 
 
 def test_kernels_that_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that the kernel doesn't have, or takes otherwise, is told from other failures."""
+    """A system call that the kernel lacks, or an argument that it doesn't know, gets a message of its own."""
     with pytest.raises(OSError, match=r"Linux 5\.12 or newer") as caught:
         linux._syscall(1 << 20)
     assert caught.value.errno == errno.ENOSYS

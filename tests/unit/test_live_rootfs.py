@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_what_another_container_makes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another container has made in the meantime is taken, and is not ours to take back."""
+    """A file that another container has made meanwhile is used, and an undo doesn't remove it."""
     create_dir = rootfs.create_dir
 
     def too_late(directory: int, name: str) -> None:

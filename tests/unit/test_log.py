@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""log: runc's shape, and no words that engines misread."""
+"""log: runc's format, without words that engines misread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_json_lines_are_runcs() -> None:
-    """A JSON line has level, msg and time in UTC, and error where there is one."""
+    """A JSON line has level, msg and time in UTC, and error if there is one."""
     fields = json.loads(log.line("error", 'a "b"\n', "json"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fields.pop("time"))
     assert fields == {"level": "error", "msg": 'a "b"\n'}
@@ -25,7 +25,7 @@ def test_json_lines_are_runcs() -> None:
 
 
 def test_text_lines_are_runcs() -> None:
-    """A text line is logfmt, quoted as Go does."""
+    """A text line is logfmt, quoted as in Go."""
     line = log.line("error", 'a "b"', "text", "x")
     assert re.fullmatch(r'time="[^"]*Z" level=error msg="a \\"b\\"" error="x"\n', line)
 
@@ -44,12 +44,12 @@ def test_text_lines_are_runcs() -> None:
     ],
 )  # fmt: skip
 def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:
-    """The phrases that engines turn into 126 and 127 are put in other words, on one line."""
+    """The phrases that engines turn into 126 and 127 are replaced by other words, on one line."""
     assert log.plain(message) == expected
 
 
 def test_appending(tmp_path: Path) -> None:
-    """A log is appended to, made when missing, also as crun's file:PATH; what is no file is left alone."""
+    """A log is appended to, and made if it is missing, also as crun's file:PATH; anything but a file is left alone."""
     path = tmp_path / "log"
     assert log.append(str(path), "a\n")
     assert log.append(f"file:{path}", "b\n")
@@ -60,6 +60,6 @@ def test_appending(tmp_path: Path) -> None:
 
 
 def test_a_fifo_without_a_reader_does_not_hang(tmp_path: Path) -> None:
-    """A --log that is a FIFO nobody reads is given up at once."""
+    """A --log that is a FIFO without a reader is given up at once."""
     os.mkfifo(tmp_path / "log")
     assert not log.append(str(tmp_path / "log"), "a\n")

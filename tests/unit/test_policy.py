@@ -32,7 +32,7 @@ def settings(**values: str) -> Config:
     ],
 )
 def test_policy(values: dict[str, str], reason: str) -> None:
-    """What DENY has, or ALLOW hasn't, is refused by name and with the line that says so."""
+    """A device that DENY matches, or ALLOW doesn't, is refused with its name and the line of the configuration."""
     made = request.collect({"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}, settings(**values))
     try:
         policy.check(made, settings(**values))
@@ -52,5 +52,5 @@ def test_policy(values: dict[str, str], reason: str) -> None:
     ],
 )  # fmt: skip
 def test_patterns(text: str, pattern: str, expected: bool) -> None:
-    """A star is any text, a question mark one character, all else itself."""
+    """A star stands for any text, a question mark for one character, and everything else for itself."""
     assert policy.matches(text, pattern) is expected

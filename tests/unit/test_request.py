@@ -21,12 +21,12 @@ def settings(**values: str) -> Config:
 
 
 def names(oci: dict[str, Any], **values: str) -> list[str]:
-    """Return the names that a container asks for."""
+    """Return the names that a container requests."""
     return request.collect(oci, settings(**values)).device_ids
 
 
 def test_annotations_in_order_of_their_keys_each_device_once() -> None:
-    """Keys are sorted, values keep their order, a device counts once and keeps its first origin."""
+    """Keys are sorted, values keep their order, and a device counts once with its first origin."""
     oci = {
         "annotations": {"cdi.k8s.io/b": "v.com/c=1,v.com/c=2", "x": "v.com/c=9", "cdi.k8s.io/a": "v.com/c=2"}
     }
@@ -62,7 +62,7 @@ def test_nothing_asked(oci: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
-    """The error has the key, the item, the rule and how it is written."""
+    """The error has the key, the item, the rule and how to write a name."""
     with pytest.raises(CDIError) as caught:
         names({"annotations": {"cdi.k8s.io/x": value}})
     text = str(caught.value)
@@ -84,7 +84,7 @@ def test_annotations_of_the_wrong_type(annotations: object, message: str) -> Non
 
 
 def test_other_prefixes_and_a_default_kind() -> None:
-    """Configured prefixes count instead, and a bare name gets the default kind."""
+    """Configured prefixes replace the default one, and a bare name gets the default kind."""
     oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1", "devices.example/x": "gpu0,v.com/c=2"}}
     assert names(oci, ANNOTATION_PREFIXES="devices.example/ other/", DEFAULT_KIND="v.com/gpu") == [
         "v.com/gpu=gpu0",
@@ -93,7 +93,7 @@ def test_other_prefixes_and_a_default_kind() -> None:
 
 
 def test_the_environment_counts_only_where_configured() -> None:
-    """DEVICE_ENV's variables name devices, the last setting wins, none and void ask for nothing."""
+    """DEVICE_ENV's variables name devices, the last value of a variable wins, and none and void ask for nothing."""
     oci = {"process": {"env": ["V=1", "V=0,all", "W=none", "X=void", "Y=", "Z=9"]}}
     assert names(oci) == []
     assert names(oci, DEVICE_ENV="V W X Y", DEFAULT_KIND="n.com/gpu") == ["n.com/gpu=0", "n.com/gpu=all"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""runtime: what starting a container imports, and what it says when it can't."""
+"""runtime: the modules that a container's start imports, and its error messages."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ devices:
 - {name: gone, containerEdits: {deviceNodes: [{path: /dev/none-such}]}}
 """
 
-# All that a create imports beyond an empty Python. Each more costs every container
-# 0.1 ms, and the standard library's own rather 1 to 20.
+# All modules that a create imports beyond an empty Python. Each more costs every
+# container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
         "jsontext", "names", "registry", "request", "runtime")  # fmt: skip
 BUDGET = {"__future__", "_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
 class Host:
-    """A spec, a configuration and a bundle of their own."""
+    """A host with a spec, a configuration and a bundle of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,7 +54,7 @@ class Host:
         return self.directory / "bundle" / "config.json"
 
     def ask(self, value: str) -> None:
-        """Make a config.json that asks for value by annotation."""
+        """Make a config.json that asks for value by an annotation."""
         self.config_json.write_text(
             json.dumps({"ociVersion": "1.0.2", "annotations": {"cdi.k8s.io/a": value}})
         )
@@ -82,7 +82,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
-    """Return the modules that -X importtime tells of."""
+    """Return the modules that -X importtime lists."""
     return {
         line.rpartition("|")[2].strip()
         for line in done.stderr.splitlines()
@@ -91,8 +91,8 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def test_a_create_imports_what_the_budget_allows(host: Host) -> None:
-    """With the index made, an injection imports nothing that isn't on the list."""
-    time.sleep(0.06)  # a fresh spec isn't indexed
+    """With an index, an injection imports only modules that are on the list."""
+    time.sleep(0.06)  # a new spec isn't indexed
     host.ask("vendor.com/thing=one")
     assert host.create().returncode == 0
     host.ask("vendor.com/thing=one")
@@ -105,7 +105,7 @@ def test_a_create_imports_what_the_budget_allows(host: Host) -> None:
 
 
 def test_importing_the_package_costs_nothing() -> None:
-    """`import cdi_hook` brings nothing of ours along until a name is used, and then that."""
+    """`import cdi_hook` imports nothing of ours until a name is used, and then what it needs."""
     program = (
         "import sys, cdi_hook; print(*sorted(name for name in sys.modules if name.startswith('cdi_hook')))\n"
         "cdi_hook.parse_qualified_name; print('cdi_hook.names' in sys.modules, 'yaml' in sys.modules)\n"
@@ -126,12 +126,12 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
     [
         ("vendor.com/thing=two", "",
          f"{FAILED}unresolvable CDI devices vendor.com/thing=two {ASKED}; no usable CDI spec in @/cdi "
-         'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows what is known, '
-         '"cdi-hook validate" what is refused'),
+         'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows the known '
+         'devices, "cdi-hook validate" what is wrong with specs'),
         ("vendor.com/thing=gone", "",
          f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": does not exist; device '
          f"vendor.com/thing=gone {ASKED} is defined by @/cdi/vendor.yaml; if the host's devices or drivers "
-         "have changed, that spec has to be made again"),
+         "have changed, generate that spec again"),
         ("one", "",
          f'{FAILED}annotation "cdi.k8s.io/a": invalid CDI device name "one" (unqualified device "one", missing '
          "vendor); a device is written vendor.com/class=name, several with commas and no spaces between, or set "
@@ -146,7 +146,7 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
     ],
 )  # fmt: skip
 def test_what_the_person_is_told(host: Host, value: str, configuration: str, message: str) -> None:
-    """One error line, in --log and on stderr; status 1; config.json untouched."""
+    """An error is one line, in --log and on stderr, with status 1, and config.json isn't changed."""
     host.configure(configuration)
     host.ask(value)
     before = host.config_json.read_bytes()
@@ -163,7 +163,7 @@ def test_what_the_person_is_told(host: Host, value: str, configuration: str, mes
 
 
 def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
-    """A broken spec file is in the message with its reason, and before that in the log as a warning."""
+    """A broken spec file is in the message with its error, and before that in the log as a warning."""
     (host.directory / "cdi" / "vendor.yaml").write_text('cdiVersion: "9"\n')
     host.ask("vendor.com/thing=one")
     log = host.directory / "log"
@@ -183,13 +183,13 @@ def test_a_conflict_is_told_as_one(host: Host) -> None:
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
     host.ask("vendor.com/thing=one")
     assert (
-        "vendor.com/thing=one: defined by two spec files of the same dir, so by none" in host.create().stderr
+        "vendor.com/thing=one: two spec files in one dir define it, so neither counts" in host.create().stderr
     )
 
 
 @pytest.mark.parametrize("how", ["<&-", "2>&-", "2</dev/null", ">&- 2>&-"])
 def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> None:
-    """With stderr closed or read-only the error still is in --log and the status is right."""
+    """With stderr closed or read-only, the error is still in --log and the status is right."""
     host.ask("vendor.com/thing=two")
     log = host.directory / "log"
     command = f'exec "$0" "$@" {how}'
@@ -203,7 +203,7 @@ def test_a_closed_or_read_only_stderr_changes_nothing(host: Host, how: str) -> N
 
 
 def test_a_stderr_that_nobody_reads_holds_nothing_up(host: Host) -> None:
-    """Of an error that is longer than a pipe holds, stderr has the beginning, and --log all of it."""
+    """If an error is longer than a pipe's buffer, stderr has its beginning, and --log all of it."""
     name = "vendor.com/thing=" + "two" * 40000
     host.ask(name)
     log = host.directory / "log"
@@ -222,7 +222,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(host: Host) -> None:
 
 
 def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
-    """Nothing on stdout or stderr; with LOG, a JSON line names the devices."""
+    """A success prints nothing, and with LOG a JSON line names the devices."""
     own = host.directory / "own.log"
     host.configure(f"LOG={own}\n")
     host.ask("vendor.com/thing=one")
@@ -238,7 +238,7 @@ def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
 
 
 def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:
-    """Where LOG can't be written, a container gets its device in silence all the same."""
+    """If LOG can't be written, a container gets its device all the same, without a message."""
     host.configure("LOG=/dev/full\n")
     host.ask("vendor.com/thing=one")
     done = host.create()
@@ -246,7 +246,7 @@ def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:
 
 
 def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
-    """Something unforeseen is one line; with the runtime's own --debug it has its traceback."""
+    """An unforeseen error is one line; with the runtime's own --debug it has a traceback."""
     host.config_json.write_text(json.dumps({"annotations": {"cdi.k8s.io/a": "vendor.com/thing=one"}}))
     (host.directory / "cdi" / "vendor.yaml").unlink()
     broken = host.directory / "broken"
@@ -270,7 +270,7 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
 
 @pytest.mark.parametrize("old", ["from cdi_hook import argv", "injection.inject("])
 def test_modules_that_are_being_replaced(host: Host, old: str) -> None:
-    """When modules don't fit each other, as in the middle of an upgrade, the create begins anew until they do."""
+    """If modules don't fit each other, as in the middle of an upgrade, the create restarts until they do."""
     library = host.directory / "library/cdi_hook"
     shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
     module = library / "runtime.py"
@@ -305,7 +305,7 @@ def test_modules_that_are_being_replaced(host: Host, old: str) -> None:
 
 
 def test_a_refused_spec_of_the_vendor_comes_first(host: Host) -> None:
-    """That the vendor's own spec file was refused is told before names that are near, and other files after."""
+    """A refusal of the vendor's own spec file comes before similar names, and those of other files after."""
     (host.directory / "cdi" / "vendor2.yaml").write_text('cdiVersion: "9"\nkind: vendor2.com/thing\n')
     (host.directory / "cdi" / "other.yaml").write_text('cdiVersion: "8"\nkind: other.com/thing\n')
     host.ask("vendor2.com/thing=one")

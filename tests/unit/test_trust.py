@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def roots() -> Iterator[Path]:
-    """A dir that only root can write, below one that is sticky and anybody's."""
+    """A dir that only root can write, below a sticky one that everybody can."""
     if os.geteuid() != 0:
         pytest.skip("needs root: only root's files can be trusted")
-    with tempfile.TemporaryDirectory(prefix="cdi-hook-test-", dir="/tmp") as name:  # sticky is the point
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-test-", dir="/tmp") as name:  # sticky is what is tested
         yield Path(name)
 
 
 def test_roots_own_files_are_trusted_also_below_a_sticky_dir(roots: Path) -> None:
-    """Root's file in root's dir in /tmp is nobody else's; what doesn't exist isn't either."""
+    """A file of root's in a dir of root's in /tmp is trusted, and so is a path that doesn't exist."""
     (roots / "f").write_text("")
     assert untrusted(str(roots / "f")) is None
     assert untrusted(str(roots / "none" / "f")) is None
@@ -34,7 +34,7 @@ def test_roots_own_files_are_trusted_also_below_a_sticky_dir(roots: Path) -> Non
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_dir_that_others_can_write_is_named(roots: Path, mode: int) -> None:
-    """A dir on the way that others can write into is the reason."""
+    """The reason is the dir on the way that others can write to."""
     (roots / "d").mkdir()
     (roots / "d" / "f").write_text("")
     (roots / "d").chmod(mode)
@@ -57,7 +57,7 @@ def test_a_file_of_somebody_else_is_named(roots: Path) -> None:
 
 
 def test_links_are_followed_step_by_step(roots: Path) -> None:
-    """What counts is every dir that a link leads through, relative or absolute, in a loop or not."""
+    """Every dir that a link leads through counts, whether the link is relative, absolute or in a loop."""
     (roots / "open").mkdir()
     (roots / "open").chmod(0o777)
     (roots / "open" / "f").write_text("")

@@ -32,7 +32,7 @@ VENDOR = {
 
 
 class World:
-    """Where the program runs: it sees the files under ``root`` and the variables of ``environ``."""
+    """Where the program runs: its files are under ``root``, and its variables are ``environ``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -78,7 +78,7 @@ class World:
         return done.returncode, done.stdout.decode(errors="backslashreplace"), done.stderr.decode()
 
     def json(self, *arguments: str | Path, stdin: str | bytes = b"") -> Any:
-        """Run the program, which has to succeed in silence, and return what it prints, decoded."""
+        """Run the program, which must succeed without a message, and return its decoded output."""
         status, out, err = self(*arguments, stdin=stdin)
         assert (status, err) == (0, "")
         return json.loads(out)
@@ -86,5 +86,5 @@ class World:
 
 @pytest.fixture
 def cdi_hook(tmp_path: Path) -> World:
-    """Return the program in a world without specs; the user's own dirs aren't there."""
+    """Return the program in a world without specs, and without the user's own dirs."""
     return World(tmp_path)

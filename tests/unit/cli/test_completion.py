@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook completion: what each shell, asked by itself, completes a line to."""
+"""cdi-hook completion: the shells themselves complete lines, and the results are compared."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ZSH = """\
 unset zle_bracketed_paste; unsetopt prompt_sp; stty cols 250 rows 200; fpath=({} $fpath)
 autoload -U compinit; compinit -u -D; bindkey '^I' list-choices; PS1='<pro''mpt>'
 """
-# A line, and what it can go on with.
+# A line, and the words that can follow.
 CASES = [
     ("cdi-hook ", list(commands.COMMANDS)),
     ("cdi-hook configure ", [*ENGINES, "all"]),
@@ -64,14 +64,14 @@ def script(cdi_hook: World, shell: str, name: str = "script") -> Path:
 
 
 def output(*command: str | Path) -> str:
-    """Run a shell, which has to succeed without a complaint, and return what it prints."""
+    """Run a shell, which must succeed without a message, and return its output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def test_bash(cdi_hook: World) -> None:
-    """Bash completes commands and options; where a value follows it is left to complete files."""
+    """bash completes commands and options; for an option's value it completes file names."""
     path = script(cdi_hook, "bash")
     for line, expected in CASES:
         found = set(output("bash", "-c", BASH, "bash", path, line).split())
@@ -82,7 +82,7 @@ def test_bash(cdi_hook: World) -> None:
 
 
 def test_fish(cdi_hook: World) -> None:
-    """Fish completes commands and options, each with what it does."""
+    """fish completes commands and options, each with its description."""
     path = script(cdi_hook, "fish")
     for line, expected in CASES:
         found = dict(
@@ -114,7 +114,7 @@ def test_zsh(cdi_hook: World) -> None:
 
 
 def _read(terminal: int, last: str) -> str:
-    """Read until there is a prompt after last: only then the shell, and not the terminal, sees the keys."""
+    """Read until a prompt follows last: before that the terminal, and not the shell, would get the keys."""
     text = ""
     deadline = time.monotonic() + 30
     while not text.endswith(f"{last}{PROMPT}"):
@@ -125,7 +125,7 @@ def _read(terminal: int, last: str) -> str:
 
 
 def test_shells_are_named(cdi_hook: World) -> None:
-    """Another shell is refused, and those that there are scripts for are named."""
+    """Another shell is refused, and the message names the shells that have scripts."""
     status, out, err = cdi_hook("completion", "csh")
     assert (status, out) == (2, "")
     assert err.startswith("cdi-hook: argument shell: invalid choice: 'csh' (choose from ")

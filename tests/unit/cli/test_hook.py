@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook precreate, createRuntime and prestart by themselves: stdin to stdout, exit statuses, where errors go."""
+"""cdi-hook precreate, createRuntime and prestart without an engine: stdin and stdout, exit statuses, where errors go."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def asking(value: str = "vendor.com/gpu=gpu0", **more: Any) -> dict[str, Any]:
 
 
 def state(world: World, oci: object = None) -> str:
-    """Return the state of a container whose bundle is the world's, and which is this very process."""
+    """Return the state of a container whose bundle is the world's, and whose process is this one."""
     if oci is not None:
         world.oci(oci)
     return json.dumps({"ociVersion": "1.0.2", "id": "x", "pid": os.getpid(), "bundle": str(world.bundle)})
 
 
 def test_precreate_edits(cdi_hook: World) -> None:
-    """precreate prints the OCI spec with every edit, and keeps what it doesn't know."""
+    """precreate prints the OCI spec with every edit, and keeps unknown fields."""
     cdi_hook.spec("vendor.json")
     oci = {**asking(), "x-unknown": [1.50]}
     edited = cdi_hook.json("precreate", stdin=json.dumps(oci))
@@ -51,14 +51,14 @@ def test_precreate_edits(cdi_hook: World) -> None:
 
 
 def test_precreate_twice_is_once(cdi_hook: World) -> None:
-    """precreate on its own output prints it as it is."""
+    """precreate prints its own output unchanged."""
     cdi_hook.spec("vendor.json")
     _, once, _ = cdi_hook("precreate", stdin=json.dumps(asking()))
     assert cdi_hook("precreate", stdin=once) == (0, once, "")
 
 
 def test_precreate_prints_what_it_leaves_alone_as_it_came(cdi_hook: World) -> None:
-    """Where nothing is asked for, stdout is stdin to the byte."""
+    """If nothing is asked for, stdout is stdin to the byte."""
     text = '{ "b":1.0e1,\n\t"a": "\\u0041" }\n\n'
     assert cdi_hook("precreate", stdin=text) == (0, text, "")
 
@@ -94,21 +94,21 @@ def test_status_of_each_kind_of_failure(
 @pytest.mark.parametrize(
     ("stage", "stdin", "message"),
     [
-        ("precreate", "", "stdin is to be an OCI spec, and is not valid JSON: "),
-        ("precreate", "[]", "stdin is to be an OCI spec, and is not a JSON object"),
-        ("createRuntime", "{", "stdin is to be a container's state, and is not valid JSON: "),
-        ("createRuntime", "{}", "the container's state on stdin has no process as its .pid"),
-        ("prestart", '{"pid": -1}', "the container's state on stdin has no process as its .pid"),
-        ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path as its .bundle"),
+        ("precreate", "", "stdin must be an OCI spec, but "),
+        ("precreate", "[]", "stdin must be an OCI spec, but "),
+        ("createRuntime", "{", "stdin must be a container's state, but "),
+        ("createRuntime", "{}", "the container's state on stdin has no process id in .pid"),
+        ("prestart", '{"pid": -1}', "the container's state on stdin has no process id in .pid"),
+        ("prestart", '{"pid": 1}', "the container's state on stdin has no absolute path in .bundle"),
         (
             "prestart",
             '{"pid": 1, "bundle": "b"}',
-            "the container's state on stdin has no absolute path as its .bundle",
+            "the container's state on stdin has no absolute path in .bundle",
         ),
         (
             "createRuntime",
             '{"pid": 1, "bundle": "/"}',
-            'the container\'s state on stdin has "/" as its .bundle, as crun says in a user namespace; call crun ',
+            'the container\'s state on stdin has "/" in .bundle, which crun writes in a user namespace; call crun ',
         ),
         (
             "prestart",
@@ -118,7 +118,7 @@ def test_status_of_each_kind_of_failure(
     ],
 )
 def test_stdin_that_is_no_use(cdi_hook: World, stage: str, stdin: str, message: str) -> None:
-    """What stdin should have been is said, and the status is 3."""
+    """The message says what stdin must be, and the status is 3."""
     status, out, err = cdi_hook(stage, stdin=stdin)
     assert (status, out) == (3, "")
     assert err.startswith(message)
@@ -126,7 +126,7 @@ def test_stdin_that_is_no_use(cdi_hook: World, stage: str, stdin: str, message: 
 
 @pytest.mark.parametrize("configuration", [{}, {"LOG": "/dev/null"}], ids=["syslog", "LOG"])
 def test_names_that_are_not_utf8(cdi_hook: World, configuration: dict[str, str]) -> None:
-    """A spec file that can't be used is told of whatever its name."""
+    """A spec file that can't be used is reported, whatever its name is."""
     cdi_hook.spec("vendor.json")
     (cdi_hook.specs / os.fsdecode(b"\xff.json")).touch()
     cdi_hook.configure(**configuration)
@@ -137,7 +137,7 @@ def test_names_that_are_not_utf8(cdi_hook: World, configuration: dict[str, str])
 
 @pytest.mark.parametrize("stage", ["createRuntime", "prestart"])
 def test_nothing_asked_nothing_done(cdi_hook: World, stage: str) -> None:
-    """A container that asks for nothing, or has all of it, isn't even looked at."""
+    """If a container asks for nothing, or has everything, its process isn't even looked at."""
     cdi_hook.spec("vendor.json")
     path = cdi_hook.oci({"ociVersion": "1.0.2"})
     assert cdi_hook(stage, stdin=state(cdi_hook)) == (0, "", "")
@@ -160,7 +160,7 @@ def test_configuration_by_option(cdi_hook: World) -> None:
 
 @pytest.mark.parametrize("old", ["import argv", "injection.inject("])
 def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: str) -> None:
-    """When modules don't fit each other, as in the middle of an upgrade, a hook begins anew until they do, stdin too."""
+    """If modules don't fit each other, as in the middle of an upgrade, a hook restarts until they do, with its stdin."""
     cdi_hook.spec("vendor.json")
     tree = tmp_path / "tree"
     skipped = shutil.ignore_patterns("__pycache__")
@@ -186,7 +186,7 @@ def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: s
 
 @pytest.mark.parametrize("configuration", [{}, {"LOG": "/none/log"}, {"LOG": "/dev/full"}], ids=str)
 def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path, configuration: dict[str, str]) -> None:
-    """Without LOG, or where it can't be written, an error goes to syslog, as the daemon facility's; stderr may be closed."""
+    """Without LOG, or if LOG can't be written, an error goes to syslog's daemon facility; stderr may be closed."""
     cdi_hook.configure(**configuration)
     if os.geteuid() != 0:
         pytest.skip("/dev/log can't be replaced here: it takes root")
@@ -205,4 +205,4 @@ def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path, configuration: dic
         )
         said = syslog.recv(4096).decode()
     assert said.startswith("<27>")
-    assert "cdi-hook: stdin is to be an OCI spec, and is not valid JSON: " in said
+    assert "cdi-hook: stdin must be an OCI spec, but " in said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook index: the index is there before a container asks, and those of dirs that are gone go."""
+"""cdi-hook index: it compiles the index, and removes indexes of dirs that no longer exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The dir for the index, which would be the machine's for root; the configuration is the world's."""
+    """The dir for the index, which for root would be the machine's; the configuration is the world's."""
     path = cdi_hook.root / "run/cdi-hook"
     path.parent.mkdir()
     monkeypatch.setattr(config, "state_dir", lambda _environ, _system: str(path))
@@ -43,7 +43,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, s
 
 
 def holds(cdi_hook: World, state: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> bool:
-    """Say whether a device is found without a spec being read."""
+    """Say whether a device is found without reading a spec."""
 
     def no_cache(_registry: Registry) -> Any:
         raise AssertionError("the specs were read")
@@ -61,7 +61,7 @@ def holds(cdi_hook: World, state: Path, monkeypatch: pytest.MonkeyPatch, name: s
 def test_index_is_there_at_once(
     cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a spec that was written this moment an index is made as soon as it has settled, and it holds."""
+    """The index of a spec that was just written is made as soon as the spec has settled, and it is valid."""
     cdi_hook.spec("vendor.json")
     path = cdi_hook.specs / "vendor.json"
     status, out, err = run(capfd)
@@ -72,7 +72,7 @@ def test_index_is_there_at_once(
 
 
 def test_index_says_what_is_wrong(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A spec that can't be used is a warning, and so is a bad configuration; the rest is compiled."""
+    """A spec that can't be used is a warning, and so is a bad configuration; the other specs are compiled."""
     cdi_hook.spec("good.json")
     bad = cdi_hook.spec("bad.json", "{}")
     cdi_hook.configure(SANDBOXES="maybe")
@@ -87,7 +87,7 @@ def test_index_says_what_is_wrong(cdi_hook: World, state: Path, capfd: pytest.Ca
 def test_index_of_dirs_that_are_gone_goes(
     cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An index none of whose dirs is there is removed, one with a dir left isn't, nor what is no index of ours."""
+    """An index is removed if all its dirs are gone; one with a remaining dir stays, and so does any other file."""
     other = cdi_hook.root / "other"
     other.mkdir()
     time.sleep(0.06)
@@ -116,7 +116,7 @@ def test_no_spec_dirs_is_no_failure(state: Path, cdi_hook: World, capfd: pytest.
 def test_index_that_cannot_be_written(
     cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A state dir that can't be is an error that names it."""
+    """A state dir that can't be made is an error that names it."""
     cdi_hook.spec("vendor.json")
     state.write_text("")
     status, out, err = run(capfd)
@@ -125,7 +125,7 @@ def test_index_that_cannot_be_written(
 
 
 def test_spec_of_the_future(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A spec that never settles is an error, not a wait without end."""
+    """A spec that never settles is an error, not an endless wait."""
     path = cdi_hook.spec("vendor.json")
     os.utime(path, (2**32, 2**32))
     message = "cdi-hook: a CDI spec changes all the time, or is dated in the future\n"
@@ -136,9 +136,9 @@ def test_spec_of_the_future(cdi_hook: World, state: Path, capfd: pytest.CaptureF
 def test_user_without_a_runtime_dir(
     cdi_hook: World, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user who has no runtime dir has no place for an index, and is told so."""
+    """A user who has no runtime dir gets an error that says so."""
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(config, "is_system_root", lambda: False)
-    message = "cdi-hook: there is no place for an index: XDG_RUNTIME_DIR isn't set\n"
+    message = "cdi-hook: there is no place for an index: set XDG_RUNTIME_DIR\n"
     assert run(capfd) == (1, "", message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook list: what is known here, and what stands in the way of more."""
+"""cdi-hook list: the known devices, and errors in the specs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_names_sorted(cdi_hook: World) -> None:
 
 
 def test_json(cdi_hook: World) -> None:
-    """--json has each device's name, and the path and priority of its spec: that of the later dir."""
+    """--json has each device's name, and the path and priority of its spec, which is the later dir's."""
     low = cdi_hook.spec("vendor.json")
     high = cdi_hook.root / "high"
     high.mkdir(mode=0o755)
@@ -44,7 +44,7 @@ def test_json(cdi_hook: World) -> None:
 
 
 def test_bad_file_is_a_warning(cdi_hook: World) -> None:
-    """A file that can't be used is a warning under its path, and the others still count."""
+    """A file that can't be used is a warning with its path, and the others still count."""
     cdi_hook.spec("good.json")
     bad = cdi_hook.spec("bad.yaml", "kind: x/y\n")
     reason = 'failed to load CDI Spec invalid CDI Spec: invalid version ""'
@@ -52,7 +52,7 @@ def test_bad_file_is_a_warning(cdi_hook: World) -> None:
 
 
 def test_nothing_but_errors_fails(cdi_hook: World) -> None:
-    """No device at all, because of an error, is a failure; with --json too."""
+    """If errors leave no device at all, the command fails, with --json too."""
     bad = cdi_hook.spec("bad.yaml", "{")
     for arguments, out in (("list",), ""), (("list", "--json"), "[]\n"):
         status, printed, err = cdi_hook(*arguments)
@@ -61,14 +61,14 @@ def test_nothing_but_errors_fails(cdi_hook: World) -> None:
 
 
 def test_no_specs_is_no_failure(cdi_hook: World) -> None:
-    """A host without specs has no devices, and is told where one would have been found."""
+    """A host without specs has no devices, and a message names the dirs that were searched."""
     note = f"cdi-hook: no CDI spec in {cdi_hook.specs}\n"
     assert cdi_hook("list", "--spec-dir", cdi_hook.specs) == (0, "", note)
     assert cdi_hook("list", "--json", "--spec-dir", cdi_hook.specs) == (0, "[]\n", note)
 
 
 def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
-    """A line of the configuration that can't be used is a warning, and the rest counts."""
+    """A line of the configuration that can't be used is a warning, and the other lines count."""
     cdi_hook.spec("vendor.json")
     cdi_hook.configure(SANDBOXES="maybe")
     warning = f'cdi-hook: warning: {cdi_hook.config}:2: SANDBOXES: "maybe" is none of skip, inject\n'
@@ -76,7 +76,7 @@ def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
 
 
 def test_configuration_that_is_named_has_to_be_there(cdi_hook: World) -> None:
-    """A missing file means the defaults, but not when --config names it."""
+    """A missing configuration means the defaults, but not if --config names it."""
     status, out, err = cdi_hook("list", "--config", "/nowhere", "--spec-dir", cdi_hook.specs)
     assert (status, out) == (0, "")
     assert err.splitlines()[0] == "cdi-hook: warning: /nowhere: no such file"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook as a program: help, wrong arguments, streams that fail, where it finds itself."""
+"""cdi-hook as a program: help, wrong arguments, streams that fail, how it finds its package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_version(cdi_hook: World) -> None:
 
 
 def test_help_names_every_command(cdi_hook: World) -> None:
-    """--help has each command, and the exit statuses."""
+    """--help lists each command, and the exit statuses."""
     status, out, err = cdi_hook("--help")
     assert (status, err) == (0, "")
     named = [line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "]
@@ -39,7 +39,7 @@ def test_help_names_every_command(cdi_hook: World) -> None:
 
 
 def test_no_command_is_a_wrong_call(cdi_hook: World) -> None:
-    """Without a command the help goes to stderr."""
+    """Without a command, the help goes to stderr."""
     status, out, err = cdi_hook()
     assert (status, out) == (2, "")
     assert err.startswith("usage: cdi-hook ")
@@ -47,7 +47,7 @@ def test_no_command_is_a_wrong_call(cdi_hook: World) -> None:
 
 @pytest.mark.parametrize("command", commands.COMMANDS)
 def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
-    """COMMAND --help has the options that all have, and says how the command exits."""
+    """COMMAND --help has the options that all commands have, and the exit statuses."""
     status, out, err = cdi_hook(command, "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: cdi-hook {command} ")
@@ -66,12 +66,12 @@ def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
     ],
 )
 def test_wrong_arguments(cdi_hook: World, arguments: list[str], message: str) -> None:
-    """Wrong arguments are one line and status 2; options aren't guessed from their beginning."""
+    """Wrong arguments are one line and status 2; options can't be abbreviated."""
     assert cdi_hook(*arguments) == (2, "", f"cdi-hook: {message}\n")
 
 
 def test_unknown_command(cdi_hook: World) -> None:
-    """A command that there isn't is refused, and those that there are are named."""
+    """An unknown command is refused, and the message names the commands."""
     status, out, err = cdi_hook("lst")
     assert (status, out) == (2, "")
     assert err.startswith("cdi-hook: argument COMMAND: invalid choice: 'lst' (choose from ")
@@ -80,7 +80,7 @@ def test_unknown_command(cdi_hook: World) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_config_before_and_after_the_command(cdi_hook: World, place: int) -> None:
-    """--config goes before the command and after it, and wins over CDI_HOOK_CONFIG."""
+    """--config may stand before the command and after it, and overrides CDI_HOOK_CONFIG."""
     cdi_hook.spec("vendor.json")
     other = cdi_hook.root / "other.conf"
     cdi_hook.config.rename(other)
@@ -91,7 +91,7 @@ def test_config_before_and_after_the_command(cdi_hook: World, place: int) -> Non
 
 
 def test_closed_pipe_is_silent(cdi_hook: World) -> None:
-    """A reader that goes away ends the program as it does any other, without a word."""
+    """If the reader of stdout goes away, the program ends without a message, as others do."""
     long = "d" * 200
     devices = [{"name": f"d{n}{long}", "containerEdits": {"env": ["A=1"]}} for n in range(1000)]
     cdi_hook.spec("v.json", {"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": devices})
@@ -108,7 +108,7 @@ def test_closed_pipe_is_silent(cdi_hook: World) -> None:
 
 
 def test_interrupt_is_silent(cdi_hook: World) -> None:
-    """An interrupt ends the program by that signal, without a word."""
+    """An interrupt ends the program by that signal, without a message."""
     program = subprocess.Popen(
         [PROGRAM, "inject", "-d", "v.com/c=d"],
         env=cdi_hook.environ,
@@ -132,7 +132,7 @@ def _wait_for_blocking_read(pid: int) -> None:
 
 
 def _reads_stdin(pid: int) -> bool:
-    """Say whether a process is Python, has its signals set as it wants them, and sleeps."""
+    """Say whether a process is Python, has set its signals, and sleeps."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     caught = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
     fresh = caught & (1 << signal.SIGINT - 1 | 1 << signal.SIGPIPE - 1)
@@ -140,7 +140,7 @@ def _reads_stdin(pid: int) -> bool:
 
 
 def test_full_disk(cdi_hook: World) -> None:
-    """Output that can't be written is an error, said once."""
+    """Output that can't be written is an error, printed once."""
     cdi_hook.spec("vendor.json")
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
@@ -161,7 +161,7 @@ def test_full_disk(cdi_hook: World) -> None:
 def test_closed_streams(
     cdi_hook: World, arguments: list[str], closed: str, expected: tuple[int, str, str]
 ) -> None:
-    """A stream that is closed is an error where it is needed; a message goes nowhere else."""
+    """A closed stream is an error if it is needed; a message isn't written anywhere else."""
     cdi_hook.spec("vendor.json")
     command = f'exec "$@" {closed}{"<" if closed == "0" else ">"}&-'
     done = subprocess.run(
@@ -177,7 +177,7 @@ def test_closed_streams(
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1", "nowhere.UTF-8"])
 def test_any_locale_and_any_name(cdi_hook: World, locale: str) -> None:
-    """A path that isn't UTF-8 is escaped in a line, exact in JSON, and no locale matters."""
+    """A path that isn't UTF-8 is escaped in a line, exact in JSON, and independent of the locale."""
     _compile_locale(cdi_hook)
     path = os.fsencode(cdi_hook.specs) + b"/\xff\n\x1b[31m\xe2\x82\xac.yaml"
     Path(os.fsdecode(path)).write_text("kind: 1\n")
@@ -191,7 +191,7 @@ def test_any_locale_and_any_name(cdi_hook: World, locale: str) -> None:
 
 
 def _compile_locale(cdi_hook: World) -> None:
-    """Have the locale with the other encoding where that can be made; C stands in for it elsewhere."""
+    """Make a locale with another encoding if possible, or else use C."""
     if shutil.which("localedef"):
         target = str(cdi_hook.root / "en_US.ISO-8859-1")
         command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", target]
@@ -200,7 +200,7 @@ def _compile_locale(cdi_hook: World) -> None:
 
 
 def test_debug_shows_where(cdi_hook: World) -> None:
-    """--debug gives a traceback for the one line that there is without."""
+    """--debug gives a traceback in place of the one line."""
     status, out, err = cdi_hook("inject", stdin="{")
     assert (status, out, err.count("\n")) == (1, "", 1)
     status, out, debug = cdi_hook("inject", "--debug", stdin="{")
@@ -211,7 +211,7 @@ def test_debug_shows_where(cdi_hook: World) -> None:
 
 @pytest.mark.parametrize("command", ["list", "validate"])
 def test_without_pyyaml(command: str) -> None:
-    """Where PyYAML isn't there, that is said in a line, whichever command needs it."""
+    """If PyYAML is missing, any command that needs it says so in one line."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cdi_hook import cli; cli.run()"
     arguments = [sys.executable, "-IS", "-c", program, command]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
@@ -220,7 +220,7 @@ def test_without_pyyaml(command: str) -> None:
 
 
 def test_finds_itself_through_a_link(cdi_hook: World) -> None:
-    """A link to the program, on PATH under another name, is the program."""
+    """A link to the program, on PATH under another name, works like the program."""
     link = cdi_hook.root / "linked"
     link.symlink_to(PROGRAM)
     command = ["sh", "-c", "linked --version"]
@@ -231,7 +231,7 @@ def test_finds_itself_through_a_link(cdi_hook: World) -> None:
 
 @pytest.mark.parametrize("layout", ["installed", "venv"])
 def test_runs_where_it_is_installed(cdi_hook: World, layout: str) -> None:
-    """It runs with the lib dir that an installer fills in, and from a venv's bin."""
+    """The program works with the lib dir that an installer writes into it, and from a venv's bin."""
     root = cdi_hook.root / "a dir"
     lib = root / {"installed": "share/cdi-hook", "venv": "lib/python3.99/site-packages"}[layout]
     program = root / "bin/cdi-hook"
@@ -252,7 +252,7 @@ def test_runs_where_it_is_installed(cdi_hook: World, layout: str) -> None:
 
 
 def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:
-    """Neither PYTHONPATH nor the dir that one stands in has a say in what is imported."""
+    """Neither PYTHONPATH nor the cwd affects what is imported."""
     for name in ("json", "yaml", "argparse", "cdi_hook"):
         (cdi_hook.root / f"{name}.py").write_text("raise SystemExit('led astray')\n")
     cdi_hook.spec("vendor.json")

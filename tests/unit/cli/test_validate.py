@@ -25,7 +25,7 @@ def test_valid_file_is_said_so(cdi_hook: World, named: bool) -> None:
 
 
 def test_one_device(cdi_hook: World) -> None:
-    """One device is no devices."""
+    """A spec with one device is described as "1 device"."""
     text = "cdiVersion: v0.3.0\nkind: v.com/c\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
     path = cdi_hook.spec("one.yaml", text)
     assert cdi_hook("validate") == (0, f"{path}: v.com/c, 1 device, CDI v0.3.0\n", "")
@@ -51,14 +51,14 @@ FINDINGS = [
 
 
 def test_every_finding_with_its_place(cdi_hook: World) -> None:
-    """All that is wrong is said, not only the first, and each with its place in the file."""
+    """All errors are shown, not only the first, each with its place in the file."""
     path = cdi_hook.spec("bad.json", BAD)
     out = "".join(f"{path}: {place}: {message}\n" for place, message in FINDINGS)
     assert cdi_hook("validate") == (1, out, "")
 
 
 def test_json(cdi_hook: World) -> None:
-    """--json has each file's path, whether it is valid, its findings, and what a valid one is about."""
+    """--json has each file's path, whether it is valid, its findings, and the description of a valid one."""
     bad = cdi_hook.spec("bad.json", BAD)
     good = cdi_hook.spec("good.json")
     status, out, err = cdi_hook("validate", "--json")
@@ -81,7 +81,7 @@ def test_json(cdi_hook: World) -> None:
 
 
 def test_text_that_is_no_spec(cdi_hook: World) -> None:
-    """What isn't YAML, has fields that no spec has, or has nothing, is a finding with its line."""
+    """Text that isn't YAML, unknown fields, and an empty file are findings with their line."""
     broken = cdi_hook.spec("broken.yaml", "a: [\n")
     empty = cdi_hook.spec("empty.yaml", "")
     fields = cdi_hook.spec("fields.yaml", "cdiVersion: 0.6.0\nkin: v/c\ndevices: 7\n")
@@ -97,7 +97,7 @@ def test_text_that_is_no_spec(cdi_hook: World) -> None:
 
 
 def test_conflict_between_files(cdi_hook: World) -> None:
-    """Two files of a dir that define the same device are both wrong, at that device, and still described."""
+    """Two files in one dir that define the same device are both wrong, at that device, and still described."""
     first = cdi_hook.spec("a.json")
     other = copy.deepcopy(BAD)
     other.update(kind="vendor.com/gpu", devices=[BAD["devices"][0], BAD["devices"][0]])
@@ -112,14 +112,14 @@ def test_conflict_between_files(cdi_hook: World) -> None:
 
 
 def test_files_named_one_by_one_do_not_conflict(cdi_hook: World) -> None:
-    """Files that are named are each looked at alone."""
+    """Named files are each checked by themselves."""
     paths = [cdi_hook.spec("a.json"), cdi_hook.spec("b.json")]
     out = "".join(f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n" for path in paths)
     assert cdi_hook("validate", *paths) == (0, out, "")
 
 
 def test_dirs_of_rising_priority_do_not_conflict(cdi_hook: World) -> None:
-    """A device may be defined again in another dir, which then has priority."""
+    """Another dir may define a device again, and then has priority."""
     cdi_hook.spec("a.json")
     later = cdi_hook.root / "later"
     later.mkdir()
@@ -129,7 +129,7 @@ def test_dirs_of_rising_priority_do_not_conflict(cdi_hook: World) -> None:
 
 
 def test_what_cannot_be_read(cdi_hook: World) -> None:
-    """A file that is missing or no file, and a dangling link in a dir, are findings."""
+    """A missing file, one that isn't a regular file, and a dangling link in a dir are findings."""
     os.mkfifo(cdi_hook.root / "fifo.yaml")
     link = cdi_hook.specs / "link.yaml"
     link.symlink_to("nowhere")
@@ -144,18 +144,17 @@ def test_what_cannot_be_read(cdi_hook: World) -> None:
 
 
 def test_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
-    """A named file is checked whatever its name is, with a warning when that stops it from being found."""
+    """A named file is checked whatever its name is, with a warning if a spec dir's file of that name isn't read."""
     path = cdi_hook.spec("vendor.yml")
     assert cdi_hook("validate", path) == (
         0,
         f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n",
-        f"cdi-hook: warning: {path}: in a spec dir it would not be read: "
-        "the name doesn't end in .json or .yaml\n",
+        f"cdi-hook: warning: {path}: a spec dir's file isn't read unless its name ends in .json or .yaml\n",
     )
 
 
 def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
-    """What others could have written is root's finding in the spec dirs, and none in a file that is named."""
+    """For root, a file in the spec dirs that others could have written is a finding; a named file isn't."""
     path = cdi_hook.spec("vendor.json")
     os.chmod(path, 0o666)
     reason = f"refused by SPEC_TRUST=strict: {path} is writable by others than root (mode 0666)"
@@ -169,14 +168,14 @@ def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
 
 
 def test_nothing_to_check(cdi_hook: World) -> None:
-    """Where there is no spec file nothing is wrong, and that is said."""
+    """If there is no spec file, nothing is wrong, and a message says so."""
     expected = (0, "", f"cdi-hook: no CDI spec in {cdi_hook.specs}\n")
     assert cdi_hook("validate", cdi_hook.specs) == expected
     assert cdi_hook("validate", "--spec-dir", cdi_hook.specs) == expected
 
 
 def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
-    """What is wrong with the configuration is said, and is no finding of a spec file."""
+    """Errors in the configuration are warnings, not findings of a spec file."""
     path = cdi_hook.spec("vendor.json")
     cdi_hook.configure(NONSENSE="1")
     status, out, err = cdi_hook("validate")

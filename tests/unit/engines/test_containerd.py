@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.containerd: the CRI plugin's runtimes, in each layout that containerd has had since version 2."""
+"""engines.containerd: the CRI plugin's runtimes, in each version of config.toml since 2."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CASES = {
 
 @pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
 def test_added_and_removed(before: str, after: str) -> None:
-    """The entry is runc's with our program, twice is once, and removed the text is what it was to the byte."""
+    """The entry is runc's with our program, adding it twice adds it once, and --remove restores the text to the byte."""
     edited = Containerd().add(before, DEFAULT)
     assert (edited.text, edited.notes) == (after, ())
     assert Containerd().add(after, DEFAULT).text == after
@@ -115,7 +115,7 @@ def test_added_and_removed(before: str, after: str) -> None:
 
 
 def test_entry_of_the_named_runtime() -> None:
-    """--runtime crun makes cdi-crun of crun's own entry, and says whose program isn't run any more."""
+    """--runtime crun copies crun's own entry to cdi-crun, and a note names the program that isn't run any more."""
     edited = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-crun", "crun", annotations=KEYS))
     assert edited.text == HAND_MADE + (
         '\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi-crun]  # by cdi-hook configure\n'
@@ -126,12 +126,12 @@ def test_entry_of_the_named_runtime() -> None:
         'Root = "/run/crun"\n'
     )
     assert edited.notes == (
-        "containerd's entry runs /usr/bin/crun; cdi-runtime runs what cdi-hook.conf's RUNTIMES says",
+        "containerd's entry runs /usr/bin/crun; cdi-runtime runs one of RUNTIMES in cdi-hook.conf",
     )
 
 
 def test_no_copy_of_a_runtime_with_a_shim_of_its_own() -> None:
-    """An entry that isn't the runc shim's has nothing for us; the next one that is, has."""
+    """An entry that isn't the runc shim's isn't copied, but the next one that is."""
     text = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-kata", "kata", annotations=KEYS)).text
     assert text == HAND_MADE + HAND_MADE_ADDED.replace("runtimes.cdi", "runtimes.cdi-kata").replace(
         "cdi-runtime", "cdi-kata"
@@ -139,10 +139,10 @@ def test_no_copy_of_a_runtime_with_a_shim_of_its_own() -> None:
 
 
 def test_pod_annotations_only_when_asked() -> None:
-    """Pods' annotations are let through on request, also later, with a word on who writes them."""
+    """Pods' annotations are let through on request, also later, with a note on who writes them."""
     word = (
-        "whoever may create a pod writes its annotations, and so can ask for any device that cdi-hook.conf's "
-        "ALLOW and DENY let through"
+        "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
+        "cdi-hook.conf permit"
     )
     both = Containerd().add(HAND_MADE, POD)
     later = Containerd().add(Containerd().add(HAND_MADE, ADD).text, POD)
@@ -154,7 +154,7 @@ def test_pod_annotations_only_when_asked() -> None:
 
 
 def test_what_was_edited_since_stays() -> None:
-    """Tables and keys of the user's that came later stay, as does runc's entry once it has more in it."""
+    """The user's tables and keys that were added later stay, and so does runc's entry if it has more in it."""
     text = Containerd().add(DEBIAN, DEFAULT).text
     runc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]  # by cdi-hook configure\nruntime_type = "io.containerd.runc.v2"\n'
     assert runc in text
@@ -168,18 +168,18 @@ def test_what_was_edited_since_stays() -> None:
     [
         ("runc", "runc", ()),
         ("kata", "kata", ()),
-        ("gone", None, ("the default runtime was gone, which is gone: now it is containerd's own",)),
+        ("gone", None, ("the former default runtime gone is gone: containerd uses its own default",)),
     ],
 )
 def test_default_is_given_back(name: str, default: str | None, notes: tuple[str, ...]) -> None:
-    """The default runtime is what it was, if there is still such a runtime."""
+    """The former default runtime is restored, if that runtime still exists."""
     before = HAND_MADE.replace('= "crun"  #', f'= "{name}"  #')
     after = Containerd().remove(Containerd().add(before, DEFAULT).text, before)
     assert (Containerd().default(after.text), after.notes) == (default, notes)
 
 
 def test_a_moved_program_is_followed() -> None:
-    """An entry of ours gets the path and the keys that are asked for, and keeps what else it has."""
+    """An entry of ours gets the requested path and keys, and keeps everything else."""
     old = Request("/opt/cdi-runtime", annotations=("old/*",))
     text = Containerd().add(THREE, old).text
     assert Containerd().add(text, ADD).text == text.replace("/opt/", "/usr/bin/").replace(
@@ -188,7 +188,7 @@ def test_a_moved_program_is_followed() -> None:
 
 
 def test_runc_is_copied_from_an_imported_file() -> None:
-    """A drop-in's entry is a copy of what is in the files that it is merged with."""
+    """A drop-in's entry is a copy from the files that it is merged with."""
     drop_in = Containerd().add("version = 3\n", DEFAULT, [("/etc/containerd/config.toml", THREE)])
     assert drop_in.text == "version = 3\n" + THREE_ADDED
 
@@ -200,8 +200,8 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
     with pytest.raises(UnusableConfiguration) as caught:
         Containerd().add(DEBIAN, ADD, [other])
     assert str(caught.value) == (
-        f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} containerd 1 puts in the "
-        "place of the one here: name that file by --config, or have the table in one file"
+        f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} replaces the one here in "
+        "containerd 1: name that file with --config, or keep the table in one file"
     )
     assert Containerd().add(DEBIAN, ADD, [("b.toml", "version = 2\n[debug]\n")]).text != DEBIAN
 
@@ -211,50 +211,50 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
     [
         (
             "",
-            "its version is 1, known are 2, 3, 4; add `version = 2` and name plugins in full (containerd 2 does it: "
+            "its version is 1; cdi-hook knows 2, 3, 4; add `version = 2` and write plugins' full names (containerd 2: "
             "`containerd config migrate`)",
         ),
-        ("version = 5\n", "its version is 5, known are 2, 3, 4"),
-        ("version = [2]\n", "its version is [2], known are 2, 3, 4"),
-        ('version = "2"\n', "its version is '2', known are 2, 3, 4"),
+        ("version = 5\n", "its version is 5; cdi-hook knows 2, 3, 4"),
+        ("version = [2]\n", "its version is [2]; cdi-hook knows 2, 3, 4"),
+        ('version = "2"\n', "its version is '2'; cdi-hook knows 2, 3, 4"),
     ],
 )
 def test_refused(text: str, message: str) -> None:
-    """A layout that isn't known is refused."""
+    """An unknown version is refused."""
     with pytest.raises(UnusableConfiguration) as caught:
         Containerd().add(text, ADD)
     assert str(caught.value) == message
 
 
 def test_a_table_in_braces_is_refused() -> None:
-    """Where the plugin's table is in braces, nothing can be added to it."""
+    """If the plugin's table is in braces, nothing can be added to it."""
     with pytest.raises(UnusableConfiguration):
         Containerd().add('version = 2\n[plugins]\n"io.containerd.grpc.v1.cri" = {containerd = {}}\n', ADD)
 
 
 def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry of our name with no program of its own is refused."""
+    """An entry with our name and without a program is refused."""
     text = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]\nruntime_type = "x"\n'
     with pytest.raises(UnusableConfiguration):
         Containerd().add(text, ADD)
 
 
 def test_nothing_of_ours_nothing_removed() -> None:
-    """A text without an entry of ours stays as it is, of whatever version."""
+    """A text without an entry of ours isn't changed, whatever its version."""
     for text in ("", "version = 9\n", DEBIAN):
         assert Containerd().remove(text, None).text == text
         assert Containerd().default(text) is None
 
 
 def test_version_and_imports() -> None:
-    """A configuration's version and what it imports are told, without what isn't a path."""
+    """A configuration's version and imports are read, without values that aren't paths."""
     assert (version(THREE), imports(THREE)) == (3, ["/etc/containerd/conf.d/*.toml"])
     assert (version(DEBIAN), imports(DEBIAN)) == (2, [])
     assert imports("imports = 1\n") == []
 
 
 def test_default_file_round_trip() -> None:
-    """All that containerd's own default configuration says of runc is copied, empty values too."""
+    """Every setting for runc in containerd's own default configuration is copied, empty values too."""
     text = (
         'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nbase_runtime_spec = ""\n'
         'cni_max_conf_num = 0\nsandbox_mode = "podsandbox"\n'

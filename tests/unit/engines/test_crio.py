@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.crio: a drop-in of crio.conf.d, and the same in a file that has more in it.
+"""engines.crio: a drop-in of crio.conf.d, and a file with other settings.
 
-CRI-O isn't packaged for Debian: what it makes of this is from its source.
+CRI-O isn't packaged for Debian: what is known of it is from its source.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
 DEFAULT = Request(PATH, set_default=True)
 WORD = (
-    "CRI-O hands a pod's annotations on to its containers: whoever may create a pod that runs by this runtime "
-    "can ask for any device that cdi-hook.conf's ALLOW and DENY let through"
+    "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can ask for "
+    "any device that ALLOW and DENY in cdi-hook.conf permit"
 )
 
 CRIO = """\
@@ -49,7 +49,7 @@ allowed_annotations = ["io.containers.trace-syscall"]
 
 
 def test_drop_in() -> None:
-    """The entry has all of the existing one's settings, and only CRI-O's own annotations are listed."""
+    """The entry has all settings of the existing one, and only CRI-O's own annotations are listed."""
     edited = Crio().add("# first\n", DEFAULT, [("/etc/crio/crio.conf", CRIO)])
     after = f'# first\n{CRIO_ADDED}\n[crio.runtime]  # by cdi-hook configure\ndefault_runtime = "cdi"\n'
     assert (edited.text, edited.notes) == (after, (WORD,))
@@ -58,14 +58,14 @@ def test_drop_in() -> None:
 
 
 def test_in_place() -> None:
-    """In a file that has more in it, the rest stays and the default comes back."""
+    """In a file with other settings, those stay and the former default is restored."""
     after = CRIO.replace('default_runtime = "crun"', 'default_runtime = "cdi"') + CRIO_ADDED
     assert Crio().add(CRIO, DEFAULT).text == after
     assert Crio().remove(after, CRIO).text == CRIO
 
 
 def test_copies_the_last_entry_and_no_vm() -> None:
-    """A later file's entry is the one that counts, and one for virtual machines has nothing for us."""
+    """A later file's entry is copied, and an entry for virtual machines isn't."""
     others = [
         (
             "a",
@@ -80,7 +80,7 @@ def test_copies_the_last_entry_and_no_vm() -> None:
 
 
 def test_without_an_entry_to_copy() -> None:
-    """With no entry to copy, it is only the program."""
+    """Without an entry to copy, the entry has only the program."""
     assert Crio().add("", ADD).text == (
         '[crio.runtime.runtimes.cdi]  # by cdi-hook configure\nruntime_path = "/usr/bin/cdi-runtime"\nruntime_type = "oci"\n'
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.docker and engines.jsonedit: daemon.json with ours in it, and every other byte as it was."""
+"""engines.docker and engines.jsonedit: daemon.json with our entry, and every other byte as it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
 DEFAULT = Request(PATH, set_default=True)
 
-# As it was, with ours as the default in it.
+# As it was, with our runtime as the default in it.
 CASES = {
     "no file": (
         "",
@@ -54,13 +54,13 @@ CASES = {
 
 @pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
 def test_added_in_the_style_of_the_file(before: str, after: str) -> None:
-    """The members come in the file's own indentation, in the place where they belong, and nothing else changes."""
+    """The members have the file's own indentation and are in the right place, and nothing else changes."""
     assert Docker().add(before, DEFAULT).text == after
 
 
 @pytest.mark.parametrize("before", [before for before, _ in CASES.values()], ids=CASES)
 def test_twice_is_once(before: str) -> None:
-    """An edit that is made already changes nothing."""
+    """An edit that has already been made changes nothing."""
     once = Docker().add(before, DEFAULT).text
     assert Docker().add(once, DEFAULT).text == once
     assert Docker().add(once, ADD).text == once
@@ -68,14 +68,14 @@ def test_twice_is_once(before: str) -> None:
 
 @pytest.mark.parametrize("before", [before for before, _ in CASES.values() if before], ids=[*CASES][1:])
 def test_removed_it_says_what_it_said(before: str) -> None:
-    """Taken out, the file says what it said, in the order in which it said it."""
+    """After a removal, the file has the former text in the former order."""
     after = Docker().remove(Docker().add(before, DEFAULT).text, before)
     assert after.notes == ()
     assert json.dumps(json.loads(after.text)) == json.dumps(json.loads(before))
 
 
 def test_removed_is_only_ours() -> None:
-    """What was edited since stays, and so does an entry that isn't ours though it is called so."""
+    """Later edits stay, and so does an entry with our name that isn't ours."""
     text = Docker().add('{\n  "a": 1\n}\n', DEFAULT).text.replace('"a": 1', '"a": 2')
     text = Docker().add(text, Request("/usr/bin/cdi-crun", "crun")).text
     text = text.replace('"runtimes": {', '"runtimes": {\n    "cdi-x": {"path": "/x"},')
@@ -91,19 +91,19 @@ def test_removed_is_only_ours() -> None:
         (
             '{"default-runtime": "crun"}',
             None,
-            ("the default runtime was crun, which is gone: now it is docker's own",),
+            ("the former default runtime crun is gone: docker uses its own default",),
         ),
         (
             '{"default-runtime": "cdi"}',
             None,
-            ("the default runtime was cdi, which is gone: now it is docker's own",),
+            ("the former default runtime cdi is gone: docker uses its own default",),
         ),
         ("{}", None, ()),
         (None, None, ()),
     ],
 )
 def test_default_is_given_back(before: str | None, default: str | None, notes: tuple[str, ...]) -> None:
-    """The default runtime is what it was, if there is still such a runtime."""
+    """The former default runtime is restored, if that runtime still exists."""
     after = Docker().remove(Docker().add("{}", DEFAULT).text, before)
     assert json.loads(after.text).get("default-runtime") == default
     assert after.notes == notes
@@ -111,19 +111,19 @@ def test_default_is_given_back(before: str | None, default: str | None, notes: t
 
 
 def test_a_default_set_since_stays() -> None:
-    """A default runtime that somebody has chosen in the meantime isn't touched."""
+    """A default runtime that somebody has set in the meantime isn't changed."""
     text = '{"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "runc"}'
     assert Docker().remove(text, '{"default-runtime": "crun"}').text == '{"default-runtime": "runc"}'
 
 
 def test_nothing_of_ours_nothing_removed() -> None:
-    """A file with nothing of ours stays as it is, also where it is empty."""
+    """A file without an entry of ours isn't changed, also if it is empty."""
     assert Docker().remove("", None).text == ""
     assert Docker().remove('{ "runtimes": {} }', None).text == '{ "runtimes": {} }'
 
 
 def test_a_moved_program_is_followed() -> None:
-    """An entry of ours gets the path that is asked for, and keeps what else it has."""
+    """An entry of ours gets the requested path, and keeps everything else."""
     text = '{"runtimes": {"cdi": {"path": "/opt/cdi-runtime", "runtimeArgs": ["--debug"]}}}'
     assert Docker().add(text, ADD).text == text.replace("/opt", "/usr/bin")
 
@@ -139,8 +139,8 @@ def test_a_moved_program_is_followed() -> None:
     ],
 )
 def test_refused(text: str, message: str) -> None:
-    """What can't be edited without loss is refused, with line and column where it doesn't parse."""
-    # Python 3.13 has a better word for a trailing comma, and points to it.
+    """A text that can't be edited without loss is refused, with line and column if it doesn't parse."""
+    # Python 3.13 has a better message for a trailing comma, and another column.
     newer = {"not valid JSON: Illegal trailing comma before end of object at line 2 column 9"}
     older = {message.format("Expecting property name enclosed in double quotes")}
     with pytest.raises(UnusableConfiguration) as caught:
@@ -149,12 +149,12 @@ def test_refused(text: str, message: str) -> None:
 
 
 def test_runtimes_that_are_no_object_are_refused() -> None:
-    """Where runtimes is no object, it isn't known what is ours, also for a removal."""
+    """If runtimes isn't an object, our entries can't be found, also for a removal."""
     with pytest.raises(UnusableConfiguration):
         Docker().names('{"runtimes": null}')
 
 
 def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry of our name that is no object is refused."""
+    """An entry with our name that isn't an object is refused."""
     with pytest.raises(UnusableConfiguration):
         Docker().add('{"runtimes": {"cdi": null}}', ADD)

@@ -22,7 +22,7 @@ def added(engine: Engine, request: Request, text: str | None = None) -> str:
 
 @EVERY
 def test_added_to_a_new_file_and_removed(engine: Engine) -> None:
-    """In a new file the entry is ours and the default, twice is once, and after its removal the file can go."""
+    """A new file has our entry as the default, adding it twice adds it once, and after its removal the file is blank."""
     text = added(engine, Request(PATH, set_default=True))
     assert (engine.names(text), engine.default(text), engine.is_blank(text)) == (["cdi"], "cdi", False)
     assert added(engine, Request(PATH, set_default=True), text) == text
@@ -32,14 +32,14 @@ def test_added_to_a_new_file_and_removed(engine: Engine) -> None:
 
 @EVERY
 def test_a_file_that_has_more_in_it_is_not_blank(engine: Engine) -> None:
-    """A line of somebody else's is no part of a new file."""
+    """A line that somebody else added is not part of a new file."""
     line = '{"debug": true}\n' if engine.is_blank("{}") else "x = 1\n"
     assert not engine.is_blank(engine.start(engine.file, []) + line)
 
 
 @EVERY
 def test_a_moved_program_is_followed_and_two_are_removed(engine: Engine) -> None:
-    """The path of an entry of ours changes in its place, and removal takes all of ours."""
+    """The path of an entry of ours is changed in its place, and a removal removes all our entries."""
     text = added(engine, Request("/opt/cdi-runtime"))
     text = added(engine, Request(PATH), text)
     assert text == added(engine, Request(PATH))
@@ -50,17 +50,17 @@ def test_a_moved_program_is_followed_and_two_are_removed(engine: Engine) -> None
 
 @EVERY
 def test_a_taken_name_is_refused(engine: Engine) -> None:
-    """An entry of our name that isn't ours is neither replaced nor removed."""
+    """An entry with our name that isn't ours is neither replaced nor removed."""
     text = added(engine, Request("/x/cdi-runtime")).replace("/x/cdi-runtime", "/x/other")
     with pytest.raises(UnusableConfiguration) as caught:
         engine.add(text, Request(PATH))
-    assert str(caught.value) == "there is a runtime cdi already, and it is not ours: it runs '/x/other'"
+    assert str(caught.value) == "it already has a runtime cdi that is not ours: it runs '/x/other'"
     assert engine.remove(text, None).text == text
 
 
 @EVERY
 def test_an_edit_goes_into_a_file_that_is_read(engine: Engine, tmp_path: object) -> None:
-    """The file that is edited is one that the engine reads, and one from which the entry is removed."""
+    """The edited file is one that the engine reads, and one that our entries are removed from."""
     files = engine.files(f"{tmp_path}{engine.file}")
     assert files.place in files.read
     assert files.place in files.ours
@@ -68,7 +68,7 @@ def test_an_edit_goes_into_a_file_that_is_read(engine: Engine, tmp_path: object)
 
 @EVERY
 def test_only_a_daemon_is_reloaded(engine: Engine) -> None:
-    """A daemon reads its files again by its unit, as systemctl does it; what is no daemon reads them at each call."""
+    """A daemon reads its files again by systemctl and its unit, and an engine without a daemon reads them at each call."""
     command = engine.reload_command(engine.file, restart=False)
     restart = engine.reload_command(engine.file, restart=True)
     if engine.daemon:
@@ -81,7 +81,7 @@ def test_only_a_daemon_is_reloaded(engine: Engine) -> None:
 
 
 def test_a_user_has_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever isn't root edits the file below their own configuration dir, if the engine reads one there."""
+    """A user who isn't root edits the file below their own configuration dir, if the engine reads one there."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/u")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)

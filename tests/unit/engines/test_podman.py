@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.podman: a drop-in of containers.conf.d, and the same in a file that has more in it."""
+"""engines.podman: a drop-in of containers.conf.d, and a file with other settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ crun = [
 
 
 def test_drop_in() -> None:
-    """A drop-in has the program and, on request, the default."""
+    """A drop-in has the program and, on request, the default runtime."""
     after = (
         '# first\n\n[engine.runtimes]  # by cdi-hook configure\ncdi = ["/usr/bin/cdi-runtime"]\n'
         '\n[engine]  # by cdi-hook configure\nruntime = "cdi"\n'
@@ -40,13 +40,13 @@ def test_drop_in() -> None:
 
 
 def test_in_place() -> None:
-    """In a file that has more in it, the rest stays and the default comes back."""
+    """In a file with other settings, those stay and the former default is restored."""
     after = PODMAN.replace('runtime = "crun"', 'runtime = "cdi"') + 'cdi = ["/usr/bin/cdi-runtime"]\n'
     assert Podman().add(PODMAN, DEFAULT).text == after
     assert Podman().remove(after, PODMAN).text == PODMAN
 
 
 def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry of our name that lists no program is refused."""
+    """An entry with our name that lists no program is refused."""
     with pytest.raises(UnusableConfiguration):
         Podman().add("[engine.runtimes]\ncdi = []\n", ADD)

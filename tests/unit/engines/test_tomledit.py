@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.tomledit: keys and tables in and out of TOML, and every other byte as it was."""
+"""engines.tomledit: keys and tables are added to TOML and removed, and every other byte is as it was."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ when = 2026-11-24T00:00:00Z
 
 
 def test_a_value_is_replaced_in_its_place() -> None:
-    """A key that is there keeps its line, its indentation and its comment."""
+    """An existing key keeps its line, its indentation and its comment."""
     document = TOMLText(TEXT)
     document.set(("a", "b.c", "x"), ["2"])
     assert document.text == TEXT.replace('x = "1"   #', 'x = ["2"]   #')
 
 
 def test_a_value_of_many_lines_is_replaced_whole() -> None:
-    """A string or a list over several lines is taken as one."""
+    """A string or a list over several lines is one value."""
     document = TOMLText(TEXT)
     document.set(("list",), [1])
     document.set(("title",), 'say "hé"\\')
@@ -57,28 +57,28 @@ def test_a_value_of_many_lines_is_replaced_whole() -> None:
 
 
 def test_a_new_key_ends_its_table() -> None:
-    """A key that isn't there comes after the table's last, indented as that is."""
+    """A new key follows the table's last key, with the same indentation."""
     document = TOMLText(TEXT)
     document.set(("a", "b.c", "new key"), True)
     assert document.text == TEXT.replace("# beside x\n", '# beside x\n  "new key" = true\n')
 
 
 def test_a_new_key_at_the_end_without_a_line_break() -> None:
-    """Where the last line has no end, it gets one."""
+    """A last line without a line break gets one."""
     document = TOMLText("[a]\nx = 1")
     document.set(("a", "y"), 2)
     assert document.text == "[a]\nx = 1\ny = 2\n"
 
 
 def test_a_new_key_of_an_empty_table() -> None:
-    """In a table that has only a header, the key comes under it."""
+    """In a table without keys, the key follows the header."""
     document = TOMLText("[a]\r\n\r\n[b]\r\n")
     document.set(("a", "y"), 2)
     assert document.text == "[a]\r\ny = 2\r\n\r\n[b]\r\n"
 
 
 def test_a_new_table_ends_the_text() -> None:
-    """A table comes at the end, with its tables after it and a mark on each."""
+    """A table is added at the end, with the tables in it, and each has a mark."""
     document = TOMLText(TEXT)
     document.set(("a", "b.c", "new"), {"s": "t", "o": {"n": 1.5, "b": False}, "l": []})
     assert document.text == TEXT + (
@@ -90,7 +90,7 @@ def test_a_new_table_ends_the_text() -> None:
 
 
 def test_a_removed_table_leaves_the_others() -> None:
-    """What is before, between and behind stays as it was, comments too, and what we made for it goes."""
+    """A removal leaves everything before, between and behind as it was, comments too, and removes the tables made for it."""
     document = TOMLText(TEXT)
     document.set(("made", "one"), {"o": {"n": 1}})
     document.set(("made", "key"), 1)
@@ -102,42 +102,33 @@ def test_a_removed_table_leaves_the_others() -> None:
 
 
 def test_a_removed_key_leaves_a_table_that_was_there() -> None:
-    """The user's own table stays, also when it is empty then."""
+    """The user's own table stays, also if it becomes empty."""
     document = TOMLText("[a]\nx = 1\n[b]\n")
     document.remove(("a", "x"))
     assert document.text == "[a]\n[b]\n"
 
 
 def test_removing_what_isnt_there() -> None:
-    """What isn't there can't be removed."""
+    """A missing key can't be removed."""
     with pytest.raises(KeyError):
         TOMLText(TEXT).remove(("z", "y"))
+
+
+CANT = "can't edit a.b.c, because it is written in braces or with dots in a key: write [a.b] as a table"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "a = {}\n",
-            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
-        ),
-        (
-            "[a]\nb = {x = 1}\n",
-            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
-        ),
-        (
-            "a.b.x = 1\n",
-            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
-        ),
-        (
-            "[a]\nb.x = 1\n",
-            "can't edit a.b.c here, as it is written in braces or with dots in a key: write [a.b] as a table",
-        ),
+        ("a = {}\n", CANT),
+        ("[a]\nb = {x = 1}\n", CANT),
+        ("a.b.x = 1\n", CANT),
+        ("[a]\nb.x = 1\n", CANT),
         ("a = 1\n", "a is not a table"),
     ],
 )
 def test_what_tomls_grammar_forbids_is_refused(text: str, message: str) -> None:
-    """A table in braces, which can't be added to from outside, is refused."""
+    """A table in braces, or with dots in a key, can't be added to from outside and is refused."""
     with pytest.raises(UnusableConfiguration) as caught:
         TOMLText(text).set(("a", "b", "c"), 1)
     assert str(caught.value) == message
@@ -154,7 +145,7 @@ def test_what_tomls_grammar_forbids_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_what_isnt_toml_is_refused(text: str, where: str) -> None:
-    """What doesn't parse is refused, with line and column."""
+    """A text that doesn't parse is refused, with line and column."""
     with pytest.raises(UnusableConfiguration) as caught:
         TOMLText(text)
     assert str(caught.value).startswith("not valid TOML: ")
@@ -162,11 +153,10 @@ def test_what_isnt_toml_is_refused(text: str, where: str) -> None:
 
 
 def test_without_tomlkit_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without tomlkit the message is a step to take."""
+    """Without tomlkit the message says what to install."""
     monkeypatch.setitem(sys.modules, "tomlkit", None)
     with pytest.raises(UnusableConfiguration) as caught:
         TOMLText("")
     assert str(caught.value) == (
-        "reading it needs tomlkit, which isn't there: install python3-tomlkit "
-        "(python3.X-tomlkit, or by pip install tomlkit)"
+        "reading it needs tomlkit: install python3-tomlkit (or python3.X-tomlkit, or pip install tomlkit)"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""compose: where go-yaml's scanner isn't PyYAML's, beyond what the recorded answers ask."""
+"""compose: differences between go-yaml's scanner and PyYAML's that the recorded answers don't have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cdi_hook.specs.decode import decode
     ],
 )
 def test_composed_as_the_reference_does(text: str | bytes, expected: object) -> None:
-    """What go-yaml's scanner takes is taken."""
+    """Text that go-yaml's scanner accepts is accepted."""
     assert decode(text if isinstance(text, bytes) else text.encode()) == expected
 
 
@@ -44,7 +44,7 @@ def test_composed_as_the_reference_does(text: str | bytes, expected: object) -> 
     ],
 )
 def test_refused_with_its_line(text: str, problem: str) -> None:
-    """What go-yaml's scanner refuses is a problem with its line."""
+    """Text that go-yaml's scanner refuses is a problem with its line."""
     with pytest.raises(SyntaxProblem) as caught:
         decode(text.encode())
     assert str(caught.value) == problem

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""decode: keys, tags and aliases as go-yaml has them, beyond what the recorded answers ask."""
+"""decode: keys, tags and aliases as in go-yaml, where the recorded answers have none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdi_hook.specs.decode import decode
     ],
 )
 def test_decoded_as_the_reference_does(text: str, expected: object) -> None:
-    """What go-yaml decodes has its value."""
+    """Text that go-yaml decodes has the same value."""
     assert decode(text.encode()) == expected
 
 
@@ -31,14 +31,14 @@ def test_decoded_as_the_reference_does(text: str, expected: object) -> None:
     ],
 )
 def test_refused_with_its_line(text: str, problem: str) -> None:
-    """What go-yaml doesn't decode is a problem with its line."""
+    """Text that go-yaml doesn't decode is a problem with its line."""
     with pytest.raises(SyntaxProblem) as caught:
         decode(text.encode())
     assert str(caught.value) == problem
 
 
 def test_aliases_cannot_blow_up() -> None:
-    """A document that is mostly aliases of aliases is refused before it takes all memory."""
+    """A document that consists mostly of aliases of aliases is refused before it takes all memory."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     with pytest.raises(SyntaxProblem, match="document contains excessive aliasing"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dump: what is written is what is read."""
+"""dump: reading what was written gives the same data."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ from cdi_hook.specs.dump import yaml_text
     ["y", "NO", "0o10", "1e3", "~", "", "a: b", "é", "\x7f", "line\nbreak", "\x85", "- x", "2020-01-01"],
 )
 def test_what_is_written_is_read_back(text: str) -> None:
-    """Any string survives being written as YAML."""
+    """Any string stays the same when it is written as YAML and read."""
     assert decode(yaml_text({"text": text, "texts": [text]})) == {"text": text, "texts": [text]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rules: what they refuse beyond what the recorded answers ask."""
+"""rules: what they refuse, where the recorded answers have nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_a_null_in_a_list_is_refused_in_its_turn(
     version: str, edits: str, message: str, tmp_path: Path
 ) -> None:
-    """Where the reference panics is an error; what it finds before that comes first."""
+    """Data at which the reference panics is an error, after the findings that the reference has before it."""
     text = f"cdiVersion: '{version}'\nkind: a.b/c\ncontainerEdits: {{{edits}}}\n"
     path = tmp_path / "a.yaml"
     path.write_text(f"{text}devices: [{{name: x, containerEdits: {{env: [A=1]}}}}]\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""shape: what the reference's JSON decoder makes of a value, beyond what the recorded answers ask."""
+"""shape: what the reference's JSON decoder makes of a value, where the recorded answers have none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCHEMA = {
     ],
 )
 def test_shaped_as_the_reference_does(text: str, expected: object) -> None:
-    """What the schema takes is taken, without findings."""
+    """Data that fits the schema is accepted without findings."""
     value, findings = read(text.encode(), SCHEMA)
     assert [str(one) for one in findings] == []
     assert value == expected
@@ -62,5 +62,5 @@ def test_shaped_as_the_reference_does(text: str, expected: object) -> None:
     ],
 )
 def test_refused_with_its_place(text: str, finding: str) -> None:
-    """What the schema or the syntax refuses is a finding with its path and line."""
+    """Data that doesn't fit the schema or the syntax is a finding with its path and line."""
     assert [str(one) for one in read(text.encode(), SCHEMA)[1]] == [finding]
