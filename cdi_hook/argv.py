@@ -113,10 +113,10 @@ class Invocation:
     """What a runtime was told, values as given: nothing is resolved or checked.
 
     After a command that reads no bundle nothing is read: such commands have
-    options of their own, and only `command`, `log` and `log_format` are of use.
+    options of their own, and only `command`, `log`, `log_format` and `root` are of use.
     """
 
-    __slots__ = ("bundle", "command", "config", "container_id", "log", "log_format")
+    __slots__ = ("bundle", "command", "config", "container_id", "log", "log_format", "root")
 
     def __init__(self) -> None:
         self.command = ""  # "" when there is none
@@ -127,6 +127,7 @@ class Invocation:
         self.container_id = ""  # "" when there is none; no runtime then does a thing
         self.log = ""  # crun's may be file:PATH, journald:ID or syslog:ID
         self.log_format = ""
+        self.root = ""
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
@@ -172,6 +173,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 invocation.log = value
             elif name == "log-format":
                 invocation.log_format = value
+            elif name == "root":
+                invocation.root = value
     return invocation
 
 

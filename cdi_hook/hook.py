@@ -97,29 +97,37 @@ class Hook:
         """Write the OCI spec from stdin to stdout, edited."""
         text = self._read_stdin()
         oci = parse_stdin(text, "an OCI spec")
-        _, changes = injection.inject(oci, self._host, self._warn_of_errors)
+        self._host.call.bundle = posix.getcwd()
+        wanted, changes = injection.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
+        if wanted.device_ids:
+            self._host.log("info", injection.INJECTED)
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
         state = parse_stdin(self._read_stdin(), "a container's state")
         path = f"{_bundle(state)}/config.json"
+        call = self._host.call
+        call.container, call.bundle, call.root = (
+            str(state.get(name, "")) for name in ("id", "bundle", "root")
+        )
         oci = bundle.load(path)
         if oci is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
         wanted, changes = injection.inject(oci, self._host, self._warn_of_errors, through=self._late)
-        if not changes:
-            return
-        from cdi_hook.live import carryout  # ctypes: 5 ms
+        if changes:
+            from cdi_hook.live import carryout  # ctypes: 5 ms
 
-        posix.chdir(state["bundle"])
-        try:
-            carryout.carry_out(
-                changes, oci, state, lambda: bundle.replace(path, jsontext.dumps(oci)), self._warn
-            )
-        except CDIError as error:
-            asked = request.asked(wanted.device_ids, wanted)
-            raise InjectionError(f"{FAILED}{error}; {asked}") from error
+            posix.chdir(state["bundle"])
+            try:
+                carryout.carry_out(
+                    changes, oci, state, lambda: bundle.replace(path, jsontext.dumps(oci)), self._warn
+                )
+            except CDIError as error:
+                asked = request.asked(wanted.device_ids, wanted)
+                raise InjectionError(f"{FAILED}{error}; {asked}") from error
+        if wanted.device_ids:
+            self._host.log("info", injection.INJECTED)
 
     def _late(self, registry: Registry) -> Late:
         from cdi_hook.live.late import Late

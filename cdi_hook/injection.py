@@ -20,15 +20,35 @@ if TYPE_CHECKING:
     from cdi_hook.edits import Change
 
 
+INJECTED = "CDI devices injected"
+
+
+class Call:
+    """What is known of one call so far; the lines in LOG tell it.
+
+    ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
+    is when our code started, in s, if there is a LOG.
+    """
+
+    __slots__ = ("bundle", "changes", "container", "oci", "request", "root", "start")
+
+    def __init__(self) -> None:
+        self.container = self.bundle = self.root = ""
+        self.oci: dict[str, Any] | None = None
+        self.request: request.DeviceRequest | None = None
+        self.changes: list[Change] = []
+        self.start = 0.0
+
+
 class Host:
     """Who we are on this host and what is configured, found out once.
 
     ``is_root``: root, and not only so in a user namespace. ``strict``: spec files
     count only if nobody but root could have written them. ``state_dir`` is where
-    an index is kept ("": nowhere).
+    an index is kept ("": nowhere). ``call`` is the call that we are in.
     """
 
-    __slots__ = ("is_root", "settings", "spec_dirs", "state_dir", "strict")
+    __slots__ = ("call", "is_root", "settings", "spec_dirs", "state_dir", "strict")
 
     def __init__(self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = ()) -> None:
         """Read the configuration that the environment names; ``spec_dirs`` replace the configured dirs."""
@@ -37,6 +57,11 @@ class Host:
         self.spec_dirs = list(spec_dirs) or config.spec_dirs(self.settings, environ, self.is_root)
         self.strict = self.is_root and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = config.state_dir(environ, self.is_root)
+        self.call = Call()
+        if self.settings["LOG"]:
+            import time
+
+            self.call.start = time.monotonic()
 
     def registry(self, *, keep_index: bool = True) -> Registry:
         """Return the registry of the spec dirs, with an index where this user has a place for one."""
@@ -44,18 +69,13 @@ class Host:
         directory = self.state_dir if keep_index else ""
         return Registry(self.spec_dirs, directory, strict=self.strict, may_map_ids=self.is_root)
 
-    def log(self, level: str, message: str, **fields: Any) -> bool:
+    def log(self, level: str, message: str, errors: str = "") -> bool:
         """Append a line to LOG, if one is configured and can be written; say whether it was."""
         if not self.settings["LOG"]:
             return False
-        from cdi_hook import sitepath
+        from cdi_hook import audit
 
-        sitepath.complete()
-        try:
-            from cdi_hook import ownlog
-        except ImportError:  # python-json-logger isn't there: no reason to stop a container
-            return False
-        return ownlog.write(self.settings, level, message, **fields)
+        return audit.write(self, level, message, errors)
 
 
 def inject(
@@ -73,8 +93,10 @@ def inject(
     ``through`` makes of the registry the one that injects. Raises CDIError, and
     leaves oci alone, when a device that was asked for can't be had.
     """
+    host.call.oci = oci
     try:
         wanted = request.named(named, host.settings) if named else request.collect(oci, host.settings)
+        host.call.request = wanted
         _check(wanted, host.settings)
     except CDIError as error:
         raise CDIError(f"{FAILED}{error}") from error
@@ -83,11 +105,12 @@ def inject(
     registry = registry or host.registry()
     try:
         drivers = driver.register(registry.spec_dirs, through(registry), warn)
-        return wanted, driver.inject(drivers, oci, wanted)
+        host.call.changes = driver.inject(drivers, oci, wanted)
     except InjectionError as error:
         from cdi_hook import explain
 
         raise explain.failure(error, wanted, registry) from error
+    return wanted, host.call.changes
 
 
 def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines for the runtime's --log, shaped as runc's, without logging (13 ms).
 
-One line, one write. It isn't the program's own log: that is ownlog.py.
+One line, one write. LOG, the program's own log, has other lines: see audit.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _MISLEADING = (
     ("open executable", "open an executable"),
 )
 
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # RFC 3339
 # An engine's pipe, which it may read only once the runtime has ended, holds a page at least.
 _MOST_ON_STDERR = 4000  # bytes
 
@@ -44,7 +45,7 @@ def line(level: str, message: str, log_format: str, error: str = "") -> str:
     """Return a log line in runc's JSON or text, with the time in UTC."""
     import time
 
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = time.strftime(TIME, time.gmtime())
     if log_format == "json":
         fields = {"error": error} if error else {}
         return jsontext.dumps({**fields, "level": level, "msg": message, "time": now}) + "\n"

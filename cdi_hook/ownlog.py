@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's own log (LOG, LOG_LEVEL): JSON lines by python-json-logger.
-
-Cold: it costs 35 ms, so it is imported only where LOG is set. A log that can't
-be written never stops a container.
-"""
+"""LOG's lines (see audit.py) by python-json-logger. Cold: importing it costs 35 ms."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 try:
     from pythonjsonlogger.json import JsonFormatter
@@ -18,23 +14,14 @@ except ImportError:  # before python-json-logger 3.1
 
 from cdi_hook import log
 
-if TYPE_CHECKING:
-    from cdi_hook.config import Config
-
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _NAMES = {"asctime": "time", "levelname": "level", "message": "msg"}
 
 
-def write(config: Config, level: str, message: str, **fields: Any) -> bool:
-    """Append one line to LOG when level is at least LOG_LEVEL; fields become the line's own.
-
-    False when it can't be done.
-    """
-    number = getattr(logging, level.upper())
-    if number < getattr(logging, config["LOG_LEVEL"].upper()):
-        return True
-    formatter = JsonFormatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ", rename_fields=_NAMES)
+def line(level: str, message: str, fields: dict[str, Any]) -> str:
+    """Return a line, with what is known as its fields."""
+    formatter = JsonFormatter(_FORMAT, log.TIME, rename_fields=_NAMES)
     formatter.converter = time.gmtime
-    record = logging.LogRecord("cdi-hook", number, "", 0, message, None, None)
+    record = logging.LogRecord("cdi-hook", getattr(logging, level.upper()), "", 0, message, None, None)
     record.__dict__.update(fields)
-    return log.append(config["LOG"], f"{formatter.format(record)}\n")
+    return f"{formatter.format(record)}\n"

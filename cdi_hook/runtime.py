@@ -57,6 +57,9 @@ class Call:
     def __init__(self, invocation: argv.Invocation, host: injection.Host) -> None:
         self._invocation = invocation
         self.host = host
+        host.call.container = invocation.container_id
+        host.call.bundle = invocation.bundle or posix.getcwd()
+        host.call.root = invocation.root
 
     def inject(self) -> None:
         """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
@@ -71,7 +74,7 @@ class Call:
         wanted, changes = injection.inject(oci, self.host, self._warn)
         injection.write(path, oci, changes)
         if wanted.device_ids:
-            self.host.log("info", "CDI devices injected", devices=wanted.device_ids, bundle=path)
+            self.host.log("info", injection.INJECTED)
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""
@@ -84,7 +87,7 @@ class Call:
 
     def _warn(self, message: str, errors: list[str]) -> None:
         self._log("warning", message, "\n".join(errors))
-        self.host.log("warning", message, errors="\n".join(errors))
+        self.host.log("warning", message, "\n".join(errors))
 
     def _log(self, level: str, message: str, error: str) -> None:
         """Write a line to --log, or to stderr without --log, as runc does; an error is there already."""

@@ -18,7 +18,7 @@ LAYERS = {
     "leaves": ("files", "jsontext", "linux", "names", "restart", "sitepath", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "registry",
+        "audit", "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "registry",
         "specs",
     ),
     "forms": ("door", "hook", "runtime"),

@@ -229,12 +229,43 @@ def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
     done = host.create()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     line = json.loads(own.read_text())
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
-    assert (line["level"], line["msg"], line["devices"]) == (
-        "INFO",
-        "CDI devices injected",
-        ["vendor.com/thing=one"],
-    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line.pop("time"))
+    assert 0 < line.pop("ms") < 60_000
+    assert line == {
+        "level": "INFO",
+        "msg": "CDI devices injected",
+        "container": "id",
+        "bundle": str(host.directory / "bundle"),
+        "devices": [{"name": "vendor.com/thing=one", "source": 'annotation "cdi.k8s.io/a"'}],
+        "specs": [str(host.directory / "cdi/vendor.yaml")],
+        "changes": {"env": 1, "deviceNodes": 2},
+    }
+
+
+def test_a_refusal_is_logged_with_who_asked(host: Host) -> None:
+    """A container that doesn't get its device leaves one line that says which, asked for by what, and why."""
+    own = host.directory / "own.log"
+    host.configure(f"LOG={own}\nDENY=*\n")
+    host.ask("vendor.com/thing=one")
+    done = host.create("--root", "/run/docker/runtime-runc/moby")
+    line = json.loads(own.read_text())
+    assert (line["level"], f"{line['msg']}\n", line["engine"]) == ("ERROR", done.stderr, "docker")
+    assert line["devices"] == [{"name": "vendor.com/thing=one", "source": 'annotation "cdi.k8s.io/a"'}]
+    assert "changes" not in line
+
+
+def test_logging_an_injection_imports_no_logging(host: Host) -> None:
+    """With LOG, a create imports what writes one line, and neither logging nor python-json-logger."""
+    time.sleep(0.06)
+    host.configure(f"LOG={host.directory}/own.log\n")
+    for _ in range(2):  # the first makes the index
+        host.ask("vendor.com/thing=one")
+        done = host.run(
+            "create", "--bundle", str(host.directory / "bundle"), "id", options=("-X", "importtime")
+        )
+    found = imported(done)
+    assert {"cdi_hook.audit", "cdi_hook.log"} <= found
+    assert not found & {"logging", "pythonjsonlogger", "json", "re", "cdi_hook.ownlog"}
 
 
 def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOG's lines: who got which devices when, and by which annotation; one line for each injection and refusal.
+
+A line is a JSON object:
+
+    time       RFC 3339, UTC, in seconds
+    level      DEBUG, INFO, WARNING or ERROR
+    msg        what happened
+    container  the container's id
+    bundle     the path of its bundle
+    engine     docker, containerd, crio or podman, where that can be told
+    pod        the pod's name under CRI, and
+    namespace  its namespace
+    devices    a list of {name, source}: which device, and what asked for it
+    specs      the spec files whose edits were applied
+    changes    how many edits of each kind were applied
+    ms         how long it took since Python started with our code
+    errors     what is wrong with the specs, in a warning
+
+What isn't known isn't there. An injection's line is written here, without
+logging (13 ms). The others are cold, and python-json-logger's (ownlog.py).
+"""
+
+from __future__ import annotations
+
+import time
+
+from cdi_hook import jsontext, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cdi_hook.injection import Host
+
+LEVELS = ("debug", "info", "warning", "error")
+# An engine, and the annotation, with its value if it has just one, that only its containers have.
+ENGINES = (
+    ("containerd", "io.kubernetes.cri.container-type", ""),
+    ("crio", "io.container.manager", "cri-o"),
+    ("podman", "io.container.manager", "libpod"),
+)
+# Else the dir in which the engine has the runtime keep its state tells.
+ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
+# The pod's name and namespace, as containerd and CRI-O write them.
+_PODS = (
+    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-namespace"),
+    ("io.kubernetes.pod.name", "io.kubernetes.pod.namespace"),
+)
+
+
+def write(host: Host, level: str, message: str, errors: str = "") -> bool:
+    """Append a line to LOG if its level is at least LOG_LEVEL; False when that can't be done."""
+    if LEVELS.index(level) < LEVELS.index(host.settings["LOG_LEVEL"]):
+        return True
+    fields = about(host)
+    if errors:
+        fields["errors"] = errors
+    make = line
+    if level != "info":
+        from cdi_hook import sitepath
+
+        sitepath.complete()
+        try:
+            from cdi_hook import ownlog
+        except ImportError:  # python-json-logger isn't there: no reason to say less
+            pass
+        else:
+            make = ownlog.line
+    return log.append(host.settings["LOG"], make(level, message, fields))
+
+
+def line(level: str, message: str, fields: dict[str, Any]) -> str:
+    """Return a line, with what is known as its fields."""
+    now = time.strftime(log.TIME, time.gmtime())
+    return jsontext.dumps({"time": now, "level": level.upper(), "msg": message, **fields}) + "\n"
+
+
+def about(host: Host) -> dict[str, Any]:
+    """Return what is known of the host's call, as the fields of a line."""
+    call = host.call
+    annotations = (call.oci or {}).get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    pod, namespace = next((pair for pair in _PODS if pair[0] in annotations), _PODS[0])
+    devices = call.request.origins if call.request else {}
+    counts: dict[str, int] = {}
+    specs: dict[str, None] = {}
+    for change in call.changes:
+        specs.update((path, None) for _, path in change.sources)
+        if change.edit is not None and change.op != "remove":
+            counts[change.kind] = counts.get(change.kind, 0) + 1
+    fields = {
+        "container": call.container,
+        "bundle": call.bundle,
+        "engine": _engine(annotations, call.root),
+        "pod": annotations.get(pod),
+        "namespace": annotations.get(namespace),
+        "devices": [{"name": name, "source": source} for name, source in devices.items()],
+        "specs": list(specs),
+        "changes": counts,
+        "ms": round((time.monotonic() - call.start) * 1000, 3),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _engine(annotations: dict[str, Any], root: str) -> str:
+    for engine, key, value in ENGINES:
+        if annotations.get(key) == value or (not value and key in annotations):
+            return engine
+    return next((engine for engine, part in ROOTS if part in root), "")

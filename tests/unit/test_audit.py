@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""audit: the lines in LOG, and what they tell."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook import audit, edits, ownlog, request
+from cdi_hook.injection import Host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def made(directory: Path, configuration: str = "") -> Host:
+    """Make a host with that configuration, in the middle of a call."""
+    conf = directory / "conf"
+    conf.write_text(f"LOG={directory}/log\n{configuration}")
+    host = Host({b"CDI_HOOK_CONFIG": bytes(conf)})
+    host.call.container, host.call.bundle = "id", "/bundle"
+    host.call.oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}
+    host.call.request = request.collect(host.call.oci, host.settings)
+    part = {"env": ["A=1", "B=2"], "mounts": [{"hostPath": "/h", "containerPath": "/c"}]}
+    host.call.changes = edits.apply({}, [(("v.com/c=1", "/etc/cdi/v.yaml"), part)])
+    return host
+
+
+def test_both_writers_have_the_same_fields(tmp_path: Path) -> None:
+    """A line that python-json-logger writes has the fields, in the order and with the values, of ours."""
+    fields = audit.about(made(tmp_path)) | {"errors": 'a "b"\nc', "pod": "\u2603"}
+    ours, theirs = (
+        json.loads(make("warning", "what\nhappened", fields)) for make in (audit.line, ownlog.line)
+    )
+    assert abs(int(ours.pop("time")[-3:-1]) - int(theirs.pop("time")[-3:-1])) in (0, 1, 59)
+    assert list(ours.items()) == list(theirs.items())
+    assert set(ours) >= {"level", "msg", "container", "bundle", "devices", "specs", "changes", "ms", "errors"}
+
+
+def test_what_a_line_tells(tmp_path: Path) -> None:
+    """Devices have their source, spec files are named once, changes are counted by kind."""
+    fields = audit.about(made(tmp_path))
+    assert fields.pop("ms") > 0
+    assert fields == {
+        "container": "id",
+        "bundle": "/bundle",
+        "devices": [{"name": "v.com/c=1", "source": 'annotation "cdi.k8s.io/a"'}],
+        "specs": ["/etc/cdi/v.yaml"],
+        "changes": {"env": 2, "mounts": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "root", "engine"),
+    [
+        ({}, "/run/docker/runtime-runc/moby", "docker"),
+        ({}, "/run/containerd/runc/default", "containerd"),
+        ({"io.kubernetes.cri.container-type": "container"}, "/run/containerd/runc/k8s.io", "containerd"),
+        ({"io.container.manager": "cri-o"}, "/run/runc", "crio"),
+        ({"io.container.manager": "libpod"}, "", "podman"),
+        ({"io.container.manager": "other"}, "/run/crun", None),
+        (["no", "object"], "", None),
+    ],
+)
+def test_the_engine_where_it_can_be_told(
+    tmp_path: Path, annotations: Any, root: str, engine: str | None
+) -> None:
+    """Annotations or the runtime's --root tell which engine it was; else no field claims to know."""
+    host = made(tmp_path)
+    host.call.oci, host.call.root = {"annotations": annotations}, root
+    assert audit.about(host).get("engine") == engine
+
+
+@pytest.mark.parametrize("prefix", ["io.kubernetes.cri.sandbox-", "io.kubernetes.pod."])
+def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
+    """Under CRI the line names the pod and its namespace, as containerd and CRI-O annotate them."""
+    host = made(tmp_path)
+    host.call.oci = {"annotations": {f"{prefix}name": "web", f"{prefix}namespace": "shop"}}
+    fields = audit.about(host)
+    assert (fields["pod"], fields["namespace"]) == ("web", "shop")
+
+
+@pytest.mark.parametrize(
+    ("level", "least", "is_written"),
+    [
+        ("info", "info", True),
+        ("info", "warning", False),
+        ("error", "error", True),
+        ("warning", "debug", True),
+    ],
+)
+def test_the_level_decides(tmp_path: Path, level: str, least: str, is_written: bool) -> None:
+    """Lines below LOG_LEVEL aren't written."""
+    host = made(tmp_path, f"LOG_LEVEL={least}\n")
+    assert audit.write(host, level, "m")
+    assert (tmp_path / "log").exists() is is_written
