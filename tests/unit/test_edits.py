@@ -13,47 +13,16 @@ from hypothesis import strategies as st
 from cdi_hook import edits
 from cdi_hook.errors import InjectionError
 
-paths = st.sampled_from(["/dev/a", "/dev/b", "/a", "/a/b", "/usr/lib/x", "rel"])
-numbers = st.integers(1, 3)
-nodes = st.fixed_dictionaries(
-    {"path": paths, "type": st.sampled_from(["c", "b", "p", "u"]), "major": numbers},
-    optional={
-        "minor": numbers,
-        "fileMode": numbers,
-        "uid": numbers,
-        "permissions": st.sampled_from(["r", "none", "rwm"]),
-    },
-)
-mounts = st.fixed_dictionaries(
-    {"hostPath": paths, "containerPath": paths},
-    optional={"options": st.lists(st.sampled_from(["ro", "rbind"]))},
-)
-hooks = st.fixed_dictionaries(
-    {"hookName": st.sampled_from(["prestart", "poststop"]), "path": paths},
-    optional={"args": st.lists(paths, max_size=2), "timeout": numbers},
-)
-some_edits = st.fixed_dictionaries(
-    {},
-    optional={
-        "env": st.lists(st.sampled_from(["A=1", "A=2", "B=", "C=3"])),
-        "deviceNodes": st.lists(nodes, max_size=4),
-        "netDevices": st.lists(
-            st.fixed_dictionaries({"hostInterfaceName": paths, "name": paths}), max_size=2
-        ),
-        "mounts": st.lists(mounts, max_size=5),
-        "hooks": st.lists(hooks, max_size=5),
-        "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths}),
-        "additionalGids": st.lists(st.integers(0, 4)),
-    },
-)
-oci_devices = st.fixed_dictionaries({"path": paths, "type": st.just("c"), "major": numbers, "minor": numbers})
+from .strategies import CONTAINER_EDITS, FEW, NODE_PATHS, PATHS
+
+oci_devices = st.fixed_dictionaries({"path": NODE_PATHS, "type": st.just("c"), "major": FEW, "minor": FEW})
 rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"access": st.just("rwm")})
 ocis = st.fixed_dictionaries(
     {"x-unknown": st.just({"z": [1, 2], "a": None})},
     optional={
         "process": st.fixed_dictionaries({"env": st.lists(st.sampled_from(["A=0", "D=4", "D"]))}),
-        "mounts": st.lists(st.fixed_dictionaries({"destination": paths, "source": paths}), max_size=4),
-        "hooks": st.none() | st.just({"prestart": [{"path": "/a"}], "x": None}),
+        "mounts": st.lists(st.fixed_dictionaries({"destination": PATHS, "source": PATHS}), max_size=4),
+        "hooks": st.none() | st.just({"prestart": [{"path": "/x"}], "x": None}),
         "linux": st.fixed_dictionaries(
             {"resources": st.fixed_dictionaries({"devices": st.lists(rules, max_size=3)})},
             optional={
@@ -70,7 +39,7 @@ def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool =
     return edits.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
 
 
-@given(ocis, some_edits)
+@given(ocis, CONTAINER_EDITS)
 def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """What a second injection leaves is, to the order of every list, what the first one left."""
     applied(oci, wanted, keep_present=True)
@@ -79,7 +48,7 @@ def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, A
     assert oci == once
 
 
-@given(ocis, some_edits)
+@given(ocis, CONTAINER_EDITS)
 def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """After the reference's own way of injecting, nothing is added twice: no hook, no device, no env, no mount."""
     applied(oci, wanted)
@@ -90,7 +59,7 @@ def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted:
         assert len(str(oci.get(name))) <= len(str(injected.get(name)))
 
 
-@given(ocis, some_edits)
+@given(ocis, CONTAINER_EDITS)
 def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """On an OCI spec that has none of it, both ways of injecting give the same container."""
     oci = {"x-unknown": oci["x-unknown"]}
@@ -104,7 +73,7 @@ def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wa
     assert oci.get("linux", {}).get("devices") == other.get("linux", {}).get("devices")
 
 
-@given(ocis, some_edits)
+@given(ocis, CONTAINER_EDITS)
 def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Keys that were there are there, in their order, before any new ones; the edits are not changed."""
     keys, unknown, given_edits = list(oci), copy.deepcopy(oci["x-unknown"]), copy.deepcopy(wanted)
