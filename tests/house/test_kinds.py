@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
@@ -23,14 +23,14 @@ from cdi_hook.live.plan import PLANNED, Plan
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.rules import RULES
 from cdi_hook.specs.versions import VERSIONS
-from tests.unit.strategies import EDITS
+from tests.unit.strategies import EDITS, OCI_SPECS
 
 from .tree import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits import Part, Source
+    from cdi_hook.edits import Part, Place, Source
 
 # What people call the edits of a kind.
 WORDS = {
@@ -43,7 +43,7 @@ WORDS = {
     "additionalGids": "additional groups",
 }
 EVERY = pytest.mark.parametrize("name", KINDS)
-ENOUGH = settings(max_examples=100, database=None, derandomize=True)
+ENOUGH = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
 SOURCE: Source = ("v.com/c=1", "/etc/cdi/v.yaml")
 
 
@@ -115,6 +115,20 @@ def test_hypothesis_has_edits_as_specs_have_them(name: str, data: st.DataObject)
     """What tests/unit/strategies.py has of a kind is of the kind's schema."""
     wanted = part(name, data.draw(EDITS[name]))
     assert shape.read(json.dumps(wanted).encode(), model.CONTAINER_EDITS) == (wanted, [])
+
+
+@pytest.mark.parametrize(
+    "place", sorted({place for kind in KINDS.values() for place, _, _ in kind.touches}), ids=".".join
+)
+def test_hypothesis_has_what_it_may_find(place: Place) -> None:
+    """In tests/unit/strategies.py, there are OCI specs with something in each place that an edit touches."""
+
+    def is_there_already(oci: Any) -> bool:
+        for one in place:
+            oci = (oci or {}).get(one)
+        return bool(oci)
+
+    find(OCI_SPECS, is_there_already, settings=ENOUGH)
 
 
 # -- what an edit relies on

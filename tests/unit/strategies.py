@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of every kind, for hypothesis: of so few values that they meet each other, and what is there already.
+"""Edits of every kind, and OCI specs, for hypothesis: of so few values that both have the same now and then.
 
 tests/house/test_kinds.py holds them to edits.KINDS.
 """
@@ -60,4 +60,63 @@ EDITS: dict[str, st.SearchStrategy[Any]] = {
 CONTAINER_EDITS = st.fixed_dictionaries(
     {},
     optional={name: st.lists(one, max_size=4) if KINDS[name].is_list else one for name, one in EDITS.items()},
+)
+
+NULL = st.none()
+# What edits may find there already, also null where Go writes that.
+OCI_SPECS = st.fixed_dictionaries(
+    {"x-unknown": st.just({"z": [1, 2], "a": None})},
+    optional={
+        "process": NULL
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "env": NULL | st.lists(VARIABLES | st.just("D"), max_size=5),
+                "user": NULL
+                | st.fixed_dictionaries(
+                    {}, optional={"uid": FEW, "additionalGids": NULL | st.lists(FEW, max_size=3)}
+                ),
+                "cwd": PATHS,
+            },
+        ),
+        "mounts": NULL
+        | st.lists(
+            st.fixed_dictionaries({"destination": PATHS}, optional={"source": PATHS, "options": OPTIONS}),
+            max_size=6,
+        ),
+        "linux": NULL
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "devices": NULL
+                | st.lists(
+                    st.fixed_dictionaries(
+                        {"path": NODE_PATHS}, optional={"type": st.just("c"), "major": FEW, "minor": FEW}
+                    ),
+                    max_size=4,
+                ),
+                "resources": NULL
+                | st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "devices": NULL
+                        | st.lists(
+                            st.fixed_dictionaries(
+                                {"allow": st.booleans()},
+                                optional={"type": st.just("c"), "major": FEW, "access": st.just("rwm")},
+                            ),
+                            max_size=4,
+                        )
+                    },
+                ),
+                "namespaces": st.just([{"type": "user"}]),
+                "netDevices": NULL | st.dictionaries(st.sampled_from(["1", "x"]), st.just({"name": "n"})),
+                "intelRdt": NULL | st.fixed_dictionaries({}, optional={"schemata": OPTIONS, "closID": PATHS}),
+            },
+        ),
+        "hooks": NULL
+        | st.dictionaries(
+            st.sampled_from(["prestart", "poststart", "x"]), NULL | st.just([{"path": "/x"}]), max_size=2
+        ),
+    },
 )

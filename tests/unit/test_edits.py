@@ -8,30 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cdi_hook import edits
 from cdi_hook.errors import InjectionError
 
-from .strategies import CONTAINER_EDITS, FEW, NODE_PATHS, PATHS
-
-oci_devices = st.fixed_dictionaries({"path": NODE_PATHS, "type": st.just("c"), "major": FEW, "minor": FEW})
-rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"access": st.just("rwm")})
-ocis = st.fixed_dictionaries(
-    {"x-unknown": st.just({"z": [1, 2], "a": None})},
-    optional={
-        "process": st.fixed_dictionaries({"env": st.lists(st.sampled_from(["A=0", "D=4", "D"]))}),
-        "mounts": st.lists(st.fixed_dictionaries({"destination": PATHS, "source": PATHS}), max_size=4),
-        "hooks": st.none() | st.just({"prestart": [{"path": "/x"}], "x": None}),
-        "linux": st.fixed_dictionaries(
-            {"resources": st.fixed_dictionaries({"devices": st.lists(rules, max_size=3)})},
-            optional={
-                "devices": st.lists(oci_devices, max_size=3),
-                "namespaces": st.just([{"type": "user"}]),
-            },
-        ),
-    },
-)
+from .strategies import CONTAINER_EDITS, OCI_SPECS
 
 
 def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
@@ -39,7 +20,7 @@ def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool =
     return edits.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
 
 
-@given(ocis, CONTAINER_EDITS)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """What a second injection leaves is, to the order of every list, what the first one left."""
     applied(oci, wanted, keep_present=True)
@@ -48,7 +29,7 @@ def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, A
     assert oci == once
 
 
-@given(ocis, CONTAINER_EDITS)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """After the reference's own way of injecting, nothing is added twice: no hook, no device, no env, no mount."""
     applied(oci, wanted)
@@ -59,7 +40,7 @@ def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted:
         assert len(str(oci.get(name))) <= len(str(injected.get(name)))
 
 
-@given(ocis, CONTAINER_EDITS)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """On an OCI spec that has none of it, both ways of injecting give the same container."""
     oci = {"x-unknown": oci["x-unknown"]}
@@ -73,7 +54,7 @@ def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wa
     assert oci.get("linux", {}).get("devices") == other.get("linux", {}).get("devices")
 
 
-@given(ocis, CONTAINER_EDITS)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Keys that were there are there, in their order, before any new ones; the edits are not changed."""
     keys, unknown, given_edits = list(oci), copy.deepcopy(oci["x-unknown"]), copy.deepcopy(wanted)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdi_hook import edits, jsontext
 from cdi_hook.cli import patch
-from tests.unit.strategies import CONTAINER_EDITS, FEW, NODE_PATHS, OPTIONS, PATHS, VARIABLES
+from tests.unit.strategies import CONTAINER_EDITS, OCI_SPECS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,49 +57,9 @@ SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": ">"}
 many = st.lists(CONTAINER_EDITS, max_size=4).map(
     lambda found: [((f"v.com/c={n}", f"/etc/cdi/{n % 2}.yaml"), part) for n, part in enumerate(found)]
 )
-devices = st.fixed_dictionaries({"path": NODE_PATHS}, optional={"major": FEW, "type": st.just("c")})
-rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"type": st.just("c"), "major": FEW})
-null = st.none()
-specs = st.fixed_dictionaries(
-    {},
-    optional={
-        "process": null
-        | st.fixed_dictionaries(
-            {},
-            optional={
-                "env": null | st.lists(VARIABLES, max_size=5),
-                "user": null
-                | st.fixed_dictionaries(
-                    {}, optional={"uid": FEW, "additionalGids": null | st.lists(FEW, max_size=3)}
-                ),
-                "cwd": PATHS,
-            },
-        ),
-        "mounts": null
-        | st.lists(
-            st.fixed_dictionaries({"destination": PATHS}, optional={"source": PATHS, "options": OPTIONS}),
-            max_size=6,
-        ),
-        "linux": null
-        | st.fixed_dictionaries(
-            {},
-            optional={
-                "devices": null | st.lists(devices, max_size=4),
-                "resources": null
-                | st.fixed_dictionaries({}, optional={"devices": null | st.lists(rules, max_size=4)}),
-                "namespaces": st.just([{"type": "user"}]),
-                "netDevices": null | st.dictionaries(st.sampled_from(["1", "x"]), st.just({"name": "n"})),
-                "intelRdt": null | st.fixed_dictionaries({}, optional={"schemata": OPTIONS, "closID": PATHS}),
-            },
-        ),
-        "hooks": null
-        | st.dictionaries(st.sampled_from(["prestart", "poststart"]), st.just([{"path": "/x"}])),
-        "x": FEW,
-    },
-)
 
 
-@given(before=specs, asked=many)
+@given(before=OCI_SPECS, asked=many)
 def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[Part]) -> None:
     """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
     before, after = (jsontext.loads(jsontext.dumps(before)) for _ in range(2))  # with nothing in common
