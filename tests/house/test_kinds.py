@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import re
@@ -25,7 +26,7 @@ from cdi_hook.specs.rules import RULES
 from cdi_hook.specs.versions import VERSIONS
 from tests.unit.strategies import EDITS, OCI_SPECS
 
-from .tree import ROOT
+from .tree import PACKAGE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,6 +166,39 @@ def test_what_it_touches_is_looked_at_before(
         edits.apply(oci, parts, keep_present=keep_present)
     except InjectionError:
         assert oci == before
+
+
+# -- what is done to a container
+
+
+@pytest.mark.parametrize("name", sorted(IN_TIME))
+@given(data=st.data())
+def test_what_is_in_time_is_planned(name: str, data: st.DataObject) -> None:
+    """Of an edit that can still be made, each change is something to be done."""
+    oci: dict[str, Any] = {}
+    for change in edits.apply(oci, [(SOURCE, part(name, data.draw(EDITS[name])))]):
+        if change.edit is not None and not change.too_late:
+            assert vars(Plan([change], oci)) != vars(Plan([], oci))
+
+
+def test_what_is_planned_is_carried_out() -> None:
+    """live/carryout.py does all that a plan has."""
+    tree = ast.parse((PACKAGE / "live/carryout.py").read_text("utf-8"))
+    done = {
+        one.attr
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Attribute) and ast.unparse(one.value) == "plan"
+    }
+    assert done == vars(Plan([], {})).keys() - {"added_mounts"}  # which are in mounts, with what each hides
+
+
+@EVERY
+def test_runtimes_get_it(name: str) -> None:
+    """A kind is in a test of tests/runtime, and if an edit may be in time, in one of the live injection too."""
+    top = ROOT / "tests/runtime"
+    tests = [path for path in top.rglob("test_*.py") if f'"{name}": ' in path.read_text("utf-8")]
+    found = {"live" in str(path.relative_to(top)) for path in tests}
+    assert found >= ({False, True} if name in IN_TIME else {False})
 
 
 # -- an allow-list: what has no entry, or doesn't say that it isn't too late, is refused

@@ -64,6 +64,49 @@ def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dic
     assert wanted == given_edits
 
 
+# An edit of each kind, and what it makes of an empty OCI specification.
+RULE = {"allow": True, "type": "c", "major": 1, "minor": 9, "access": "rwm"}
+ONE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "env": ("A=1", {"process": {"user": {"uid": 0, "gid": 0}, "cwd": "", "env": ["A=1"]}}),
+    "deviceNodes": (
+        {"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9, "uid": 5},
+        {
+            "linux": {
+                "devices": [{"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9, "uid": 5}],
+                "resources": {"devices": [RULE]},
+            }
+        },
+    ),
+    "netDevices": (
+        {"hostInterfaceName": "e0", "name": "e1"},
+        {"linux": {"netDevices": {"e0": {"name": "e1"}}}},
+    ),
+    "hooks": (
+        {"hookName": "poststop", "path": "/h", "args": ["h", "x"], "timeout": 0},
+        {"hooks": {"poststop": [{"path": "/h", "args": ["h", "x"], "timeout": 0}]}},
+    ),
+    "mounts": (
+        {"hostPath": "/a", "containerPath": "/b", "options": ["ro", "bind"]},
+        {"mounts": [{"destination": "/b", "source": "/a", "options": ["ro", "bind"]}]},
+    ),
+    "intelRdt": (
+        {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": True},
+        {"linux": {"intelRdt": {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": True}}},
+    ),
+    "additionalGids": (7, {"process": {"user": {"uid": 0, "gid": 0, "additionalGids": [7]}, "cwd": ""}}),
+}
+
+
+@pytest.mark.parametrize("name", edits.KINDS)
+def test_one_edit(name: str) -> None:
+    """Each kind of edit becomes what the OCI specification has for it."""
+    edit, expected = ONE[name]
+    oci: dict[str, Any] = {}
+    changes = applied(oci, {name: [edit] if edits.KINDS[name].is_list else edit})
+    assert oci == expected
+    assert {change.kind for change in changes} == {name}
+
+
 def test_a_later_deny_makes_a_rule_count_again() -> None:
     """A rule that is there but taken back by a later one is added; one that still holds isn't."""
     rule = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}
