@@ -118,6 +118,16 @@ def test_a_later_deny_makes_a_rule_count_again() -> None:
         assert oci["linux"]["resources"]["devices"] == after
 
 
+@pytest.mark.parametrize("count", range(5))
+def test_a_device_that_is_there_many_times_is_there_once(count: int) -> None:
+    """Of the entries that an OCI spec has for a path, ours is left, and a second injection has nothing to do."""
+    node = {"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9}
+    oci: dict[str, Any] = {"linux": {"devices": [{"path": "/dev/cdi-a"} for _ in range(count)]}}
+    assert applied(oci, {"deviceNodes": [node]}, keep_present=True)
+    assert oci["linux"]["devices"] == [node]
+    assert applied(oci, {"deviceNodes": [node]}, keep_present=True) == []
+
+
 def test_the_same_hook_of_two_devices_is_kept_twice_and_completed() -> None:
     """As many copies as were asked for, however many are there already."""
     hook = {"hookName": "prestart", "path": "/h"}
