@@ -414,6 +414,8 @@ def _add_devices(target: Target, wanted: list[Wanted]) -> None:
             continue
         if there:
             target.remove(_DEVICES, devices, _index(devices, there.pop(0)), one)
+        while target.keep_present and len(there) > 1:  # one that stayed would be replaced next time
+            target.remove(_DEVICES, devices, _index(devices, there.pop(0)), one)
         if there:
             target.put(_DEVICES, devices, _index(devices, there[0]), one)
             there[0] = one.item

@@ -119,3 +119,15 @@ def test_help_lists_every_target() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert phony is not None
     assert listed == phony[1].split()
+
+
+def test_contributing_names_what_there_is() -> None:
+    """Each path and each test that CONTRIBUTING names is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    places = [word.rstrip(".") for word in re.findall(r"\b(?:cdi_hook|packaging|tests)/[\w./*-]*", text)]
+    assert [word for word in places if "NAME" not in word and not [*ROOT.glob(word)]] == []
+    functions = "".join((ROOT / path).read_text("utf-8") for path in TESTS)
+    tests = re.findall(r"`(test_\w+)`", text)
+    assert [word for word in tests if f"def {word}(" not in functions] == []
+    assert places
+    assert tests

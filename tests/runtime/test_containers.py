@@ -311,9 +311,12 @@ def test_mounts_in_user_namespace(lab: Lab) -> None:
     assert injected["mounts"][-1]["options"] == ["ro", "bind", "idmap"]
 
 
-def test_net_devices_reach_the_runtime(spy: Spy) -> None:
-    """Net devices, which these runtimes are too old for, are in the config.json that the runtime gets."""
-    edits = {"netDevices": [{"hostInterfaceName": "eth7", "name": "net0"}]}
+def test_what_is_not_for_everybody_reaches_the_runtime(spy: Spy) -> None:
+    """Net devices, which these runtimes are too old for, and Intel RDT are in the config.json that a runtime gets."""
+    edits = {
+        "netDevices": [{"hostInterfaceName": "eth7", "name": "net0"}],
+        "intelRdt": {"closID": "gold", "enableMonitoring": True},
+    }
     devices = [{"name": "one", "containerEdits": edits}]
     spec = {"cdiVersion": "1.1.0", "kind": "vendor.com/net", "devices": devices}
     (spy.directory / "cdi").mkdir()
@@ -324,4 +327,7 @@ def test_net_devices_reach_the_runtime(spy: Spy) -> None:
     completed = spy.call("create", "--bundle", str(spy.directory), "container")
     assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
     assert spy.record(spy.program)["argument"][-1] == b"container"
-    assert json.loads(config.read_text("utf-8"))["linux"] == {"netDevices": {"eth7": {"name": "net0"}}}
+    assert json.loads(config.read_text("utf-8"))["linux"] == {
+        "netDevices": {"eth7": {"name": "net0"}},
+        "intelRdt": {"closID": "gold", "enableMonitoring": True},
+    }

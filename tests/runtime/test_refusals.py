@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import explain
-
 from .lab import STANDARD_PATH
 
 if TYPE_CHECKING:
-    from .lab import Bundle, Lab
+    from .lab import Bundle, Completed, Lab
 
 UNKNOWN = "vendor.com/device=two"
 
 
-def message_of(lab: Lab) -> str:
-    """Return the message for the unknown device."""
-    return (
-        f"CDI device injection failed: unresolvable CDI devices {UNKNOWN} "
-        f'(asked for by annotation "cdi.k8s.io/test"); no usable CDI spec in {lab.specs} defines it; '
-        f"did you mean vendor.com/device=one?; {explain.NEXT}"
-    )
+def told(completed: Completed) -> str:
+    """Return what a call that was refused for the unknown device says on stderr: one line, and nothing else anywhere.
+
+    tests/unit/test_runtime.py has all of its words.
+    """
+    assert (completed.returncode, completed.stdout) == (1, "")
+    beginning = f'CDI device injection failed: unresolvable CDI devices {UNKNOWN} (asked for by annotation "cdi.k8s.io/test")'
+    assert re.fullmatch(rf"{re.escape(beginning)}; .*\n", completed.stderr)
+    return completed.stderr.removesuffix("\n")
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def test_unknown_device(lab: Lab, bundle: Bundle, command: str, log_format: str 
     container = lab.container()
     log = ["--log", str(lab.log)] + (["--log-format", log_format] if log_format else [])
     completed = lab.call(*log, command, "--bundle", str(bundle.path), container)
-    message = message_of(lab)
-    assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message}\n")
+    message = told(completed)
     [line] = lab.log.read_text("utf-8").splitlines()
     if log_format == "json":
         fields = json.loads(line)
@@ -72,17 +71,17 @@ def test_unknown_device_without_log(lab: Lab, bundle: Bundle) -> None:
     """Without --log, or if --log can't be written, stderr still has the message."""
     for log in ((), ("--log", str(lab.directory / "none" / "log"))):
         completed = lab.call(*log, "create", "--bundle", str(bundle.path), lab.container())
-        assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message_of(lab)}\n")
+        assert f" no usable CDI spec in {lab.specs} defines it; " in told(completed)
 
 
 def test_log_is_appended_to(lab: Lab, bundle: Bundle) -> None:
     """The line is appended to a log that has other lines."""
     lab.log.write_text('{"level":"info","msg":"before"}\n', "utf-8")
-    lab.call(
+    completed = lab.call(
         "--log", str(lab.log), "--log-format", "json", "create", "--bundle", str(bundle.path), lab.container()
     )
     lines = [json.loads(line) for line in lab.log.read_text("utf-8").splitlines()]
-    assert [line["msg"] for line in lines] == ["before", message_of(lab)]
+    assert [line["msg"] for line in lines] == ["before", told(completed)]
 
 
 def test_refused_spec_is_told(lab: Lab) -> None:
@@ -108,10 +107,10 @@ def test_missing_host_device(lab: Lab) -> None:
     before = bundle.identity()
     completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
     assert (completed.returncode, completed.stdout) == (1, "")
-    assert completed.stderr == (
-        "CDI device injection failed: failed to inject devices: failed to stat CDI host device "
-        f'"/dev/cdi-hook-gone": does not exist; device {device} (asked for by annotation "cdi.k8s.io/test") is defined '
-        f"by {lab.specs}/one.json; {explain.GENERATE}\n"
+    assert re.fullmatch(r'CDI device injection failed: .* "/dev/cdi-hook-gone": .*\n', completed.stderr)
+    assert (
+        f'device {device} (asked for by annotation "cdi.k8s.io/test") is defined by {lab.specs}/one.json'
+        in completed.stderr
     )
     assert bundle.identity() == before
 
@@ -185,7 +184,7 @@ def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, argument
     completed = subprocess.run(
         command, env=lab.environ, cwd=bundle.path, check=False, capture_output=True, text=True, timeout=30
     )
-    assert (completed.returncode, completed.stdout, completed.stderr) == (1, "", f"{message_of(lab)}\n")
+    assert told(completed)
 
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)

@@ -8,61 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cdi_hook import edits
 from cdi_hook.errors import InjectionError
 
-paths = st.sampled_from(["/dev/a", "/dev/b", "/a", "/a/b", "/usr/lib/x", "rel"])
-numbers = st.integers(1, 3)
-nodes = st.fixed_dictionaries(
-    {"path": paths, "type": st.sampled_from(["c", "b", "p", "u"]), "major": numbers},
-    optional={
-        "minor": numbers,
-        "fileMode": numbers,
-        "uid": numbers,
-        "permissions": st.sampled_from(["r", "none", "rwm"]),
-    },
-)
-mounts = st.fixed_dictionaries(
-    {"hostPath": paths, "containerPath": paths},
-    optional={"options": st.lists(st.sampled_from(["ro", "rbind"]))},
-)
-hooks = st.fixed_dictionaries(
-    {"hookName": st.sampled_from(["prestart", "poststop"]), "path": paths},
-    optional={"args": st.lists(paths, max_size=2), "timeout": numbers},
-)
-some_edits = st.fixed_dictionaries(
-    {},
-    optional={
-        "env": st.lists(st.sampled_from(["A=1", "A=2", "B=", "C=3"])),
-        "deviceNodes": st.lists(nodes, max_size=4),
-        "netDevices": st.lists(
-            st.fixed_dictionaries({"hostInterfaceName": paths, "name": paths}), max_size=2
-        ),
-        "mounts": st.lists(mounts, max_size=5),
-        "hooks": st.lists(hooks, max_size=5),
-        "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths}),
-        "additionalGids": st.lists(st.integers(0, 4)),
-    },
-)
-oci_devices = st.fixed_dictionaries({"path": paths, "type": st.just("c"), "major": numbers, "minor": numbers})
-rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"access": st.just("rwm")})
-ocis = st.fixed_dictionaries(
-    {"x-unknown": st.just({"z": [1, 2], "a": None})},
-    optional={
-        "process": st.fixed_dictionaries({"env": st.lists(st.sampled_from(["A=0", "D=4", "D"]))}),
-        "mounts": st.lists(st.fixed_dictionaries({"destination": paths, "source": paths}), max_size=4),
-        "hooks": st.none() | st.just({"prestart": [{"path": "/a"}], "x": None}),
-        "linux": st.fixed_dictionaries(
-            {"resources": st.fixed_dictionaries({"devices": st.lists(rules, max_size=3)})},
-            optional={
-                "devices": st.lists(oci_devices, max_size=3),
-                "namespaces": st.just([{"type": "user"}]),
-            },
-        ),
-    },
-)
+from .strategies import CONTAINER_EDITS, OCI_SPECS
 
 
 def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
@@ -70,7 +20,7 @@ def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool =
     return edits.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
 
 
-@given(ocis, some_edits)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """What a second injection leaves is, to the order of every list, what the first one left."""
     applied(oci, wanted, keep_present=True)
@@ -79,7 +29,7 @@ def test_applying_twice_changes_nothing(oci: dict[str, Any], wanted: dict[str, A
     assert oci == once
 
 
-@given(ocis, some_edits)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """After the reference's own way of injecting, nothing is added twice: no hook, no device, no env, no mount."""
     applied(oci, wanted)
@@ -90,7 +40,7 @@ def test_what_an_engine_has_injected_stays_as_it_is(oci: dict[str, Any], wanted:
         assert len(str(oci.get(name))) <= len(str(injected.get(name)))
 
 
-@given(ocis, some_edits)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """On an OCI spec that has none of it, both ways of injecting give the same container."""
     oci = {"x-unknown": oci["x-unknown"]}
@@ -104,7 +54,7 @@ def test_keeping_what_is_present_adds_the_same_otherwise(oci: dict[str, Any], wa
     assert oci.get("linux", {}).get("devices") == other.get("linux", {}).get("devices")
 
 
-@given(ocis, some_edits)
+@given(OCI_SPECS, CONTAINER_EDITS)
 def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Keys that were there are there, in their order, before any new ones; the edits are not changed."""
     keys, unknown, given_edits = list(oci), copy.deepcopy(oci["x-unknown"]), copy.deepcopy(wanted)
@@ -112,6 +62,49 @@ def test_unknown_fields_and_their_order_survive(oci: dict[str, Any], wanted: dic
     assert list(oci)[: len(keys)] == keys
     assert oci["x-unknown"] == unknown
     assert wanted == given_edits
+
+
+# An edit of each kind, and what it makes of an empty OCI specification.
+RULE = {"allow": True, "type": "c", "major": 1, "minor": 9, "access": "rwm"}
+ONE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "env": ("A=1", {"process": {"user": {"uid": 0, "gid": 0}, "cwd": "", "env": ["A=1"]}}),
+    "deviceNodes": (
+        {"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9, "uid": 5},
+        {
+            "linux": {
+                "devices": [{"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9, "uid": 5}],
+                "resources": {"devices": [RULE]},
+            }
+        },
+    ),
+    "netDevices": (
+        {"hostInterfaceName": "e0", "name": "e1"},
+        {"linux": {"netDevices": {"e0": {"name": "e1"}}}},
+    ),
+    "hooks": (
+        {"hookName": "poststop", "path": "/h", "args": ["h", "x"], "timeout": 0},
+        {"hooks": {"poststop": [{"path": "/h", "args": ["h", "x"], "timeout": 0}]}},
+    ),
+    "mounts": (
+        {"hostPath": "/a", "containerPath": "/b", "options": ["ro", "bind"]},
+        {"mounts": [{"destination": "/b", "source": "/a", "options": ["ro", "bind"]}]},
+    ),
+    "intelRdt": (
+        {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": True},
+        {"linux": {"intelRdt": {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": True}}},
+    ),
+    "additionalGids": (7, {"process": {"user": {"uid": 0, "gid": 0, "additionalGids": [7]}, "cwd": ""}}),
+}
+
+
+@pytest.mark.parametrize("name", edits.KINDS)
+def test_one_edit(name: str) -> None:
+    """Each kind of edit becomes what the OCI specification has for it."""
+    edit, expected = ONE[name]
+    oci: dict[str, Any] = {}
+    changes = applied(oci, {name: [edit] if edits.KINDS[name].is_list else edit})
+    assert oci == expected
+    assert {change.kind for change in changes} == {name}
 
 
 def test_a_later_deny_makes_a_rule_count_again() -> None:
@@ -123,6 +116,16 @@ def test_a_later_deny_makes_a_rule_count_again() -> None:
         oci: dict[str, Any] = {"linux": {"resources": {"devices": list(before)}}}
         applied(oci, wanted, keep_present=True)
         assert oci["linux"]["resources"]["devices"] == after
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_device_that_is_there_many_times_is_there_once(count: int) -> None:
+    """Of the entries that an OCI spec has for a path, ours is left, and a second injection has nothing to do."""
+    node = {"path": "/dev/cdi-a", "type": "c", "major": 1, "minor": 9}
+    oci: dict[str, Any] = {"linux": {"devices": [{"path": "/dev/cdi-a"} for _ in range(count)]}}
+    assert applied(oci, {"deviceNodes": [node]}, keep_present=True)
+    assert oci["linux"]["devices"] == [node]
+    assert applied(oci, {"deviceNodes": [node]}, keep_present=True) == []
 
 
 def test_the_same_hook_of_two_devices_is_kept_twice_and_completed() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cdi_hook import edits, jsontext
 from cdi_hook.cli import patch
+from tests.unit.strategies import CONTAINER_EDITS, OCI_SPECS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,90 +54,12 @@ def _find(tree: Any, pointer: str) -> tuple[Any, Any]:
 
 SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": ">"}
 
-few = st.integers(0, 3)
-paths = st.sampled_from(["/", "/a", "/a/b", "/b", "/c/d/e", "rel"])
-variables = st.builds("{}={}".format, st.sampled_from("ABC"), few)
-options = st.lists(st.sampled_from(["ro", "bind", "rbind"]), max_size=2)
-hooks = st.fixed_dictionaries(
-    {"hookName": st.sampled_from(["prestart", "poststop"]), "path": st.sampled_from(["/x", "/y"])}
-)
-parts = st.fixed_dictionaries(
-    {},
-    optional={
-        "env": st.lists(variables, max_size=3),
-        "deviceNodes": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "path": st.sampled_from(["/dev/cdi-a", "/dev/cdi-b", "/dev/cdi-c"]),
-                    "type": st.sampled_from("bc"),
-                    "major": st.integers(1, 2),
-                    "minor": few,
-                },
-                optional={"permissions": st.sampled_from(["r", "none"]), "uid": few},
-            ),
-            max_size=3,
-        ),
-        "netDevices": st.lists(
-            st.fixed_dictionaries({"hostInterfaceName": st.sampled_from(["e/0", "1"]), "name": paths}),
-            max_size=2,
-        ),
-        "mounts": st.lists(
-            st.fixed_dictionaries({"hostPath": paths, "containerPath": paths}, optional={"options": options}),
-            max_size=3,
-        ),
-        "hooks": st.lists(hooks, max_size=3),
-        "intelRdt": st.fixed_dictionaries({}, optional={"closID": paths, "l3CacheSchema": paths}),
-        "additionalGids": st.lists(few, max_size=3),
-    },
-)
-many = st.lists(parts, max_size=4).map(
+many = st.lists(CONTAINER_EDITS, max_size=4).map(
     lambda found: [((f"v.com/c={n}", f"/etc/cdi/{n % 2}.yaml"), part) for n, part in enumerate(found)]
 )
-devices = st.fixed_dictionaries(
-    {"path": st.sampled_from(["/dev/cdi-a", "/dev/cdi-b"])}, optional={"major": few, "type": st.just("c")}
-)
-rules = st.fixed_dictionaries({"allow": st.booleans()}, optional={"type": st.just("c"), "major": few})
-null = st.none()
-specs = st.fixed_dictionaries(
-    {},
-    optional={
-        "process": null
-        | st.fixed_dictionaries(
-            {},
-            optional={
-                "env": null | st.lists(variables, max_size=5),
-                "user": null
-                | st.fixed_dictionaries(
-                    {}, optional={"uid": few, "additionalGids": null | st.lists(few, max_size=3)}
-                ),
-                "cwd": paths,
-            },
-        ),
-        "mounts": null
-        | st.lists(
-            st.fixed_dictionaries({"destination": paths}, optional={"source": paths, "options": options}),
-            max_size=6,
-        ),
-        "linux": null
-        | st.fixed_dictionaries(
-            {},
-            optional={
-                "devices": null | st.lists(devices, max_size=4),
-                "resources": null
-                | st.fixed_dictionaries({}, optional={"devices": null | st.lists(rules, max_size=4)}),
-                "namespaces": st.just([{"type": "user"}]),
-                "netDevices": null | st.dictionaries(st.sampled_from(["1", "x"]), st.just({"name": "n"})),
-                "intelRdt": null | st.fixed_dictionaries({}, optional={"schemata": options, "closID": paths}),
-            },
-        ),
-        "hooks": null
-        | st.dictionaries(st.sampled_from(["prestart", "poststart"]), st.just([{"path": "/x"}])),
-        "x": few,
-    },
-)
 
 
-@given(before=specs, asked=many)
+@given(before=OCI_SPECS, asked=many)
 def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[Part]) -> None:
     """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
     before, after = (jsontext.loads(jsontext.dumps(before)) for _ in range(2))  # with nothing in common

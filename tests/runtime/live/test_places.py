@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers get their devices while they are created: links and other things of an image that are in the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.runtime.lab import DEVICE, NATIVE
+
+from .hooked import FIRST_ID, NO_OPENAT2, user_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .hooked import Live
+
+pytestmark = pytest.mark.parametrize("runtime", NATIVE, indirect=True)
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
+@user_namespace
+def test_links_in_the_image_lead_nowhere(live: Live, userns: bool, before: Sequence[str]) -> None:
+    """Links in a rootfs, however they are written, lead to places in it, and the host's own stay as they are."""
+    outside = live.lab.directory / "outside"
+    outside.mkdir()
+    bundle = live.bundle(
+        "cat /in/data/file /target; stat -c %t:%T /in/nodes/made/node; readlink /up/x >&2; true",
+        {
+            "mounts": [
+                {"hostPath": str(live.data), "containerPath": "/absolute/data", "options": ["bind"]},
+                {"hostPath": str(live.data / "file"), "containerPath": "/dangling", "options": ["bind"]},
+            ],
+            "deviceNodes": [{"path": "/up/made/node", "hostPath": str(DEVICE)}],
+        },
+        userns=userns, before=before,
+    )  # fmt: skip
+    (bundle.rootfs / "absolute").symlink_to("/in")
+    (bundle.rootfs / "dangling").symlink_to("../../../../../../../../../../target")
+    (bundle.rootfs / "up").symlink_to(f"..{outside}/../../../../../../../../../../in/nodes")
+    for made in ("in", f".{outside}"):
+        (bundle.rootfs / made).mkdir(parents=True)
+    if userns:
+        for directory, _, _ in os.walk(bundle.rootfs):
+            os.chown(directory, FIRST_ID, FIRST_ID)
+    assert live.run(bundle) == "of the host\nof the host\na:e5\n"
+    assert (list(outside.iterdir()), Path("/target").exists(), Path("/in").exists()) == ([], False, False)
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
+@pytest.mark.parametrize("link", ["/proc/self/root", "/proc/1/root"])
+def test_magic_links_lead_nowhere(live: Live, before: Sequence[str], link: str) -> None:
+    """A link of procfs to the host's root stops the container; the walk takes the second for one to the container's own."""
+    path = str(live.data)  # which the host has, too
+    mount = {"hostPath": path, "containerPath": f"/magic{path}", "options": ["bind"]}
+    bundle = live.bundle(f"cat {path}/file", {"mounts": [mount]}, before=before)
+    (bundle.rootfs / "magic").symlink_to(link)
+    is_taken = before and link == "/proc/1/root"
+    assert live.call("run", bundle).stdout == ("of the host\n" if is_taken else "")
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
+@pytest.mark.parametrize(
+    ("path", "link", "message"),
+    [
+        ("/proc/sys/x", None, 'can\'t make "/proc/sys/x" in the container: '),
+        ("/proc/version", None, '"/proc/version" is in the container\'s procfs, where nothing is injected'),
+        ("/loop/x", "loop", 'can\'t reach "/loop/x" in the container: Too many levels of symbolic links'),
+        ("/bin/busybox/x", None, 'can\'t reach "/bin/busybox/x" in the container: no directory'),
+    ],
+)
+def test_places_that_are_none(
+    live: Live, before: Sequence[str], path: str, link: str | None, message: str
+) -> None:
+    """What can't be a mount point, or must not be one, stops the container."""
+    edits = {"mounts": [{"hostPath": str(live.data / "file"), "containerPath": path, "options": ["bind"]}]}
+    bundle = live.bundle("true", edits, before=before)
+    if link:
+        (bundle.rootfs / link).symlink_to(link)
+    assert live.refused(bundle).startswith(f"CDI device injection failed: {message}")

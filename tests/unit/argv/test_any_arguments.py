@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi_hook.argv never fails, and costs nothing."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdi_hook import argv
+
+from .reading import FIELDS, VALUE_OPTIONS, meaning
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_anything_goes() -> None:
+    """No list of arguments is an error or is changed, and one reading is repeatable."""
+    source = random.Random("argv")
+    words = ["", "-", "--", "---", "=", "-=", "--=", "create", "run", "state", "\udcff"]
+    words += [f"--{name}" for name in VALUE_OPTIONS] + [f"-{c}" for c in "bcdfhlprsvxé"]
+    words += [f"--{name}=v" for name in ("bundle", "config", "log", "x", "b", "co")]
+    words += ["--rootless", "auto", "-bv", "-b=", "-d=", "-db", "-ds", "--lo", "--p"]
+    for _ in range(5000):
+        arguments = source.choices(words, k=source.randrange(8))
+        given = list(arguments)
+        once, again = meaning(arguments), meaning(arguments)
+        assert given == arguments
+        assert once == again
+        assert set(once.get("command", "")) <= set("".join(arguments))
+
+
+def test_a_tuple_will_do() -> None:
+    """Any sequence of strings is taken, not only a list."""
+    assert argv.parse(("create", "-b", "v", "id")).bundle == "v"
+
+
+def test_an_invocation_holds_what_it_says() -> None:
+    """An Invocation has the fields of the contract and no room for others."""
+    assert sorted(FIELDS) == sorted(argv.Invocation.__slots__)
+    with pytest.raises(AttributeError):
+        argv.Invocation().other = ""  # type: ignore[attr-defined]
+
+
+def test_imports_nothing() -> None:
+    """Reading arguments costs no import besides our own package."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules);"
+        " import cdi_hook.argv; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-IS", "-c", code], check=True, capture_output=True, text=True)
+    assert {"__future__", "cdi_hook", "cdi_hook.argv"} >= set(done.stdout.split())

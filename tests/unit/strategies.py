@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of every kind, and OCI specs, for hypothesis: of so few values that both have the same now and then.
+
+tests/house/test_kinds.py holds them to edits.KINDS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cdi_hook.edits import HOOK_NAMES, KINDS
+
+FEW = st.integers(0, 3)
+PATHS = st.sampled_from(["/", "/a", "/a/b", "/b", "/c/d/e", "/usr/lib/x", "rel"])
+NODE_PATHS = st.sampled_from(["/dev/cdi-a", "/dev/cdi-b", "/dev/cdi-c"])  # which no host has
+VARIABLES = st.sampled_from(["A=0", "A=1", "A=2", "B=", "C=3"])
+OPTIONS = st.lists(st.sampled_from(["ro", "bind", "rbind"]), max_size=2)
+
+# One edit of each kind.
+EDITS: dict[str, st.SearchStrategy[Any]] = {
+    "env": VARIABLES,
+    "deviceNodes": st.fixed_dictionaries(
+        {"path": NODE_PATHS, "type": st.sampled_from("bcpu"), "major": st.integers(1, 3)},
+        optional={
+            "minor": FEW,
+            "fileMode": FEW,
+            "uid": FEW,
+            "gid": FEW,
+            "permissions": st.sampled_from(["r", "none", "rwm"]),
+        },
+    ),
+    "netDevices": st.fixed_dictionaries({"hostInterfaceName": st.sampled_from(["e/0", "1"]), "name": PATHS}),
+    "hooks": st.fixed_dictionaries(
+        {"hookName": st.sampled_from([*HOOK_NAMES]), "path": st.sampled_from(["/x", "/y"])},
+        optional={
+            "args": st.lists(PATHS, max_size=2),
+            "env": st.lists(VARIABLES, max_size=1),
+            "timeout": FEW,
+        },
+    ),
+    "mounts": st.fixed_dictionaries(
+        {"hostPath": PATHS, "containerPath": PATHS},
+        optional={"options": OPTIONS, "type": st.sampled_from(["bind", "tmpfs"])},
+    ),
+    "intelRdt": st.fixed_dictionaries(
+        {},
+        optional={
+            "closID": PATHS,
+            "l3CacheSchema": PATHS,
+            "schemata": st.lists(PATHS, max_size=2),
+            "enableMonitoring": st.booleans(),
+        },
+    ),
+    "additionalGids": FEW,
+}
+
+# What one device, or a spec for all its devices, asks for.
+CONTAINER_EDITS = st.fixed_dictionaries(
+    {},
+    optional={name: st.lists(one, max_size=4) if KINDS[name].is_list else one for name, one in EDITS.items()},
+)
+
+NULL = st.none()
+# What edits may find there already, also null where Go writes that.
+OCI_SPECS = st.fixed_dictionaries(
+    {"x-unknown": st.just({"z": [1, 2], "a": None})},
+    optional={
+        "process": NULL
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "env": NULL | st.lists(VARIABLES | st.just("D"), max_size=5),
+                "user": NULL
+                | st.fixed_dictionaries(
+                    {}, optional={"uid": FEW, "additionalGids": NULL | st.lists(FEW, max_size=3)}
+                ),
+                "cwd": PATHS,
+            },
+        ),
+        "mounts": NULL
+        | st.lists(
+            st.fixed_dictionaries({"destination": PATHS}, optional={"source": PATHS, "options": OPTIONS}),
+            max_size=6,
+        ),
+        "linux": NULL
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "devices": NULL
+                | st.lists(
+                    st.fixed_dictionaries(
+                        {"path": NODE_PATHS}, optional={"type": st.just("c"), "major": FEW, "minor": FEW}
+                    ),
+                    max_size=4,
+                ),
+                "resources": NULL
+                | st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "devices": NULL
+                        | st.lists(
+                            st.fixed_dictionaries(
+                                {"allow": st.booleans()},
+                                optional={"type": st.just("c"), "major": FEW, "access": st.just("rwm")},
+                            ),
+                            max_size=4,
+                        )
+                    },
+                ),
+                "namespaces": st.just([{"type": "user"}]),
+                "netDevices": NULL | st.dictionaries(st.sampled_from(["1", "x"]), st.just({"name": "n"})),
+                "intelRdt": NULL | st.fixed_dictionaries({}, optional={"schemata": OPTIONS, "closID": PATHS}),
+            },
+        ),
+        "hooks": NULL
+        | st.dictionaries(
+            st.sampled_from(["prestart", "poststart", "x"]), NULL | st.just([{"path": "/x"}]), max_size=2
+        ),
+    },
+)
