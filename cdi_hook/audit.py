@@ -58,9 +58,9 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         fields["errors"] = errors
     make = line
     if level != "info":
-        from cdi_hook import sitepath
+        from cdi_hook import site_packages
 
-        sitepath.complete()
+        site_packages.enable()
         try:
             from cdi_hook import ownlog
         except ImportError:  # python-json-logger isn't there: no reason to say less

@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from cdi_hook.live.late import Late
+    from cdi_hook.live.too_late import LateRegistry
     from cdi_hook.registry import Registry
 
 # The exit status of each kind of failure. Any other failure is 1, as in every command.
@@ -129,10 +129,12 @@ class Hook:
         if wanted.device_ids:
             self._host.log("info", injection.INJECTED)
 
-    def _late(self, registry: Registry) -> Late:
-        from cdi_hook.live.late import Late
+    def _late(self, registry: Registry) -> LateRegistry:
+        from cdi_hook.live.too_late import LateRegistry
 
-        return Late(registry, self._warn if self._host.settings["HOOK_UNSUPPORTED"] == "warn" else None)
+        return LateRegistry(
+            registry, self._warn if self._host.settings["HOOK_UNSUPPORTED"] == "warn" else None
+        )
 
     def _read_stdin(self) -> bytes:
         chunks = []

@@ -38,9 +38,9 @@ class Registry:
     def cache(self) -> Cache:
         """The specs themselves, read when first asked for."""
         if self._cache is None:
-            from cdi_hook import sitepath
+            from cdi_hook import site_packages
 
-            sitepath.complete()
+            site_packages.enable()
             from cdi_hook.specs.cache import Cache  # 20 ms and the specs' YAML
 
             self._cache = Cache(self.spec_dirs, strict=self.strict)

@@ -2,7 +2,7 @@
 """Injection into a container that is being created, from a createRuntime or prestart hook.
 
 The runtime has read config.json, made the container's namespaces and mounted its
-rootfs, but hasn't entered the rootfs yet. late.py finds the edits that come too
+rootfs, but hasn't entered the rootfs yet. too_late.py finds the edits that come too
 late, plan.py sorts the changes, and carryout.py carries them out in this order:
 
     rules        the devices that the container may use         rules.py, bpf.py

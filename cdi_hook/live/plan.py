@@ -54,7 +54,7 @@ def _plan_net_device(plan: Plan, change: Change) -> None:
     plan.net_devices.append((host_name, change.value.get("name") or host_name))
 
 
-# By kind of edit. late.py has refused changes of other kinds, as too late.
+# By kind of edit. too_late.py has refused changes of other kinds, as too late.
 PLANNED: dict[str, Callable[[Plan, Change], None]] = {
     "deviceNodes": _plan_device,
     "mounts": lambda plan, change: plan.added_mounts.append(change.value),

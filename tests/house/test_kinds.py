@@ -18,8 +18,8 @@ from cdi_hook import edits
 from cdi_hook.cli import hooks
 from cdi_hook.edits import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
-from cdi_hook.live.late import Late
 from cdi_hook.live.plan import PLANNED, Plan
+from cdi_hook.live.too_late import LateRegistry
 from cdi_hook.registry import Registry
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.rules import RULES
@@ -235,7 +235,7 @@ def test_what_is_not_said_to_be_in_time_is_too_late() -> None:
     """An edit of a kind that doesn't say that it can be made late is refused, and nothing is done."""
     oci: dict[str, Any] = {}
     with pytest.raises(TooLate, match="needs an edit of the kind xyz: too late"):
-        Late(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
+        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
     assert oci == {}
 
 
@@ -244,7 +244,7 @@ def test_what_is_not_said_to_be_in_time_is_left_out() -> None:
     """Where what comes too late is to be left out, such an edit is, and a warning names it."""
     oci: dict[str, Any] = {}
     warnings: list[str] = []
-    changes = Late(Specs(WITH_XYZ), warnings.append).inject(oci, ["v.com/c=1"])
+    changes = LateRegistry(Specs(WITH_XYZ), warnings.append).inject(oci, ["v.com/c=1"])
     assert oci == {"linux": {"netDevices": {"e0": {"name": "e1"}}}}
     assert Plan(changes, oci).net_devices == [("e0", "e1")]
     (warning,) = warnings
@@ -257,7 +257,7 @@ def test_what_is_no_kind_is_refused() -> None:
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
         edits.apply(oci, [(SOURCE, WITH_XYZ)])
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        Late(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
+        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
     assert oci == {}
 
 

@@ -15,7 +15,7 @@ from .tree import modules
 LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "errors": ("errors",),
-    "leaves": ("files", "jsontext", "linux", "names", "restart", "sitepath", "trust"),
+    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
         "audit", "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "registry",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 
-def complete() -> None:
+def enable() -> None:
     """Make installed packages (PyYAML, python-json-logger) importable."""
     if sys.flags.no_site and "site" not in sys.modules:
         import site

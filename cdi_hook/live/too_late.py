@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdi_hook.registry import Registry
 
 
-class Late:
+class LateRegistry:
     """A registry that doesn't inject what comes too late."""
 
     def __init__(self, registry: Registry, warn: Callable[[str], None] | None) -> None:
