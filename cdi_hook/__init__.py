@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.annotation import parse_annotations as parse_annotations
+    from cdi_hook.driver import CDIDriver as CDIDriver
+    from cdi_hook.driver import register as register
+    from cdi_hook.edits import Change as Change
     from cdi_hook.errors import BundleError as BundleError
     from cdi_hook.errors import CDIError as CDIError
     from cdi_hook.errors import ConfigError as ConfigError
@@ -23,11 +26,13 @@ if TYPE_CHECKING:
     from cdi_hook.errors import InvalidSpec as InvalidSpec
     from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
+    from cdi_hook.request import DeviceRequest as DeviceRequest
     from cdi_hook.specs.cache import Cache as Cache
 
 _HOMES = {
     "annotation": ("parse_annotations",),
-    "specs.cache": ("Cache",),
+    "driver": ("CDIDriver", "register"),
+    "edits": ("Change",),
     "errors": (
         "BundleError",
         "CDIError",
@@ -41,6 +46,8 @@ _HOMES = {
         "UnresolvableDevices",
     ),
     "names": ("parse_qualified_name",),
+    "request": ("DeviceRequest",),
+    "specs.cache": ("Cache",),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 
