@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the shell scripts enter Python: start.py runtime ARGUMENT..., door, or the stage of a hook.
+# Where the shell scripts enter Python: start.py runtime ARGUMENT..., door, or the stage of a hook. Python
+# compiles a script on every start, so this one is small; launch.py has the rest, as byte-code (bytecode.py).
 
-Python compiles a script that is run by path on every start, so this file is kept small.
-"""
-
-import gc
+import marshal
+import posix
 import sys
 
-gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
-sys.path.insert(0, __file__[: -len("/cdi_hook/start.py")])
+HERE = __file__[: -len("/start.py")]
 try:
-    if sys.argv[1] == "runtime":
-        from cdi_hook import runtime  # found by the line before
-
-        runtime.run(sys.argv[2:])
-    elif sys.argv[1] == "door":
-        from cdi_hook import door
-
-        door.run()
-    else:
-        from cdi_hook import hook
-
-        hook.enter(sys.argv[1])
+    file = posix.open(f"{HERE}/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc", posix.O_RDONLY)
+    loaded = marshal.loads(posix.read(file, 1 << 20))
+    posix.close(file)
+    if loaded[0] != sys.hexversion:
+        raise ValueError
+    exec(loaded[1])
 except Exception:
-    from cdi_hook import restart
-
-    restart.restart_if_replaced()
-    raise
+    loaded = None
+    sys.path.insert(0, HERE[: -len("/cdi_hook")])
+    from cdi_hook.launch import main
+main(HERE, loaded)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What start.py starts: the runtime, what the door asks for, or a hook; with the modules loaded from one file.
+
+This module's own byte-code is in that file too (see bytecode.py), and may be older than its source.
+"""
+
+from __future__ import annotations
+
+import gc
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(here: str, loaded: Any) -> None:
+    """Do what the arguments say. ``here`` is our package's dir, ``loaded`` what bytecode.py has written, if it is there."""
+    gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
+    if loaded is not None:  # else it is there
+        sys.path.insert(0, here[: -len("/cdi_hook")])
+    mode = sys.argv[1]
+    try:
+        if mode == "door":
+            from cdi_hook import door
+
+            door.run()
+        elif loaded is None:
+            from cdi_hook import bytecode
+
+            bytecode.write(here)
+        elif not _load(here, *loaded[2:]):
+            from cdi_hook import launch
+
+            launch.main(here, None)
+        if mode == "runtime":
+            from cdi_hook import runtime
+
+            runtime.run(sys.argv[2:])
+        elif mode != "door":
+            from cdi_hook import hook
+
+            hook.enter(mode)
+    except Exception:
+        from cdi_hook import restart
+
+        restart.restart_if_replaced()
+        raise
+
+
+def _load(here: str, sources: Any, codes: Any) -> bool:
+    """Make the modules from their byte-code, unless a source has changed since; say whether that was done."""
+    try:
+        for name, mtime_ns, size in sources:
+            status = posix.stat(f"{here}/{name}.py")
+            if (status.st_mtime_ns, status.st_size) != (mtime_ns, size):
+                return False
+    except OSError:
+        return False
+    make = type(sys)
+    package = sys.modules["cdi_hook"] = make("cdi_hook")
+    package.__path__ = [here]
+    for (name, _, _), code in zip(sources, codes):
+        module = package
+        if name != "__init__":
+            module = sys.modules[f"cdi_hook.{name}"] = make(f"cdi_hook.{name}")
+            setattr(package, name, module)
+        module.__file__ = f"{here}/{name}.py"
+        exec(code, module.__dict__)  # noqa: S102 # as an import does
+    return True
