@@ -8,6 +8,7 @@ text in their names, and the floors.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +57,8 @@ def _measure(names: Sequence[str], rounds: int) -> dict[tuple[str, str, str], Sa
 def main() -> None:
     """Measure, print, and write it all to a dir."""
     arguments = _arguments()
+    if os.geteuid() != 0:
+        sys.exit("bench: it needs root, as runtimes do: indexes are kept for root")
     given = " ".join(sys.argv[1:])
     facts = report.facts(f"make bench ARGS='{given}'" if given else "make bench")
     if not measuring.peer():

@@ -25,10 +25,10 @@ MARK = "CDI_BENCH="
 
 @dataclass(frozen=True)
 class Environment:
-    """The variables that a runtime is called with, besides PATH and what names a configuration."""
+    """The variables that a runtime is called with, besides PATH and the one that names its configuration."""
 
     name: str
-    title: str
+    what: str
     variables: dict[str, str]
 
 
@@ -50,9 +50,9 @@ _PERSON = {
     "USER": "root",
 }
 ENVIRONMENTS = (
-    Environment("an engine's", "an engine's environment: PATH alone", {}),
-    Environment("a person's", "a person's: 4 KB, OLDPWD, PWD of another dir", {**_PERSON, **_filler(3900)}),
-    Environment("64 KB", "an environment of 64 KB", _filler(65536)),
+    Environment("an engine's", "PATH alone", {}),
+    Environment("a person's", "4 KB, OLDPWD, PWD of another dir", {**_PERSON, **_filler(3900)}),
+    Environment("64 KB", "650 variables", _filler(65536)),
 )
 
 
@@ -231,13 +231,13 @@ SERIES = (
     ),
     Series(
         "config.json, nothing asked",
-        "bytes of config.json",
-        tuple((SIZES[size], size_name(size, asks=False)) for size in SIZES),
+        "KB of config.json",
+        tuple((SIZES[size] // 1000, size_name(size, asks=False)) for size in SIZES),
     ),
     Series(
         "config.json, a device",
-        "bytes of config.json",
-        tuple((SIZES[size], size_name(size, asks=True)) for size in SIZES),
+        "KB of config.json",
+        tuple((SIZES[size] // 1000, size_name(size, asks=True)) for size in SIZES),
     ),
     Series(
         "devices asked for at once",

@@ -23,7 +23,7 @@ PYTHON = "/usr/bin/python3"
 # Where indexes are; their names have the spec dirs in them.
 INDEXES = Path("/run/cdi-hook")
 WARM_UP = 2
-# A spec that changed a moment ago isn't indexed.
+# What changed a moment ago isn't compiled.
 SETTLE_S = 0.1
 
 
@@ -128,7 +128,6 @@ class Place:
             for file, text in make().items():
                 (spec_dir / file).write_text(text, "utf-8")
             self._configure_peer(name)
-        time.sleep(SETTLE_S)
 
     def spec_dir(self, specs: str) -> Path:
         """Return where a set of specs is."""
@@ -170,15 +169,18 @@ class Place:
             path.write_text(f"SPEC_DIRS={self.spec_dir(case.specs)}\n{own}\n", "utf-8")
         return path
 
-    def indexes(self, specs: str = "") -> list[Path]:
-        """Return what lies in INDEXES for a set of specs, or all of this place's."""
-        name = str(self.spec_dir(specs) if specs else self.directory).strip("/").replace("/", "-")
-        return list(INDEXES.glob(f"*{name}{'.' if specs else ''}*"))
+    def indexes(self, specs: str) -> list[Path]:
+        """Return the indexes of a set of specs."""
+        return list(INDEXES.glob(f"*{_flat(self.spec_dir(specs))}.*"))
 
-    def clean(self) -> None:
-        """Remove what lies outside of the directory."""
-        for path in self.indexes():
-            path.unlink()
+
+def leftovers(directory: Path) -> list[Path]:
+    """Return what lies in INDEXES for a place in this directory."""
+    return list(INDEXES.glob(f"*{_flat(directory)}*"))
+
+
+def _flat(path: Path) -> str:
+    return str(path).strip("/").replace("/", "-")
 
 
 def peer_configuration(spec_dir: object) -> str:
@@ -222,6 +224,8 @@ class Run:
             injected = MARK in self._place.config.read_text("utf-8")
             if injected != bool(self.case.asked):
                 sys.exit(f"bench: {self.who}, {self.case.name}: injected is {injected}")
+        if self.case.cold and not self._place.indexes(self.case.specs):
+            sys.exit(f"bench: {self.case.name}: there is no index in {INDEXES} to be removed")
 
 
 def measure(cases: Iterable[Case], rounds: int, directory: Path) -> dict[tuple[str, str, str], Samples]:
@@ -235,6 +239,7 @@ def measure(cases: Iterable[Case], rounds: int, directory: Path) -> dict[tuple[s
         for who in case.who
         if who != PEER or peer()
     ]
+    time.sleep(SETTLE_S)
     before = Path.cwd()
     os.chdir(place.bundle)  # as containerd does
     try:
@@ -253,7 +258,8 @@ def measure(cases: Iterable[Case], rounds: int, directory: Path) -> dict[tuple[s
             progress(f"round {number + 1} of {rounds}")
     finally:
         os.chdir(before)
-        place.clean()
+        for path in leftovers(directory):
+            path.unlink()
     return {run.key: run.samples for run in runs}
 
 

@@ -66,7 +66,7 @@ def life(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
                 total = view.life(case, who)
                 panel.text(place, total, f"{total:.1f}", ha="center", va="bottom", fontsize=7)
         panel.set_xticks(range(len(LIVES)), LIVES, fontsize=8)
-        panel.set_title(environment.title, fontsize=8)
+        panel.set_title(f"{environment.name} environment: {environment.what}", fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(y=0.1)
     panels[0].set_ylabel("ms of a container's life")
@@ -91,6 +91,8 @@ def growth(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
             points = [(x, view.ms(case, who)) for x, case in series.points]
             panel.loglog(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=who)
         panel.set_title(series.title, fontsize=9)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter("{x:,.0f}")
         panel.set_xlabel(series.axis, fontsize=8)
         panel.grid(which="major", color="#dddddd", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)

@@ -94,7 +94,7 @@ def tables(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         f"Medians of interleaved runs: {OURS} / {PEER} (if measured).",
         "The real runtime is a program that does nothing, except under docker.",
         "",
-        *(f"- {environment.name}: {environment.title}" for environment in ENVIRONMENTS),
+        *(f"- {environment.name} environment: {environment.what}" for environment in ENVIRONMENTS),
         "",
         *_table("Goals", ["goal", "at most", *names], goals),
         *_table(
