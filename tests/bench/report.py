@@ -75,8 +75,8 @@ def tables(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
     ]
     lives = [[case, *(_life(view, case) for view in views)] for case in LIVES]
     calls = [
-        [case.name, *(_call(view, case.name) for view in views), _memory(views[0], case.name)]
-        for case in CASES
+        [case, *(_call(view, case) for view in views), _memory(views[0], case)]
+        for case in dict.fromkeys(case.name for case in CASES)
     ]
     containers = [
         [name, *(_docker(view, case, who) for view in views)]
