@@ -96,6 +96,7 @@ def tables(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         "",
         *(f"- {environment.name} environment: {environment.what}" for environment in ENVIRONMENTS),
         "",
+        *_table("In short, ms", ["", *names, "peak memory, MB"], _short(views)),
         *_table("Goals", ["goal", "at most", *names], goals),
         *_table(
             f"A container's life, ms: a create, and {PASSED_ON} commands passed on", ["asked", *names], lives
@@ -104,6 +105,27 @@ def tables(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         *_table("`docker run --rm`, ms, with dockerd's environment", ["asked", *names], containers),
     ]
     return "\n".join(lines)
+
+
+def _short(views: Sequence[Medians]) -> list[list[str]]:
+    """Return what README.md shows."""
+    return [
+        [title, *(figures(view, case) for view in views), _memory(views[0], case) if figures is _call else ""]
+        for title, figures, case in (
+            ("passed on (`state`, `start`, `delete`, …)", _call, "passed on"),
+            ("create, nothing asked", _call, "nothing asked"),
+            ("create, a device that is a variable", _call, "tiny"),
+            ("create, an H100 (70 mounts and hooks)", _call, "H100"),
+            ("create, 8 GPUs", _call, "8 GPUs"),
+            ("a container's life, nothing asked", _life, "nothing asked"),
+            ("a container's life, a device that is a variable", _life, "tiny"),
+            ("a container's life, an H100", _life, "H100"),
+            ("added to `docker run`, nothing asked", _added, NOTHING),
+            ("added to `docker run`, a device", _added, ONE),
+            ("for scale: a shell script that only execs", _call, "door"),
+            ("for scale: an empty `python3 -IS`", _call, "python3 -IS"),
+        )
+    ]
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -130,6 +152,11 @@ def _call(view: Medians, case: str) -> str:
 
 def _life(view: Medians, case: str) -> str:
     return _beside(lambda who: _ms(view.life(case, who)))
+
+
+def _added(view: Medians, case: str) -> str:
+    """Return what is added to a `docker run` with plain runc."""
+    return _beside(lambda who: f"{view.ms(case, who) - view.ms(NOTHING, PLAIN):+.0f}", (OURS, PEER))
 
 
 def _memory(view: Medians, case: str) -> str:

@@ -53,6 +53,16 @@ def test_report_says_what_is_missed() -> None:
     assert "| passed on / a door | 1.1 | 1.00 reached | 1.00 reached | not measured |" in text
 
 
+def test_readme_shows_results() -> None:
+    """README's section on speed has the date and the table of the results that lie beside it."""
+    results = (cases.TREE / "tests/bench/results/bench.md").read_text("utf-8")
+    readme = (cases.TREE / "README.md").read_text("utf-8")
+    section = readme.split("\n## What it costs\n")[1].split("\n## ")[0]
+    table = results.split("\n## In short, ms\n")[1].split("\n## ")[0].strip()
+    assert table in section
+    assert results.split("\n- date: ")[1][:10] in section
+
+
 @pytest.mark.parametrize("size", cases.SIZES.values())
 def test_config_has_its_size(size: int) -> None:
     """A config.json is as long as its case says, up to a variable."""
