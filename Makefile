@@ -48,8 +48,8 @@ shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3.'
-	@echo 'test takes ARGS= for pytest; it then runs on one Python only. Each target first installs'
-	@echo 'what it needs: programs with apt-get, Python packages into .venv.'
+	@echo 'test takes ARGS= for pytest; it then runs on one Python only. bench takes ARGS=--help.'
+	@echo 'Each target first installs what it needs: programs with apt-get, Python packages into .venv.'
 
 demo: ## give a container a device with cdi-runtime, and check that it has the device
 	@sh tests/setup.sh demo
@@ -72,7 +72,7 @@ check: ## check style, types, shell scripts, and that the code runs on Python 3.
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench
-	.venv/bin/python tests/bench/bench.py
+	@.venv/bench/bin/python -m tests.bench $(ARGS)
 
 install: ## install below DESTDIR
 	@test -n '$(PYTHONDIR)' # if this fails, there is no PYTHON, and the shell has said so

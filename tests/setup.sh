@@ -153,8 +153,8 @@ release)
 	main_venv .venv/release release
 	;;
 bench)
-	have 'python3 python3-yaml python3-venv gcc libc6-dev' ''
-	main_venv
+	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv gcc libc6-dev git' 'busybox-static'
+	main_venv .venv/bench bench
 	;;
 test)
 	# Installing a container engine starts services, so only CI's machines get engines.
