@@ -83,7 +83,9 @@ install: ## install below DESTDIR
 	@# The mode "timestamp" is set even if SOURCE_DATE_EPOCH is: Python then compares the time and size of the
 	@# source, which is quick, and notices an update.
 	$(if $(BYTECODE),umask 022 && $(PYTHON) -m compileall -q --invalidation-mode timestamp \
-		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook')
+		-d '$(PYTHONDIR)/cdi_hook' '$(DESTDIR)$(PYTHONDIR)/cdi_hook' && \
+		$(PYTHON) -Bc 'import sys; from cdi_hook import bytecode; bytecode.write(*sys.argv[1:])' \
+			'$(DESTDIR)$(PYTHONDIR)/cdi_hook' '$(PYTHONDIR)/cdi_hook')
 	for program in $(programs); do \
 		sed "s|^cdi_lib='' cdi_python=.*|cdi_lib='$(PYTHONDIR)' cdi_python='$(PYTHON)'|" \
 			"packaging/bin/$$program" >'$(bindir)/.'"$$program.new" && \

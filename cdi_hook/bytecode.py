@@ -12,9 +12,14 @@ the import of __future__, which means nothing once compiled, are left out.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
+import marshal
 import os
 import sys
+
+from cdi_hook import files
 
 MODULES = (
     "__init__",
@@ -35,18 +40,12 @@ MODULES = (
 )
 
 
-def write(directory: str) -> None:
-    """Write the file of a package's dir, if we may; where that fails, the next start tries again."""
-    path = f"{directory}/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc"
-    if not os.access(os.path.dirname(path), os.W_OK):
-        return
-    import __future__
-    import ast
-    import marshal
+def write(directory: str, installed: str = "") -> None:
+    """Write the file into a package's __pycache__; where that fails, the next start tries again.
 
-    from cdi_hook import files
-
-    annotations = __future__.annotations.compiler_flag
+    ``installed`` is where the dir will be, if that is elsewhere.
+    """
+    flags = __future__.annotations.compiler_flag
     sources, codes = [], []
     try:
         for name in ("launch", *MODULES):
@@ -54,10 +53,10 @@ def write(directory: str) -> None:
                 status = os.fstat(file.fileno())
                 tree = ast.parse(file.read())
             tree.body = [node for node in tree.body if getattr(node, "module", "") != "__future__"]
-            codes.append(compile(tree, file.name, "exec", annotations, dont_inherit=True, optimize=2))
+            path = f"{installed or directory}/{name}.py"
+            codes.append(compile(tree, path, "exec", flags, dont_inherit=True, optimize=2))
             sources.append((name, status.st_mtime_ns, status.st_size))
-        files.replace(
-            path, marshal.dumps((sys.hexversion, codes[0], tuple(sources[1:]), tuple(codes[1:]))), 0o644
-        )
+        data = marshal.dumps((sys.hexversion, codes[0], tuple(sources[1:]), tuple(codes[1:])))
+        files.replace(f"{directory}/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc", data, 0o644)
     except (OSError, SyntaxError):  # in the middle of an upgrade, say
         return

@@ -9,6 +9,8 @@ one of the two would be lost.
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,29 +51,31 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return tree
 
 
-class _Context:
-    """What json.JSONDecoder would give its scanner."""
+def _scanner(*, is_own: bool) -> Callable[[str, int], tuple[Any, int]]:
+    """Return the scanner that json.JSONDecoder would use, with what that would give it.
 
-    strict = True
-    object_hook = None
-    object_pairs_hook = staticmethod(_object)
-    parse_float = staticmethod(_float)
-    parse_int = staticmethod(_int)
-    parse_constant = staticmethod(_constant)
-    memo: dict[str, str] = {}  # noqa: RUF012 # the scanner's own, cleared by it
+    Texts of our own have no number or key that a hook would have to look at. Without
+    the hooks the scanner does it all itself.
+    """
+    from _json import make_scanner
 
-
-class _OwnContext(_Context):
-    object_pairs_hook = None  # type: ignore[assignment]  # then the scanner makes a dict itself
-    parse_int = int  # type: ignore[assignment]  # which it knows
+    make_namespace: Any = type(sys.implementation)  # types.SimpleNamespace, without the import of types
+    context = make_namespace(
+        strict=True,
+        object_hook=None,
+        object_pairs_hook=None if is_own else _object,
+        parse_float=float if is_own else _float,
+        parse_int=int if is_own else _int,
+        parse_constant=_constant,
+        memo={},
+    )
+    return make_scanner(context)
 
 
 def loads(text: str) -> Any:
     """Return the tree of a JSON text; raises ValueError saying what is wrong and where."""
     try:
-        from _json import make_scanner
-
-        scan = make_scanner(_Context)  # type: ignore[arg-type]  # duck-typed, in C
+        scan = _scanner(is_own=False)
     except (ImportError, AttributeError, TypeError):
         return _loads_by_json(text)
     start = len(text) - len(text.lstrip(_SPACE))
@@ -92,9 +96,7 @@ def loads_own(data: bytes) -> Any:
     """Return the tree of a text that dumps() made, sooner; raises ValueError or SystemError for another."""
     text = data.decode()
     try:
-        from _json import make_scanner
-
-        scan = make_scanner(_OwnContext)  # type: ignore[arg-type]  # duck-typed, in C
+        scan = _scanner(is_own=True)
     except (ImportError, AttributeError, TypeError):
         return _loads_by_json(text)
     try:
@@ -118,45 +120,44 @@ def _place(text: str, position: int) -> str:
     return f"line {line} column {position - text.rfind(chr(10), 0, position)}"
 
 
-class _Verbatim(str):
-    """A text that is written as it stands, without quotes."""
-
-    __slots__ = ()
-
-
-class _NumberFoundError(Exception):
-    pass
-
-
 def dumps(tree: Any) -> str:
     """Return a tree as JSON text: one line, ASCII, keys in their order."""
     try:
-        from _json import encode_basestring_ascii
-    except ImportError:
-        from json.encoder import encode_basestring_ascii
-    try:
-        return _encode(tree, encode_basestring_ascii, _refuse)
-    except _NumberFoundError:  # it takes an encoder of strings that isn't C's
-        return _encode(
-            tree,
-            lambda text: str(text) if type(text) is _Verbatim else encode_basestring_ascii(text),
-            lambda number: _Verbatim(number.text),
-        )
+        return _encode(tree, None, _refuse)
+    except TypeError:  # a number that keeps its spelling, say
+        return _dumps_numbers(tree)
 
 
 def _refuse(value: object) -> object:
-    if isinstance(value, _Number):
-        raise _NumberFoundError
     raise TypeError(f"{value!r} is not JSON")
 
 
-def _encode(tree: Any, string: Callable[[str], str], default: Callable[[Any], object]) -> str:
-    try:
-        from _json import make_encoder
+def _dumps_numbers(tree: Any) -> str:
+    """Return a tree as dumps() does, with an encoder of strings that leaves numbers as they were written."""
+    from json.encoder import encode_basestring_ascii
 
+    class Verbatim(str):
+        __slots__ = ()
+
+    def string(text: str) -> str:
+        return str(text) if type(text) is Verbatim else encode_basestring_ascii(text)
+
+    def default(value: object) -> object:
+        return Verbatim(value.text) if isinstance(value, _Number) else _refuse(value)
+
+    return _encode(tree, string, default)
+
+
+def _encode(tree: Any, string: Callable[[str], str] | None, default: Callable[[Any], object]) -> str:
+    try:
+        from _json import encode_basestring_ascii, make_encoder
+
+        string = string or encode_basestring_ascii
         encode = make_encoder(None, default, string, None, ":", ",", False, False, False)
     except (ImportError, AttributeError, TypeError):
-        from json.encoder import _make_iterencode  # type: ignore[attr-defined]  # what json itself falls back to
+        import json.encoder as pure
 
-        encode = _make_iterencode(None, default, string, None, float.__repr__, ":", ",", False, False, True)
+        string = string or pure.encode_basestring_ascii
+        make = pure._make_iterencode  # type: ignore[attr-defined]  # noqa: SLF001  # what json itself falls back to
+        encode = make(None, default, string, None, float.__repr__, ":", ",", False, False, True)
     return "".join(encode(tree, 0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What start.py starts: the runtime, what the door asks for, or a hook; with the modules loaded from one file.
+"""What start.py starts: the runtime, what the door asks for, or a hook, with modules loaded from one file.
 
 This module's own byte-code is in that file too (see bytecode.py), and may be older than its source.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(here: str, loaded: Any) -> None:
-    """Do what the arguments say. ``here`` is our package's dir, ``loaded`` what bytecode.py has written, if it is there."""
+    """Do what the arguments say; ``here`` is our package's dir, ``loaded`` what bytecode.py wrote there."""
     gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
     if loaded is not None:  # else it is there
         sys.path.insert(0, here[: -len("/cdi_hook")])
@@ -27,11 +27,12 @@ def main(here: str, loaded: Any) -> None:
 
             door.run()
         elif loaded is None:
-            from cdi_hook import bytecode
+            if posix.access(f"{here}/__pycache__", posix.W_OK):
+                from cdi_hook import bytecode
 
-            bytecode.write(here)
+                bytecode.write(here)
         elif not _load(here, *loaded[2:]):
-            from cdi_hook import launch
+            from cdi_hook import launch  # noqa: PLW0406 # this is its byte-code, which may be older
 
             launch.main(here, None)
         if mode == "runtime":

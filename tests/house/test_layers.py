@@ -18,12 +18,13 @@ LAYERS = {
     "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "audit", "bundle", "config", "driver", "engines", "explain", "index", "injection", "live", "log", "ownlog", "registry",
-        "specs",
+        "audit", "bundle", "bytecode", "config", "driver", "engines", "explain", "index", "injection", "live", "log",
+        "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),
-    "doors": ("start",),
+    "launcher": ("launch",),
+    "start": ("start",),
 }  # fmt: skip
 # Within these layers one may import another; leaves and forms stand alone.
 SIDEWAYS = ("pure", "files")

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from cdi_hook import bytecode
+
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
 PYTHON = sys.executable
@@ -29,7 +31,7 @@ devices:
 # container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
         "jsontext", "names", "registry", "request", "runtime")  # fmt: skip
-BUDGET = {"__future__", "_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
+BUDGET = {"_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
 class Host:
@@ -90,18 +92,47 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
     }
 
 
-def test_a_create_imports_what_the_budget_allows(host: Host) -> None:
-    """With an index, an injection imports only modules that are on the list."""
+# Stands in for start.py, and prints the modules that are there when the runtime takes over.
+MODULES_AT_EXEC = """
+import posix, sys
+posix.execve = lambda *_: posix._exit(posix.write(1, " ".join(sys.modules).encode()) and 0)
+del sys.argv[0]
+__file__ = sys.argv[0]
+exec(compile(open(__file__).read(), __file__, "exec"))
+"""
+
+
+def modules(*command: str, environment: dict[str, str] | None = None) -> set[str]:
+    """Return the modules that a program prints."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("has_file", [True, False], ids=["from one file", "one by one"])
+def test_a_create_imports_what_the_budget_allows(host: Host, has_file: bool) -> None:
+    """With an index, an injection has only modules that are on the list, and the file of byte-code has ours."""
+    library = host.directory / "library/cdi_hook"
+    shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
+    (library / "__pycache__").mkdir(mode=0o755 if has_file else 0o555)
+    start = str(library / "start.py")
     time.sleep(0.06)  # a new spec isn't indexed
-    host.ask("vendor.com/thing=one")
-    assert host.create().returncode == 0
-    host.ask("vendor.com/thing=one")
-    empty = subprocess.run(
-        [PYTHON, "-IS", "-X", "importtime", "/dev/null"], capture_output=True, text=True, check=True
-    )
-    done = host.run("create", "--bundle", str(host.directory / "bundle"), "id", options=("-X", "importtime"))
-    assert "ONE=1" in host.config_json.read_text()
-    assert imported(done) - imported(empty) - {"imported package"} == BUDGET - imported(empty)
+    environment = {
+        "CDI_HOOK_CONFIG": str(host.directory / "conf"),
+        "XDG_RUNTIME_DIR": str(host.directory / "run"),
+    }
+    more = ("runtime", "/bin/true", "", "", "create", "--bundle", str(host.directory / "bundle"), "id")
+    if not has_file and os.geteuid() == 0:
+        (library / "__pycache__").rmdir()
+    for _ in range(2):
+        host.ask("vendor.com/thing=one")
+        found = modules(PYTHON, "-IS", "-B", "-c", MODULES_AT_EXEC, start, *more, environment=environment)
+        assert "ONE=1" in host.config_json.read_text()
+    empty = modules(PYTHON, "-IS", "-c", "import sys; print(*sys.modules)")
+    extra = set() if has_file else {"__future__", "cdi_hook.launch"}
+    assert found - empty == (BUDGET | extra) - empty
+    assert {f"cdi_hook.{name}" for name in bytecode.MODULES[1:]} | {"cdi_hook"} == {
+        name for name in BUDGET if name.startswith("cdi_hook")
+    }
 
 
 def test_importing_the_package_costs_nothing() -> None:
