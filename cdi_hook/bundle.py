@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import files, jsontext
-from cdi_hook.errors import BundleError, quote
+from cdi_hook import errors, files, jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +26,13 @@ def load(path: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise BundleError(f"can't read {quote(path)}: {error.strerror}") from error
+        raise errors.BundleError(f"can't read {errors.quote(path)}: {error.strerror}") from error
     try:
         tree = jsontext.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise BundleError(f"{quote(path)} is not valid JSON: {error}") from error
+        raise errors.BundleError(f"{errors.quote(path)} is not valid JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise BundleError(f"{quote(path)} is not a JSON object")
+        raise errors.BundleError(f"{errors.quote(path)} is not a JSON object")
     return tree
 
 
@@ -47,7 +46,7 @@ def replace(path: str, text: str) -> None:
         status = posix.stat(path)
         files.replace(path, text.encode(), status.st_mode & 0o7777, (status.st_uid, status.st_gid))
     except OSError as error:
-        raise BundleError(f"can't replace {quote(path)}: {error.strerror}") from error
+        raise errors.BundleError(f"can't replace {errors.quote(path)}: {error.strerror}") from error
 
 
 def _real(path: str) -> str:

@@ -8,7 +8,7 @@ went wrong while the specs were read is logged.
 
 from __future__ import annotations
 
-from cdi_hook.errors import FAILED, CDIError, InjectionError, InvalidRequest, quote
+from cdi_hook import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class CDIDriver:
 
     __slots__ = ("_registry", "_warn")
 
-    def __init__(self, registry: Registry | CDIError | OSError, warn: Warn) -> None:
+    def __init__(self, registry: Registry | errors.CDIError | OSError, warn: Warn) -> None:
         """Take the registry, or the error that setting it up ended in: each injection then fails with it.
 
         ``warn`` takes a message and the errors behind it.
@@ -65,20 +65,20 @@ class CDIDriver:
         went wrong, when the injection fails; oci is then as it was.
         """
         if request.count:
-            raise InvalidRequest("unexpected count in CDI device request")
+            raise errors.InvalidRequest("unexpected count in CDI device request")
         if request.options:
-            raise InvalidRequest("unexpected options in CDI device request")
+            raise errors.InvalidRequest("unexpected options in CDI device request")
         if not request.device_ids:
             return []
         if isinstance(self._registry, Exception):
-            raise InjectionError(f"{FAILED}{self._registry}") from self._registry
+            raise errors.InjectionError(f"{errors.FAILED}{self._registry}") from self._registry
         try:
             return self._registry.inject(oci, request.device_ids)
-        except CDIError as error:
-            errors = self._errors(self._registry)
-            if errors:
-                self._warn(REFRESH_ERRORS, errors)
-            raise InjectionError(f"{FAILED}{error}", getattr(error, "source", None)) from error
+        except errors.CDIError as error:
+            found = self._errors(self._registry)
+            if found:
+                self._warn(REFRESH_ERRORS, found)
+            raise errors.InjectionError(f"{errors.FAILED}{error}", getattr(error, "source", None)) from error
 
     @staticmethod
     def _errors(registry: Registry) -> list[str]:
@@ -88,7 +88,7 @@ class CDIDriver:
 
 
 def register(
-    spec_dirs: Sequence[str], registry: Registry | CDIError | OSError, warn: Warn
+    spec_dirs: Sequence[str], registry: Registry | errors.CDIError | OSError, warn: Warn
 ) -> dict[str, CDIDriver]:
     """Return the drivers by name: the CDI driver (see CDIDriver), or none where there are no spec dirs."""
     return {NAME: CDIDriver(registry, warn)} if spec_dirs else {}
@@ -97,5 +97,7 @@ def register(
 def inject(drivers: dict[str, CDIDriver], oci: dict[str, Any], request: DeviceRequest) -> list[Change]:
     """Have the requested driver serve a request; raises InvalidRequest when there is no such driver."""
     if request.driver not in drivers:
-        raise InvalidRequest(f"could not select device driver {quote(request.driver)} with capabilities: []")
+        raise errors.InvalidRequest(
+            f"could not select device driver {errors.quote(request.driver)} with capabilities: []"
+        )
     return drivers[request.driver].inject(oci, request)

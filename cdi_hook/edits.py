@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def apply(
     runtime specification gives it.
     """
     if oci is None:
-        raise InjectionError("can't edit nil OCI Spec")
+        raise errors.InjectionError("can't edit nil OCI Spec")
     _check_shape(oci)
     target = Target(oci, keep_present, may_map_ids)
     by_kind: dict[str, list[Wanted]] = {name: [] for name in KINDS}
@@ -215,8 +215,8 @@ def apply(
                 convert, wanted = KINDS[name].convert, by_kind[name]
                 for edit in edits:
                     wanted.append(Wanted(name, edit, *convert(edit, target), [source]))
-        except InjectionError as error:
-            raise InjectionError(str(error), source) from error
+        except errors.InjectionError as error:
+            raise errors.InjectionError(str(error), source) from error
     for name, wanted in by_kind.items():
         if wanted:
             KINDS[name].add(target, wanted)
@@ -231,7 +231,7 @@ def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
     for name, value in part.items():
         kind = KINDS.get(name)
         if kind is None:
-            raise InjectionError(f"unknown kind of container edits {quote(name)}")
+            raise errors.InjectionError(f"unknown kind of container edits {errors.quote(name)}")
         if value is not None:
             yield name, value if kind.is_list else (value,)
 
@@ -293,8 +293,8 @@ def _check_items(items: Any, place: Place, item: type | str | None) -> None:
             raise _misshapen(place, f"has an item whose {item} is not a string")
 
 
-def _misshapen(place: Place, reason: str) -> InjectionError:
-    return InjectionError(f"the OCI spec's .{'.'.join(place)} {reason}")
+def _misshapen(place: Place, reason: str) -> errors.InjectionError:
+    return errors.InjectionError(f"the OCI spec's .{'.'.join(place)} {reason}")
 
 
 # What is common to several kinds.
@@ -370,15 +370,15 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     except ValueError:  # a NUL in the path
         problem = "invalid argument"
     if problem and not complete:
-        raise InjectionError(f"failed to stat CDI host device {quote(host_path)}: {problem}")
+        raise errors.InjectionError(f"failed to stat CDI host device {errors.quote(host_path)}: {problem}")
     if not problem:
         if mode is None:
             mode = status.st_mode & 0o7777
         if not complete:
             type_ = type_ or host_type
             if type_ != host_type:
-                pair = f"({quote(path)}, {quote(host_path)})"
-                raise InjectionError(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
+                pair = f"({errors.quote(path)}, {errors.quote(host_path)})"
+                raise errors.InjectionError(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
             if type_ != "p" and not major:
                 major, minor = device_major(status.st_rdev), device_minor(status.st_rdev)
     device = {"path": path, "type": type_, "major": major, "minor": minor}
@@ -488,7 +488,7 @@ HOOK_NAMES = {
 def _oci_hook(edit: Edits, _target: Target) -> tuple[str, OCI]:
     name = edit.get("hookName", "")
     if name not in HOOK_NAMES:
-        raise InjectionError(f"unknown hook name {quote(name)}")
+        raise errors.InjectionError(f"unknown hook name {errors.quote(name)}")
     hook: OCI = {"path": edit.get("path", "")}
     for field in ("args", "env"):
         if edit.get(field):
@@ -513,7 +513,7 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
 
 def _late_hook(edit: Edits) -> str:
     name = edit["hookName"]
-    return "" if HOOK_NAMES[name] else f"{name} hook {quote(edit['path'])}"
+    return "" if HOOK_NAMES[name] else f"{name} hook {errors.quote(edit['path'])}"
 
 
 # Mounts.
@@ -619,7 +619,7 @@ def _add_gids(target: Target, wanted: list[Wanted]) -> None:
 KINDS = {
     "env": Kind(
         ("list", STRING), _variable, _add_env, ((_ENV, list, str),),
-        too_late=lambda variable: f"variable {quote(variable)}",
+        too_late=lambda variable: f"variable {errors.quote(variable)}",
     ),
     "deviceNodes": Kind(
         ("list", {

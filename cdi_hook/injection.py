@@ -8,8 +8,7 @@ in a container that is being created.
 
 from __future__ import annotations
 
-from cdi_hook import bundle, config, driver, jsontext, request
-from cdi_hook.errors import FAILED, CDIError, ConfigError, InjectionError
+from cdi_hook import bundle, config, driver, errors, jsontext, request
 from cdi_hook.registry import Registry
 
 TYPE_CHECKING = False
@@ -98,15 +97,15 @@ def inject(
         wanted = request.named(named, host.settings) if named else request.collect(oci, host.settings)
         host.call.request = wanted
         _check(wanted, host.settings)
-    except CDIError as error:
-        raise CDIError(f"{FAILED}{error}") from error
+    except errors.CDIError as error:
+        raise errors.CDIError(f"{errors.FAILED}{error}") from error
     if not wanted.device_ids:
         return wanted, []
     registry = registry or host.registry()
     try:
         drivers = driver.register(registry.spec_dirs, through(registry), warn)
         host.call.changes = driver.inject(drivers, oci, wanted)
-    except InjectionError as error:
+    except errors.InjectionError as error:
         from cdi_hook import explain
 
         raise explain.failure(error, wanted, registry) from error
@@ -115,7 +114,7 @@ def inject(
 
 def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:
     if wanted.device_ids and settings.problems:
-        raise ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
+        raise errors.ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
     if settings["ALLOW"] != "*" or settings["DENY"]:
         from cdi_hook import policy
 
@@ -127,5 +126,5 @@ def write(path: str, oci: dict[str, Any], changes: list[Change]) -> None:
     if changes:
         try:
             bundle.replace(path, jsontext.dumps(oci))
-        except CDIError as error:
-            raise CDIError(f"{FAILED}{error}") from error
+        except errors.CDIError as error:
+            raise errors.CDIError(f"{errors.FAILED}{error}") from error

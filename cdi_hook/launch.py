@@ -59,14 +59,25 @@ def _load(here: str, sources: Any, codes: Any) -> bool:
                 return False
     except OSError:
         return False
-    make = type(sys)
-    package = sys.modules["cdi_hook"] = make("cdi_hook")
+    package = sys.modules["cdi_hook"] = type(sys)("cdi_hook")
     package.__path__ = [here]
     for (name, _, _), code in zip(sources, codes):
         module = package
         if name != "__init__":
-            module = sys.modules[f"cdi_hook.{name}"] = make(f"cdi_hook.{name}")
+            module = sys.modules[f"cdi_hook.{name}"] = type(sys)(f"cdi_hook.{name}")
             setattr(package, name, module)
         module.__file__ = f"{here}/{name}.py"
-        exec(code, module.__dict__)  # noqa: S102 # as an import does
+        if name == "errors":
+            _run_when_used(module, code)
+        else:
+            exec(code, module.__dict__)  # noqa: S102 # as an import does
     return True
+
+
+def _run_when_used(module: Any, code: Any) -> None:
+    def run(name: str) -> Any:
+        del module.__getattr__
+        exec(code, module.__dict__)  # noqa: S102 # as above
+        return getattr(module, name)
+
+    module.__getattr__ = run  # which Python calls for a name that isn't there (PEP 562)

@@ -6,7 +6,7 @@ This module knows the syntax; specs/cache.py and index.py know which devices exi
 
 from __future__ import annotations
 
-from cdi_hook.errors import InvalidName, quote
+from cdi_hook import errors
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _ALPHANUMERIC = _LETTERS | frozenset("0123456789")
@@ -38,13 +38,13 @@ def parse_qualified_name(text: str) -> tuple[str, str, str]:
     """Return a qualified name's vendor, class and name; raises InvalidName in the reference's words."""
     vendor, class_, name = parse_device(text)
     if not vendor:
-        raise InvalidName(f"unqualified device {quote(text)}, missing vendor")
+        raise errors.InvalidName(f"unqualified device {errors.quote(text)}, missing vendor")
     try:
         validate_kind_part(vendor, "vendor")
         validate_kind_part(class_, "class")
         validate_device_name(name)
-    except InvalidName as error:
-        raise InvalidName(f"invalid device {quote(text)}: {error}") from None
+    except errors.InvalidName as error:
+        raise errors.InvalidName(f"invalid device {errors.quote(text)}: {error}") from None
     return vendor, class_, name
 
 
@@ -52,7 +52,7 @@ def is_qualified_name(text: str) -> bool:
     """Say whether text is a valid qualified device name."""
     try:
         parse_qualified_name(text)
-    except InvalidName:
+    except errors.InvalidName:
         return False
     return True
 
@@ -60,29 +60,31 @@ def is_qualified_name(text: str) -> bool:
 def validate_kind_part(text: str, part: str) -> None:
     """Raise InvalidName unless text is valid as the part "vendor" or "class" of a kind."""
     if not text:
-        raise InvalidName(f"invalid {part}. empty name")
+        raise errors.InvalidName(f"invalid {part}. empty name")
     first, between, last = _split(text)
     if first not in _LETTERS:
-        raise InvalidName(f"invalid {part}. {quote(text)}, should start with letter")
+        raise errors.InvalidName(f"invalid {part}. {errors.quote(text)}, should start with letter")
     for character in between:
         if character not in _KIND_CHARACTERS:
-            raise InvalidName(f"invalid {part}. invalid character '{character}' in name {quote(text)}")
+            raise errors.InvalidName(
+                f"invalid {part}. invalid character '{character}' in name {errors.quote(text)}"
+            )
     if last not in _ALPHANUMERIC:
-        raise InvalidName(f"invalid {part}. {quote(text)}, should end with a letter or digit")
+        raise errors.InvalidName(f"invalid {part}. {errors.quote(text)}, should end with a letter or digit")
 
 
 def validate_device_name(name: str) -> None:
     """Raise InvalidName unless name is valid after the equals sign."""
     if not name:
-        raise InvalidName("invalid (empty) device name")
+        raise errors.InvalidName("invalid (empty) device name")
     first, between, last = _split(name)
     if first not in _ALPHANUMERIC:  # "class" is the reference implementation's mistake
-        raise InvalidName(f"invalid class {quote(name)}, should start with a letter or digit")
+        raise errors.InvalidName(f"invalid class {errors.quote(name)}, should start with a letter or digit")
     for character in between:
         if character not in _DEVICE_CHARACTERS:
-            raise InvalidName(f"invalid character '{character}' in device name {quote(name)}")
+            raise errors.InvalidName(f"invalid character '{character}' in device name {errors.quote(name)}")
     if last not in _ALPHANUMERIC:
-        raise InvalidName(f"invalid name {quote(name)}, should end with a letter or digit")
+        raise errors.InvalidName(f"invalid name {errors.quote(name)}, should end with a letter or digit")
 
 
 def _split(text: str) -> tuple[str, str, str]:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from cdi_hook import edits, index
-from cdi_hook.errors import InjectionError
+from cdi_hook import edits, errors, index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ class Registry:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
         try:
             return edits.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
-        except InjectionError as error:
-            raise InjectionError(f"failed to inject devices: {error}", error.source) from error
+        except errors.InjectionError as error:
+            raise errors.InjectionError(f"failed to inject devices: {error}", error.source) from error
 
     def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
         """Edit oci so that it has these devices, adding nothing that is there already; return the changes."""

@@ -7,8 +7,9 @@ allows it is policy.py's to say, and whether the devices exist the registry's.
 
 from __future__ import annotations
 
-from cdi_hook.errors import InvalidAnnotation, InvalidName, quote
+from cdi_hook import errors
 from cdi_hook.names import parse_qualified_name
+from cdi_hook.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ def is_sandbox(oci: dict[str, Any]) -> bool:
 def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
     annotations = oci.get("annotations") or {}
     if not isinstance(annotations, dict):
-        raise InvalidAnnotation("the OCI spec's .annotations is not an object")
+        raise errors.InvalidAnnotation("the OCI spec's .annotations is not an object")
     prefixes = tuple(config.words("ANNOTATION_PREFIXES"))
     for key in sorted(key for key in annotations if key.startswith(prefixes)):
         origin = f"annotation {quote(key)}"
         value = annotations[key]
         if not isinstance(value, str):
-            raise InvalidAnnotation(f"{origin} is not a string")
+            raise errors.InvalidAnnotation(f"{origin} is not a string")
         for item in value.split(","):
             yield _qualified(item, origin, config), origin
 
@@ -129,9 +130,9 @@ def _qualified(item: str, origin: str, config: Config) -> str:
     name = with_default_kind(item, config)
     try:
         parse_qualified_name(name)
-    except InvalidName as error:
+    except errors.InvalidName as error:
         hint = "" if "=" in item or not item else ", or set DEFAULT_KIND in the configuration"
-        raise InvalidAnnotation(
+        raise errors.InvalidAnnotation(
             f"{origin}: invalid CDI device name {quote(item)} ({error}); "
             f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
         ) from error

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import argv, bundle, injection
-from cdi_hook.errors import CDIError, RuntimeNotFound, quote
+from cdi_hook import argv, bundle, errors, injection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
             raise _no_runtime(runtime[1:], call.host)
         call.inject()
         _exec(runtime, rest, environ, stat)
-    except CDIError as error:
+    except errors.CDIError as error:
         return call.fail(str(error))
     except Exception as error:  # an engine shows one line, not a traceback
         from cdi_hook import restart
@@ -112,14 +111,14 @@ def _environment(lc_ctype: str) -> dict[bytes, bytes]:
     return environ
 
 
-def _no_runtime(wanted: str, host: injection.Host) -> RuntimeNotFound:
+def _no_runtime(wanted: str, host: injection.Host) -> errors.RuntimeNotFound:
     named = wanted == host.settings["RUNTIMES"]
     origin = (
         f"RUNTIMES, {host.settings.origins['RUNTIMES']}"
         if named
         else "from the name of the link that was called"
     )
-    return RuntimeNotFound(
+    return errors.RuntimeNotFound(
         f'there is no OCI runtime to call: none of "{wanted}" ({origin}) is on PATH or in the '
         "standard dirs; install one, or give its path in RUNTIMES"
     )
@@ -140,7 +139,9 @@ def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], s
     try:
         posix.execve(runtime, [runtime, *arguments], environ)
     except OSError as error:
-        raise RuntimeNotFound(f"can't run the OCI runtime {quote(runtime)}: {error.strerror}") from error
+        raise errors.RuntimeNotFound(
+            f"can't run the OCI runtime {errors.quote(runtime)}: {error.strerror}"
+        ) from error
 
 
 def run(arguments: Sequence[str]) -> NoReturn:

@@ -14,6 +14,7 @@ from .tree import modules
 # Each layer may import from those before it. A package's name stands for all its modules.
 LAYERS = {
     "package": ("",),  # version; public names, imported on use
+    "quoting": ("quoting",),
     "errors": ("errors",),
     "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),

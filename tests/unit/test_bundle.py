@@ -53,7 +53,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         "import resource, signal, sys; from cdi_hook import bundle\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
         "try: bundle.replace(sys.argv[1], 'x' * 5000)\n"
-        "except bundle.BundleError as error: print(error)"
+        "except bundle.errors.BundleError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True, cwd=ROOT
