@@ -161,7 +161,7 @@ test)
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
-		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd logrotate zsh fish $engines"
+		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd logrotate strace valgrind zsh fish $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue
