@@ -83,12 +83,9 @@ def about(host: Host) -> dict[str, Any]:
     annotations = annotations if isinstance(annotations, dict) else {}
     pod, namespace = next((pair for pair in _PODS if pair[0] in annotations), _PODS[0])
     devices = call.request.origins if call.request else {}
-    counts: dict[str, int] = {}
-    specs: dict[str, None] = {}
-    for change in call.changes:
-        specs.update((path, None) for _, path in change.sources)
-        if change.edit is not None and change.op != "remove":
-            counts[change.kind] = counts.get(change.kind, 0) + 1
+    made = {id(change.edit): change.kind for change in call.changes if change.edit is not None}
+    kinds = list(made.values())
+    specs = dict.fromkeys(path for change in call.changes for _, path in change.sources)
     fields = {
         "container": call.container,
         "bundle": call.bundle,
@@ -97,7 +94,7 @@ def about(host: Host) -> dict[str, Any]:
         "namespace": annotations.get(namespace),
         "devices": [{"name": name, "source": source} for name, source in devices.items()],
         "specs": list(specs),
-        "changes": counts,
+        "changes": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "ms": round((time.monotonic() - call.start) * 1000, 3),
     }
     return {name: value for name, value in fields.items() if value}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: /etc/cdi-hook/cdi-hook.conf, each value with its origin.
 
-Lines KEY=value in the syntax of os-release(5), so that the door, a shell
-script, and this module read the same file. A bad line is a problem to report
-when a container asks for a device, and no reason to stop any other.
+It has lines KEY=value in the syntax of os-release(5). Only this module parses
+it; door.py tells the door, a shell script, what that has to know. A bad line is
+reported when a container asks for a device. It stops no other container.
 """
 
 from __future__ import annotations

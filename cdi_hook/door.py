@@ -43,6 +43,18 @@ def run() -> None:
             pass  # then Python is asked again
 
 
+def prune(directory: str) -> None:
+    """Remove from a state dir the lines of configurations that are gone."""
+    kept = f"{directory}/conf"
+    for where, _, names in os.walk(kept, topdown=False):
+        for name in names:
+            path = f"{where}/{name}"
+            if not os.path.lexists(path[len(kept) :].removesuffix(".dir")):
+                os.unlink(path)
+        if not os.listdir(where):
+            os.rmdir(where)
+
+
 def _lines(settings: config.Config) -> bytes:
     keys = ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS")
     words = ["cdi.k8s.io/", *(word for key in keys for word in settings.words(key))]

@@ -28,6 +28,7 @@ from cdi_hook.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     from cdi_hook.live.too_late import LateRegistry
@@ -147,16 +148,17 @@ class Hook:
         return self.stdin
 
     def _warn_of_errors(self, message: str, errors: list[str]) -> None:
-        self._warn("\n".join([f"{message}:", *errors]))
+        self.say("warning", message, errors)
 
     def _warn(self, message: str) -> None:
         self.say("warning", message)
 
-    def say(self, level: str, message: str) -> None:
-        """Write a message to stderr and to LOG, or to syslog if LOG can't be written."""
-        message = log.plain(message)
+    def say(self, level: str, message: str, errors: Sequence[str] = ()) -> None:
+        """Write a message and the errors behind it to stderr and LOG, or to syslog if LOG fails."""
+        is_logged = self._host.log(level, message, "\n".join(errors))
+        message = log.plain("\n".join([f"{message}:", *errors]) if errors else message)
         log.stderr(f"{message}\n")
-        if self._host.log(level, message):
+        if is_logged:
             return
         import syslog
 

@@ -32,7 +32,7 @@ exit status:
   1  something else went wrong
   2  the arguments are wrong
   3  stdin, the bundle or its config.json can't be used
-  4  the configuration has a line that can't be used
+  4  the configuration can't be used
   5  the request is malformed, or ALLOW or DENY refuses it
   6  no usable CDI spec defines the device
   7  the device is known but couldn't be injected

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cdi_hook import door
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     written = compiled.build(registry) if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())
     removed = compiled.prune(directory) if os.path.isdir(directory) else []
+    door.prune(directory)
     if options.json:
         output.say_json({"index": written, "devices": devices, "removed": removed})
     else:

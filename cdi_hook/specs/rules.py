@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from cdi_hook.edits import HOOK_NAMES
+from cdi_hook.edits import HOOK_NAMES, KINDS
 from cdi_hook.errors import Finding, InvalidName, quote
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import AGES, minimum_version
@@ -65,7 +65,7 @@ def _validate_devices(data: dict[str, Any]) -> list[Finding]:
         except InvalidName as error:
             findings.append(Finding(f"{path}.name", str(error), within))
         edits = device.get("containerEdits", {})
-        if not any(value or key == "intelRdt" for key, value in edits.items()):
+        if not any(value or "" in KINDS[kind].optional for kind, value in edits.items()):
             findings.append(Finding(f"{path}.containerEdits", "invalid device, empty device edits", within))
         within += f"invalid device {quote(name)}: "
         findings += validate_edits(edits, f"{path}.containerEdits", within)

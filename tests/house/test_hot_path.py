@@ -59,7 +59,7 @@ class Host:
             "make",
             "-s",
             "-C",
-            ROOT,
+            str(ROOT),
             "install",
             f"PREFIX={directory}/usr",
             f"SYSCONFDIR={directory}/none",
