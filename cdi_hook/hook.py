@@ -155,7 +155,7 @@ class Hook:
 
     def say(self, level: str, message: str, errors: Sequence[str] = ()) -> None:
         """Write a message and the errors behind it to stderr and LOG, or to syslog if LOG fails."""
-        is_logged = self._host.log(level, message, "\n".join(errors))
+        is_logged = self._host.log(level, log.plain(message), "\n".join(errors))
         message = log.plain("\n".join([f"{message}:", *errors]) if errors else message)
         log.stderr(f"{message}\n")
         if is_logged:

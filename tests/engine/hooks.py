@@ -134,7 +134,7 @@ def configure(box: Box, **more: str) -> None:
 
 
 def told(box: Box) -> list[str]:
-    """Return the messages in the log, and empty it."""
-    lines = [json.loads(line)["msg"] for line in box.read(LOG).splitlines()]
+    """Return the warnings and errors in the log, and empty it."""
+    lines = [json.loads(line) for line in box.read(LOG).splitlines()]
     box.do("truncate", "-s0", LOG)
-    return lines
+    return [line["msg"] for line in lines if line["level"] != "INFO"]

@@ -196,7 +196,7 @@ def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
 
     box.write(CONFIGURATION, "version = 1\n")
     problem, last = install(node, stage).splitlines()
-    assert problem.startswith(f"stderr cdi-hook: {CONFIGURATION}: its version is 1, known are 2, 3, 4")
+    assert problem.startswith(f"stderr cdi-hook: {CONFIGURATION}: its version is 1; ")
     assert last == "stderr cdi-hook: containerd can't have the handler: see above"
     assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
     assert box.read(CALLS) == ""

@@ -62,8 +62,11 @@ def compiled(machine: Machine, manager: life.Manager) -> set[str]:
     found = machine.files(f"{manager.library}/cdi_hook")
     sources = {name for name in found if name.endswith(".py")}
     assert sources
-    tags = {name.split(".")[-2] for name in found if name.endswith(".pyc")}
-    assert {name for name in found if name.endswith(".pyc")} == {
+    bytecode = {
+        name for name in found if name.endswith(".pyc") and ".opt-2." not in name
+    }  # that is bytecode.py's
+    tags = {name.split(".")[-2] for name in bytecode}
+    assert bytecode == {
         re.sub(r"([^/]*)\.py$", rf"__pycache__/\1.{tag}.pyc", name) for name in sources for tag in tags
     }
     return tags

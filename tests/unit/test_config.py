@@ -104,6 +104,20 @@ def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
     assert loaded.problems == [f"{tmp_path}: not a regular file"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
+def test_a_file_that_the_user_cannot_read_is_a_problem(tmp_path: Path) -> None:
+    """A configuration that may not be read is a problem, and doesn't count as none."""
+    path = tmp_path / "cdi-hook.conf"
+    path.write_text("LOG_LEVEL=debug\n")
+    path.chmod(0)
+    os.seteuid(65534)
+    try:
+        loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    finally:
+        os.seteuid(0)
+    assert loaded.problems == [f"{path}: Permission denied"]
+
+
 def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
     """For a user, XDG's dirs follow the configured ones; for root they aren't used."""
     loaded = load(tmp_path, "SPEC_DIRS=/a:/b\n")

@@ -100,12 +100,17 @@ class Live:
         return message
 
     def logged(self) -> list[dict[str, Any]]:
-        """Return the lines of the hook's log."""
-        return (
-            [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
-            if self.log.exists()
-            else []
-        )
+        """Return the warnings and errors in the hook's log."""
+        lines = self.log.read_text("utf-8").splitlines() if self.log.exists() else []
+        return [line for line in map(json.loads, lines) if line["level"] != "INFO"]
+
+    def audited(self) -> list[dict[str, Any]]:
+        """Return the lines in the hook's log that tell of an injection."""
+        return [
+            line
+            for line in map(json.loads, self.log.read_text("utf-8").splitlines())
+            if line["level"] == "INFO"
+        ]
 
 
 def _unshare_users(bundle: Bundle) -> None:

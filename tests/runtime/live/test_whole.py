@@ -53,6 +53,9 @@ def test_all_at_once(live: Live, stage: str, userns: bool) -> None:
     completed = live.call("run", bundle)
     *lines, inside, refused = completed.stdout.splitlines()
     assert (completed.stderr, live.logged()) == ("", [])
+    (audited,) = live.audited()
+    assert audited["devices"] == [{"name": "vendor.com/device=one", "source": 'annotation "cdi.k8s.io/test"'}]
+    assert audited["changes"] == {"deviceNodes": 1, "hooks": 3, "mounts": 3}
     assert lines == [
         "character special file a:e5 646 5 6",
         "read",
