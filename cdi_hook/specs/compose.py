@@ -20,6 +20,8 @@ _CHUNK = 512  # bytes; go-yaml reads so many at a time, libyaml 16384
 _AHEAD = 16384 - _CHUNK
 _DEEPEST = 1000
 _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
+# A colon at the end of a word; or else a token in which a colon may mean something.
+_COLON = re.compile(r"(?<!\w)[&*!%]\S*|(?<=\w):(?=[],?[{}])")
 
 # An event of PyYAML, which has no types: a scalar, an alias, or the start of a mapping or a
 # sequence. The last two have ``children``; an alias has a ``target``.
@@ -92,7 +94,9 @@ def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None
         return None
     at = error.problem_mark.index
     if error.problem == "found unexpected ':'" and text[at : at + 1] == ":":
-        return text[:at] + colon + text[at + 1 :]
+        # The next ones too: wherever else they are, they are text, and become colons again.
+        rest = _COLON.sub(lambda found: colon if found[0] == ":" else found[0], text[at + 1 :])
+        return text[:at] + colon + rest
     if error.problem == "found unknown escape character" and text[at : at + 2] == "\\'":
         return text[:at] + "\\x27" + text[at + 2 :]
     return None
