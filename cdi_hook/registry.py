@@ -58,12 +58,19 @@ class Registry:
 
     def parts(self, names: Sequence[str]) -> list[Part]:
         """Return what these devices ask for, as Cache.parts does."""
-        found = index.look_up(self.path, self.spec_dirs, self.strict, names) if self.path else None
+        if not self.path:
+            return self.cache.parts(names)
+        found = index.look_up(self.path, self.spec_dirs, self.strict, names)
         if found is None:
-            found = self.cache.parts(names)
-            from cdi_hook.specs import compiled  # the cache is there, so it is no cost
+            from cdi_hook.specs.turn import Turn
 
-            compiled.write(self)
+            with Turn(self.path):
+                found = index.look_up(self.path, self.spec_dirs, self.strict, names)  # it may be there now
+                if found is None:
+                    found = self.cache.parts(names)
+                    from cdi_hook.specs import compiled  # the cache is there, so it is no cost
+
+                    compiled.write(self)
         return found
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import __version__, files, index, jsontext
 from cdi_hook.errors import CDIError
 from cdi_hook.specs.cache import SETTLED_NS
+from cdi_hook.specs.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +39,13 @@ def build(registry: Registry) -> str:
 
     Raises OSError when it can't be written, CDIError when the specs don't settle within a second.
     """
-    for _ in range(20):
-        if registry.cache.is_settled:
-            _replace(registry)
-            return registry.path
-        time.sleep(SETTLED_NS / 1e9)
-        registry.cache.refresh()
+    with Turn(registry.path):
+        for _ in range(20):
+            if registry.cache.is_settled:
+                _replace(registry)
+                return registry.path
+            time.sleep(SETTLED_NS / 1e9)
+            registry.cache.refresh()
     raise CDIError("a CDI spec changes all the time, or is dated in the future")
 
 

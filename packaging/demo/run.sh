@@ -29,7 +29,7 @@ bundle=$work/bundle specs=$work/cdi log=$work/log
 cleanup() {
 	runc --root "$work/state" delete --force cdi-demo >/dev/null 2>&1 || :
 	rm -rf "$work"
-	rm -f "/run/cdi-hook/"*"${work##*/}"* # the index of the removed spec dir
+	rm -f "/run/cdi-hook/"*"${work##*/}"* /run/cdi-hook/lock # the index of the removed spec dir
 	rmdir /run/cdi-hook 2>/dev/null || :
 }
 trap cleanup EXIT

@@ -51,7 +51,7 @@ def parts_of_one(path: Path) -> list[Any]:
 
 def index_file(tmp_path: Path) -> Path:
     """Return the only index."""
-    [path] = (tmp_path / "state").iterdir()
+    [path] = (tmp_path / "state").glob("*.index")
     return path
 
 
@@ -144,7 +144,7 @@ def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
     """A spec that changed just now could change again unnoticed, so it is indexed later."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
-    assert not (tmp_path / "state").exists()
+    assert not list(tmp_path.glob("state/*.index"))
     time.sleep(0.06)
     registry(tmp_path).parts(["v.com/c=one"])
     assert index_file(tmp_path).stat().st_mode & 0o777 == 0o600
@@ -157,7 +157,7 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
     assert slow.cache.devices() == ["v.com/c=one"]
     time.sleep(0.06)
     compiled.write(slow)
-    assert not (tmp_path / "state").exists()
+    assert not list(tmp_path.glob("state/*.index"))
     compiled.build(slow)
     assert index_file(tmp_path).stat().st_size
 
@@ -261,7 +261,7 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("settled")
 def test_no_temporary_files_stay(tmp_path: Path) -> None:
-    """A write leaves the index and nothing beside it."""
+    """A write leaves the index and the lock, and nothing beside them."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
-    assert index_file(tmp_path).name.endswith(".index")
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {index_file(tmp_path).name, "lock"}
