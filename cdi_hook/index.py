@@ -31,24 +31,13 @@ from cdi_hook.files import identify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cdi_hook.edits import Part
 
 MAGIC = b"cdi-hook\x03"
 HEAD_AT = len(MAGIC) + 8
-# What reading something that is no index may raise.
-BROKEN = (
-    OSError,
-    ValueError,
-    LookupError,
-    SystemError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    MemoryError,
-)
 
 
 def look_up(path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> list[Part] | None:
@@ -56,19 +45,24 @@ def look_up(path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[s
 
     Returns None when there is no index, it doesn't hold any more, or a name isn't in it.
     """
+    return read(path, _look_up, spec_dirs, strict, names)  # type: ignore[no-any-return]  # it is _look_up's
+
+
+def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:
+    """Return use(descriptor, *arguments) for an index; None when there is none that is whole and our own."""
     try:
-        descriptor = open_own(path)
+        descriptor = _open(path)
     except OSError:
         return None
     try:
-        return _read(descriptor, spec_dirs, strict, names)
-    except BROKEN:
-        return None  # half a file, say, after a crash of the machine
+        return use(descriptor, *arguments)
+    except Exception:  # noqa: BLE001 # of whatever kind: half a file, say, after a crash of the machine
+        return None
     finally:
         posix.close(descriptor)
 
 
-def _read(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> list[Part] | None:
+def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> Any:
     start, slots, table = head(descriptor)
     if (start["version"], start["dirs"], start["strict"]) != (__version__, spec_dirs, strict):
         return None
@@ -119,7 +113,7 @@ def record(descriptor: int, table: int, number: int) -> Any:
     return jsontext.loads_own(posix.pread(descriptor, length, int.from_bytes(entry[:4], "little")))
 
 
-def open_own(path: str) -> int:
+def _open(path: str) -> int:
     """Open a file that nobody but us could have written; OSError otherwise."""
     directory = posix.lstat(path[: path.rindex("/")])
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)

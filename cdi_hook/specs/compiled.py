@@ -70,25 +70,18 @@ def prune(directory: str) -> list[str]:
 
 def read(path: str) -> tuple[dict[str, Any], Remembered]:
     """Return the head of the index at path, and the specs that it remembers; ({}, {}) if there is none."""
-    try:
-        descriptor = index.open_own(path)
-    except OSError:
-        return {}, {}
-    try:
-        start, slots, table = index.head(descriptor)
-        if start["version"] != __version__:
-            return {}, {}
-        first = slots + len(start["watched"])
-        remembered = {}
-        for number, (watched, identity) in enumerate(start["watched"], first):
-            for data in index.record(descriptor, table, number):
-                remembered[watched] = (tuple(identity), data)
-    except index.BROKEN:
-        return {}, {}
-    else:
-        return start, remembered
-    finally:
-        os.close(descriptor)
+    return index.read(path, _read) or ({}, {})
+
+
+def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
+    start, slots, table = index.head(descriptor)
+    if start["version"] != __version__:
+        return None
+    remembered = {}
+    for number, (path, identity) in enumerate(start["watched"], slots + len(start["watched"])):
+        for data in index.record(descriptor, table, number):
+            remembered[path] = (tuple(identity), data)
+    return start, remembered
 
 
 def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes:
@@ -103,12 +96,8 @@ def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes
         records[slots + number] = [device.spec.container_edits]
     for path, (_, data) in cache.remembered.items():
         records[slots + len(numbers) + numbers[path]] = [data]
-    head = {
-        "version": __version__,
-        "dirs": spec_dirs,
-        "strict": strict,
-        "watched": [*cache.identities.items()],
-    }
+    watched = list(cache.identities.items())
+    head = {"version": __version__, "dirs": spec_dirs, "strict": strict, "watched": watched}
     texts = [b""] * (slots + 2 * len(numbers))
     for place, record in records.items():
         texts[place] = jsontext.dumps(record).encode()

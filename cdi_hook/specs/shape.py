@@ -22,6 +22,7 @@ from cdi_hook.specs.decode import LinedMapping, LinedSequence, decode
 from cdi_hook.specs.scalars import float_text
 
 Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
+Findings = list[Finding]
 
 
 def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
@@ -35,13 +36,11 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
         return None, [Finding("", str(problem))]
     except RecursionError:
         return None, [Finding("", "nested too deeply")]
-    findings: list[Finding] = []
+    findings: Findings = []
     return _shape(value, schema, "", None, findings), findings
 
 
-def _shape(
-    value: Any, schema: Schema, path: str, node: Node, findings: list[Finding], before: Any = None
-) -> Any:
+def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:
     """Return value in the schema's type; None, with a finding, if it has another type.
 
     ``before`` is the value of the same field in other case: the reference decodes into that.
@@ -63,9 +62,7 @@ def _shape(
     return shaped
 
 
-def _shape_map(
-    value: LinedMapping, schema: Any, path: str, findings: list[Finding], before: Any
-) -> dict[str, Any]:
+def _shape_map(value: LinedMapping, schema: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped = dict(before or {})
     for key in sorted(value):
         child = _shape(value[key], schema[1], f"{path}[{quote(key)}]", value.nodes[key], findings)
@@ -73,9 +70,7 @@ def _shape_map(
     return shaped
 
 
-def _shape_list(
-    value: LinedSequence, item: Schema, path: str, findings: list[Finding], before: Any
-) -> list[Any]:
+def _shape_list(value: LinedSequence, item: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped = []
     for index, child in enumerate(value):
         if item is STRING and type(child) is str:
@@ -89,9 +84,7 @@ def _shape_list(
     return shaped
 
 
-def _shape_object(
-    value: LinedMapping, fields: Any, path: str, findings: list[Finding], before: Any
-) -> dict[str, Any]:
+def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped: dict[str, Any] = dict(before or {})
     for key in sorted(value):  # as encoding/json does, so the exact spelling comes after UPPER case
         child, name = value[key], key

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-_WAIT_S = 0.5
+_POLLS = 50
 _POLL_S = 0.01
 
 
@@ -29,18 +29,13 @@ class Turn:
             os.makedirs(self._directory, 0o755, exist_ok=True)
             # nobody else can open it, so nobody else can make us wait
             self._descriptor = os.open(f"{self._directory}/lock", flags, 0o600)
-            end = time.monotonic() + _WAIT_S
-            while not self._is_had() and time.monotonic() < end:
-                time.sleep(_POLL_S)
+            for _ in range(_POLLS):
+                try:
+                    return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(_POLL_S)
         except OSError:
-            return
-
-    def _is_had(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            return None
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
