@@ -12,7 +12,6 @@ from typing import Any
 from cdi_hook.edits import KINDS
 
 VERSIONS = ("1.1.0", "1.0.0", "0.8.0", "0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.0", "0.2.0", "0.1.0")
-AGES = {version: age for age, version in enumerate(VERSIONS)}
 _EARLIEST = "0.3.0"
 
 # For these versions' features the reference implementation, which keeps pointers to a loop
