@@ -27,9 +27,9 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     parts = [str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:
-        parts.append(asked(request.device_ids, request))
+        parts.append(asked(request.device_ids[:_SHOWN], request))
     elif device is None:
-        parts.append(f"it is for all devices of {path}, {asked(request.device_ids, request)}")
+        parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
     else:
         parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
     if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
@@ -38,24 +38,22 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
 
 
 def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cache) -> CDIError:
-    parts = [f"{FAILED}{error} ({asked(error.names, request)})"]
+    shown = error.names[:_SHOWN]
+    parts = [f"{FAILED}unresolvable CDI devices {_some(error.names, ', ')} ({asked(shown, request)})"]
     dirs = ", ".join(cache.spec_dirs)
     known, errors = cache.devices(), cache.errors
-    messages = [message for path in errors for message in errors[path]]
-    conflicts = [
-        name
-        for name in error.names
-        if any(message.startswith(f'conflicting device "{name}" ') for message in messages)
-    ]
+    messages = [message.split('"') for path in errors for message in errors[path]]
+    conflicting = {texts[1] for texts in messages if texts[0] == "conflicting device "}
+    conflicts = [name for name in error.names if name in conflicting]
     if conflicts:
-        parts.append(f"{', '.join(conflicts)}: two spec files in one dir define it, so neither counts")
+        parts.append(f"{_some(conflicts, ', ')}: two spec files in one dir define it, so neither counts")
     else:
         parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
     refused = {path: f"{path}: {errors[path][0]}" for path in sorted(errors)}
-    theirs = [refused.pop(path) for path in list(refused) if _is_of(path, error.names)]
+    theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {_some(theirs, ' | ')}")
-    near = {close: None for name in error.names for close in difflib.get_close_matches(name, known, 3, 0.6)}
+    near = {close: None for name in shown for close in difflib.get_close_matches(name, known, 3, 0.6)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif known:

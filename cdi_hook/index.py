@@ -10,11 +10,13 @@ owner can write. All numbers are little-endian, of 4 bytes:
     head     JSON: the package's version, whether specs were trusted strictly,
              the watched paths with their identities (each dir, each spec file;
              null for what wasn't there)
-    table    offset and length of a record: for each slot, then for each spec
-    records  JSON: of a slot, [[name, number of its spec, edits], ...];
-             of a spec, its path and its own edits
+    table    offset and length of a record: for each slot, then for each
+             watched path, then again for each watched path
+    records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a
+             spec, [its own edits], and then [all its data] for specs/compiled.py
 
-A name's slot is its bytes as a number modulo the slots. An index that doesn't
+A name's slot is its bytes as a number modulo the slots. A spec's number is that
+of its watched path. Where a record is empty, its length is 0. An index that doesn't
 fit what is on disk now counts as none. Where none can be written, each start
 reads the specs. specs/compiled.py writes it; this module is on the path of every
 start, and only reads.
@@ -29,24 +31,13 @@ from cdi_hook.files import identify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cdi_hook.edits import Part
 
-MAGIC = b"cdi-hook\x02"
+MAGIC = b"cdi-hook\x03"
 HEAD_AT = len(MAGIC) + 8
-# What reading something that is no index may raise.
-BROKEN = (
-    OSError,
-    ValueError,
-    LookupError,
-    SystemError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    MemoryError,
-)
 
 
 def look_up(path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> list[Part] | None:
@@ -54,19 +45,24 @@ def look_up(path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[s
 
     Returns None when there is no index, it doesn't hold any more, or a name isn't in it.
     """
+    return read(path, _look_up, spec_dirs, strict, names)  # type: ignore[no-any-return]  # it is _look_up's
+
+
+def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:
+    """Return use(descriptor, *arguments) for an index; None when there is none that is whole and our own."""
     try:
-        descriptor = open_own(path)
+        descriptor = _open(path)
     except OSError:
         return None
     try:
-        return _read(descriptor, spec_dirs, strict, names)
-    except BROKEN:
-        return None  # half a file, say, after a crash of the machine
+        return use(descriptor, *arguments)
+    except Exception:  # noqa: BLE001 # of whatever kind: half a file, say, after a crash of the machine
+        return None
     finally:
         posix.close(descriptor)
 
 
-def _read(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> list[Part] | None:
+def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> Any:
     start, slots, table = head(descriptor)
     if (start["version"], start["dirs"], start["strict"]) != (__version__, spec_dirs, strict):
         return None
@@ -75,16 +71,18 @@ def _read(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequen
         if identity != (None if current is None else list(current)):
             return None
     parts: list[Part] = []
-    paths: dict[int, str] = {}  # of the specs, by their number
+    seen = set()
     for name in names:
-        same = [one for one in _record(descriptor, table, number(name) % slots) if one[0] == name]
+        same = [one for one in record(descriptor, table, number(name) % slots) if one[0] == name]
         if not same:
             return None
         _, spec, own = same[0]
-        if spec not in paths:
-            paths[spec], common = _record(descriptor, table, slots + spec)
-            parts.append(((None, paths[spec]), common))
-        parts.append(((name, paths[spec]), own))
+        path = start["watched"][spec][0]
+        if spec not in seen:
+            seen.add(spec)
+            (common,) = record(descriptor, table, slots + spec)
+            parts.append(((None, path), common))
+        parts.append(((name, path), own))
     return parts
 
 
@@ -106,7 +104,8 @@ def number(name: str) -> int:
     return int.from_bytes(name.encode("utf-8", "surrogateescape"), "little")
 
 
-def _record(descriptor: int, table: int, number: int) -> Any:
+def record(descriptor: int, table: int, number: int) -> Any:
+    """Return the record that the table has at a number."""
     entry = posix.pread(descriptor, 8, table + 8 * number)
     length = int.from_bytes(entry[4:], "little")
     if not length:
@@ -114,7 +113,7 @@ def _record(descriptor: int, table: int, number: int) -> Any:
     return jsontext.loads_own(posix.pread(descriptor, length, int.from_bytes(entry[:4], "little")))
 
 
-def open_own(path: str) -> int:
+def _open(path: str) -> int:
     """Open a file that nobody but us could have written; OSError otherwise."""
     directory = posix.lstat(path[: path.rindex("/")])
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)

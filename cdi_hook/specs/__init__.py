@@ -14,4 +14,6 @@ module builds on those above it:
     dump         a spec -> text
     specfile     a spec's file: reading it, writing it, its name
     cache        all specs of some dirs, and the devices they define
+    turn         one process at a time builds an index
+    compiled     a cache -> the index
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spec dirs -> devices: priority, conflicts, errors by file (CDI specification, "Spec directories").
 
-This reads every spec. A container's start uses index.py, which stores what this
-module finds.
+This reads every spec that has changed. A container's start uses index.py, which stores
+what this module finds.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec
 from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.edits import Change, Part
 
+    Remembered = Mapping[str, tuple[Identity, dict[str, Any]]]  # by path: a valid spec's data
+
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+# A file that changed a moment ago may change again without a new time stamp.
+SETTLED_NS = 50_000_000
 
 
 class Cache:
@@ -32,18 +36,25 @@ class Cache:
     ``spec_dirs`` are in rising priority. Each call notices files that have changed.
     With ``strict``, a spec file counts only if nobody but root could have written it.
 
-    ``read_ns`` is the time at which the specs were read, in ns since 1970;
-    ``identities``, by path, are not older than that.
+    ``identities`` has what is watched, by path. ``remembered`` are the specs that need not
+    be read again while their files have the same identity.
     """
 
-    def __init__(self, spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS,
+        *,
+        strict: bool = False,
+        remembered: Remembered | None = None,
+    ) -> None:
         self.spec_dirs = [clean(os.fspath(directory)) for directory in spec_dirs]
         self._strict = strict
         self._specs: list[Spec] = []
         self._devices: dict[str, Device] = {}
         self._errors: dict[str, list[str]] = {}
         self.identities: dict[str, Identity | None] = {}
-        self.read_ns = 0
+        self.remembered = remembered or {}
+        self._read_ns = 0
         self.refresh()
 
     @property
@@ -118,14 +129,14 @@ class Cache:
         return written.path
 
     def refresh(self) -> None:
-        """Read all specs again."""
-        self.read_ns = time.time_ns()
+        """Read the specs again, except those that haven't changed since they were read."""
+        self._read_ns = time.time_ns()
         self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
             for path in self._spec_files(directory):
-                self.identities[path] = identify(path)
-                loaded = self._load(path, priority)
+                identity = self.identities[path] = identify(path)
+                loaded = self._load(path, priority, identity)
                 if loaded is None:
                     continue
                 self._specs.append(loaded)
@@ -142,6 +153,19 @@ class Cache:
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
+        self.remembered = {
+            one.path: (identity, one.data)
+            for one in self._specs
+            if (identity := self.identities[one.path]) and self._is_old(identity)
+        }
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether everything watched was so old when it was read that no change since goes unseen."""
+        return all(one is None or self._is_old(one) for one in self.identities.values())
+
+    def _is_old(self, identity: Identity) -> bool:
+        return max(identity[3:5]) <= self._read_ns - SETTLED_NS
 
     def _refresh_if_changed(self) -> None:
         if any(identify(path) != identity for path, identity in self.identities.items()):
@@ -164,11 +188,13 @@ class Cache:
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
-    def _load(self, path: str, priority: int) -> Spec | None:
+    def _load(self, path: str, priority: int, identity: Identity | None) -> Spec | None:
         try:
             problem = untrusted(os.path.abspath(path)) if self._strict else None
             if problem:
                 raise InvalidSpec(f"refused by SPEC_TRUST=strict: {problem}")
+            if path in self.remembered and self.remembered[path][0] == identity:
+                return Spec(self.remembered[path][1], path, priority, is_valid=True)
             return specfile.load(path, priority)
         except FileNotFoundError:
             self._file_error(path, f"failed to load CDI Spec open {path}: no such file or directory")

@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles what a cache of spec dirs holds into the index that index.py reads, and says when."""
+"""Compiles what a cache of spec dirs holds into the index that index.py reads, and says when.
+
+The index also keeps each valid spec's data, so that who finds that one spec has changed reads
+only that one.
+"""
 
 from __future__ import annotations
 
 import os
+import struct
 import time
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import __version__, files, index, jsontext
 from cdi_hook.errors import CDIError
+from cdi_hook.specs.cache import SETTLED_NS
+from cdi_hook.specs.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdi_hook.registry import Registry
-    from cdi_hook.specs.cache import Cache
-
-# A file that changed a moment ago may change again without a new time stamp.
-_SETTLED_NS = 50_000_000
+    from cdi_hook.specs.cache import Cache, Remembered
 
 
 def write(registry: Registry) -> None:
     """Write the index of a registry, unless it has no place, can't be written, or a spec is too fresh."""
-    if registry.path and not _is_fresh(registry.cache):
+    if registry.path and registry.cache.is_settled:
         try:
             _replace(registry)
         except OSError:
@@ -34,19 +39,14 @@ def build(registry: Registry) -> str:
 
     Raises OSError when it can't be written, CDIError when the specs don't settle within a second.
     """
-    for _ in range(20):
-        if not _is_fresh(registry.cache):
-            _replace(registry)
-            return registry.path
-        time.sleep(_SETTLED_NS / 1e9)
-        registry.cache.refresh()
+    with Turn(registry.path):
+        for _ in range(20):
+            if registry.cache.is_settled:
+                _replace(registry)
+                return registry.path
+            time.sleep(SETTLED_NS / 1e9)
+            registry.cache.refresh()
     raise CDIError("a CDI spec changes all the time, or is dated in the future")
-
-
-def _is_fresh(cache: Cache) -> bool:
-    """Say whether a spec was so new when it was read that it may have changed again unseen."""
-    settled = cache.read_ns - _SETTLED_NS
-    return any(one is not None and max(one[3], one[4]) > settled for one in cache.identities.values())
 
 
 def _replace(registry: Registry) -> None:
@@ -61,43 +61,48 @@ def prune(directory: str) -> list[str]:
         path = f"{directory}/{name}"
         if not name.endswith(".index"):
             continue
-        try:
-            descriptor = index.open_own(path)
-        except OSError:
-            continue
-        try:
-            is_gone = not any(map(files.identify, index.head(descriptor)[0]["dirs"]))
-        except index.BROKEN:
-            continue  # another version's, say
-        finally:
-            os.close(descriptor)
-        if is_gone:
+        start = read(path)[0]
+        if start and not any(map(files.identify, start["dirs"])):
             os.unlink(path)
             removed.append(path)
     return removed
 
 
+def read(path: str) -> tuple[dict[str, Any], Remembered]:
+    """Return the head of the index at path, and the specs that it remembers; ({}, {}) if there is none."""
+    return index.read(path, _read) or ({}, {})
+
+
+def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
+    start, slots, table = index.head(descriptor)
+    if start["version"] != __version__:
+        return None
+    remembered = {}
+    for number, (path, identity) in enumerate(start["watched"], slots + len(start["watched"])):
+        for data in index.record(descriptor, table, number):
+            remembered[path] = (tuple(identity), data)
+    return start, remembered
+
+
 def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes:
     """Return the index of what a cache of these dirs holds."""
     devices = sorted(cache.by_name().items())  # asked once: the specs may change at any moment
-    specs = list(dict.fromkeys(device.spec for _, device in devices))
-    numbers = {id(spec): number for number, spec in enumerate(specs)}
+    numbers = {path: number for number, path in enumerate(cache.identities)}
     slots = 2 * len(devices) + 1
-    records: list[Any] = [*([] for _ in range(slots)), *([spec.path, spec.container_edits] for spec in specs)]
+    records: dict[int, list[Any]] = {}
     for name, device in devices:
-        records[index.number(name) % slots].append([name, numbers[id(device.spec)], device.container_edits])
-    watched = [[path, identity] for path, identity in cache.identities.items()]
+        number = numbers[device.spec.path]
+        records.setdefault(index.number(name) % slots, []).append([name, number, device.container_edits])
+        records[slots + number] = [device.spec.container_edits]
+    for path, (_, data) in cache.remembered.items():
+        records[slots + len(numbers) + numbers[path]] = [data]
+    watched = list(cache.identities.items())
     head = {"version": __version__, "dirs": spec_dirs, "strict": strict, "watched": watched}
+    texts = [b""] * (slots + 2 * len(numbers))
+    for place, record in records.items():
+        texts[place] = jsontext.dumps(record).encode()
     start = jsontext.dumps(head).encode()
-    place = index.HEAD_AT + len(start) + 8 * len(records)
-    table, texts = [], []
-    for record in records:
-        text = jsontext.dumps(record).encode() if record else b""
-        table.append(_pair(place if text else 0, len(text)))
-        texts.append(text)
-        place += len(text)
-    return b"".join((index.MAGIC, _pair(len(start), slots), start, *table, *texts))
-
-
-def _pair(first: int, second: int) -> bytes:
-    return first.to_bytes(4, "little") + second.to_bytes(4, "little")
+    lengths = [len(text) for text in texts]
+    places = accumulate(lengths, initial=index.HEAD_AT + len(start) + 8 * len(texts))
+    table = struct.pack(f"<{2 * len(texts)}I", *chain.from_iterable(zip(places, lengths)))
+    return b"".join((index.MAGIC, struct.pack("<II", len(start), slots), start, table, *texts))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML text -> nodes, as go-yaml v2 parses it: the first step of reading a CDI spec.
+"""YAML text -> events, as go-yaml v2 parses it: the first step of reading a CDI spec.
 
-PyYAML supplies the events. This module joins anchors and aliases, and evens out the
-differences between the scanners of go-yaml and libyaml. decode.py gives nodes their
-values.
+PyYAML supplies the events. This module nests them, joins anchors and aliases, and evens
+out the differences between the scanners of go-yaml and libyaml. decode.py gives them
+their values.
 
 Importing yaml takes 20 ms, so only specs that changed are read.
 """
@@ -11,32 +11,25 @@ Importing yaml takes 20 ms, so only specs that changed are read.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Callable
 
 import yaml
+from yaml import AliasEvent, DocumentEndEvent, MappingEndEvent, ScalarEvent, SequenceEndEvent
 
 _CHUNK = 512  # bytes; go-yaml reads so many at a time, libyaml 16384
 _AHEAD = 16384 - _CHUNK
+_DEEPEST = 1000
 _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
+# A colon at the end of a word; or else a token in which a colon may mean something.
+_COLON = re.compile(r"(?<!\w)[&*!%]\S*|(?<=\w):(?=[],?[{}])")
+
+# An event of PyYAML, which has no types: a scalar, an alias, or the start of a mapping or a
+# sequence. The last two have ``children``; an alias has a ``target``.
+Node = Any
 
 
 class SyntaxProblem(Exception):
     """Text that the reference implementation doesn't read as YAML."""
-
-
-class Node:
-    """A scalar, sequence, mapping or alias; a ``plain`` scalar has neither quotes nor a tag."""
-
-    __slots__ = ("children", "kind", "line", "plain", "tag", "target", "value")
-
-    def __init__(self, kind: str, line: int, value: str = "", tag: str = "", plain: bool = False) -> None:
-        self.kind = kind
-        self.line = line
-        self.value = value
-        self.tag = tag
-        self.plain = plain
-        self.children: list[Node] = []
-        self.target: Node | None = None
 
 
 def compose(data: bytes) -> Node | None:
@@ -62,7 +55,7 @@ def _compose(data: bytes) -> Node | None:
     while True:
         loader = make_loader(_Chunks(source))
         try:
-            return _Composer(loader, source, stand_ins).document()
+            return _document(loader.get_event, source, stand_ins)
         except yaml.scanner.ScannerError as error:
             colon = colon or next(unused)
             mended = _mend(_decode(source), error, colon)
@@ -96,74 +89,74 @@ class _Chunks:
 
 
 def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None:
-    """Replace what only libyaml refuses: a colon in ``[a:]``, by a stand-in, or an escaped apostrophe."""
+    """Replace what only libyaml refuses: colons as in ``[a:]``, by a stand-in, or an escaped apostrophe."""
     if error.problem_mark is None:
         return None
     at = error.problem_mark.index
     if error.problem == "found unexpected ':'" and text[at : at + 1] == ":":
-        return text[:at] + colon + text[at + 1 :]
+        # The next ones too: wherever else they are, they are text, and become colons again.
+        rest = _COLON.sub(lambda found: colon if found[0] == ":" else found[0], text[at + 1 :])
+        return text[:at] + colon + rest
     if error.problem == "found unknown escape character" and text[at : at + 2] == "\\'":
         return text[:at] + "\\x27" + text[at + 2 :]
     return None
 
 
-class _Composer:
-    def __init__(self, loader: Any, data: bytes, stand_ins: dict[str, str]) -> None:
-        self.loader = loader
-        self.anchors: dict[str, Node] = {}
-        self.stand_ins = stand_ins
-        self.flow = 0
-        # Marks count characters, so they need the decoded text. Only escaped slashes need marks.
-        self.text = _decode(data) if b"\\/" in data.replace(b"\0", b"") else ""
-
-    def document(self) -> Node | None:
-        self.loader.get_event()
-        event = self.loader.get_event()
-        if isinstance(event, yaml.StreamEndEvent):
-            return None
-        if event.version is not None and event.version != (1, 1):
-            raise SyntaxProblem("found incompatible YAML document (only %YAML 1.1 is)")
-        root = self.node()
-        self.loader.get_event()  # raises an error if the document doesn't end here
-        return root
-
-    def node(self) -> Node:
-        event: Any = self.loader.get_event()
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            alias = Node("alias", line, str(event.anchor))
-            alias.target = self.anchors.get(alias.value)
-            if alias.target is None:
-                raise SyntaxProblem(f"line {line}: unknown anchor '{alias.value}' referenced")
-            return alias
-        if isinstance(event, yaml.ScalarEvent):
-            text = event.value
-            for stand_in, character in self.stand_ins.items():
-                text = text.replace(stand_in, character)
-            node = Node("scalar", line, text, event.tag or "", event.implicit[0])
-            if event.style == '"' and self.text:
-                self.check_escapes(event)
-            if self.flow and not event.style and "?" in text:
-                raise SyntaxProblem(f"line {line}: a ? inside brackets or braces needs quotes")
+def _document(get_event: Callable[[], Any], data: bytes, stand_ins: dict[str, str]) -> Node | None:
+    get_event()
+    root = get_event()
+    if isinstance(root, yaml.StreamEndEvent):
+        return None
+    if root.version is not None and root.version != (1, 1):
+        raise SyntaxProblem("found incompatible YAML document (only %YAML 1.1 is)")
+    # Marks count characters, so they need the decoded text. Only escaped slashes need marks.
+    text = _decode(data) if b"\\/" in data.replace(b"\0", b"") else ""
+    is_odd = bool(stand_ins or text or b"?" in data)
+    anchors: dict[str, Node] = {}
+    root.flow_style = False
+    children = root.children = []
+    within = [root]
+    while True:
+        event = get_event()
+        kind = type(event)
+        if kind is ScalarEvent:
+            children.append(event)
+            if is_odd:
+                _scalar(event, within[-1], text, stand_ins)
+        elif kind is MappingEndEvent or kind is SequenceEndEvent:
+            within.pop()
+            children = within[-1].children
+            continue
+        elif kind is DocumentEndEvent:
+            return children[0]
+        elif kind is AliasEvent:
+            children.append(event)
+            event.target = anchors.get(event.anchor)
+            if event.target is None:
+                raise SyntaxProblem(f"line {line(event)}: unknown anchor '{event.anchor}' referenced")
+            continue
         else:
-            kind = "sequence" if isinstance(event, yaml.SequenceStartEvent) else "mapping"
-            node = Node(kind, line, tag=event.tag or "")
+            children.append(event)
+            children = event.children = []
+            within.append(event)
+            if len(within) > _DEEPEST:
+                raise RecursionError
         if event.anchor is not None:
-            self.anchors[event.anchor] = node
-        if node.kind != "scalar":
-            end = yaml.SequenceEndEvent if node.kind == "sequence" else yaml.MappingEndEvent
-            self.flow += bool(event.flow_style)
-            while not self.loader.check_event(end):
-                node.children.append(self.node())
-            self.flow -= bool(event.flow_style)
-            self.loader.get_event()
-        return node
+            anchors[event.anchor] = event
 
-    def check_escapes(self, event: Any) -> None:
-        source = self.text[event.start_mark.index : event.end_mark.index]
-        if _ESCAPED_SLASH.search(source):
-            line = event.start_mark.line + 1
-            raise SyntaxProblem(f"line {line}: found unknown escape character (\\/)")
+
+def _scalar(node: Node, parent: Node, text: str, stand_ins: dict[str, str]) -> None:
+    for stand_in, character in stand_ins.items():
+        node.value = node.value.replace(stand_in, character)
+    if node.style == '"' and _ESCAPED_SLASH.search(text, node.start_mark.index, node.end_mark.index):
+        raise SyntaxProblem(f"line {line(node)}: found unknown escape character (\\/)")
+    if parent.flow_style and not node.style and "?" in node.value:
+        raise SyntaxProblem(f"line {line(node)}: a ? inside brackets or braces needs quotes")
+
+
+def line(node: Node) -> int:
+    """Return the line that a node begins in."""
+    return int(node.start_mark.line) + 1
 
 
 def _decode(data: bytes) -> str:

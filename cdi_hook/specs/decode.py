@@ -12,25 +12,27 @@ import binascii
 import re
 from typing import Any
 
+from yaml import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
+
 from cdi_hook.specs import scalars
-from cdi_hook.specs.compose import Node, SyntaxProblem, compose
+from cdi_hook.specs.compose import Node, SyntaxProblem, compose, line
 from cdi_hook.specs.scalars import TAG
 
 _RESOLVABLE = frozenset(TAG + name for name in ("str", "bool", "int", "float", "null", "timestamp"))
-# (type, key), because 1 and true are different keys -> value, line of the key.
-_Entries = dict[tuple[type, Any], tuple[Any, int]]
 
 
-class LinedMapping(dict[str, Any]):
-    """A decoded mapping that remembers the line of each key."""
+class LinedMapping(dict[Any, Any]):
+    """A decoded mapping that remembers the node of each key."""
 
-    lines: dict[str, int]
+    __slots__ = ("nodes",)
+    nodes: dict[Any, Node]
 
 
 class LinedSequence(list[Any]):
-    """A decoded sequence that remembers the line of each item."""
+    """A decoded sequence that remembers the node of each item."""
 
-    lines: list[int]
+    __slots__ = ("nodes",)
+    nodes: list[Node]
 
 
 def decode(data: bytes) -> Any:
@@ -50,23 +52,22 @@ class _Decoder:
             self.alias_count += 1
             if self.alias_count > 100 and self.count > 1000 and self.alias_count > self.allowed():
                 raise SyntaxProblem("document contains excessive aliasing")
-        if node.kind == "alias":
-            return self.follow(node, self.value)
-        if node.kind == "scalar":
+        kind = type(node)
+        if kind is ScalarEvent:
+            text = node.value
+            if node.tag is None and (text[:1] not in scalars.NOT_TEXT or not node.implicit[0]):
+                return text
             return _scalar(node)
-        if node.kind == "sequence":
-            sequence = LinedSequence(self.value(child) for child in node.children)
-            sequence.lines = [child.line for child in node.children]
+        if kind is SequenceStartEvent:
+            sequence = LinedSequence(map(self.value, node.children))
+            sequence.nodes = node.children
             return sequence
-        entries: _Entries = {}
-        self.mapping(node, entries)
+        if kind is AliasEvent:
+            return self.follow(node, self.value)
         mapping = LinedMapping()
-        mapping.lines = {}
-        for (_, key), (value, line) in entries.items():
-            name = _key(key, line)
-            mapping[name] = value
-            mapping.lines[name] = line
-        return mapping
+        mapping.nodes = {}
+        self.mapping(node, mapping)
+        return _named(mapping) if tuple in map(type, mapping) else mapping
 
     def allowed(self) -> float:
         ratio = 0.99 - 0.89 * (self.count - 400_000) / 3_600_000
@@ -75,47 +76,64 @@ class _Decoder:
     def follow(self, alias: Node, use: Any, *arguments: Any) -> Any:
         target = alias.target
         if id(target) in self.following:
-            raise SyntaxProblem(f"line {alias.line}: anchor '{alias.value}' value contains itself")
+            raise SyntaxProblem(f"line {line(alias)}: anchor '{alias.anchor}' value contains itself")
         self.following.add(id(target))
         result = use(target, *arguments)
         self.following.discard(id(target))
         return result
 
-    def mapping(self, node: Node, entries: _Entries) -> None:
-        for key_node, value_node in zip(node.children[::2], node.children[1::2]):
+    def mapping(self, node: Node, mapping: LinedMapping) -> None:
+        """Fill a mapping; a key that isn't a string is (type, key), because 1 and true are different keys."""
+        children = iter(node.children)
+        for key_node, value_node in zip(children, children):
             if _is_merge(key_node):
-                self.merge(value_node, entries)
+                self.merge(value_node, mapping)
                 continue
             key = self.value(key_node)
-            if isinstance(key, (LinedMapping, LinedSequence)):
-                raise SyntaxProblem(f"line {key_node.line}: a mapping or a list can't be a key")
-            typed = (type(key), key)
+            if type(key) is not str:
+                if isinstance(key, (LinedMapping, LinedSequence)):
+                    raise SyntaxProblem(f"line {line(key_node)}: a mapping or a list can't be a key")
+                key = (type(key), key)
             value = self.value(value_node)
-            if typed in entries:
-                raise SyntaxProblem(f"line {key_node.line}: key {key!r} already set in map")
-            entries[typed] = (value, key_node.line)
+            if key in mapping:
+                shown = key if isinstance(key, str) else key[1]
+                raise SyntaxProblem(f"line {line(key_node)}: key {shown!r} already set in map")
+            mapping[key] = value
+            mapping.nodes[key] = key_node
 
-    def merge(self, node: Node, entries: _Entries) -> None:
-        items = reversed(node.children) if node.kind == "sequence" else [node]
-        for item in items:
-            merged = item.target if item.kind == "alias" else item
-            if merged is None or merged.kind != "mapping":
+    def merge(self, node: Node, mapping: LinedMapping) -> None:
+        is_list = type(node) is SequenceStartEvent
+        for item in node.children[::-1] if is_list else [node]:
+            is_alias = isinstance(item, AliasEvent)
+            merged = item.target if is_alias else item
+            if not isinstance(merged, MappingStartEvent):
                 raise SyntaxProblem(
-                    f"line {item.line}: map merge requires map or sequence of maps as the value"
+                    f"line {line(item)}: map merge requires map or sequence of maps as the value"
                 )
-            if item.kind == "alias":
-                self.follow(item, self.mapping, entries)
+            if is_alias:
+                self.follow(item, self.mapping, mapping)
             else:
-                self.mapping(item, entries)
+                self.mapping(item, mapping)
 
 
 def _is_merge(node: Node) -> bool:
-    return node.kind == "scalar" and node.value == "<<" and (node.plain or node.tag == TAG + "merge")
+    if type(node) is not ScalarEvent or node.value != "<<":
+        return False
+    return bool(node.implicit[0]) or node.tag == TAG + "merge"
 
 
-def _key(key: object, line: int) -> str:
-    if isinstance(key, str):
-        return key
+def _named(mapping: LinedMapping) -> LinedMapping:
+    """Return a mapping whose keys are strings; of several that become the same, the last counts."""
+    named = LinedMapping()
+    named.nodes = {}
+    for key, value in mapping.items():
+        name = key if isinstance(key, str) else _key(key[1], mapping.nodes[key])
+        named[name] = value
+        named.nodes[name] = mapping.nodes[key]
+    return named
+
+
+def _key(key: object, node: Node) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, int) and key < 1 << 63:
@@ -123,19 +141,19 @@ def _key(key: object, line: int) -> str:
     if isinstance(key, float):
         text = scalars.float_text(key)
         return {"+Inf": ".inf", "-Inf": "-.inf", "NaN": ".nan"}.get(text, text)
-    raise SyntaxProblem(f"line {line}: {key!r} can't be a key")
+    raise SyntaxProblem(f"line {line(node)}: {key!r} can't be a key")
 
 
 def _scalar(node: Node) -> Any:
     """Return the value of a scalar: str, bool, int, float or None."""
-    tag, text = node.tag, node.value
-    if not tag and not node.plain:
+    tag, text = node.tag or "", node.value
+    if not tag and not node.implicit[0]:
         return text
     if tag == TAG + "binary":
         try:
             data = base64.b64decode(re.sub(r"[\r\n]", "", text).encode(), validate=True)
         except binascii.Error:
-            raise SyntaxProblem(f"line {node.line}: !!binary value contains invalid base64 data") from None
+            raise SyntaxProblem(f"line {line(node)}: !!binary value contains invalid base64 data") from None
         return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     if (tag and tag not in _RESOLVABLE) or tag == TAG + "str":
         return text
@@ -144,5 +162,5 @@ def _scalar(node: Node) -> Any:
         kind, value = "float", float(value)
     if tag and tag != TAG + kind:
         short = "!!" + tag[len(TAG) :]
-        raise SyntaxProblem(f"line {node.line}: cannot decode !!{kind} `{text}` as a {short}")
+        raise SyntaxProblem(f"line {line(node)}: cannot decode !!{kind} `{text}` as a {short}")
     return value

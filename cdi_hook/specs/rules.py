@@ -7,17 +7,18 @@ has checked the data's types before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 from cdi_hook.edits import HOOK_NAMES, KINDS
 from cdi_hook.errors import Finding, InvalidName, quote
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
-from cdi_hook.specs.versions import AGES, minimum_version
+from cdi_hook.specs.versions import VERSIONS, minimum_version
 
 NODE_TYPES = ("", "b", "c", "u", "p")
 
 # The edits of one kind, and their place in the spec -> findings.
-Rule = Callable[[Any, str], list[Finding]]
+Rule = Callable[[Any, str], Iterable[Finding]]
 
 
 def validate(data: dict[str, Any]) -> list[Finding]:
@@ -30,30 +31,24 @@ def validate(data: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _validate_version(data: dict[str, Any]) -> list[Finding]:
+def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
     declared = data.get("cdiVersion", "")
     version = declared.removeprefix("v")
-    if version not in AGES:
-        return [Finding(".cdiVersion", f"invalid version {quote(declared)}")]
-    minimum = minimum_version(data)
-    if AGES[minimum] < AGES[version]:
-        return [Finding(".cdiVersion", f"the spec version must be at least v{minimum}")]
-    return []
+    if version not in VERSIONS:
+        yield Finding(".cdiVersion", f"invalid version {quote(declared)}")
+    elif VERSIONS.index(minimum := minimum_version(data)) < VERSIONS.index(version):
+        yield Finding(".cdiVersion", f"the spec version must be at least v{minimum}")
 
 
-def _validate_kind(data: dict[str, Any]) -> list[Finding]:
-    vendor, class_ = parse_qualifier(data.get("kind", ""))
-    findings = []
-    for text, part in ((vendor, "vendor"), (class_, "class")):
+def _validate_kind(data: dict[str, Any]) -> Iterator[Finding]:
+    for text, part in zip(parse_qualifier(data.get("kind", "")), ("vendor", "class")):
         try:
             validate_kind_part(text, part)
         except InvalidName as error:
-            findings.append(Finding(".kind", str(error)))
-    return findings
+            yield Finding(".kind", str(error))
 
 
-def _validate_devices(data: dict[str, Any]) -> list[Finding]:
-    findings = []
+def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
     devices = data.get("devices", [])
     seen = set()
     for index, device in enumerate(devices):
@@ -63,30 +58,30 @@ def _validate_devices(data: dict[str, Any]) -> list[Finding]:
         try:
             validate_device_name(name)
         except InvalidName as error:
-            findings.append(Finding(f"{path}.name", str(error), within))
+            yield Finding(f"{path}.name", str(error), within)
         edits = device.get("containerEdits", {})
         if not any(value or "" in KINDS[kind].optional for kind, value in edits.items()):
-            findings.append(Finding(f"{path}.containerEdits", "invalid device, empty device edits", within))
+            yield Finding(f"{path}.containerEdits", "invalid device, empty device edits", within)
         within += f"invalid device {quote(name)}: "
-        findings += validate_edits(edits, f"{path}.containerEdits", within)
+        yield from validate_edits(edits, f"{path}.containerEdits", within)
         if name in seen:
-            findings.append(Finding(f"{path}.name", f"invalid spec, multiple device {quote(name)}"))
+            yield Finding(f"{path}.name", f"invalid spec, multiple device {quote(name)}")
         seen.add(name)
     if not devices:
-        findings.append(Finding(".devices", "invalid spec, no devices"))
-    return findings
+        yield Finding(".devices", "invalid spec, no devices")
 
 
 def validate_edits(edits: dict[str, Any] | None, path: str = "", within: str = "") -> list[Finding]:
     """Return all findings of one container edits object."""
-    found = []
-    for name, rule in RULES.items():
-        if (edits or {}).get(name) is not None:
-            found += rule((edits or {})[name], f"{path}.{name}")
-    return [Finding(one.path, one.message, within + one.within) for one in found]
+    return [
+        Finding(one.path, one.message, within + one.within)
+        for name, rule in RULES.items()
+        if edits and edits.get(name) is not None
+        for one in rule(edits[name], f"{path}.{name}")
+    ]
 
 
-def _each(rule: Callable[[dict[str, Any], str], list[Finding]]) -> Rule:
+def _each(rule: Rule) -> Rule:
     return lambda items, path: [
         finding for index, item in enumerate(items) for finding in rule(item, f"{path}[{index}]")
     ]
@@ -100,19 +95,19 @@ def _validate_env(env: list[str], path: str, within: str = "invalid container ed
     ]
 
 
-def _validate_node(node: dict[str, Any], path: str) -> list[Finding]:
+def _validate_node(node: dict[str, Any], path: str) -> Iterator[Finding]:
     name = node.get("path", "")
     if not name:
-        return [Finding(f"{path}.path", "invalid (empty) device path")]
-    findings = []
+        yield Finding(f"{path}.path", "invalid (empty) device path")
+        return
     type_ = node.get("type", "")
     if type_ not in NODE_TYPES:
-        findings.append(Finding(f"{path}.type", f"device {quote(name)}: invalid type {quote(type_)}"))
+        yield Finding(f"{path}.type", f"device {quote(name)}: invalid type {quote(type_)}")
     permissions = node.get("permissions", "")
     if permissions != "none" and permissions.strip("rwm"):
-        message = f"device {quote(name)}: invalid permissions {quote(permissions)}"
-        findings.append(Finding(f"{path}.permissions", message))
-    return findings
+        yield Finding(
+            f"{path}.permissions", f"device {quote(name)}: invalid permissions {quote(permissions)}"
+        )
 
 
 def _validate_hook(hook: dict[str, Any], path: str) -> list[Finding]:
@@ -132,8 +127,7 @@ def _validate_mount(mount: dict[str, Any], path: str) -> list[Finding]:
     ]
 
 
-def _validate_net_devices(devices: list[dict[str, str]], path: str) -> list[Finding]:
-    findings = []
+def _validate_net_devices(devices: list[dict[str, str]], path: str) -> Iterator[Finding]:
     hosts: dict[str, str] = {}
     names: dict[str, str] = {}
     for index, device in enumerate(devices):
@@ -150,17 +144,15 @@ def _validate_net_devices(devices: list[dict[str, str]], path: str) -> list[Find
             both = f"{quote(host)} and {quote(names[name])}"
             field, problem = "name", f"duplicate Name {quote(name)} with HostInterfaceName {both}"
         if problem:
-            findings.append(Finding(f"{path}[{index}].{field}", f"invalid linux net device, {problem}"))
+            yield Finding(f"{path}[{index}].{field}", f"invalid linux net device, {problem}")
         hosts.setdefault(host, name)
         names.setdefault(name, host)
-    return findings
 
 
-def _validate_rdt(rdt: dict[str, Any], path: str) -> list[Finding]:
+def _validate_rdt(rdt: dict[str, Any], path: str) -> Iterator[Finding]:
     clos = rdt.get("closID", "")
     if clos != "/" and (len(clos.encode()) >= 4096 or clos in (".", "..") or "/" in clos or "\n" in clos):
-        return [Finding(f"{path}.closID", "invalid ClosID")]
-    return []
+        yield Finding(f"{path}.closID", "invalid ClosID")
 
 
 # By kind of edit, in the order in which the reference implementation checks them.

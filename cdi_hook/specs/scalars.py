@@ -19,6 +19,8 @@ _CONSTANTS: dict[str, object] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
 }  # fmt: skip
+# What may begin a plain scalar that is no string.
+NOT_TEXT = frozenset(("", *"+-.0123456789", *(text[:1] for text in _CONSTANTS)))
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DOT_FLOAT = re.compile(r"\.[0-9](_?[0-9])*([eE][-+]?[0-9](_?[0-9])*)?")
 _TIMESTAMP = re.compile(

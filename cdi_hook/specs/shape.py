@@ -17,11 +17,12 @@ from typing import Any, Callable, Union
 
 from cdi_hook.edits import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import Finding, quote
-from cdi_hook.specs.compose import SyntaxProblem
+from cdi_hook.specs.compose import Node, SyntaxProblem, line
 from cdi_hook.specs.decode import LinedMapping, LinedSequence, decode
 from cdi_hook.specs.scalars import float_text
 
 Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
+Findings = list[Finding]
 
 
 def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
@@ -35,13 +36,11 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
         return None, [Finding("", str(problem))]
     except RecursionError:
         return None, [Finding("", "nested too deeply")]
-    findings: list[Finding] = []
-    return _shape(value, schema, "", 0, findings), findings
+    findings: Findings = []
+    return _shape(value, schema, "", None, findings), findings
 
 
-def _shape(
-    value: Any, schema: Schema, path: str, line: int, findings: list[Finding], before: Any = None
-) -> Any:
+def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:
     """Return value in the schema's type; None, with a finding, if it has another type.
 
     ``before`` is the value of the same field in other case: the reference decodes into that.
@@ -55,55 +54,51 @@ def _shape(
         if isinstance(value, LinedSequence):
             shaped = _shape_list(value, schema[1], path, findings, before)
     elif isinstance(value, LinedMapping):
-        if isinstance(schema, tuple):
-            shaped = _shape_map(value, schema[1], path, findings, before)
-        else:
-            shaped = _shape_object(value, schema, path, findings, before)
+        shape = _shape_map if isinstance(schema, tuple) else _shape_object
+        shaped = shape(value, schema, path, findings, before)
     if shaped is None:
-        where = f" (line {line})" if line else ""
+        where = f" (line {line(node)})" if node else ""
         findings.append(Finding(path, f"expected {_wanted(schema)}, found {_found(value)}{where}"))
     return shaped
 
 
-def _shape_map(
-    value: LinedMapping, item: Schema, path: str, findings: list[Finding], before: Any
-) -> dict[str, Any]:
+def _shape_map(value: LinedMapping, schema: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped = dict(before or {})
     for key in sorted(value):
-        child = _shape(value[key], item, f"{path}[{quote(key)}]", value.lines[key], findings)
+        child = _shape(value[key], schema[1], f"{path}[{quote(key)}]", value.nodes[key], findings)
         shaped[key] = "" if child is None else child
     return shaped
 
 
-def _shape_list(
-    value: LinedSequence, item: Schema, path: str, findings: list[Finding], before: Any
-) -> list[Any]:
+def _shape_list(value: LinedSequence, item: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped = []
-    for index, (child, line) in enumerate(zip(value, value.lines)):
+    for index, child in enumerate(value):
+        if item is STRING and type(child) is str:
+            shaped.append(child)
+            continue
         there = before[index] if index < len(before or ()) else None
-        result = _shape(child, item, f"{path}[{index}]", line, findings, there)
+        result = _shape(child, item, f"{path}[{index}]", value.nodes[index], findings, there)
         if result is None:  # null means the zero value; or there is a finding
             result = _ZEROES[item] if isinstance(item, str) else {}
         shaped.append(result)
     return shaped
 
 
-def _shape_object(
-    value: LinedMapping, fields: Mapping[str, Any], path: str, findings: list[Finding], before: Any
-) -> dict[str, Any]:
+def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Findings, before: Any) -> Any:
     shaped: dict[str, Any] = dict(before or {})
-    folded = {_fold(name): name for name in fields}
-    # encoding/json sorts the keys, so the exact spelling comes after UPPER case
-    for key in sorted(value, key=lambda text: text.encode("utf-8", "replace")):
-        name = key if key in fields else folded.get(_fold(key))
-        if name is None:
-            findings.append(Finding(path, f"unknown field {quote(key)} (line {value.lines[key]})"))
-            continue
-        there = shaped.get(name)
-        child = _shape(value[key], fields[name], f"{path}.{name}", value.lines[key], findings, there)
-        if value[key] is None and not isinstance(fields[name], str):
-            shaped.pop(name, None)
-        elif child is not None:
+    for key in sorted(value):  # as encoding/json does, so the exact spelling comes after UPPER case
+        child, name = value[key], key
+        if name not in fields:
+            name = next((name for name in fields if _fold(name) == _fold(key)), "")
+            if not name:
+                findings.append(Finding(path, f"unknown field {quote(key)} (line {line(value.nodes[key])})"))
+                continue
+        schema = fields[name]
+        if schema is not STRING or type(child) is not str:
+            if child is None and not isinstance(schema, str):
+                shaped.pop(name, None)
+            child = _shape(child, schema, f"{path}.{name}", value.nodes[key], findings, shaped.get(name))
+        if child is not None:
             shaped[name] = child
     return {name: shaped[name] for name in fields if name in shaped}
 

@@ -7,54 +7,41 @@ module has what else a version brought.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
-from cdi_hook.edits import KINDS, Kind
+from cdi_hook.edits import KINDS
 
 VERSIONS = ("1.1.0", "1.0.0", "0.8.0", "0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.0", "0.2.0", "0.1.0")
-AGES = {version: age for age, version in enumerate(VERSIONS)}
 _EARLIEST = "0.3.0"
 
 # For these versions' features the reference implementation, which keeps pointers to a loop
 # variable, sees only the edits of the last device and of the spec itself.
-_SEEN_IN_PART = ("0.5.0", "0.4.0")
+_SEEN_IN_PART = {"0.5.0", "0.4.0"}
 
 
 def minimum_version(data: dict[str, Any]) -> str:
     """Return the lowest CDI version that has everything the spec uses."""
     devices = data.get("devices", [])
-    for version in VERSIONS:
-        seen = devices[-1:] if version in _SEEN_IN_PART else devices
-        if version in _OTHERWISE and _OTHERWISE[version](data):
-            return version
-        for edits in (data.get("containerEdits", {}), *(device.get("containerEdits", {}) for device in seen)):
-            if any(_uses(version, edits, name, kind) for name, kind in KINDS.items()):
-                return version
-    return _EARLIEST
+    found = {_EARLIEST}
+    for device in devices:
+        _add_used(device.get("containerEdits", {}), found)
+    found -= _SEEN_IN_PART
+    for seen in (data, *devices[-1:]):
+        _add_used(seen.get("containerEdits", {}), found)
+    if any("0" <= device.get("name", "")[:1] <= "9" for device in devices):
+        found.add("0.5.0")
+    if "." in data.get("kind", "").partition("/")[2] or any(
+        one.get("annotations") for one in (data, *devices)
+    ):
+        found.add("0.6.0")
+    return min(found, key=VERSIONS.index)
 
 
-def _uses(version: str, edits: dict[str, Any], name: str, kind: Kind) -> bool:
-    """Say whether edits use something of this kind that a version brought."""
-    for field, since in kind.since.items():
-        if since == version:
-            within = [edits] if not field else edits.get(name, []) if kind.is_list else [edits.get(name, {})]
-            key = field or name
-            if any(one[key] or field in kind.optional for one in within if key in one):
-                return True
-    return False
-
-
-def _has_annotations_or_a_dot(data: dict[str, Any]) -> bool:
-    if data.get("annotations") or any(device.get("annotations") for device in data.get("devices", [])):
-        return True
-    return "." in data.get("kind", "").partition("/")[2]
-
-
-def _has_a_name_with_a_digit_first(data: dict[str, Any]) -> bool:
-    return any(device.get("name", "")[:1] in tuple("0123456789") for device in data.get("devices", []))
-
-
-_OTHERWISE: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "0.6.0": _has_annotations_or_a_dot,
-    "0.5.0": _has_a_name_with_a_digit_first,
-}
+def _add_used(edits: dict[str, Any], found: set[str]) -> None:
+    """Add the versions that brought what these edits use."""
+    for name, kind in KINDS.items():
+        for field, since in kind.since.items() if name in edits else ():
+            for one in [edits] if not field else edits[name] if kind.is_list else [edits[name]]:
+                value = one.get(field or name)
+                if value or (value is not None and field in kind.optional):
+                    found.add(since)

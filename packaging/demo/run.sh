@@ -29,7 +29,7 @@ bundle=$work/bundle specs=$work/cdi log=$work/log
 cleanup() {
 	runc --root "$work/state" delete --force cdi-demo >/dev/null 2>&1 || :
 	rm -rf "$work"
-	rm -rf "/run/cdi-hook/"*"${work##*/}"* "/run/cdi-hook/conf$work" # what was compiled of the removed dirs
+	rm -rf "/run/cdi-hook/"*"${work##*/}"* "/run/cdi-hook/conf$work" /run/cdi-hook/lock # what was compiled of the removed dirs
 	rmdir /run/cdi-hook/conf/tmp /run/cdi-hook/conf 2>/dev/null || :
 	rmdir /run/cdi-hook 2>/dev/null || :
 }

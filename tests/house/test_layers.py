@@ -31,7 +31,7 @@ LAYERS = {
 SIDEWAYS = ("pure", "files")
 # Packages that are neither ours nor Python's, and the modules that may import each.
 OTHERS = {
-    "yaml": ("specs.compose", "specs.dump"),
+    "yaml": ("specs.compose", "specs.decode", "specs.dump"),
     "pythonjsonlogger": ("ownlog",),
     "tomlkit": ("engines.tomledit",),
 }

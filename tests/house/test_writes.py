@@ -14,6 +14,7 @@ WRITERS = {
     "files.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.rules._allow_v1": "a cgroup's devices.allow",
     "live.container._serve": "/dev/null, in its stdout's place",
+    "specs.turn.Turn": "nothing, but it makes the lock",
     "log.append": "the runtime's --log, and LOG",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}

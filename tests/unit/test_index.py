@@ -12,11 +12,13 @@ import pytest
 from cdi_hook import index
 from cdi_hook.errors import UnresolvableDevices
 from cdi_hook.registry import Registry
-from cdi_hook.specs import compiled
+from cdi_hook.specs import cache, compiled, specfile
 from cdi_hook.specs.cache import Cache
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cdi_hook.specs.model import Spec
 
 SPEC = 'cdiVersion: "0.3.0"\nkind: %s\ncontainerEdits: {env: [SPEC=%s]}\ndevices:\n'
 DEVICE = "- {name: %s, containerEdits: {env: [%s=1]}}\n"
@@ -31,7 +33,7 @@ def write(path: Path, kind: str, *devices: str) -> None:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every file for settled, so that an index is written at once."""
-    monkeypatch.setattr(compiled, "_SETTLED_NS", -1 << 62)
+    monkeypatch.setattr(cache, "SETTLED_NS", -1 << 62)
 
 
 def registry(tmp_path: Path) -> Registry:
@@ -49,7 +51,7 @@ def parts_of_one(path: Path) -> list[Any]:
 
 def index_file(tmp_path: Path) -> Path:
     """Return the only index."""
-    [path] = (tmp_path / "state").iterdir()
+    [path] = (tmp_path / "state").glob("*.index")
     return path
 
 
@@ -80,8 +82,8 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
         lambda tmp: (tmp / "low" / "a.yaml").rename(tmp / "low" / "b.yaml"),
         lambda tmp: os.utime(tmp / "low" / "a.yaml", ns=(1, 1)),
         lambda tmp: (tmp / "low" / "a.yaml").chmod(0o600),
-        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x02"),
-        lambda tmp: index_file(tmp).write_bytes(index_file(tmp).read_bytes()[:-20]),
+        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x03"),
+        lambda tmp: index_file(tmp).write_bytes(index_file(tmp).read_bytes().partition(b'[["')[0]),
         lambda tmp: index_file(tmp).write_bytes(b"\0" * 400),
         lambda tmp: index_file(tmp).chmod(0o666),
         lambda tmp: (tmp / "state").chmod(0o777),
@@ -142,7 +144,7 @@ def test_a_fresh_spec_is_not_indexed(tmp_path: Path) -> None:
     """A spec that changed just now could change again unnoticed, so it is indexed later."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
-    assert not (tmp_path / "state").exists()
+    assert not list(tmp_path.glob("state/*.index"))
     time.sleep(0.06)
     registry(tmp_path).parts(["v.com/c=one"])
     assert index_file(tmp_path).stat().st_mode & 0o777 == 0o600
@@ -155,9 +157,79 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
     assert slow.cache.devices() == ["v.com/c=one"]
     time.sleep(0.06)
     compiled.write(slow)
-    assert not (tmp_path / "state").exists()
+    assert not list(tmp_path.glob("state/*.index"))
     compiled.build(slow)
     assert index_file(tmp_path).stat().st_size
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the spec files that were read."""
+    names: list[str] = []
+
+    def load(path: str, priority: int) -> Spec:
+        names.append(os.path.basename(path))
+        return real(path, priority)
+
+    real = specfile.load
+    monkeypatch.setattr(specfile, "load", load)
+    return names
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_a_spec_that_changed_is_read(tmp_path: Path, loaded: list[str]) -> None:
+    """A cache that lives on, and the next process, read the changed spec, and know the others as they were."""
+    dirs = [str(tmp_path / "low"), str(tmp_path / "high")]
+    for name in "abc":
+        write(tmp_path / "low" / f"{name}.yaml", f"{name}.com/c", "one")
+    (tmp_path / "low" / "broken.yaml").write_text("{")
+    living = Cache(dirs)
+    registry(tmp_path).parts(["a.com/c=one"])
+    loaded.clear()
+    write(tmp_path / "low" / "b.yaml", "b.com/c", "one", "two")
+    assert living.devices() == ["a.com/c=one", "b.com/c=one", "b.com/c=two", "c.com/c=one"]
+    assert loaded == ["b.yaml", "broken.yaml"]
+    loaded.clear()
+    next_one = registry(tmp_path)
+    next_one.parts(["c.com/c=one"])
+    assert loaded == ["b.yaml", "broken.yaml"]
+    anew = Cache(dirs)
+    for cache_ in (living, next_one.cache):
+        assert [vars(one) | {"devices": None} for one in cache_.specs] == [
+            vars(one) | {"devices": None} for one in anew.specs
+        ]
+        assert cache_.errors == anew.errors
+        assert compiled.compile_index(cache_, dirs, strict=False) == compiled.compile_index(
+            anew, dirs, strict=False
+        )
+
+
+def test_a_spec_that_was_fresh_is_read_again(tmp_path: Path, loaded: list[str]) -> None:
+    """A spec that may have changed since it was read isn't remembered."""
+    write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
+    living = Cache([str(tmp_path / "low")])
+    living.refresh()
+    time.sleep(0.06)
+    living.refresh()
+    assert loaded == ["a.yaml"] * 3
+    living.refresh()
+    assert loaded == ["a.yaml"] * 3
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_remembered_spec_must_still_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPEC_TRUST=strict is checked for every spec, however it is known."""
+    path = tmp_path / "low" / "a.yaml"
+    write(path, "v.com/c", "one")
+    monkeypatch.setattr(cache, "untrusted", lambda _path: None)
+    living = Cache([str(tmp_path / "low")], strict=True)
+    monkeypatch.setattr(cache, "untrusted", lambda _path: "a reason")
+    remembered = living.remembered
+    assert list(remembered) == [str(path)]
+    living.refresh()
+    for one in (living, Cache([str(tmp_path / "low")], strict=True, remembered=remembered)):
+        assert one.devices() == []
+        assert one.errors == {str(path): ["failed to load CDI Spec refused by SPEC_TRUST=strict: a reason"]}
 
 
 @pytest.mark.usefixtures("settled")
@@ -167,11 +239,14 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
     names = ["v.com/c=one", "v.com/c=two"]
     expected = registry(tmp_path).parts(names)
     path = index_file(tmp_path)
+    remembered = compiled.read(str(path))[1]
+    assert list(remembered) == [str(tmp_path / "low" / "a.yaml")]
     data = path.read_bytes()
     for at in range(len(data)):
         for damaged in (data[:at], data[:at].ljust(len(data), b"\0"), data[:at] + b"\0" + data[at + 1 :]):
             path.write_bytes(damaged)
             assert index.look_up(str(path), registry(tmp_path).spec_dirs, False, names) in (None, expected)
+            assert compiled.read(str(path))[1] in ({}, remembered)
 
 
 @pytest.mark.usefixtures("settled")
@@ -186,7 +261,7 @@ def test_an_index_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("settled")
 def test_no_temporary_files_stay(tmp_path: Path) -> None:
-    """A write leaves the index and nothing beside it."""
+    """A write leaves the index and the lock, and nothing beside them."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
-    assert index_file(tmp_path).name.endswith(".index")
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {index_file(tmp_path).name, "lock"}

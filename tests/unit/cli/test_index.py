@@ -65,7 +65,7 @@ def test_index_is_there_at_once(
     cdi_hook.spec("vendor.json")
     path = cdi_hook.specs / "vendor.json"
     status, out, err = run(capfd)
-    (written,) = state.iterdir()
+    (written,) = state.glob("*.index")
     assert (status, out, err) == (0, f"{written}: 2 devices\n", "")
     assert path.stat().st_ctime_ns < written.stat().st_mtime_ns - 40_000_000
     assert holds(cdi_hook, state, monkeypatch, "vendor.com/gpu=gpu1")
@@ -77,7 +77,7 @@ def test_index_says_what_is_wrong(cdi_hook: World, state: Path, capfd: pytest.Ca
     bad = cdi_hook.spec("bad.json", "{}")
     cdi_hook.configure(SANDBOXES="maybe")
     status, out, err = run(capfd, "--json")
-    (written,) = state.iterdir()
+    (written,) = state.glob("*.index")
     assert (status, json.loads(out)) == (0, {"index": str(written), "devices": 2, "removed": []})
     first, second = err.splitlines()
     assert first.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: SANDBOXES: ")
@@ -101,7 +101,8 @@ def test_index_of_dirs_that_are_gone_goes(
     written = out.partition(": ")[0]
     assert (status, out, err) == (0, f"{written}: 2 devices\n{gone}: removed\n", "")
     left = {str(path) for path in state.iterdir()}
-    assert left == {kept, written, *(f"{state}/{name}" for name in ("foreign.index", "open.index", "note"))}
+    others = ("foreign.index", "open.index", "note", "lock")
+    assert left == {kept, written, *(f"{state}/{name}" for name in others)}
     shutil.rmtree(cdi_hook.specs)
     assert run(capfd, "--json") == (0, f'{{"index":null,"devices":0,"removed":["{written}"]}}\n', "")
 
@@ -130,7 +131,7 @@ def test_spec_of_the_future(cdi_hook: World, state: Path, capfd: pytest.CaptureF
     os.utime(path, (2**32, 2**32))
     message = "cdi-hook: a CDI spec changes all the time, or is dated in the future\n"
     assert run(capfd) == (1, "", message)
-    assert not state.exists()
+    assert [path.name for path in state.iterdir()] == ["lock"]
 
 
 def test_user_without_a_runtime_dir(
