@@ -7,8 +7,7 @@ may write there, and holds while the sources are what they were. By marshal:
 
     (sys.hexversion, code of launch.py, ((module, mtime in ns, size), ...), (code, ...))
 
-One of them, errors, is run when somebody looks into it: a class costs 15 us.
-They stand in the order in which they import each other. Docstrings and
+The modules stand in the order in which they import each other. Docstrings, and
 the import of __future__, which means nothing once compiled, are left out.
 """
 
@@ -24,7 +23,7 @@ from cdi_hook import files
 
 MODULES = (
     "__init__", "quoting", "errors", "names", "jsontext", "files", "edits", "argv", "config", "request",
-    "driver", "index", "registry", "bundle", "injection", "runtime",
+    "driver", "index", "registry", "bundle", "injection", "runtime", "log", "audit",
 )  # fmt: skip
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# What runs only if something fails, or is logged: a class costs 15 us.
+_RARE = ("errors", "log", "audit")
+
+
 def main(here: str, loaded: Any) -> None:
     """Do what the arguments say; ``here`` is our package's dir, ``loaded`` what bytecode.py wrote there."""
     gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
@@ -67,7 +71,7 @@ def _load(here: str, sources: Any, codes: Any) -> bool:
             module = sys.modules[f"cdi_hook.{name}"] = type(sys)(f"cdi_hook.{name}")
             setattr(package, name, module)
         module.__file__ = f"{here}/{name}.py"
-        if name == "errors":
+        if name in _RARE:
             _run_when_used(module, code)
         else:
             exec(code, module.__dict__)  # noqa: S102 # as an import does

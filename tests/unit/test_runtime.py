@@ -30,8 +30,24 @@ devices:
 
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
-OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
-        "jsontext", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
+OURS = (
+    "argv",
+    "bundle",
+    "config",
+    "driver",
+    "edits",
+    "errors",
+    "files",
+    "index",
+    "injection",
+    "jsontext",
+    "names",
+    "quoting",
+    "registry",
+    "request",
+    "runtime",
+)
+RARE = {"cdi_hook.audit", "cdi_hook.log"}  # in the file, and run only if they are used  # fmt: skip
 BUDGET = {"_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
@@ -129,11 +145,10 @@ def test_a_create_imports_what_the_budget_allows(host: Host, has_file: bool) -> 
         found = modules(PYTHON, "-IS", "-B", "-c", MODULES_AT_EXEC, start, *more, environment=environment)
         assert "ONE=1" in host.config_json.read_text()
     empty = modules(PYTHON, "-IS", "-c", "import sys; print(*sys.modules)")
-    extra = set() if has_file else {"__future__", "cdi_hook.launch"}
+    extra = RARE if has_file else {"__future__", "cdi_hook.launch"}
     assert found - empty == (BUDGET | extra) - empty
-    assert {f"cdi_hook.{name}" for name in bytecode.MODULES if name != "__init__"} | {"cdi_hook"} == {
-        name for name in BUDGET if name.startswith("cdi_hook")
-    }
+    ours = {f"cdi_hook.{name}" for name in bytecode.MODULES[1:]} | {"cdi_hook"}
+    assert ours == {name for name in BUDGET if name.startswith("cdi_hook")} | RARE
 
 
 def test_importing_the_package_costs_nothing() -> None:
