@@ -99,10 +99,9 @@ class Hook:
         text = self._read_stdin()
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
-        wanted, changes = injection.inject(oci, self._host, self._warn_of_errors)
+        changes = injection.inject(oci, self._host, self._warn_of_errors)[1]
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
-        if wanted.device_ids:
-            self._host.log("info", injection.INJECTED)
+        self._host.log_outcome()
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
@@ -127,8 +126,7 @@ class Hook:
             except CDIError as error:
                 asked = request.asked(wanted.device_ids, wanted)
                 raise InjectionError(f"{FAILED}{error}; {asked}") from error
-        if wanted.device_ids:
-            self._host.log("info", injection.INJECTED)
+        self._host.log_outcome()
 
     def _late(self, registry: Registry) -> LateRegistry:
         from cdi_hook.live.too_late import LateRegistry

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 
 
 INJECTED = "CDI devices injected"
+UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
 
 
 class Call:
     """What is known of one call so far; the lines in LOG tell it.
 
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
-    is when our code started, in s, if there is a LOG.
+    is when our code started, in s, if there is a LOG. ``doubt`` is why the container
+    may have asked for a device and gets none, "" when it hasn't.
     """
 
-    __slots__ = ("bundle", "changes", "container", "oci", "request", "root", "start")
+    __slots__ = ("bundle", "changes", "container", "doubt", "oci", "request", "root", "start")
 
     def __init__(self) -> None:
-        self.container = self.bundle = self.root = ""
+        self.container = self.bundle = self.root = self.doubt = ""
         self.oci: dict[str, Any] | None = None
         self.request: request.DeviceRequest | None = None
         self.changes: list[Change] = []
@@ -76,6 +78,13 @@ class Host:
 
         return audit.write(self, level, message, errors)
 
+    def log_outcome(self) -> None:
+        """Have LOG tell which devices the container has got, or might have asked for."""
+        if self.call.request and self.call.request.device_ids:
+            self.log("info", INJECTED)
+        elif self.call.doubt:
+            self.log("warning", self.call.doubt)
+
 
 def inject(
     oci: dict[str, Any],
@@ -100,6 +109,8 @@ def inject(
     except errors.CDIError as error:
         raise errors.CDIError(f"{errors.FAILED}{error}") from error
     if not wanted.device_ids:
+        if host.settings.hiding:
+            host.call.doubt = f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
         return wanted, []
     registry = registry or host.registry()
     try:

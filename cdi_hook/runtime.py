@@ -70,10 +70,11 @@ class Call:
         oci = bundle.load(path)
         if oci is None:
             return  # the runtime has its own words for that
-        wanted, changes = injection.inject(oci, self.host, self._warn)
+        changes = injection.inject(oci, self.host, self._warn)[1]
         injection.write(path, oci, changes)
-        if wanted.device_ids:
-            self.host.log("info", injection.INJECTED)
+        if self.host.call.doubt and self._invocation.log:  # stderr is the container's
+            self._log("warning", self.host.call.doubt, "")
+        self.host.log_outcome()
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""

@@ -132,7 +132,7 @@ def test_bad_configuration_hurts_only_who_asks(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
-@pytest.mark.parametrize("value", ["$NOPE", "a*/", "~/x/", "x/\r", "[x"])
+@pytest.mark.parametrize("value", ["$NOPE", "a*/", "~/x/", "[x"])
 def test_a_bad_prefix_hides_no_request(lab: Lab, value: str) -> None:
     """With a bad ANNOTATION_PREFIXES, a container that uses the default prefix is stopped, whatever a shell reads."""
     bundle = lab.bundle("true", [lab.spec({"env": ["ONE=1"]})])

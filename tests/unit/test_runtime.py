@@ -209,6 +209,42 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("DEVICE_ENV='GPU MY-VAR'", 'DEVICE_ENV: "MY-VAR" is not the name of an environment variable'),
+        ("DEVICE_MOUNTS=run/d", 'DEVICE_MOUNTS: "run/d" is not an absolute path'),
+        ("OTHER", "not of the form KEY=value"),
+        ("SPEC_TRUST=no", ""),
+    ],
+)
+def test_who_may_have_asked_is_told(host: Host, line: str, problem: str) -> None:
+    """A bad line about who asks is a warning in --log and LOG where nobody asks; stderr is the container's."""
+    own, log = host.directory / "own.log", host.directory / "log"
+    host.configure(f"LOG={own}\n{line}\n")
+    host.config_json.write_text("{}")
+    for options in ((), ("--log", str(log), "--log-format", "json")):
+        done = host.create(*options)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = "the container may have asked for a CDI device by what the configuration can't say: "
+    expected = [("warning", f"{said}{host.directory}/conf:4: {problem}")] if problem else []
+    lines = [json.loads(one) for one in (log.read_text().splitlines() if log.exists() else ())]
+    assert [(one["level"], one["msg"]) for one in lines] == expected
+    lines = [json.loads(one) for one in (own.read_text().splitlines() if own.exists() else ())]
+    assert [(one["level"].lower(), one["msg"]) for one in lines] == expected * 2
+
+
+def test_who_asks_by_what_is_left_is_told(host: Host) -> None:
+    """A container that asks by a word of a bad line that can be used gets the error, not its default."""
+    host.configure("DEVICE_ENV='GPU MY-VAR'\n")
+    host.config_json.write_text(json.dumps({"process": {"env": ["GPU=vendor.com/thing=one"]}}))
+    done = host.create()
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"{FAILED}the configuration can't be used: {host.directory}/conf:3: DEVICE_ENV: "
+    )
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
