@@ -8,7 +8,7 @@ in a container that is being created.
 
 from __future__ import annotations
 
-from cdi_hook import bundle, config, driver, errors, jsontext, request
+from cdi_hook import bundle, config, driver, edits, errors, jsontext, request
 from cdi_hook.registry import Registry
 
 TYPE_CHECKING = False
@@ -98,8 +98,8 @@ def inject(
     """Edit oci so that it has the devices asked for; return the request, and the changes made.
 
     The devices are those ``named``, or else those that oci asks for itself.
-    ``through`` makes of the registry the one that injects. Raises CDIError, and
-    leaves oci alone, when a device that was asked for can't be had.
+    ``through`` makes of the registry the one that injects. Raises CDIError when a
+    device that was asked for can't be had; nobody must use oci then.
     """
     host.call.oci = oci
     try:
@@ -115,12 +115,14 @@ def inject(
     registry = registry or host.registry()
     try:
         drivers = driver.register(registry.spec_dirs, through(registry), warn)
-        host.call.changes = driver.inject(drivers, oci, wanted)
+        changes = driver.inject(drivers, oci, wanted)
+        edits.check_host(changes)
     except errors.InjectionError as error:
         from cdi_hook import explain
 
         raise explain.failure(error, wanted, registry) from error
-    return wanted, host.call.changes
+    host.call.changes = changes
+    return wanted, changes
 
 
 def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:

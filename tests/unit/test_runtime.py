@@ -245,6 +245,38 @@ def test_who_asks_by_what_is_left_is_told(host: Host) -> None:
     )
 
 
+GONE = {
+    "mount": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "options": ["ro", "rbind"]}]}, "mounts"),
+    "bind type": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "type": "bind"}]}, "mounts"),
+    "below a file": ({"mounts": [{"hostPath": "/dev/null/such", "containerPath": "/x", "options": ["bind"]}]}, "mounts"),
+    "hook": ({"hooks": [{"hookName": "createContainer", "path": "/none/such"}]}, "hooks"),
+    "in the container": ({"hooks": [{"hookName": "startContainer", "path": "/none/such"}]}, ""),
+    "no bind": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "type": "tmpfs"}]}, ""),
+    "relative": ({"mounts": [{"hostPath": "none/such", "containerPath": "/x", "options": ["bind"]}]}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GONE)
+def test_a_stale_spec_is_named(host: Host, case: str) -> None:
+    """If the source of a bind mount or a hook's program is gone, the error names it, the device, the spec, and the cure."""
+    edits, kind = GONE[case]
+    (host.directory / "cdi/vendor.yaml").unlink()
+    device = {"name": "one", "containerEdits": edits}
+    spec = {"cdiVersion": "0.6.0", "kind": "vendor.com/thing", "devices": [device]}
+    path = host.directory / "cdi/stale.json"
+    path.write_text(json.dumps(spec))
+    host.ask("vendor.com/thing=one")
+    before = host.config_json.read_bytes()
+    done = host.create()
+    assert (done.returncode, host.config_json.read_bytes() == before) == ((1, True) if kind else (0, False))
+    if kind:
+        such = "/dev/null/such" if case == "below a file" else "/none/such"
+        assert done.stderr == (
+            f'{FAILED}the host has no "{such}", needed by the spec\'s {kind}; device vendor.com/thing=one {ASKED} is '
+            f"defined by {path}; if the host's devices or drivers have changed, generate that spec again\n"
+        )
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
