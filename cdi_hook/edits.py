@@ -58,19 +58,15 @@ class Kind:
 
     ``host_path`` returns the path that an edit needs on the host when the runtime
     carries it out, or "". ``convert`` looks for no such path.
+
+    ``features`` maps a field ("": the kind itself) that not every runtime knows to
+    what a runtime that does has below ``linux`` of its features.
     """
 
     __slots__ = (
-        "add",
-        "convert",
-        "host_path",
-        "is_list",
-        "optional",
-        "schema",
-        "since",
-        "too_late",
+        "add", "convert", "features", "host_path", "is_list", "optional", "schema", "since", "too_late",
         "touches",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -82,6 +78,7 @@ class Kind:
         optional: Sequence[str] = (),
         too_late: Callable[[Any], str] | None = None,
         host_path: Callable[[Any], str] | None = None,
+        features: Mapping[str, str] = {},
     ) -> None:
         self.schema = schema
         self.is_list = isinstance(schema, tuple)
@@ -92,6 +89,7 @@ class Kind:
         self.optional = optional
         self.too_late = too_late
         self.host_path = host_path
+        self.features = features
 
 
 class Wanted:
@@ -690,7 +688,7 @@ KINDS = {
     "netDevices": Kind(
         ("list", {"hostInterfaceName": STRING, "name": STRING}),
         _oci_net_device, _add_net_devices, ((_NET_DEVICES, dict, None),),
-        since={"": "1.1.0"}, too_late=_can_be_late,
+        since={"": "1.1.0"}, too_late=_can_be_late, features={"": "netDevices.enabled"},
     ),
     "hooks": Kind(
         ("list", {
@@ -716,6 +714,7 @@ KINDS = {
         _oci_rdt, _set_rdt, ((("linux",), dict, None),),
         since={"": "0.7.0", "schemata": "1.1.0", "enableMonitoring": "1.1.0"},
         optional=("", "schemata"), too_late=lambda _rdt: "Intel RDT",
+        features={"schemata": "intelRdt.schemata", "enableMonitoring": "intelRdt.monitoring"},
     ),
     "additionalGids": Kind(
         ("list", UINT32), lambda gid, _target: (gid, gid), _add_gids, ((_GIDS, list, None),),

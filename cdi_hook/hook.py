@@ -2,7 +2,8 @@
 """cdi-hook precreate, createRuntime and prestart: what an engine calls as an OCI hook.
 
 precreate is podman's stage: the hook reads an OCI spec from stdin and writes the
-edited one to stdout. createRuntime and prestart are stages of the OCI runtime
+edited one to stdout. Nothing tells it which runtime podman will call, so it can't
+ask whether that ignores an edit (see features.py). createRuntime and prestart are stages of the OCI runtime
 specification ("POSIX-platform Hooks"): the hook reads a container's state from
 stdin and injects into the container, which is being created. It writes nothing
 else to stdout, and a success writes nothing to stderr.

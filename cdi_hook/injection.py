@@ -94,11 +94,13 @@ def inject(
     named: Sequence[str] = (),
     registry: Registry | None = None,
     through: Callable[[Registry], driver.Registry] = lambda registry: registry,
+    check: Callable[[list[Change]], None] = lambda _changes: None,
 ) -> tuple[request.DeviceRequest, list[Change]]:
     """Edit oci so that it has the devices asked for; return the request, and the changes made.
 
     The devices are those ``named``, or else those that oci asks for itself.
-    ``through`` makes of the registry the one that injects. Raises CDIError when a
+    ``through`` makes of the registry the one that injects; ``check`` raises
+    InjectionError for changes that can't be made here. Raises CDIError when a
     device that was asked for can't be had; nobody must use oci then.
     """
     host.call.oci = oci
@@ -117,6 +119,7 @@ def inject(
         drivers = driver.register(registry.spec_dirs, through(registry), warn)
         changes = driver.inject(drivers, oci, wanted)
         edits.check_host(changes)
+        check(changes)
     except errors.InjectionError as error:
         from cdi_hook import explain
 
