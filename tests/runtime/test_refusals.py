@@ -176,6 +176,7 @@ def test_runtime_s_own_errors(lab: Lab) -> None:
         ("create", "--bundle", ".", "--console-socket", "--bundle", "ID"),
         ("--log", "create", "run", "-b.", "ID"),
         ("--log", "-b", "create", "--", "ID"),
+        ("--future", "v", "create", "--bundle", ".", "ID"),
     ],
 )
 def test_no_way_of_writing_it_hides_a_request(lab: Lab, bundle: Bundle, arguments: tuple[str, ...]) -> None:
