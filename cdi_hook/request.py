@@ -24,6 +24,15 @@ SANDBOX_ANNOTATIONS = (
     ("io.kubernetes.cri-o.ContainerType", "sandbox"),  # CRI-O
     ("io.kubernetes.docker.type", "podsandbox"),  # cri-dockerd
 )
+# The keys that requests and edits read, by their spelling without case.
+_KEYS = {
+    name.casefold(): name
+    for name in (
+        "annotations", "process", "env", "user", "uid", "gid", "additionalGids", "mounts", "destination",
+        "hooks", "linux", "devices", "resources", "netDevices", "intelRdt", "namespaces", "type", "path",
+        "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+    )
+}  # fmt: skip
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 _NOTHING = ("", "none", "void")
 
@@ -57,8 +66,60 @@ class DeviceRequest:
 def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
     """Return the request that a container's OCI spec makes; each device once.
 
-    Raises InvalidAnnotation for one that can't be understood.
+    Raises InvalidAnnotation for one that can't be understood, and BundleError for
+    one whose keys the runtimes don't agree on.
+
+    runc and runsc, whose JSON is Go's, read "Annotations" as annotations, and of two
+    such keys the later; crun doesn't. Nobody means that. So whatever a container asks
+    for, by either reading, is refused.
     """
+    odd = _odd_key(oci)
+    if odd:
+        try:
+            asks = bool(_collect(oci, config).device_ids or _collect(_regular(oci), config).device_ids)
+        except errors.CDIError:
+            asks = True
+        if asks:
+            raise errors.BundleError(
+                f"the OCI spec has a key {quote(odd)}: runc takes it for {quote(_KEYS[odd.casefold()])}, "
+                f"crun for nothing; write {quote(_KEYS[odd.casefold()])}"
+            )
+    return _collect(oci, config)
+
+
+def _odd_key(node: dict[str, Any]) -> str:
+    """Return the first key that differs in nothing but case from one that we read, or ""."""
+    for key, value in node.items():
+        known = _KEYS.get(key.casefold())
+        if known and known != key:
+            return key
+        if known and known not in ("annotations", "netDevices"):  # whose keys are names
+            for one in value if isinstance(value, list) else (value,):
+                odd = _odd_key(one) if isinstance(one, dict) else ""
+                if odd:
+                    return odd
+    return ""
+
+
+def _regular(node: Any) -> Any:
+    """Return a tree with all keys that we read in their own spelling; two that become one are joined."""
+    if isinstance(node, list):
+        return [_regular(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        name = _KEYS.get(key.casefold()) or key
+        new, there = value if name == "annotations" else _regular(value), made.get(name)
+        if isinstance(there, dict) and isinstance(new, dict):
+            new = {**there, **new}
+        elif isinstance(there, list) and isinstance(new, list):
+            new = [*there, *new]
+        made[name] = new
+    return made
+
+
+def _collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
     if config["SANDBOXES"] == "skip" and is_sandbox(oci):
         return DeviceRequest()
     origins: dict[str, str] = {}

@@ -198,6 +198,20 @@ def test_a_nul_hides_no_request(lab: Lab, bundle: Bundle) -> None:
     assert "is not valid JSON: there is more after the end, at line " in completed.stderr
 
 
+@pytest.mark.parametrize("runtime", ["runc-v1", "crun-v2"], indirect=True)
+def test_a_key_that_runtimes_read_differently_hides_no_request(lab: Lab, bundle: Bundle) -> None:
+    """runc reads "Process" as process and crun doesn't: a request beside or below such a key is refused."""
+    bundle.config["Annotations"] = bundle.config.pop("annotations")
+    bundle.write()
+    completed = lab.call("create", "--bundle", str(bundle.path), lab.container())
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert 'the OCI spec has a key "Annotations": runc takes it for "annotations", crun' in completed.stderr
+    idle = lab.bundle("echo $A", name="idle")
+    idle.config["process"]["Env"] = [*idle.config["process"]["env"], "A=1"]
+    idle.write()
+    assert lab.run(idle) == ("1\n" if lab.runtime.name == "runc" else "\n")
+
+
 @pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
 def test_a_fifo_for_a_config_does_not_hang(lab: Lab, bundle: Bundle) -> None:
     """A config.json that is a FIFO is refused at once, even without a writer."""
