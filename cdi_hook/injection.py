@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 INJECTED = "CDI devices injected"
 UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
+CLAIMED = (
+    "by its annotations this is a Kubernetes pod's sandbox, so it gets no CDI device (SANDBOXES=skip); "
+    "whether that is true can't be told without the container's id"
+)
 
 
 class Call:
@@ -105,7 +109,11 @@ def inject(
     """
     host.call.oci = oci
     try:
-        wanted = request.named(named, host.settings) if named else request.collect(oci, host.settings)
+        wanted = (
+            request.named(named, host.settings)
+            if named
+            else request.collect(oci, host.settings, host.call.container)
+        )
         host.call.request = wanted
         _check(wanted, host.settings)
     except errors.CDIError as error:
@@ -113,6 +121,8 @@ def inject(
     if not wanted.device_ids:
         if host.settings.hiding:
             host.call.doubt = f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
+        elif not host.call.container and request.is_sandbox(oci, "") and host.settings["SANDBOXES"] == "skip":
+            host.call.doubt = CLAIMED
         return wanted, []
     registry = registry or host.registry()
     try:

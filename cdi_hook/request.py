@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from cdi_hook.config import Config
 
-# Who marks a CRI pod sandbox, and how.
+# What a CRI engine says of a pod's sandbox: that it is one, and the sandbox's id, which is the
+# container's own. (cri-dockerd marks it by a label, which never reaches an OCI spec.)
 SANDBOX_ANNOTATIONS = (
-    ("io.kubernetes.cri.container-type", "sandbox"),  # containerd
-    ("io.kubernetes.cri-o.ContainerType", "sandbox"),  # CRI-O
-    ("io.kubernetes.docker.type", "podsandbox"),  # cri-dockerd
+    ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),  # containerd
+    ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),  # CRI-O
 )
 # The keys that requests and edits read, by their spelling without case.
 _KEYS = {
@@ -63,9 +63,10 @@ class DeviceRequest:
         self.origins = origins or {}
 
 
-def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
+def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:
     """Return the request that a container's OCI spec makes; each device once.
 
+    ``container`` is the container's id, "" where that isn't known.
     Raises InvalidAnnotation for one that can't be understood, and BundleError for
     one whose keys the runtimes don't agree on.
 
@@ -76,7 +77,7 @@ def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
     odd = _odd_key(oci)
     if odd:
         try:
-            asks = bool(_collect(oci, config).device_ids or _collect(_regular(oci), config).device_ids)
+            asks = any(_collect(one, config, container).device_ids for one in (oci, _regular(oci)))
         except errors.CDIError:
             asks = True
         if asks:
@@ -84,7 +85,7 @@ def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
                 f"the OCI spec has a key {quote(odd)}: runc takes it for {quote(_KEYS[odd.casefold()])}, "
                 f"crun for nothing; write {quote(_KEYS[odd.casefold()])}"
             )
-    return _collect(oci, config)
+    return _collect(oci, config, container)
 
 
 def _odd_key(node: dict[str, Any]) -> str:
@@ -119,8 +120,8 @@ def _regular(node: Any) -> Any:
     return made
 
 
-def _collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
-    if config["SANDBOXES"] == "skip" and is_sandbox(oci):
+def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceRequest:
+    if config["SANDBOXES"] == "skip" and is_sandbox(oci, container):
         return DeviceRequest()
     origins: dict[str, str] = {}
     for source in (_from_annotations, _from_environment, _from_mounts):
@@ -135,12 +136,20 @@ def named(names: Sequence[str], config: Config) -> DeviceRequest:
     return DeviceRequest(list(origins), origins=origins)
 
 
-def is_sandbox(oci: dict[str, Any]) -> bool:
-    """Say whether this is a CRI pod's sandbox rather than a container of it."""
+def is_sandbox(oci: dict[str, Any], container: str) -> bool:
+    """Say whether this is a CRI pod's sandbox rather than a container of it.
+
+    A container that only claims so, as by `docker run --annotation`, can't know its id
+    before it has one. Where the id isn't known here ("") the claim counts.
+    """
     annotations = oci.get("annotations")
     if not isinstance(annotations, dict):
         return False
-    return any(annotations.get(key) == value for key, value in SANDBOX_ANNOTATIONS)
+    return any(
+        annotations.get(key) == "sandbox" and key_of_id in annotations
+        and container in ("", annotations[key_of_id])
+        for key, key_of_id in SANDBOX_ANNOTATIONS
+    )  # fmt: skip
 
 
 def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:

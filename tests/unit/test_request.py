@@ -156,10 +156,19 @@ def test_names_are_no_keys() -> None:
     assert names(oci) == ["v.com/c=1"]
 
 
-@pytest.mark.parametrize(("key", "value"), request.SANDBOX_ANNOTATIONS)
-def test_sandboxes_are_left_alone_unless_configured(key: str, value: str) -> None:
-    """A CRI pod sandbox asks for nothing, even with a malformed annotation."""
-    assert names({"annotations": {key: value, "cdi.k8s.io/x": "??"}}) == []
-    assert names({"annotations": {key: value, "cdi.k8s.io/x": "v.com/c=1"}}, SANDBOXES="inject") == [
-        "v.com/c=1"
-    ]
+@pytest.mark.parametrize(("key", "key_of_id"), request.SANDBOX_ANNOTATIONS)
+def test_sandboxes_are_left_alone_unless_configured(key: str, key_of_id: str) -> None:
+    """A CRI pod sandbox asks for nothing, even with a malformed annotation; a container that claims to be one asks."""
+    sandbox = {key: "sandbox", key_of_id: "id"}
+    for container in ("", "id"):
+        oci: dict[str, Any] = {"annotations": {**sandbox, "cdi.k8s.io/x": "??"}}
+        assert request.collect(oci, settings(), container).device_ids == []
+    oci = {"annotations": {**sandbox, **ASKING}}
+    for asking, container, values in (
+        (oci, "id", {"SANDBOXES": "inject"}),
+        (oci, "other", {}),
+        ({"annotations": {key: "sandbox", **ASKING}}, "id", {}),
+        ({"annotations": {key: "sandbox", **ASKING}}, "", {}),
+        ({"annotations": {key: "container", key_of_id: "id", **ASKING}}, "id", {}),
+    ):
+        assert request.collect(asking, settings(**values), container).device_ids == ["v.com/c=1"]

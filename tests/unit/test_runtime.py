@@ -277,6 +277,16 @@ def test_a_stale_spec_is_named(host: Host, case: str) -> None:
         )
 
 
+def test_who_claims_to_be_a_sandbox_gets_its_device(host: Host) -> None:
+    """An annotation that calls a container a pod's sandbox loses no device; the sandbox that an engine made has none."""
+    for sandbox, has_it in (({}, True), ({"io.kubernetes.cri.sandbox-id": "x"}, True),
+                            ({"io.kubernetes.cri.sandbox-id": "id"}, False)):  # fmt: skip
+        annotations = {"cdi.k8s.io/a": "vendor.com/thing=one", "io.kubernetes.cri.container-type": "sandbox"}
+        host.config_json.write_text(json.dumps({"annotations": {**annotations, **sandbox}}))
+        assert host.create().returncode == 0
+        assert ("ONE=1" in host.config_json.read_text()) is has_it
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
