@@ -31,6 +31,16 @@ BUNDLE_COMMANDS = frozenset({"create", "run", "restore"})
 # command and another after it.
 # fmt: off
 
+# All commands of runc 1.0 to 1.5, crun 0.2 to 1.29, youki and runsc. After an option that
+# the tables don't have, a word that is none of these may be the option's value.
+COMMANDS = BUNDLE_COMMANDS | {
+    "boot", "checkpoint", "completion", "cpu-features", "debug", "delete", "do", "events", "exec",
+    "export-metrics", "features", "flags", "gofer", "h", "help", "info", "init", "install", "kill",
+    "list", "metric-metadata", "metric-server", "mitigate", "mounts", "nvproxy", "pause", "platforms",
+    "port-forward", "ps", "read-control", "resume", "spec", "start", "state", "symbolize", "syscalls",
+    "tar", "trace", "umount", "uninstall", "update", "usage", "wait", "write-control",
+}
+
 # crun 0.2 to 1.29, src/{crun,create,run,restore}.c. --network-lock is declared
 # without a value, but its code then takes the next argument; --program-name is
 # argp's own, and hidden.
@@ -135,12 +145,20 @@ def parse(arguments: Sequence[str]) -> Invocation:
     invocation = Invocation()
     has_command = False
     options_end = False
+    may_be_value = False  # of an option that may take one
     index = 0
     while index < len(arguments):
         argument = arguments[index]
         index += 1
         if options_end or len(argument) < 2 or argument[0] != "-":
             if not has_command:
+                if (
+                    may_be_value
+                    and argument not in COMMANDS
+                    and not BUNDLE_COMMANDS.isdisjoint(arguments[index:])
+                ):
+                    may_be_value = False
+                    continue
                 has_command = True
                 invocation.command = argument
                 if argument not in BUNDLE_COMMANDS:
@@ -152,6 +170,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 invocation.container_id = argument
         elif argument == "--":
             options_end = True
+            may_be_value = False
         else:
             name, value = _split(argument)
             if value is None and index < len(arguments):
@@ -163,6 +182,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 ):
                     index += 1
                     value = following
+            may_be_value = value is None
             if value is None:
                 continue
             if name == "bundle":  # the last one given wins (youki refuses two)

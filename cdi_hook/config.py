@@ -3,7 +3,8 @@
 
 It has lines KEY=value in the syntax of os-release(5). Only this module parses
 it; door.py tells the door, a shell script, what that has to know. A bad line is
-reported when a container asks for a device. It stops no other container.
+reported when a container asks for a device. It stops no other container. What
+can be used of it counts, so that who asks by that is told.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ KEYS = (
     ("LOG", "", "path"),
     ("LOG_LEVEL", "info", "debug info warning error"),
 )
+# The keys that say what asks for a device.
+SOURCES = ("ANNOTATION_PREFIXES", "DEFAULT_KIND", "DEVICE_ENV", "DEVICE_MOUNTS", "SANDBOXES")
+_LISTS = ("prefixes", "variables")  # of which each word counts for itself
 _DEFAULTS = {key: default for key, default, _ in KEYS}
 _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -46,16 +50,24 @@ class Config:
     """The configuration's values, where each comes from, and what is wrong with it.
 
     ``origins`` maps a key to ``default`` or ``FILE:LINE``; ``problems`` are one
-    line each and name file and line.
+    line each and name file and line. ``hiding`` are those of them that may hide
+    that a container asks.
     """
 
-    __slots__ = ("origins", "path", "problems", "values")
+    __slots__ = ("hiding", "origins", "path", "problems", "values")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.values = dict(_DEFAULTS)
         self.origins = dict.fromkeys(_DEFAULTS, "default")
         self.problems: list[str] = []
+        self.hiding: list[str] = []
+
+    def complain(self, problem: str, key: str = SOURCES[0]) -> None:
+        """Note a problem, with the value of a key where that is known."""
+        self.problems.append(problem)
+        if key in SOURCES:
+            self.hiding.append(problem)
 
     def __getitem__(self, key: str) -> str:
         return self.values[key]
@@ -78,18 +90,18 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
     except FileNotFoundError:
         return config
     except OSError as error:
-        config.problems.append(f"{config.path}: {error.strerror}")
+        config.complain(f"{config.path}: {error.strerror}")
         return config
     text = b""
     try:
         status = posix.fstat(descriptor)
         if status.st_mode & _S_IFMT != _S_IFREG and status.st_rdev != _DEV_NULL:
-            config.problems.append(f"{config.path}: not a regular file")
+            config.complain(f"{config.path}: not a regular file")
         else:
             while chunk := posix.read(descriptor, 1 << 16):
                 text += chunk
     except OSError as error:
-        config.problems.append(f"{config.path}: {error.strerror}")
+        config.complain(f"{config.path}: {error.strerror}")
     finally:
         posix.close(descriptor)
     parse(text.decode("utf-8", "surrogateescape"), config)
@@ -102,25 +114,61 @@ def _variable(environ: Mapping[bytes, bytes], name: bytes) -> str:
 
 def parse(text: str, config: Config) -> None:
     """Read the text of a configuration file into config."""
+    if text.startswith("\ufeff"):
+        text = text[1:]
+        config.problems.append(f"{config.path}:1: begins with a byte order mark; save it without")
+    if "\r\n" in text:
+        number = text[: text.index("\r\n")].count("\n") + 1
+        text = text.replace("\r\n", "\n")
+        config.problems.append(
+            f"{config.path}:{number}: ends in a carriage return; save it with Unix line ends"
+        )
     for number, line in enumerate(text.split("\n"), 1):
         setting = line.strip(" \t")
         if not setting or setting.startswith("#"):
             continue
-        key, equals, rest = setting.partition("=")
+        before, equals, rest = setting.partition("=")
+        key = (before.split() or [""])[-1]
         where = f"{config.path}:{number}"
         if not equals:
-            config.problems.append(f"{where}: not of the form KEY=value")
+            config.complain(f"{where}: not of the form KEY=value")
         elif key not in _DEFAULTS:
-            config.problems.append(f"{where}: unknown key {key}; known are {', '.join(_DEFAULTS)}")
+            config.complain(f"{where}: unknown key {key}; known are {', '.join(_DEFAULTS)}")
         else:
-            try:
-                value = unquote(rest)
-                _CHECKS[_KINDS[key]](value, _KINDS[key])
-            except ValueError as error:
-                config.problems.append(f"{where}: {key}: {error}")
-            else:
-                config.values[key] = value
-                config.origins[key] = where
+            value = rest.lstrip(" \t")
+            if before != key or (value != rest and not value.startswith("#")):
+                config.problems.append(f"{where}: {key}: it must begin the line, with no spaces around the =")
+                rest = value
+            _set(config, key, rest, where)
+
+
+def _set(config: Config, key: str, text: str, where: str) -> None:
+    """Give a key the value that is written there, or the words of it that can be used."""
+    kind = _KINDS[key]
+    problems: list[object] = []
+    try:
+        words = [unquote(text)]
+    except ValueError as error:
+        problems.append(error)
+        words = [text.partition(" #")[0].replace('"', " ").replace("'", " ")] if kind in _LISTS else []
+    if kind in _LISTS:
+        written = words[0].split()
+        words = words[0].replace(":", " ").replace(",", " ").split()
+        if words != written:
+            problems.append("its words are separated by spaces")
+    used = []
+    for word in words:
+        try:
+            _CHECKS[kind](word, kind)
+        except ValueError as error:
+            problems.append(error)
+        else:
+            used.append(word)
+    if problems:
+        config.complain(f"{where}: {key}: {problems[0]}", key)
+    if used or not problems:
+        config.values[key] = " ".join(used)
+        config.origins[key] = where
 
 
 def unquote(text: str) -> str:
@@ -185,15 +233,9 @@ def _searchable(value: str, kind: str) -> None:
             raise ValueError(f'"{value}" has two slashes in a row')
 
 
-def _prefixes(value: str, kind: str) -> None:
-    for prefix in value.split():
-        _searchable(prefix, kind)
-
-
-def _variables(value: str, _kind: str) -> None:
-    for name in value.split():
-        if not _WORD.issuperset(name):
-            raise ValueError(f'"{name}" is not the name of an environment variable')
+def _variable_name(word: str, _kind: str) -> None:
+    if not _WORD.issuperset(word):
+        raise ValueError(f'"{word}" is not the name of an environment variable')
 
 
 def _kind(value: str, _kind_name: str) -> None:
@@ -210,9 +252,9 @@ def _kind(value: str, _kind_name: str) -> None:
 _CHECKS = {
     "words": _any,
     "directories": _directories,
-    "prefixes": _prefixes,
+    "prefixes": _searchable,
     "kind": _kind,
-    "variables": _variables,
+    "variables": _variable_name,
     "searchable directory": _searchable,
     "path": _absolute,
 }

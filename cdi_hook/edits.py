@@ -55,9 +55,18 @@ class Kind:
 
     ``too_late`` names an edit that can't be made any more once the container is
     being created, and returns "" for one that can. Without it none can.
+
+    ``host_path`` returns the path that an edit needs on the host when the runtime
+    carries it out, or "". ``convert`` looks for no such path.
+
+    ``features`` maps a field ("": the kind itself) that not every runtime knows to
+    what a runtime that does has below ``linux`` of its features.
     """
 
-    __slots__ = ("add", "convert", "is_list", "optional", "schema", "since", "too_late", "touches")
+    __slots__ = (
+        "add", "convert", "features", "host_path", "is_list", "optional", "schema", "since", "too_late",
+        "touches",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +77,8 @@ class Kind:
         since: Mapping[str, str] = {},  # nobody alters it
         optional: Sequence[str] = (),
         too_late: Callable[[Any], str] | None = None,
+        host_path: Callable[[Any], str] | None = None,
+        features: Mapping[str, str] = {},
     ) -> None:
         self.schema = schema
         self.is_list = isinstance(schema, tuple)
@@ -77,6 +88,8 @@ class Kind:
         self.since = since
         self.optional = optional
         self.too_late = too_late
+        self.host_path = host_path
+        self.features = features
 
 
 class Wanted:
@@ -221,6 +234,36 @@ def apply(
         if wanted:
             KINDS[name].add(target, wanted)
     return target.changes
+
+
+def check_host(changes: Iterable[Change]) -> None:
+    """Raise InjectionError if the host lacks a path that these changes need when the runtime makes them."""
+    gone = {}
+    for change in changes:
+        host_path = KINDS[change.kind].host_path
+        if host_path and change.edit is not None and change.op != "remove":
+            path = host_path(change.edit)
+            if path[:1] == "/" and _is_gone(path):
+                gone[path] = change
+    if gone:
+        path, change = next(iter(gone.items()))
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise errors.InjectionError(
+            f"{errors.FAILED}the host has no {errors.quote(path)}{more}, needed by the spec's {change.kind}",
+            change.sources[0],
+        )
+
+
+def _is_gone(path: str) -> bool:
+    """Say whether there is no such file; one that we may not look for isn't gone."""
+    try:
+        if not posix.access(path, posix.F_OK):  # faster than stat
+            posix.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -511,6 +554,12 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
             target.append(place, target.open(place, list, one), one, one.item)
 
 
+def _hook_program(edit: Edits) -> str:
+    """Return the program of a hook, unless it is looked for in the container."""
+    path: str = "" if edit["hookName"] == "startContainer" else edit["path"]
+    return path
+
+
 def _late_hook(edit: Edits) -> str:
     name = edit["hookName"]
     return "" if HOOK_NAMES[name] else f"{name} hook {errors.quote(edit['path'])}"
@@ -536,6 +585,12 @@ def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
     if options:
         mount["options"] = options
     return destination, mount
+
+
+def _bind_source(edit: Edits) -> str:
+    options = edit.get("options") or ()
+    source: str = edit["hostPath"]
+    return source if "bind" in options or "rbind" in options or edit.get("type") == "bind" else ""
 
 
 def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
@@ -633,7 +688,7 @@ KINDS = {
     "netDevices": Kind(
         ("list", {"hostInterfaceName": STRING, "name": STRING}),
         _oci_net_device, _add_net_devices, ((_NET_DEVICES, dict, None),),
-        since={"": "1.1.0"}, too_late=_can_be_late,
+        since={"": "1.1.0"}, too_late=_can_be_late, features={"": "netDevices.enabled"},
     ),
     "hooks": Kind(
         ("list", {
@@ -641,7 +696,7 @@ KINDS = {
             "timeout": INT64,
         }),
         _oci_hook, _add_hooks, ((("hooks",), dict, list),),
-        optional=("timeout",), too_late=_late_hook,
+        optional=("timeout",), too_late=_late_hook, host_path=_hook_program,
     ),
     "mounts": Kind(
         ("list", {
@@ -649,7 +704,7 @@ KINDS = {
         }),
         _oci_mount, _add_mounts,
         ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
-        since={"type": "0.4.0"}, too_late=_can_be_late,
+        since={"type": "0.4.0"}, too_late=_can_be_late, host_path=_bind_source,
     ),
     "intelRdt": Kind(
         {
@@ -659,6 +714,7 @@ KINDS = {
         _oci_rdt, _set_rdt, ((("linux",), dict, None),),
         since={"": "0.7.0", "schemata": "1.1.0", "enableMonitoring": "1.1.0"},
         optional=("", "schemata"), too_late=lambda _rdt: "Intel RDT",
+        features={"schemata": "intelRdt.schemata", "enableMonitoring": "intelRdt.monitoring"},
     ),
     "additionalGids": Kind(
         ("list", UINT32), lambda gid, _target: (gid, gid), _add_gids, ((_GIDS, list, None),),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
+_STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
 _SHOWN = 5  # of each kind of thing
 
 
@@ -32,7 +33,7 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
         parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
     else:
         parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
-    if "stat CDI host device" in str(error) or "host type mismatch" in str(error):
+    if any(words in str(error) for words in _STALE):
         parts.append(GENERATE)
     return CDIError("; ".join(parts))
 

@@ -2,7 +2,8 @@
 """cdi-hook precreate, createRuntime and prestart: what an engine calls as an OCI hook.
 
 precreate is podman's stage: the hook reads an OCI spec from stdin and writes the
-edited one to stdout. createRuntime and prestart are stages of the OCI runtime
+edited one to stdout. Nothing tells it which runtime podman will call, so it can't
+ask whether that ignores an edit (see features.py). createRuntime and prestart are stages of the OCI runtime
 specification ("POSIX-platform Hooks"): the hook reads a container's state from
 stdin and injects into the container, which is being created. It writes nothing
 else to stdout, and a success writes nothing to stderr.
@@ -99,10 +100,9 @@ class Hook:
         text = self._read_stdin()
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
-        wanted, changes = injection.inject(oci, self._host, self._warn_of_errors)
+        changes = injection.inject(oci, self._host, self._warn_of_errors)[1]
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
-        if wanted.device_ids:
-            self._host.log("info", injection.INJECTED)
+        self._host.log_outcome()
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
@@ -127,8 +127,7 @@ class Hook:
             except CDIError as error:
                 asked = request.asked(wanted.device_ids, wanted)
                 raise InjectionError(f"{FAILED}{error}; {asked}") from error
-        if wanted.device_ids:
-            self._host.log("info", injection.INJECTED)
+        self._host.log_outcome()
 
     def _late(self, registry: Registry) -> LateRegistry:
         from cdi_hook.live.too_late import LateRegistry

@@ -8,7 +8,7 @@ in a container that is being created.
 
 from __future__ import annotations
 
-from cdi_hook import bundle, config, driver, errors, jsontext, request
+from cdi_hook import bundle, config, driver, edits, errors, jsontext, request
 from cdi_hook.registry import Registry
 
 TYPE_CHECKING = False
@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 
 
 INJECTED = "CDI devices injected"
+UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
+CLAIMED = (
+    "by its annotations this is a Kubernetes pod's sandbox, so it gets no CDI device (SANDBOXES=skip); "
+    "whether that is true can't be told without the container's id"
+)
 
 
 class Call:
     """What is known of one call so far; the lines in LOG tell it.
 
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
-    is when our code started, in s, if there is a LOG.
+    is when our code started, in s, if there is a LOG. ``doubt`` is why the container
+    may have asked for a device and gets none, "" when it hasn't.
     """
 
-    __slots__ = ("bundle", "changes", "container", "oci", "request", "root", "start")
+    __slots__ = ("bundle", "changes", "container", "doubt", "oci", "request", "root", "start")
 
     def __init__(self) -> None:
-        self.container = self.bundle = self.root = ""
+        self.container = self.bundle = self.root = self.doubt = ""
         self.oci: dict[str, Any] | None = None
         self.request: request.DeviceRequest | None = None
         self.changes: list[Change] = []
@@ -76,6 +82,13 @@ class Host:
 
         return audit.write(self, level, message, errors)
 
+    def log_outcome(self) -> None:
+        """Have LOG tell which devices the container has got, or might have asked for."""
+        if self.call.request and self.call.request.device_ids:
+            self.log("info", INJECTED)
+        elif self.call.doubt:
+            self.log("warning", self.call.doubt)
+
 
 def inject(
     oci: dict[str, Any],
@@ -85,31 +98,44 @@ def inject(
     named: Sequence[str] = (),
     registry: Registry | None = None,
     through: Callable[[Registry], driver.Registry] = lambda registry: registry,
+    check: Callable[[list[Change]], None] = lambda _changes: None,
 ) -> tuple[request.DeviceRequest, list[Change]]:
     """Edit oci so that it has the devices asked for; return the request, and the changes made.
 
     The devices are those ``named``, or else those that oci asks for itself.
-    ``through`` makes of the registry the one that injects. Raises CDIError, and
-    leaves oci alone, when a device that was asked for can't be had.
+    ``through`` makes of the registry the one that injects; ``check`` raises
+    InjectionError for changes that can't be made here. Raises CDIError when a
+    device that was asked for can't be had; nobody must use oci then.
     """
     host.call.oci = oci
     try:
-        wanted = request.named(named, host.settings) if named else request.collect(oci, host.settings)
+        wanted = (
+            request.named(named, host.settings)
+            if named
+            else request.collect(oci, host.settings, host.call.container)
+        )
         host.call.request = wanted
         _check(wanted, host.settings)
     except errors.CDIError as error:
         raise errors.CDIError(f"{errors.FAILED}{error}") from error
     if not wanted.device_ids:
+        if host.settings.hiding:
+            host.call.doubt = f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
+        elif not host.call.container and request.is_sandbox(oci, "") and host.settings["SANDBOXES"] == "skip":
+            host.call.doubt = CLAIMED
         return wanted, []
     registry = registry or host.registry()
     try:
         drivers = driver.register(registry.spec_dirs, through(registry), warn)
-        host.call.changes = driver.inject(drivers, oci, wanted)
+        changes = driver.inject(drivers, oci, wanted)
+        edits.check_host(changes)
+        check(changes)
     except errors.InjectionError as error:
         from cdi_hook import explain
 
         raise explain.failure(error, wanted, registry) from error
-    return wanted, host.call.changes
+    host.call.changes = changes
+    return wanted, changes
 
 
 def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:

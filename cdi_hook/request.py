@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
     from cdi_hook.config import Config
 
-# Who marks a CRI pod sandbox, and how.
+# What a CRI engine says of a pod's sandbox: that it is one, and the sandbox's id, which is the
+# container's own. (cri-dockerd marks it by a label, which never reaches an OCI spec.)
 SANDBOX_ANNOTATIONS = (
-    ("io.kubernetes.cri.container-type", "sandbox"),  # containerd
-    ("io.kubernetes.cri-o.ContainerType", "sandbox"),  # CRI-O
-    ("io.kubernetes.docker.type", "podsandbox"),  # cri-dockerd
+    ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),  # containerd
+    ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),  # CRI-O
 )
+# The keys that requests and edits read, by their spelling without case.
+_KEYS = {
+    name.casefold(): name
+    for name in (
+        "annotations", "process", "env", "user", "uid", "gid", "additionalGids", "mounts", "destination",
+        "hooks", "linux", "devices", "resources", "netDevices", "intelRdt", "namespaces", "type", "path",
+        "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+    )
+}  # fmt: skip
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 _NOTHING = ("", "none", "void")
 
@@ -54,12 +63,65 @@ class DeviceRequest:
         self.origins = origins or {}
 
 
-def collect(oci: dict[str, Any], config: Config) -> DeviceRequest:
+def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:
     """Return the request that a container's OCI spec makes; each device once.
 
-    Raises InvalidAnnotation for one that can't be understood.
+    ``container`` is the container's id, "" where that isn't known.
+    Raises InvalidAnnotation for one that can't be understood, and BundleError for
+    one whose keys the runtimes don't agree on.
+
+    runc and runsc, whose JSON is Go's, read "Annotations" as annotations, and of two
+    such keys the later; crun doesn't. Nobody means that. So whatever a container asks
+    for, by either reading, is refused.
     """
-    if config["SANDBOXES"] == "skip" and is_sandbox(oci):
+    odd = _odd_key(oci)
+    if odd:
+        try:
+            asks = any(_collect(one, config, container).device_ids for one in (oci, _regular(oci)))
+        except errors.CDIError:
+            asks = True
+        if asks:
+            raise errors.BundleError(
+                f"the OCI spec has a key {quote(odd)}: runc takes it for {quote(_KEYS[odd.casefold()])}, "
+                f"crun for nothing; write {quote(_KEYS[odd.casefold()])}"
+            )
+    return _collect(oci, config, container)
+
+
+def _odd_key(node: dict[str, Any]) -> str:
+    """Return the first key that differs in nothing but case from one that we read, or ""."""
+    for key, value in node.items():
+        known = _KEYS.get(key.casefold())
+        if known and known != key:
+            return key
+        if known and known not in ("annotations", "netDevices"):  # whose keys are names
+            for one in value if isinstance(value, list) else (value,):
+                odd = _odd_key(one) if isinstance(one, dict) else ""
+                if odd:
+                    return odd
+    return ""
+
+
+def _regular(node: Any) -> Any:
+    """Return a tree with all keys that we read in their own spelling; two that become one are joined."""
+    if isinstance(node, list):
+        return [_regular(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        name = _KEYS.get(key.casefold()) or key
+        new, there = value if name == "annotations" else _regular(value), made.get(name)
+        if isinstance(there, dict) and isinstance(new, dict):
+            new = {**there, **new}
+        elif isinstance(there, list) and isinstance(new, list):
+            new = [*there, *new]
+        made[name] = new
+    return made
+
+
+def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceRequest:
+    if config["SANDBOXES"] == "skip" and is_sandbox(oci, container):
         return DeviceRequest()
     origins: dict[str, str] = {}
     for source in (_from_annotations, _from_environment, _from_mounts):
@@ -74,12 +136,20 @@ def named(names: Sequence[str], config: Config) -> DeviceRequest:
     return DeviceRequest(list(origins), origins=origins)
 
 
-def is_sandbox(oci: dict[str, Any]) -> bool:
-    """Say whether this is a CRI pod's sandbox rather than a container of it."""
+def is_sandbox(oci: dict[str, Any], container: str) -> bool:
+    """Say whether this is a CRI pod's sandbox rather than a container of it.
+
+    A container that only claims so, as by `docker run --annotation`, can't know its id
+    before it has one. Where the id isn't known here ("") the claim counts.
+    """
     annotations = oci.get("annotations")
     if not isinstance(annotations, dict):
         return False
-    return any(annotations.get(key) == value for key, value in SANDBOX_ANNOTATIONS)
+    return any(
+        annotations.get(key) == "sandbox" and key_of_id in annotations
+        and container in ("", annotations[key_of_id])
+        for key, key_of_id in SANDBOX_ANNOTATIONS
+    )  # fmt: skip
 
 
 def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import argv, bundle, errors, injection
+from cdi_hook import argv, bundle, edits, errors, injection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if runtime.startswith("?"):
             raise _no_runtime(runtime[1:], call.host)
-        call.inject()
+        call.inject(runtime, environ)
         _exec(runtime, rest, environ, stat)
     except errors.CDIError as error:
         return call.fail(str(error))
@@ -60,7 +60,7 @@ class Call:
         host.call.bundle = invocation.bundle or posix.getcwd()
         host.call.root = invocation.root
 
-    def inject(self) -> None:
+    def inject(self, runtime: str, environ: dict[bytes, bytes]) -> None:
         """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
         if self._invocation.command not in argv.BUNDLE_COMMANDS or not self._invocation.container_id:
             return
@@ -70,10 +70,18 @@ class Call:
         oci = bundle.load(path)
         if oci is None:
             return  # the runtime has its own words for that
-        wanted, changes = injection.inject(oci, self.host, self._warn)
+
+        def check(changes: list[edits.Change]) -> None:
+            if any(edits.KINDS[change.kind].features for change in changes):
+                from cdi_hook import features  # 10 ms, and the runtime's own
+
+                features.check(runtime, changes, environ)
+
+        changes = injection.inject(oci, self.host, self._warn, check=check)[1]
         injection.write(path, oci, changes)
-        if wanted.device_ids:
-            self.host.log("info", injection.INJECTED)
+        if self.host.call.doubt and self._invocation.log:  # stderr is the container's
+            self._log("warning", self.host.call.doubt, "")
+        self.host.log_outcome()
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""

@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     registry = found.registry(keep_index=False)  # this command isn't asked to write an index
     _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
+    if found.call.doubt:
+        output.warn(found.call.doubt)
     if is_bundle and not options.diff:
         injection.write(path, oci, changes)
     if options.json and (is_bundle or options.diff):

@@ -69,6 +69,10 @@ class Host:
         for edits in (spec["containerEdits"], *(device["containerEdits"] for device in spec["devices"])):
             for node in edits["deviceNodes"]:
                 node["type"] = "c"  # then no node of this machine is needed
+            for mount in edits.get("mounts", ()):
+                mount["hostPath"] = "/bin/true"  # which is there
+            for hook in edits.get("hooks", ()):
+                hook["path"] = "/bin/true"
         (directory / "cdi/nvidia.json").write_text(json.dumps(spec))
         (directory / "cdi/tiny.json").write_text(json.dumps(TINY))
         self.conf = directory / "etc/cdi-hook.conf"
@@ -102,6 +106,7 @@ class Host:
         command = self.prepare(call)
         for traced in (command, self._python(command)):
             if traced:
+                self.prepare(call)  # the last one injected
                 out = f"{self.directory}/callgrind.%p"
                 options = ("--tool=callgrind", "--dump-before=execve", f"--callgrind-out-file={out}")
                 done = subprocess.run(

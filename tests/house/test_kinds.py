@@ -14,7 +14,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from cdi_hook import edits
+from cdi_hook import edits, features
 from cdi_hook.cli import hooks
 from cdi_hook.edits import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
@@ -86,6 +86,13 @@ def test_what_is_said_of_fields_is_of_its_fields(name: str) -> None:
     item = schema[1] if isinstance(schema, tuple) else schema
     fields = set(item) if isinstance(item, dict) else set()
     assert {*KINDS[name].since, *KINDS[name].optional} <= {"", *fields}
+
+
+def test_it_is_known_who_has_its_features() -> None:
+    """What the runtime has to know for an edit is a feature of which features.py has the releases, and of its fields."""
+    assert {feature for kind in KINDS.values() for feature in kind.features.values()} == features.SINCE.keys()
+    for kind in KINDS.values():
+        assert {*kind.features} <= {"", *(kind.schema if isinstance(kind.schema, dict) else ())}
 
 
 def test_a_spec_may_have_it() -> None:

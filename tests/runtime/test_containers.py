@@ -312,7 +312,7 @@ def test_mounts_in_user_namespace(lab: Lab) -> None:
 
 
 def test_what_is_not_for_everybody_reaches_the_runtime(spy: Spy) -> None:
-    """Net devices, which these runtimes are too old for, and Intel RDT are in the config.json that a runtime gets."""
+    """Net devices and Intel RDT are in the config.json that a runtime gets which says that it knows them."""
     edits = {
         "netDevices": [{"hostInterfaceName": "eth7", "name": "net0"}],
         "intelRdt": {"closID": "gold", "enableMonitoring": True},
@@ -323,7 +323,13 @@ def test_what_is_not_for_everybody_reaches_the_runtime(spy: Spy) -> None:
     (spy.directory / "cdi" / "net.json").write_text(json.dumps(spec), "utf-8")
     config = spy.directory / "config.json"
     config.write_text('{"annotations": {"cdi.k8s.io/net": "vendor.com/net=one"}}', "utf-8")
-    spy.configure(RUNTIMES=spy.program, SPEC_DIRS=spy.directory / "cdi")
+    runtime = spy.directory / "runtime"
+    linux = {"netDevices": {"enabled": True}, "intelRdt": {"monitoring": True}}
+    runtime.write_text(
+        f"#!/bin/sh\n[ $1 = features ] || exec {spy.program} \"$@\"\necho '{json.dumps({'linux': linux})}'\n"
+    )
+    runtime.chmod(0o755)
+    spy.configure(RUNTIMES=runtime, SPEC_DIRS=spy.directory / "cdi")
     completed = spy.call("create", "--bundle", str(spy.directory), "container")
     assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
     assert spy.record(spy.program)["argument"][-1] == b"container"

@@ -310,7 +310,7 @@ def test_lines_that_others_wrote_are_not_taken(door: Door) -> None:
     assert os.stat(f"{STATE}/conf").st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("kind", ["fifo", "dir", "dangling"])
+@pytest.mark.parametrize("kind", ["fifo", "dir", "unreadable", "in a closed dir", "dangling"])
 def test_a_configuration_that_is_no_file(door: Door, kind: str) -> None:
     """It hangs nothing: commands are passed on, and whoever asks for a device is told."""
     conf = door.spy.configuration
@@ -319,8 +319,16 @@ def test_a_configuration_that_is_no_file(door: Door, kind: str) -> None:
         os.mkfifo(conf)
     elif kind == "dir":
         conf.mkdir()
-    else:
+    elif kind == "dangling":
         conf.symlink_to("nowhere")
+    else:
+        conf.write_text(f"RUNTIMES={door.spy.program}\n")
+        (conf if kind == "unreadable" else conf.parent).chmod(0)
+        if os.geteuid() == 0:  # who can read every file
+            no_more = "-dac_override,-dac_read_search"
+            setpriv = shutil.which("setpriv")
+            assert setpriv  # of util-linux, as unshare
+            door.shell[:0] = [setpriv, f"--bounding-set={no_more}", f"--inh-caps={no_more}"]
     runc = door.spy.install(door.spy.directory / "bin/runc")
     environ = {b"PATH": os.fsencode(runc.parent)}
     assert door.call("state", "id", environ=environ).returncode == 0

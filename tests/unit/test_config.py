@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(tmp_path: Path, text: str) -> config.Config:
     """Load a configuration with this text."""
     path = tmp_path / "cdi-hook.conf"
-    path.write_text(text)
+    path.write_bytes(text.encode())
     return config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
 
 
@@ -84,7 +84,7 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
         ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
         ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
         ("DEVICE_MOUNTS=/a//", 'DEVICE_MOUNTS: "/a//" has two slashes in a row'),
-        ("ANNOTATION_PREFIXES=x/\r", "ANNOTATION_PREFIXES: '\\r' is neither a space nor a tab"),
+        ("ANNOTATION_PREFIXES=x/\ry/", "ANNOTATION_PREFIXES: '\\r' is neither a space nor a tab"),
         (
             "ANNOTATION_PREFIXES='a*/'",
             'ANNOTATION_PREFIXES: "*" is not allowed in it (letters, digits, and . _ - / are)',
@@ -92,10 +92,44 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
-    """A bad line is a problem with file and line, and the other lines count."""
+    """A bad line is a problem with file and line, the other lines count, and some may hide that a container asks."""
     loaded = load(tmp_path, f"LOG_LEVEL=error\n{line}\n")
     assert loaded.problems == [f"{tmp_path}/cdi-hook.conf:2: {problem}"]
     assert loaded["LOG_LEVEL"] == "error"
+    may_hide = problem.startswith(("unknown key", "not of the form", *config.SOURCES))
+    assert loaded.hiding == (loaded.problems if may_hide else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "problem"),
+    [
+        ('DEVICE_ENV="GPU MY-VAR"\n', "DEVICE_ENV", "GPU",
+         '1: DEVICE_ENV: "MY-VAR" is not the name of an environment variable'),
+        ("DEVICE_ENV=GPU CARD\n", "DEVICE_ENV", "GPU CARD", "1: DEVICE_ENV: a value with spaces needs quotes"),
+        ('DEVICE_ENV="GPU # gpus\n', "DEVICE_ENV", "GPU", "1: DEVICE_ENV: the quote \" isn't closed"),
+        ("DEVICE_ENV=A,B\n", "DEVICE_ENV", "A B", "1: DEVICE_ENV: its words are separated by spaces"),
+        ("ANNOTATION_PREFIXES=a.com/:b.com/\n", "ANNOTATION_PREFIXES", "a.com/ b.com/",
+         "1: ANNOTATION_PREFIXES: its words are separated by spaces"),
+        ("#\r\nRUNTIMES=crun\r\n", "RUNTIMES", "crun", "1: ends in a carriage return; save it with Unix line ends"),
+        ("\ufeffRUNTIMES=crun\n", "RUNTIMES", "crun", "1: begins with a byte order mark; save it without"),
+        ("export DEVICE_ENV=GPU\n", "DEVICE_ENV", "GPU",
+         "1: DEVICE_ENV: it must begin the line, with no spaces around the ="),
+        ('DENY = "a b"\n', "DENY", "a b", "1: DENY: it must begin the line, with no spaces around the ="),
+        ("DEVICE_ENV=GPU\nDEVICE_ENV=$X\n", "DEVICE_ENV", "GPU", "2: DEVICE_ENV: $ needs quotes"),
+        ("ANNOTATION_PREFIXES='\n", "ANNOTATION_PREFIXES", "cdi.k8s.io/",
+         "1: ANNOTATION_PREFIXES: the quote ' isn't closed"),
+    ],
+)  # fmt: skip
+def test_what_can_be_used_counts(tmp_path: Path, text: str, key: str, value: str, problem: str) -> None:
+    """Of a line with something wrong, the words that can be used are in force, and the rest is a problem."""
+    loaded = load(tmp_path, text)
+    assert (loaded[key], loaded.problems) == (value, [f"{tmp_path}/cdi-hook.conf:{problem}"])
+
+
+def test_an_empty_value_may_have_a_comment(tmp_path: Path) -> None:
+    """What follows the = may be a space and a comment."""
+    loaded = load(tmp_path, "ALLOW= # nothing\n")
+    assert (loaded["ALLOW"], loaded.problems) == ("", [])
 
 
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:

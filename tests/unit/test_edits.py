@@ -97,6 +97,24 @@ ONE: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+def test_what_may_not_be_looked_for_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what changes need on the host all that is gone counts; a path in a closed dir isn't gone, nor one replaced."""
+    mounts = [
+        {"hostPath": f"/none/{name}", "containerPath": f"/{name[0]}", "options": ["bind"]}
+        for name in ("a", "b", "b2")
+    ]
+    changes = edits.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": mounts})], keep_present=True)
+    with pytest.raises(InjectionError, match='the host has no "/none/a" and 1 more, needed') as caught:
+        edits.check_host(changes)
+    assert caught.value.source == ("v.com/c=1", "/v.yaml")
+
+    def closed(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("posix.stat", closed)
+    edits.check_host(changes)
+
+
 @pytest.mark.parametrize("name", edits.KINDS)
 def test_one_edit(name: str) -> None:
     """Each kind of edit becomes what the OCI specification has for it."""

@@ -9,7 +9,7 @@ import pytest
 
 from cdi_hook import request
 from cdi_hook.config import Config
-from cdi_hook.errors import CDIError
+from cdi_hook.errors import BundleError, CDIError
 
 
 def settings(**values: str) -> Config:
@@ -112,10 +112,63 @@ def test_mounts_name_devices_where_configured() -> None:
     assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
 
 
-@pytest.mark.parametrize(("key", "value"), request.SANDBOX_ANNOTATIONS)
-def test_sandboxes_are_left_alone_unless_configured(key: str, value: str) -> None:
-    """A CRI pod sandbox asks for nothing, even with a malformed annotation."""
-    assert names({"annotations": {key: value, "cdi.k8s.io/x": "??"}}) == []
-    assert names({"annotations": {key: value, "cdi.k8s.io/x": "v.com/c=1"}}, SANDBOXES="inject") == [
-        "v.com/c=1"
-    ]
+ASKING = {"cdi.k8s.io/a": "v.com/c=1"}
+
+
+@pytest.mark.parametrize(
+    ("oci", "key", "regular"),
+    [
+        ({"Annotations": ASKING}, "Annotations", "annotations"),
+        ({"annotation\u017f": ASKING}, "annotation\u017f", "annotations"),
+        ({"annotations": ASKING, "ANNOTATIONS": {}}, "ANNOTATIONS", "annotations"),
+        ({"annotations": {}, "Annotations": {"cdi.k8s.io/a": "??"}}, "Annotations", "annotations"),
+        ({"Process": {"env": ["V=v.com/c=1"]}}, "Process", "process"),
+        ({"process": {"env": [], "ENV": ["V=v.com/c=1"]}}, "ENV", "env"),
+        ({"mounts": [{"Destination": "/run/d/v.com/gpu/0"}]}, "Destination", "destination"),
+        ({"annotations": ASKING, "linux": {"resources": {"Devices": []}}}, "Devices", "devices"),
+        ({"annotations": ASKING, "hooks": {"createruntime": []}}, "createruntime", "createRuntime"),
+    ],
+)
+def test_a_key_in_another_case_is_refused(oci: dict[str, Any], key: str, regular: str) -> None:
+    """What a container asks for while runc and crun differ about a key is refused, never skipped."""
+    with pytest.raises(BundleError) as caught:
+        names(oci, DEVICE_ENV="V", DEVICE_MOUNTS="/run/d")
+    assert str(caught.value) == (
+        f'the OCI spec has a key "{key}": runc takes it for "{regular}", crun for nothing; write "{regular}"'
+    )
+
+
+@pytest.mark.parametrize(
+    "oci",
+    [
+        {"Annotations": {"x": "v.com/c=1"}, "Mounts": [{"destination": "/a"}]},
+        {"process": {"Env": ["V=none"]}, "Process": [5], "Linux": None},
+    ],
+)
+def test_who_asks_for_nothing_may_write_keys_as_they_like(oci: dict[str, Any]) -> None:
+    """A container that asks for nothing by either reading starts, whatever the case of its keys."""
+    assert names(oci, DEVICE_ENV="V", DEVICE_MOUNTS="/run/d") == []
+
+
+def test_names_are_no_keys() -> None:
+    """An annotation or a net device that is called as a key in another case doesn't count as one."""
+    oci = {"annotations": {**ASKING, "Process": "x"}, "linux": {"netDevices": {"Env": {}}}}
+    assert names(oci) == ["v.com/c=1"]
+
+
+@pytest.mark.parametrize(("key", "key_of_id"), request.SANDBOX_ANNOTATIONS)
+def test_sandboxes_are_left_alone_unless_configured(key: str, key_of_id: str) -> None:
+    """A CRI pod sandbox asks for nothing, even with a malformed annotation; a container that claims to be one asks."""
+    sandbox = {key: "sandbox", key_of_id: "id"}
+    for container in ("", "id"):
+        oci: dict[str, Any] = {"annotations": {**sandbox, "cdi.k8s.io/x": "??"}}
+        assert request.collect(oci, settings(), container).device_ids == []
+    oci = {"annotations": {**sandbox, **ASKING}}
+    for asking, container, values in (
+        (oci, "id", {"SANDBOXES": "inject"}),
+        (oci, "other", {}),
+        ({"annotations": {key: "sandbox", **ASKING}}, "id", {}),
+        ({"annotations": {key: "sandbox", **ASKING}}, "", {}),
+        ({"annotations": {key: "container", key_of_id: "id", **ASKING}}, "id", {}),
+    ):
+        assert request.collect(asking, settings(**values), container).device_ids == ["v.com/c=1"]

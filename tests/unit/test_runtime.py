@@ -225,6 +225,84 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("DEVICE_ENV='GPU MY-VAR'", 'DEVICE_ENV: "MY-VAR" is not the name of an environment variable'),
+        ("DEVICE_MOUNTS=run/d", 'DEVICE_MOUNTS: "run/d" is not an absolute path'),
+        ("OTHER", "not of the form KEY=value"),
+        ("SPEC_TRUST=no", ""),
+    ],
+)
+def test_who_may_have_asked_is_told(host: Host, line: str, problem: str) -> None:
+    """A bad line about who asks is a warning in --log and LOG where nobody asks; stderr is the container's."""
+    own, log = host.directory / "own.log", host.directory / "log"
+    host.configure(f"LOG={own}\n{line}\n")
+    host.config_json.write_text("{}")
+    for options in ((), ("--log", str(log), "--log-format", "json")):
+        done = host.create(*options)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = "the container may have asked for a CDI device by what the configuration can't say: "
+    expected = [("warning", f"{said}{host.directory}/conf:4: {problem}")] if problem else []
+    lines = [json.loads(one) for one in (log.read_text().splitlines() if log.exists() else ())]
+    assert [(one["level"], one["msg"]) for one in lines] == expected
+    lines = [json.loads(one) for one in (own.read_text().splitlines() if own.exists() else ())]
+    assert [(one["level"].lower(), one["msg"]) for one in lines] == expected * 2
+
+
+def test_who_asks_by_what_is_left_is_told(host: Host) -> None:
+    """A container that asks by a word of a bad line that can be used gets the error, not its default."""
+    host.configure("DEVICE_ENV='GPU MY-VAR'\n")
+    host.config_json.write_text(json.dumps({"process": {"env": ["GPU=vendor.com/thing=one"]}}))
+    done = host.create()
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"{FAILED}the configuration can't be used: {host.directory}/conf:3: DEVICE_ENV: "
+    )
+
+
+GONE = {
+    "mount": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "options": ["ro", "rbind"]}]}, "mounts"),
+    "bind type": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "type": "bind"}]}, "mounts"),
+    "below a file": ({"mounts": [{"hostPath": "/dev/null/such", "containerPath": "/x", "options": ["bind"]}]}, "mounts"),
+    "hook": ({"hooks": [{"hookName": "createContainer", "path": "/none/such"}]}, "hooks"),
+    "in the container": ({"hooks": [{"hookName": "startContainer", "path": "/none/such"}]}, ""),
+    "no bind": ({"mounts": [{"hostPath": "/none/such", "containerPath": "/x", "type": "tmpfs"}]}, ""),
+    "relative": ({"mounts": [{"hostPath": "none/such", "containerPath": "/x", "options": ["bind"]}]}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GONE)
+def test_a_stale_spec_is_named(host: Host, case: str) -> None:
+    """If the source of a bind mount or a hook's program is gone, the error names it, the device, the spec, and the cure."""
+    edits, kind = GONE[case]
+    (host.directory / "cdi/vendor.yaml").unlink()
+    device = {"name": "one", "containerEdits": edits}
+    spec = {"cdiVersion": "0.6.0", "kind": "vendor.com/thing", "devices": [device]}
+    path = host.directory / "cdi/stale.json"
+    path.write_text(json.dumps(spec))
+    host.ask("vendor.com/thing=one")
+    before = host.config_json.read_bytes()
+    done = host.create()
+    assert (done.returncode, host.config_json.read_bytes() == before) == ((1, True) if kind else (0, False))
+    if kind:
+        such = "/dev/null/such" if case == "below a file" else "/none/such"
+        assert done.stderr == (
+            f'{FAILED}the host has no "{such}", needed by the spec\'s {kind}; device vendor.com/thing=one {ASKED} is '
+            f"defined by {path}; if the host's devices or drivers have changed, generate that spec again\n"
+        )
+
+
+def test_who_claims_to_be_a_sandbox_gets_its_device(host: Host) -> None:
+    """An annotation that calls a container a pod's sandbox loses no device; the sandbox that an engine made has none."""
+    for sandbox, has_it in (({}, True), ({"io.kubernetes.cri.sandbox-id": "x"}, True),
+                            ({"io.kubernetes.cri.sandbox-id": "id"}, False)):  # fmt: skip
+        annotations = {"cdi.k8s.io/a": "vendor.com/thing=one", "io.kubernetes.cri.container-type": "sandbox"}
+        host.config_json.write_text(json.dumps({"annotations": {**annotations, **sandbox}}))
+        assert host.create().returncode == 0
+        assert ("ONE=1" in host.config_json.read_text()) is has_it
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)

@@ -59,6 +59,26 @@ def test_command(arguments: list[str], command: str) -> None:
     assert command == argv.parse(arguments).command
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--future", "v", "create", "x"], "create"),
+        (["--future", "v", "--other", "w", "run", "x"], "run"),
+        (["--future", "v", "state", "create"], "state"),
+        (["--future", "v", "state", "x"], "v"),
+        (["--future", "state", "create"], "state"),
+        (["--future=u", "v", "create"], "v"),
+        (["--future", "--", "v", "create"], "v"),
+        (["--log", "v", "w", "create"], "w"),
+        (["v", "create"], "v"),
+        (["--future", "v", "w", "create"], "w"),
+    ],
+)
+def test_options_that_nobody_knows(arguments: list[str], command: str) -> None:
+    """What follows an option that isn't in the tables is its value if no runtime has such a command, and create follows."""
+    assert command == argv.parse(arguments).command
+
+
 @pytest.mark.parametrize("command", sorted(argv.BUNDLE_COMMANDS))
 @pytest.mark.parametrize("container_id", sorted(argv.BUNDLE_COMMANDS))
 def test_ids_named_like_commands(command: str, container_id: str) -> None:

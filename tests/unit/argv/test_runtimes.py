@@ -94,6 +94,18 @@ def runsc_help(text: str) -> Help:
     return found
 
 
+@pytest.mark.parametrize("name", ["runc", "crun", "runsc"])
+def test_commands_of_installed_runtimes(name: str) -> None:
+    """Every command that a runtime's help names is in the table."""
+    text = output(program(name), "help" if name == "runsc" else "--help")
+    text = text.partition("ommands:\n" if name == "runsc" else "COMMANDS:\n")[2].partition(
+        "\nAdditional help"
+    )[0]
+    text = text if name == "runsc" else text.partition("\n\n")[0]
+    named = set(re.findall(r"^(?:\t|   )([a-z][a-z-]*)(?:, h)? ", text, re.MULTILINE))
+    assert {"create", "state"} <= named <= argv.COMMANDS
+
+
 def restores(name: str) -> bool:
     """Whether an installed runtime has the command restore; a crun that is built without CRIU doesn't."""
     return "unknown command restore" not in output(program(name), "restore", "--help")

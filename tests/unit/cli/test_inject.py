@@ -53,10 +53,17 @@ def test_nothing_is_lost(cdi_hook: World) -> None:
 
 
 def test_asking_for_nothing(cdi_hook: World) -> None:
-    """A spec that asks for nothing is printed unchanged, whatever the configuration and the specs are like."""
+    """A spec that asks for nothing is printed unchanged, whatever the configuration and the specs are like.
+
+    What may hide that it asks is a warning.
+    """
     cdi_hook.spec("bad.yaml", "{")
-    cdi_hook.configure(NONSENSE="1")
+    cdi_hook.configure(SPEC_TRUST="no")
     assert cdi_hook("inject", stdin='{"ociVersion": "1.0.2"}') == (0, '{"ociVersion":"1.0.2"}\n', "")
+    cdi_hook.configure(NONSENSE="1")
+    warned = cdi_hook("inject", stdin='{"ociVersion": "1.0.2"}')
+    assert warned[:2] == (0, '{"ociVersion":"1.0.2"}\n')
+    assert warned[2].startswith("cdi-hook: warning: the container may have asked for a CDI device by ")
 
 
 def test_named_devices_stand_for_the_annotations(cdi_hook: World) -> None:
@@ -309,11 +316,14 @@ def test_no_spec_dirs(cdi_hook: World) -> None:
 
 
 def test_sandboxes_are_left_alone(cdi_hook: World) -> None:
-    """A pod's sandbox gets no devices by its annotations."""
+    """A pod's sandbox gets no devices by its annotations; whether it is one can't be told here, so that is a warning."""
     cdi_hook.spec("vendor.json")
     oci = asking(GPU1)
     oci["annotations"]["io.kubernetes.cri.container-type"] = "sandbox"
-    assert cdi_hook.json("inject", stdin=json.dumps(oci)) == oci
+    oci["annotations"]["io.kubernetes.cri.sandbox-id"] = "id"
+    status, out, err = cdi_hook("inject", stdin=json.dumps(oci))
+    assert (status, json.loads(out)) == (0, oci)
+    assert err.startswith("cdi-hook: warning: by its annotations this is a Kubernetes pod's sandbox")
 
 
 def test_replace_that_fails(cdi_hook: World) -> None:
