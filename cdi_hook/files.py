@@ -12,6 +12,7 @@ import posix
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 _EINVAL, _EISDIR = 22, 21
+READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 
 
 def clean(path: str) -> str:
@@ -55,7 +56,14 @@ def read(path: str) -> bytes:
     Raises OSError; for what isn't a regular file its strerror says so, and for a dir it is an
     IsADirectoryError.
     """
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    return read_open(posix.open(path, READ), path)[0]
+
+
+def read_open(descriptor: int, path: str) -> tuple[bytes, posix.stat_result]:
+    """Return what read returns, and the status, of a file that was opened with READ; close it.
+
+    ``path`` is for the error.
+    """
     try:
         status = posix.fstat(descriptor)
         kind = status.st_mode & _S_IFMT
@@ -64,23 +72,30 @@ def read(path: str) -> bytes:
         data = b""
         while chunk := posix.read(descriptor, status.st_size + 1):
             data += chunk
-        return data
+        return data, status
     finally:
         posix.close(descriptor)
 
 
 def replace(
-    path: str, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False
+    path: str,
+    data: bytes,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    *,
+    durable: bool = False,
+    directory: int | None = None,
 ) -> None:
     """Put a file with this data, mode and (uid, gid) in path's place, in one step.
 
+    ``directory`` is the descriptor of the dir where path starts. If path is a link, it is replaced.
     With ``durable`` the data is on the disk before the file has that name. Otherwise
     some filesystems have an empty file there after a power failure. Raises OSError,
     and then the old file is still there, with nothing left beside it.
     """
     temporary = f"{path}.{posix.getpid()}.tmp"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
-    descriptor = posix.open(temporary, flags, 0o600)
+    descriptor = posix.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         status = posix.fstat(descriptor)
         if owner is not None and owner != (status.st_uid, status.st_gid):
@@ -90,9 +105,9 @@ def replace(
             data = data[posix.write(descriptor, data) :]
         if durable:
             posix.fsync(descriptor)
-        posix.rename(temporary, path)
+        posix.rename(temporary, path, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        posix.unlink(temporary)
+        posix.unlink(temporary, dir_fd=directory)
         raise
     finally:
         posix.close(descriptor)

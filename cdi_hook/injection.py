@@ -121,10 +121,10 @@ def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:
         policy.check(wanted, settings)
 
 
-def write(path: str, oci: dict[str, Any], changes: list[Change]) -> None:
+def write(place: bundle.Place, oci: dict[str, Any], changes: list[Change]) -> None:
     """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises CDIError."""
     if changes:
         try:
-            bundle.replace(path, jsontext.dumps(oci))
+            bundle.replace(place, jsontext.dumps(oci))
         except errors.CDIError as error:
             raise errors.CDIError(f"{errors.FAILED}{error}") from error

@@ -67,11 +67,12 @@ class Call:
         path = self._invocation.config
         if path == argv.DEFAULT_CONFIG and self._invocation.bundle:
             path = f"{self._invocation.bundle}/{path}"
-        oci = bundle.load(path)
-        if oci is None:
+        found = bundle.load(path)
+        if found is None:
             return  # the runtime has its own words for that
+        oci, place = found
         wanted, changes = injection.inject(oci, self.host, self._warn)
-        injection.write(path, oci, changes)
+        injection.write(place, oci, changes)
         if wanted.device_ids:
             self.host.log("info", injection.INJECTED)
 
