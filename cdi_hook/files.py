@@ -10,6 +10,10 @@ from __future__ import annotations
 import posix
 from _thread import allocate_lock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 _EBUSY, _EISDIR, _EINVAL = 16, 21, 22
@@ -89,10 +93,12 @@ def replace(
     *,
     durable: bool = False,
     directory: int | None = None,
+    prepare: Callable[[int], object] | None = None,
 ) -> None:
     """Put a file with this data, mode and (uid, gid) in path's place, in one step.
 
     ``directory`` is the descriptor of the dir where path starts. If path is a link, it is replaced.
+    ``prepare`` is called with the new file's descriptor before it gets its mode.
     With ``durable`` the data is on the disk before the file has that name. Otherwise
     some filesystems have an empty file there after a power failure. Raises OSError,
     and then the old file is still there, with nothing left beside it. What a killed
@@ -104,6 +110,8 @@ def replace(
         try:
             if owner is not None and owner != (status.st_uid, status.st_gid):
                 posix.fchown(descriptor, *owner)
+            if prepare:
+                prepare(descriptor)
             posix.fchmod(descriptor, mode)  # whatever the umask
             while data:
                 data = data[posix.write(descriptor, data) :]
