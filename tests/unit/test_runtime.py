@@ -209,6 +209,22 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_no_name_controls_a_terminal(host: Host, log_format: str) -> None:
+    """What can't be printed in the names of spec files and devices is escaped, in --log, also decoded, and on stderr."""
+    (host.directory / "cdi" / "\x1b[31m\x9b.yaml").write_text('cdiVersion: "\\e]0;"\nkind: v.com/d\n')
+    host.ask("vendor.com/thing=none")
+    log = host.directory / "log"
+    done = host.create("--log", str(log), "--log-format", log_format)
+    said = log.read_text()
+    if log_format == "json":
+        lines = map(json.loads, said.splitlines())
+        said = "".join(line["msg"] + line.get("error", "") for line in lines)
+    for text in (done.stderr, said):
+        assert text.replace("\n", "").isprintable()
+        assert "\\x1b[31m" in text
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
