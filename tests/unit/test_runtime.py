@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import bytecode
+from cdi_hook import bytecode, explain
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
@@ -207,6 +207,27 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
         ("error", None),
     ]
     assert lines[0]["msg"] == "Refreshing the CDI registry generated errors"
+
+
+@pytest.mark.parametrize("text", ["cdiVersion: 'secret'\n", "secret: [\n", '{"secret":', "secret"])
+@pytest.mark.parametrize("file_mode", [0o600, 0o644])
+@pytest.mark.parametrize("dir_mode", [0o700, 0o755])
+def test_what_not_everybody_may_read_is_not_quoted(
+    host: Host, text: str, file_mode: int, dir_mode: int
+) -> None:
+    """Whoever starts a container isn't told what a spec says that they may not read, but that it can't be used."""
+    spec = host.directory / "cdi/private.yaml"
+    spec.write_text(text)
+    spec.chmod(file_mode)
+    spec.parent.chmod(dir_mode)
+    host.ask("vendor.com/thing=none")
+    log = host.directory / "log"
+    done = host.create("--log", str(log))
+    private = f"{spec}: {explain.PRIVATE}"
+    is_public = (file_mode, dir_mode) == (0o644, 0o755)
+    assert [private in done.stderr, private.replace('"', '\\"') in log.read_text()] == [not is_public] * 2
+    if not is_public:
+        assert "secret" not in done.stderr + log.read_text()
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
