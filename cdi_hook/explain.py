@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from typing import TYPE_CHECKING
 
 from cdi_hook import files
@@ -13,18 +14,44 @@ from cdi_hook.request import asked
 if TYPE_CHECKING:
     from cdi_hook.registry import Registry
     from cdi_hook.request import DeviceRequest
-    from cdi_hook.specs.cache import Cache
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
 _STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
+PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
 _SHOWN = 5  # of each kind of thing
+# How a cache's errors begin that don't quote what a spec says, except the names of devices.
+_QUOTES_NOTHING = (
+    "conflicting device ",
+    "failed to read CDI Spec directory ",
+    "failed to load CDI Spec open ",
+    "failed to load CDI Spec failed to read CDI Spec ",
+    "failed to load CDI Spec refused by SPEC_TRUST=strict: ",
+)
+
+
+def for_everybody(errors: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return a cache's errors without what is quoted from specs that not everybody may read.
+
+    Whoever starts a container sees them, in an event of Kubernetes for example.
+    """
+    return {
+        path: [one if one.startswith(_QUOTES_NOTHING) or _is_public(path) else PRIVATE for one in messages]
+        for path, messages in errors.items()
+    }
+
+
+def _is_public(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & 0o004 and os.stat(os.path.dirname(path) or ".").st_mode & 0o001)
+    except OSError:
+        return False
 
 
 def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -> CDIError:
     """Return the driver's error with the device, what asked for it, and the spec that defines it."""
     if isinstance(error.__cause__, UnresolvableDevices):
-        return _unresolvable(error.__cause__, request, registry.cache)
+        return _unresolvable(error.__cause__, request, registry)
     parts = [str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:
@@ -38,11 +65,11 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     return CDIError("; ".join(parts))
 
 
-def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, cache: Cache) -> CDIError:
+def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> CDIError:
     shown = error.names[:_SHOWN]
     parts = [f"{FAILED}unresolvable CDI devices {_some(error.names, ', ')} ({asked(shown, request)})"]
-    dirs = ", ".join(cache.spec_dirs)
-    known, errors = cache.devices(), cache.errors
+    dirs = ", ".join(registry.cache.spec_dirs)
+    known, errors = registry.cache.devices(), registry.errors
     messages = [message.split('"') for path in errors for message in errors[path]]
     conflicting = {texts[1] for texts in messages if texts[0] == "conflicting device "}
     conflicts = [name for name in error.names if name in conflicting]

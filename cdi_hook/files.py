@@ -8,10 +8,19 @@ container's start imports this, so it imports nothing but posix: os would cost 2
 from __future__ import annotations
 
 import posix
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
-_EINVAL, _EISDIR = 22, 21
+_EBUSY, _EISDIR, _EINVAL = 16, 21, 22
+READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
+TEMPORARY = ".cdi-hook.tmp"  # what is added to a file's name while a new one is written beside it
+_MOST_TRIES = 200
+_replacing = allocate_lock()  # _create's lock is its process's, so threads need one
 
 
 def clean(path: str) -> str:
@@ -55,7 +64,14 @@ def read(path: str) -> bytes:
     Raises OSError; for what isn't a regular file its strerror says so, and for a dir it is an
     IsADirectoryError.
     """
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    return read_open(posix.open(path, READ), path)[0]
+
+
+def read_open(descriptor: int, path: str) -> tuple[bytes, posix.stat_result]:
+    """Return what read returns, and the status, of a file that was opened with READ; close it.
+
+    ``path`` is for the error.
+    """
     try:
         status = posix.fstat(descriptor)
         kind = status.st_mode & _S_IFMT
@@ -64,35 +80,103 @@ def read(path: str) -> bytes:
         data = b""
         while chunk := posix.read(descriptor, status.st_size + 1):
             data += chunk
-        return data
+        return data, status
     finally:
         posix.close(descriptor)
 
 
 def replace(
-    path: str, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False
+    path: str,
+    data: bytes,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    *,
+    durable: bool = False,
+    directory: int | None = None,
+    prepare: Callable[[int], object] | None = None,
 ) -> None:
     """Put a file with this data, mode and (uid, gid) in path's place, in one step.
 
+    ``directory`` is the descriptor of the dir where path starts. If path is a link, it is replaced.
+    ``prepare`` is called with the new file's descriptor before it gets its mode.
     With ``durable`` the data is on the disk before the file has that name. Otherwise
     some filesystems have an empty file there after a power failure. Raises OSError,
-    and then the old file is still there, with nothing left beside it.
+    and then the old file is still there, with nothing left beside it. What a killed
+    process leaves there, the next one that replaces the file removes.
     """
-    temporary = f"{path}.{posix.getpid()}.tmp"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
-    descriptor = posix.open(temporary, flags, 0o600)
+    temporary = f"{path}{TEMPORARY}"
+    with _replacing:
+        descriptor, status = _create(temporary, directory)
+        try:
+            if owner is not None and owner != (status.st_uid, status.st_gid):
+                posix.fchown(descriptor, *owner)
+            if prepare:
+                prepare(descriptor)
+            posix.fchmod(descriptor, mode)  # whatever the umask
+            while data:
+                data = data[posix.write(descriptor, data) :]
+            if durable:
+                posix.fsync(descriptor)
+            posix.rename(temporary, path, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            posix.unlink(temporary, dir_fd=directory)
+            raise
+        finally:
+            posix.close(descriptor)
+
+
+def _create(path: str, directory: int | None) -> tuple[int, posix.stat_result]:
+    """Create a file and lock it; return its descriptor and status.
+
+    The lock ends with its process, so a file without a lock is what a killed process left.
+    """
+    for _ in range(_MOST_TRIES):
+        try:
+            descriptor = _open(path, directory, is_new=True)
+        except FileExistsError:
+            _remove_left(path, directory)
+            continue
+        if _lock(descriptor):
+            status = posix.fstat(descriptor)
+            if status.st_nlink:
+                return descriptor, status
+        posix.close(descriptor)  # before it was locked, another process took it for what one left
+    raise OSError(_EBUSY, "another process is writing it", path)
+
+
+def _remove_left(path: str, directory: int | None) -> None:
+    """Remove a file that a killed process left; wait a moment if its process is alive."""
     try:
-        status = posix.fstat(descriptor)
-        if owner is not None and owner != (status.st_uid, status.st_gid):
-            posix.fchown(descriptor, *owner)
-        posix.fchmod(descriptor, mode)  # whatever the umask
-        while data:
-            data = data[posix.write(descriptor, data) :]
-        if durable:
-            posix.fsync(descriptor)
-        posix.rename(temporary, path)
-    except BaseException:
-        posix.unlink(temporary)
-        raise
-    finally:
-        posix.close(descriptor)
+        descriptor = _open(path, directory, is_new=False)
+        try:
+            if _lock(descriptor):
+                left = posix.fstat(descriptor)
+                there = posix.stat(path, dir_fd=directory, follow_symlinks=False)
+                if (left.st_dev, left.st_ino) == (there.st_dev, there.st_ino):
+                    posix.unlink(path, dir_fd=directory)
+                return
+        finally:
+            posix.close(descriptor)
+    except FileNotFoundError:
+        return  # its process has just finished
+    import time
+
+    time.sleep(0.01)
+
+
+def _open(path: str, directory: int | None, *, is_new: bool) -> int:
+    flags = posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOFOLLOW
+    if is_new:
+        flags |= posix.O_CREAT | posix.O_EXCL
+    return posix.open(path, flags, 0o600, dir_fd=directory)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file; False if another process has locked it."""
+    try:
+        posix.lockf(descriptor, posix.F_TLOCK, 0)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass  # a filesystem without locks
+    return True

@@ -112,9 +112,10 @@ class Hook:
         call.container, call.bundle, call.root = (
             str(state.get(name, "")) for name in ("id", "bundle", "root")
         )
-        oci = bundle.load(path)
-        if oci is None:
+        found = bundle.load(path)
+        if found is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
+        oci, place = found
         wanted, changes = injection.inject(oci, self._host, self._warn_of_errors, through=self._late)
         if changes:
             from cdi_hook.live import carryout  # ctypes: 5 ms
@@ -122,7 +123,7 @@ class Hook:
             posix.chdir(state["bundle"])
             try:
                 carryout.carry_out(
-                    changes, oci, state, lambda: bundle.replace(path, jsontext.dumps(oci)), self._warn
+                    changes, oci, state, lambda: bundle.replace(place, jsontext.dumps(oci)), self._warn
                 )
             except CDIError as error:
                 asked = request.asked(wanted.device_ids, wanted)

@@ -8,6 +8,8 @@ in a container that is being created.
 
 from __future__ import annotations
 
+import posix
+
 from cdi_hook import bundle, config, driver, edits, errors, jsontext, request
 from cdi_hook.registry import Registry
 
@@ -49,8 +51,9 @@ class Host:
     """Who we are on this host and what is configured, found out once.
 
     ``is_root``: root, and not only so in a user namespace. ``strict``: spec files
-    count only if nobody but root could have written them. ``state_dir`` is where
-    an index is kept ("": nowhere). ``call`` is the call that we are in.
+    count only if nobody but root could have written them; the root of a user namespace
+    is strict too. ``state_dir`` is where an index is kept ("": nowhere). ``call`` is the
+    call that we are in.
     """
 
     __slots__ = ("call", "is_root", "settings", "spec_dirs", "state_dir", "strict")
@@ -60,7 +63,7 @@ class Host:
         self.settings = config.load(environ)
         self.is_root = config.is_system_root()
         self.spec_dirs = list(spec_dirs) or config.spec_dirs(self.settings, environ, self.is_root)
-        self.strict = self.is_root and self.settings["SPEC_TRUST"] == "strict"
+        self.strict = posix.geteuid() == 0 and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = config.state_dir(environ, self.is_root)
         self.call = Call()
         if self.settings["LOG"]:
@@ -147,10 +150,10 @@ def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:
         policy.check(wanted, settings)
 
 
-def write(path: str, oci: dict[str, Any], changes: list[Change]) -> None:
+def write(place: bundle.Place, oci: dict[str, Any], changes: list[Change]) -> None:
     """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises CDIError."""
     if changes:
         try:
-            bundle.replace(path, jsontext.dumps(oci))
+            bundle.replace(place, jsontext.dumps(oci))
         except errors.CDIError as error:
             raise errors.CDIError(f"{errors.FAILED}{error}") from error

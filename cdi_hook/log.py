@@ -30,9 +30,16 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"  # RFC 3339
 _MOST_ON_STDERR = 4000  # bytes
 
 
+def shown(text: str) -> str:
+    """Return a text with the characters escaped that can't be printed, as in Go's ``%q``."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else quote(one)[1:-1] for one in text)
+
+
 def plain(message: str) -> str:
-    """Return a message as one line that no engine takes for something else."""
-    message = " ".join(message.split())
+    """Return a message as one line that no engine takes for something else, and no terminal for commands."""
+    message = shown(" ".join(message.split()))
     for phrase, instead in _MISLEADING:
         start = message.lower().find(phrase)
         while start >= 0:

@@ -48,8 +48,10 @@ class Registry:
 
     @property
     def errors(self) -> dict[str, list[str]]:
-        """What is wrong with the specs, by path."""
-        return self.cache.errors
+        """What is wrong with the specs, by path, in words that anybody may read."""
+        from cdi_hook import explain
+
+        return explain.for_everybody(self.cache.errors)
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""

@@ -67,8 +67,8 @@ class Call:
         path = self._invocation.config
         if path == argv.DEFAULT_CONFIG and self._invocation.bundle:
             path = f"{self._invocation.bundle}/{path}"
-        oci = bundle.load(path)
-        if oci is None:
+        found = bundle.load(path)
+        if found is None:
             return  # the runtime has its own words for that
 
         def check(changes: list[edits.Change]) -> None:
@@ -77,8 +77,9 @@ class Call:
 
                 features.check(runtime, changes, environ)
 
+        oci, place = found
         changes = injection.inject(oci, self.host, self._warn, check=check)[1]
-        injection.write(path, oci, changes)
+        injection.write(place, oci, changes)
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()

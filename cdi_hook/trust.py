@@ -1,55 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SPEC_TRUST: whether somebody other than root could have written a file.
+"""SPEC_TRUST: a file that nobody but root could have written, held so that nobody can exchange it.
 
 index.py checks its own file itself, because a container's start doesn't import this module.
 """
 
 from __future__ import annotations
 
+import contextlib
 import posix
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000
 _MAX_LINKS = 40  # the kernel's limit
+_FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
-def untrusted(path: str) -> str | None:
-    """Return why somebody other than root could have written path, or None.
+class Untrusted(Exception):
+    """Somebody other than root could have written a file; the text says why."""
+
+
+@contextlib.contextmanager
+def trusted(path: str) -> Iterator[str]:
+    """Check a file, and provide the path by which that very file can be read.
 
     Root must own every dir on the way and be the only one who can write to it; a
     sticky dir may be writable if root owns the entry in it. Links are followed step
-    by step. ``path`` is absolute; nobody could have written a file that doesn't exist.
+    by step. Each step is checked by its descriptor, from which the next one starts.
+    ``path`` is absolute. Raises Untrusted, or OSError if there is no such file.
     """
-    pending = path.split("/")[::-1]
-    here, links = "/", 0
-    while True:
-        status = posix.lstat(here)
-        if status.st_uid != 0:
-            return f"{here} belongs to uid {status.st_uid}, not to root"
-        sticky = status.st_mode & 0o1000 and pending
-        if status.st_mode & 0o022 and not sticky:
-            return f"{here} is writable by others than root (mode {status.st_mode & 0o7777:04o})"
-        while pending and pending[-1] in ("", "."):
-            pending.pop()
-        if not pending:
-            return None
-        part = pending.pop()
-        if part == "..":
-            here = here[: here.rindex("/")] or "/"
-            continue
-        entry = f"{here.rstrip('/')}/{part}"
-        try:
-            status = posix.lstat(entry)
-        except OSError:
-            return None
-        if status.st_mode & _S_IFMT != _S_IFLNK:
+    descriptor = _walk(path)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        posix.close(descriptor)
+
+
+def _walk(path: str) -> int:
+    roots = _roots()
+    pending = [*path.split("/")[::-1], "/"]
+    way: list[int] = []  # at most the dir that we are in, and the entry that is looked at
+    here, links, is_shared = "", 0, False  # is_shared: others can make entries here
+    try:
+        while pending:
+            part = pending.pop()
+            if part in ("", "."):
+                continue
+            if part == "/":
+                entry, is_shared = part, False
+            elif part == "..":
+                entry, is_shared = here[: here.rindex("/")] or "/", False
+            else:
+                entry = f"{here.rstrip('/')}/{part}"
+            way.append(posix.open(part, _FLAGS, dir_fd=way[-1] if way else None))
+            status = posix.fstat(way[-1])
+            is_link = status.st_mode & _S_IFMT == _S_IFLNK
+            if status.st_uid not in (roots[:1] if is_shared else roots):
+                kind = "is a link that " if is_link else ""
+                raise Untrusted(f"{entry} {kind}belongs to uid {status.st_uid}, not to root")
+            if is_link:
+                if links == _MAX_LINKS:
+                    raise Untrusted(f"{entry} is in a loop of links")
+                links += 1
+                target = posix.readlink("", dir_fd=way[-1])
+                posix.close(way.pop())
+                pending += target.split("/")[::-1]
+                if target.startswith("/"):
+                    pending.append("/")
+                continue
+            is_shared = bool(status.st_mode & 0o022)
+            if is_shared and not (status.st_mode & 0o1000 and pending):
+                mode = f"mode {status.st_mode & 0o7777:04o}"
+                raise Untrusted(f"{entry} is writable by others than root ({mode})")
             here = entry
-        elif status.st_uid != 0:
-            return f"{entry} is a link that belongs to uid {status.st_uid}, not to root"
-        elif links == _MAX_LINKS:
-            return f"{entry} is in a loop of links"
-        else:
-            links += 1
-            target = posix.readlink(entry)
-            pending += target.split("/")[::-1]
-            if target.startswith("/"):
-                here = "/"
+            for outer in way[:-1]:
+                posix.close(outer)
+            del way[:-1]
+        return way.pop()
+    finally:
+        for one in way:
+            posix.close(one)
+
+
+def _roots() -> tuple[int, ...]:
+    """Return the uids of root: first our own, then what the root outside looks like.
+
+    In a user namespace whose map lacks the root outside, such as that of rootless podman,
+    what belongs to that root looks like nobody's (overflowuid in proc_sys_kernel(5)), as what
+    belongs to any other user there does. So that uid counts only for what stands in a dir
+    where others can't make entries: in / or /etc that is root's, and not another user's.
+    """
+    with open("/proc/self/uid_map", encoding="ascii") as stream:
+        if any(line.split()[1] == "0" for line in stream):
+            return (0,)
+    with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
+        return 0, int(stream.read())

@@ -10,14 +10,21 @@
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"
 }
-for file in $(
+# The files among the arguments of root's daemons: not those of a user's or of a container's, which has another root
+# dir. Only a regular file is opened.
+started_with() {
+	for pid in $(pgrep -U 0 '^(dockerd|containerd|crio)$' 2>/dev/null); do
+		# shellcheck disable=SC3013 # -ef is POSIX since 2024, and older in all of them
+		! [ "/proc/$pid/root/" -ef / ] || tr '\0=' '[\n*]' <"/proc/$pid/cmdline" || :
+	done | grep ^/ | while IFS= read -r file; do
+		! [ -f "$file" ] || named "$file" || :
+	done
+}
+{
 	named -r /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
 		/etc/default/docker /etc/systemd/system || : # a dir may be missing
-	# shellcheck disable=SC2046 # words
-	named -d skip -D skip /dev/null $(pgrep -a '^(dockerd|containerd|crio)$' 2>/dev/null | tr '= ' '\n' | grep ^/) || :
-); do
-	echo "cdi-hook: $file still names cdi-runtime or cdi-hook; without it, containers fail" >&2
-done
+	started_with
+} | LC_ALL=C cat -v | sed 's/.*/cdi-hook: & still names cdi-runtime or cdi-hook; without it, containers fail/' >&2
 if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
 	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
 	pgrep -f '^[^ ]*conmon .*-r [^ ]*/cdi-' >/dev/null 2>&1; then

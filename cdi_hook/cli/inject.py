@@ -49,26 +49,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    is_bundle = options.bundle != "-"
-    path = f"{options.bundle}/config.json"
-    if not is_bundle and sys.stdin is None:
-        raise BundleError("can't read an OCI spec from stdin: it is closed")
-    oci = bundle.load(path) if is_bundle else hook.parse_stdin(sys.stdin.buffer.read(), "an OCI spec")
-    if oci is None:
-        raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
+    place = None
+    if options.bundle == "-":
+        if sys.stdin is None:
+            raise BundleError("can't read an OCI spec from stdin: it is closed")
+        oci = hook.parse_stdin(sys.stdin.buffer.read(), "an OCI spec")
+    else:
+        path = f"{options.bundle}/config.json"
+        loaded = bundle.load(path)
+        if loaded is None:
+            raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
+        oci, place = loaded
     found = host.host(options)
     registry = found.registry(keep_index=False)  # this command isn't asked to write an index
     _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
     if found.call.doubt:
         output.warn(found.call.doubt)
-    if is_bundle and not options.diff:
-        injection.write(path, oci, changes)
-    if options.json and (is_bundle or options.diff):
+    if place and not options.diff:
+        injection.write(place, oci, changes)
+    if options.json and (place or options.diff):
         output.say_json([patch.operation(change) for change in changes])
     elif options.diff:
         for change in changes:
             output.say(patch.line(change))
-    elif not is_bundle:
+    elif not place:
         output.say_json(oci)
     return 0
 

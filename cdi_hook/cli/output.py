@@ -11,12 +11,12 @@ import os
 import sys
 
 from cdi_hook import jsontext, log
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.errors import CDIError
 
 
 def say(line: str) -> None:
     """Write a line to stdout."""
-    _write(_shown(line))
+    _write(log.shown(line))
 
 
 def say_json(value: object) -> None:
@@ -26,7 +26,7 @@ def say_json(value: object) -> None:
 
 def complain(message: str) -> None:
     """Write a message to stderr."""
-    log.stderr(f"cdi-hook: {_shown(message)}\n")
+    log.stderr(f"cdi-hook: {log.shown(message)}\n")
 
 
 def warn(message: str) -> None:
@@ -59,9 +59,3 @@ def _write(line: str) -> None:
         sys.stdout.write(f"{line}\n")
     except OSError as error:
         raise CDIError(f"can't write to stdout: {error.strerror}") from error
-
-
-def _shown(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else quote(one)[1:-1] for one in text)

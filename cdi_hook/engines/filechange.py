@@ -18,6 +18,7 @@ from cdi_hook import files
 from cdi_hook.errors import CDIError, quote
 
 _BACKUP = ".before-cdi-hook"
+_OF_THE_CONTENT = ("security.evm", "security.ima")  # signatures of what the file held
 
 
 @dataclass
@@ -50,14 +51,14 @@ class Change:
         """Write the files. A failure leaves no new copy behind."""
         with contextlib.ExitStack() as undo:
             try:
-                now = None if self.before is None else os.stat(self.path)
+                now = None if self.before is None else _Rights(self.path)
                 if self.backup is not None and self.before is not None:
                     is_new = not os.path.lexists(self.backup)
                     _create(self.backup, self.before, now)
                     if is_new:
                         undo.callback(os.unlink, self.backup)
                 if self.after is None:
-                    os.unlink(self.path)
+                    os.unlink(os.path.realpath(self.path))
                 else:
                     os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
                     _create(os.path.realpath(self.path), self.after, now)
@@ -93,11 +94,43 @@ def read(path: str) -> str | None:
         ) from error
 
 
-def _create(path: str, text: str, like: os.stat_result | None) -> None:
-    """Write or replace a file in one step, with the owner and mode of ``like``."""
-    mode, owner = (0o644, None) if like is None else (stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
+class _Rights:
+    """Who may do what with a file: mode, owner, and extended attributes, among them the ACL."""
+
+    def __init__(self, path: str) -> None:
+        status = os.stat(path)
+        self.mode, self.owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+        self._attributes = _attributes(path)
+
+    def give(self, descriptor: int) -> None:
+        """Give a new file the same attributes; what it has from its dir's default ACL goes."""
+        now = _attributes(descriptor)
+        for name in now.keys() - self._attributes.keys():
+            os.removexattr(descriptor, name)
+        for name, value in self._attributes.items():
+            if now.get(name) != value:
+                try:
+                    os.setxattr(descriptor, name, value)
+                except OSError as error:
+                    why = f"its extended attribute {name} can't be kept: {error.strerror}"
+                    raise OSError(error.errno, why) from error
+
+
+def _attributes(file: str | int) -> dict[str, bytes]:
     try:
-        files.replace(path, text.encode(), mode, owner, durable=True)
+        names = os.listxattr(file)
+    except OSError:
+        return {}  # a filesystem without any
+    return {name: os.getxattr(file, name) for name in names if name not in _OF_THE_CONTENT}
+
+
+def _create(path: str, text: str, like: _Rights | None) -> None:
+    """Write or replace a file in one step, with the rights of ``like``."""
+    try:
+        if like is None:
+            files.replace(path, text.encode(), 0o644, durable=True)
+        else:
+            files.replace(path, text.encode(), like.mode, like.owner, durable=True, prepare=like.give)
     except OSError as error:  # it has the temporary file's path
         raise OSError(error.errno, error.strerror, path) from error
 

@@ -7,6 +7,7 @@ what this module finds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableD
 from cdi_hook.files import Identity, clean, identify
 from cdi_hook.specs import specfile
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec
-from cdi_hook.trust import untrusted
+from cdi_hook.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,16 +191,17 @@ class Cache:
 
     def _load(self, path: str, priority: int, identity: Identity | None) -> Spec | None:
         try:
-            problem = untrusted(os.path.abspath(path)) if self._strict else None
-            if problem:
-                raise InvalidSpec(f"refused by SPEC_TRUST=strict: {problem}")
-            if path in self.remembered and self.remembered[path][0] == identity:
-                return Spec(self.remembered[path][1], path, priority, is_valid=True)
-            return specfile.load(path, priority)
-        except FileNotFoundError:
-            self._file_error(path, f"failed to load CDI Spec open {path}: no such file or directory")
+            with trusted(os.path.abspath(path)) if self._strict else contextlib.nullcontext(path) as source:
+                if path in self.remembered and self.remembered[path][0] == identity:
+                    return Spec(self.remembered[path][1], path, priority, is_valid=True)
+                return specfile.load(path, priority, source)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._file_error(path, f"failed to load CDI Spec open {path}: {reason}")
         except InvalidSpec as error:
             self._file_error(path, f"failed to load CDI Spec {error}")
+        except Untrusted as error:
+            self._file_error(path, f"failed to load CDI Spec refused by SPEC_TRUST=strict: {error}")
         return None
 
     def _file_error(self, path: str, message: str) -> None:

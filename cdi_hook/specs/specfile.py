@@ -14,10 +14,13 @@ from cdi_hook.specs.model import SCHEMA, Spec
 from cdi_hook.specs.shape import read
 
 
-def load(path: str, priority: int = 0) -> Spec:
-    """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words."""
+def load(path: str, priority: int = 0, source: str = "") -> Spec:
+    """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
+
+    ``source`` is where to read it, if not by its path.
+    """
     try:
-        data = files.read(path)
+        data = files.read(source or path)
     except FileNotFoundError:
         raise
     except OSError as error:

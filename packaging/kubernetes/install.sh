@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# install.sh: install cdi-runtime on this node, make it the handler "cdi" of the node's
-# container engine, and wait. With ACTION=remove, remove both, and wait.
+# install.sh: install cdi-runtime on this node, and make it the handler "cdi" of the node's
+# container engine. With ACTION=remove, remove both.
 #
-# The script runs in a privileged pod that sees the node's processes. It reaches the
-# node's files through the root dir of the node's first process, and runs the node's
-# programs with nsenter.
+# The script runs in a privileged init container that sees the node's processes. It
+# reaches the node's files through the root dir of the node's first process, and runs the
+# node's programs with nsenter. When it has ended, a container without any rights keeps
+# the pod running.
 #
 # The end of the pod removes nothing. A pod also ends when the node restarts or the
 # DaemonSet changes, but the engine still needs cdi-runtime to kill and delete the
@@ -93,13 +94,19 @@ users() {
 			"$bundle/config.json" 2>/dev/null) || :
 		echo "${name:-${bundle##*/}}"
 	done
-	for file in /proc/[0-9]*/cmdline; do
-		{ tr '\0' ' ' <"$file" && echo; } 2>/dev/null
+	for process in /proc/[0-9]*; do
+		# root's own: a user's isn't, and a container's has another root dir
+		# shellcheck disable=SC3013,SC3067 # this is busybox's shell
+		if [ -O "$process" ] && [ "$process/root/" -ef "$node/" ]; then
+			{ tr '\0' ' ' <"$process/cmdline" && echo; } 2>/dev/null
+		fi
 	done | sed -n "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p"
 }
 wait_for_users() {
 	told=''
-	while names=$(users | sort -u | xargs) && [ "$names" ]; do
+	while :; do
+		names=$(users | sort -u | LC_ALL=C tr -c '!-~\n' '?' | paste -sd ' ' -)
+		[ "$names" ] || break
 		[ "$names" = "$told" ] || say "not removed while there are containers of $names"
 		told=$names
 		pause 5
@@ -133,6 +140,3 @@ install) install ;;
 remove) remove ;;
 *) die "ACTION is install or remove, not $ACTION" ;;
 esac
-exec 9<&-
-touch /tmp/done # the pod's readiness probe looks for it
-while :; do pause 86400; done

@@ -17,7 +17,6 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 import yaml
 
@@ -88,11 +87,11 @@ class Installer(Pod):
 
     def __init__(self, engine: Containerd, stage: Path, **environ: str) -> None:
         template = manifest("install.yaml", "DaemonSet")["spec"]["template"]["spec"]
-        (self._template,) = template["containers"]
-        assert (template["hostPID"], self._template["securityContext"]) == (True, {"privileged": True})
+        (container,) = template["initContainers"]
+        assert (template["hostPID"], container["securityContext"]) == (True, {"privileged": True})
         super().__init__(engine, "runc", privileged=True)
         self._stage = stage
-        self._environ = {one["name"]: one["value"] for one in self._template["env"]} | environ
+        self._environ = {one["name"]: one["value"] for one in container["env"]} | environ
         self.container = ""
 
     def begin(self) -> None:
@@ -103,17 +102,14 @@ class Installer(Pod):
         )  # fmt: skip
         self.start(self.container)
 
-    def is_ready(self) -> bool:
-        """Call the CRI as the kubelet does."""
-        try:
-            return self.exec(self.container, *self._template["readinessProbe"]["exec"]["command"])[0] == 0
-        except grpc.RpcError:  # the container has just ended
-            return False
-
     def finish(self) -> str:
-        """Wait until the pod has done its work or has failed; return its log."""
-        self.box.wait(lambda: self.status(self.container).finished_at or self.is_ready())
+        """Wait until the container has ended; return its log."""
+        self.box.wait(self.has_ended)
         return self.log(self.container)
+
+    def has_ended(self) -> bool:
+        """Say whether the container has ended, which is when the kubelet starts the one that waits."""
+        return bool(self.status(self.container).finished_at)
 
 
 def install(engine: Containerd, stage: Path, **environ: str) -> str:
@@ -170,7 +166,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
             remover.begin()
             waiting = f"stdout cdi-hook: not removed while there are containers of default/{pod.name}\n"
             box.wait(lambda: remover.log(remover.container))
-            assert (remover.log(remover.container), remover.is_ready()) == (waiting, False)
+            assert (remover.log(remover.container), remover.has_ended()) == (waiting, False)
             assert pod.run(world.LOOK, {})[1] == SEEN
             stack.close()
             assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
@@ -226,12 +222,14 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
     table = yaml.safe_dump(tomllib.loads(box.read(drop_in)))
     sample = (KUBERNETES / "handler/crio.toml").read_text("utf-8").replace("/usr/bin/cdi-runtime", program)
     assert table == yaml.safe_dump(tomllib.loads(sample))
-    conmon = f"exec -a /usr/bin/conmon sh -c 'until [ -e /run/board/end ]; do sleep 0.1; done' -n k8s_pod -r {program}"
-    box.do("bash", "-c", f"({conmon}) >/dev/null 2>&1 &")
+    conmon = "exec -a /usr/bin/conmon sh -c 'until [ -e /run/board/end ]; do sleep 0.1; done'"
+    for user, name in ((0, '"k8s_it\'s"'), (1000, "theirs")):  # only root's counts
+        script = f"({conmon} -n {name} -r {program}) >/dev/null 2>&1 &"
+        box.do("setpriv", f"--reuid={user}", "--clear-groups", "bash", "-c", script)
     with Installer(node, stage, ENGINE="crio", ACTION="remove") as remover:
         remover.begin()
         box.wait(lambda: remover.log(remover.container))
-        assert remover.log(remover.container).endswith("not removed while there are containers of k8s_pod\n")
+        assert remover.log(remover.container).endswith("not removed while there are containers of k8s_it's\n")
         box.write("/run/board/end", "")
         assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]

@@ -93,7 +93,7 @@ def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None
 
 def test_a_packages_removal_looks_at_daemons() -> None:
     """leave.sh looks for our programs in the files on the command line of an engine's daemon."""
-    (daemons,) = re.findall(r"pgrep -a '\^\((.*)\)\$'", read("packaging/leave.sh"))
+    (daemons,) = re.findall(r"pgrep -U 0 '\^\((.*)\)\$'", read("packaging/leave.sh"))
     assert daemons.split("|") == [one.daemon for one in ENGINES.values() if one.daemon]
 
 

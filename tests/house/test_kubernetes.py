@@ -62,7 +62,8 @@ def test_kustomization_has_all_but_the_example() -> None:
     others = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "pod.yaml"}
     assert KUSTOMIZATION["resources"] == sorted(others)
     (image,) = KUSTOMIZATION["images"]
-    assert [one["image"] for one in DAEMONSET["containers"]] == [image["name"]]
+    for one in (*DAEMONSET["initContainers"], *DAEMONSET["containers"]):
+        assert one["image"] == image["name"]
     # for the administrator to fill in: a release changes only the files that CONTRIBUTING names
     assert (image["newName"], image["newTag"]) == ("REGISTRY/cdi-hook-installer", "VERSION")
 
@@ -75,10 +76,26 @@ def test_objects_fit_together() -> None:
     assert [f"Namespace {space}" in MANIFESTS for space in spaces] == [True]
 
 
+def test_only_the_installation_has_rights() -> None:
+    """What waits when the node is done has no rights, and nothing of the pod is mounted from the node."""
+    (install,), (wait,) = DAEMONSET["initContainers"], DAEMONSET["containers"]
+    assert install["securityContext"] == {"privileged": True}
+    assert wait["securityContext"] == {
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert "volumes" not in DAEMONSET
+
+
 def test_script_knows_what_the_manifest_sets() -> None:
     """The DaemonSet sets only variables that install.sh reads, and its image starts that script."""
     script = (KUBERNETES / "install.sh").read_text("utf-8")
-    (container,) = DAEMONSET["containers"]
+    (container,) = DAEMONSET["initContainers"]
     read = set(re.findall(r"\$\{([A-Z_]+):", script))
     assert {one["name"] for one in container["env"]} < read
     containerfile = (KUBERNETES / "Containerfile").read_text("utf-8")

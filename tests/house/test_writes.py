@@ -11,7 +11,7 @@ from .tree import modules
 
 # module.function, and the file it writes
 WRITERS = {
-    "files.replace": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
+    "files._open": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.rules._allow_v1": "a cgroup's devices.allow",
     "live.container._serve": "/dev/null, in its stdout's place",
     "specs.turn.Turn": "nothing, but it makes the lock",

@@ -190,6 +190,17 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     machine.write("/run/crio", "#!/bin/sh\nsleep 1000\n", "755")
     machine.do("mkfifo", "/run/crio.log")  # a reader of it waits for ever
     machine.daemon("/run/crio", "--config=/srv/crio.conf", "--log=/run/crio.log", ready=("pgrep", "crio"))
+    # a user's process of that name, a container's, and a name that controls a terminal
+    machine.write("/run/dockerd", "#!/bin/sh\nsleep 1000\n", "755")
+    machine.write("/srv/theirs", "/usr/bin/cdi-runtime")
+    machine.do("install", "-D", "/bin/busybox", "/srv/root/bin/busybox")
+    machine.write("/srv/root/containerd", "#!/bin/busybox sh\n/bin/busybox sleep 1000\n", "755")
+    user = ("setpriv", "--reuid=1000", "--clear-groups", "/run/dockerd", "--config-file=/srv/theirs")
+    machine.daemon(*user, ready=("pgrep", "-U", "1000", "dockerd"))
+    container = ("chroot", "/srv/root", "/containerd", "--config=/srv/theirs")
+    machine.daemon(*container, ready=("pgrep", "-x", "containerd"))
+    escape = "/etc/docker/\x1b[31m\\033.conf"
+    machine.write(escape, "/usr/bin/cdi-runtime")
     machine.write(
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/options.json",
         '{"binary_name":"cdi-runtime"}',
@@ -204,7 +215,7 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     named = re.findall(
         "cdi-hook: (.*) still names cdi-runtime or cdi-hook; without it, containers fail\n", said
     )
-    assert sorted(named) == [podman, hook, "/srv/crio.conf"]
+    assert sorted(named) == [podman, hook, "/etc/docker/^[[31m\\033.conf", "/srv/crio.conf"]
     assert "cdi-hook: containers that cdi-runtime started are running; " in said
     assert machine.call("cdi-hook", "--version").returncode == 127
     assert machine.read("/etc/docker/daemon.json") == "{"

@@ -18,6 +18,13 @@ from cdi_hook.errors import BundleError
 ROOT = Path(__file__).parents[2]
 
 
+def place(path: Path) -> bundle.Place:
+    """Load a config.json and return where it lies."""
+    loaded = bundle.load(str(path))
+    assert loaded is not None
+    return loaded[1]
+
+
 def test_replace_keeps_mode_and_owner(tmp_path: Path) -> None:
     """The new file has the old one's mode and owner, and nothing else is left in the dir."""
     path = tmp_path / "config.json"
@@ -26,7 +33,7 @@ def test_replace_keeps_mode_and_owner(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, 12, 34)
     before = path.stat()
-    bundle.replace(str(path), '{"a":1}')
+    bundle.replace(place(path), '{"a":1}')
     after = path.stat()
     assert path.read_text() == '{"a":1}'
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
@@ -41,8 +48,54 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     real.write_text("{}")
     path = tmp_path / "config.json"
     path.symlink_to("real/spec.json")
-    bundle.replace(str(path), '{"a":1}')
+    bundle.replace(place(path), '{"a":1}')
     assert (path.is_symlink(), real.read_text()) == (True, '{"a":1}')
+
+
+def test_a_link_that_comes_meanwhile_is_not_followed(tmp_path: Path) -> None:
+    """What was read is replaced where it was read, though config.json or a dir on the way has become a link."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "config.json").write_text('{"theirs":1}')
+    for number in range(2):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        path = directory / "config.json"
+        path.write_text("{}")
+        loaded = place(path)
+        if number == 0:
+            path.unlink()
+            path.symlink_to(victim / "config.json")
+        else:
+            directory.rename(tmp_path / "moved")
+            directory.symlink_to(victim)
+        bundle.replace(loaded, '{"a":1}')
+    assert (victim / "config.json").read_text() == '{"theirs":1}'
+    for replaced in (tmp_path / "0/config.json", tmp_path / "moved/config.json"):
+        assert (replaced.is_symlink(), replaced.read_text()) == (False, '{"a":1}')
+
+
+def test_a_link_is_resolved_once(tmp_path: Path) -> None:
+    """The file that a link led to when it was read is replaced, though the link leads elsewhere by now."""
+    for name in ("real", "other"):
+        (tmp_path / name).write_text("{}")
+    path = tmp_path / "config.json"
+    path.symlink_to("real")
+    loaded = place(path)
+    path.unlink()
+    path.symlink_to("other")
+    bundle.replace(loaded, '{"a":1}')
+    assert [(tmp_path / name).read_text() for name in ("real", "other")] == ['{"a":1}', "{}"]
+
+
+@pytest.mark.parametrize(("target", "reason"), [("gone", errno.ENOENT), ("config.json", errno.ELOOP)])
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, target: str, reason: int) -> None:
+    """A link without a file behind it is no missing config.json: the runtime may find more behind it."""
+    path = tmp_path / "config.json"
+    path.symlink_to(target)
+    with pytest.raises(BundleError) as caught:
+        bundle.load(str(path))
+    assert str(caught.value) == f'can\'t read "{path}": {os.strerror(reason)}'
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
@@ -52,7 +105,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys; from cdi_hook import bundle\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
-        "try: bundle.replace(sys.argv[1], 'x' * 5000)\n"
+        "try: bundle.replace(bundle.load(sys.argv[1])[1], 'x' * 5000)\n"
         "except bundle.errors.BundleError as error: print(error)"
     )
     done = subprocess.run(

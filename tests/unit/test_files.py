@@ -4,6 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +17,9 @@ import pytest
 from cdi_hook import files
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -71,3 +79,88 @@ def test_what_is_durable_is_on_the_disk_before_it_is_named(
     assert (file.read_text(), synced) == ("new", ["old"])
     files.replace(str(file), b"newer", 0o644)
     assert (file.read_text(), synced) == ("newer", ["old"])
+
+
+REPLACE = """
+import os, sys
+from cdi_hook import files
+os.getppid()  # what is traced comes after it
+files.replace(sys.argv[1], b"new" * 1000, 0o644, (12, 34) if os.geteuid() == 0 else None, durable=True)
+"""
+
+
+def test_a_killed_process_leaves_nothing_for_ever(tmp_path: Path) -> None:
+    """Wherever a process is killed, the file is the old or the new one, and the next process leaves nothing beside it."""
+    if not shutil.which("strace"):
+        pytest.skip("strace isn't installed")
+    (tmp_path / "dir").mkdir()
+    file, trace = tmp_path / "dir/file", tmp_path / "trace"
+    command = [sys.executable, "-c", REPLACE, str(file)]
+    old, new = b"old", b"new" * 1000
+
+    def run(*strace: str) -> int:
+        return subprocess.run(
+            [*strace, *command], cwd=ROOT, check=False, stderr=subprocess.DEVNULL
+        ).returncode
+
+    file.write_bytes(old)
+    run("strace", "-o", str(trace))
+    calls = [line.partition("(")[0] for line in trace.read_text().splitlines() if "(" in line]
+    start = calls.index("getppid") + 1
+    end = len(calls) - calls[::-1].index("close")
+    assert {"openat", "fcntl", "fstat", "fchmod", "write", "fsync"} <= set(calls[start:end])
+    left = 0
+    for at in range(start, end):
+        number = calls[: at + 1].count(calls[at])
+        file.write_bytes(old)
+        kill = f"inject={calls[at]}:signal=KILL:when={number}"
+        assert run("strace", "-o", os.devnull, "-e", kill) == -9
+        assert file.read_bytes() in (old, new)
+        left += len(os.listdir(file.parent)) - 1
+        assert run() == 0
+        assert (os.listdir(file.parent), file.read_bytes()) == (["file"], new)
+    assert left >= 5  # it was killed where there was something to leave
+
+
+def test_two_processes_replace_a_file(tmp_path: Path) -> None:
+    """A process waits while another one writes, and gives up after some time without having touched its file."""
+    file, temporary = tmp_path / "file", tmp_path / f"file{files.TEMPORARY}"
+    program = "import os, sys; os.lockf(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), os.F_LOCK, 0); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program, str(temporary)], stdin=-1, stdout=-1) as other:
+        assert other.stdin
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(OSError, match="another process is writing it"):
+            files.replace(str(file), b"new", 0o644)
+        assert temporary.exists()
+        threading.Timer(0.1, other.stdin.close).start()
+        files.replace(str(file), b"new", 0o644)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_threads_replace_a_file(tmp_path: Path) -> None:
+    """Threads that replace a file at the same time each put a whole one there."""
+    file = tmp_path / "file"
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: files.replace(str(file), b"x" * 100_000, 0o644), range(100)))
+    assert (os.listdir(tmp_path), file.stat().st_size) == (["file"], 100_000)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "dir", "hard link"])
+def test_what_lies_where_the_new_file_is_written(tmp_path: Path, kind: str) -> None:
+    """Whatever somebody puts where the new file is written, no other file changes, and nothing hangs."""
+    file, temporary, victim = tmp_path / "file", tmp_path / f"file{files.TEMPORARY}", tmp_path / "victim"
+    victim.write_text("theirs")
+    make: dict[str, Callable[[], object]] = {
+        "link": lambda: temporary.symlink_to(victim),
+        "fifo": lambda: os.mkfifo(temporary),
+        "dir": temporary.mkdir,
+        "hard link": lambda: temporary.hardlink_to(victim),
+    }
+    make[kind]()
+    if kind == "hard link":
+        files.replace(str(file), b"new", 0o644)
+    else:
+        with pytest.raises(OSError, match=r"symbolic links|device or address|directory"):
+            files.replace(str(file), b"new", 0o644)
+    assert victim.read_text() == "theirs"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from cdi_hook.errors import UnresolvableDevices
 from cdi_hook.registry import Registry
 from cdi_hook.specs import cache, compiled, specfile
 from cdi_hook.specs.cache import Cache
+from cdi_hook.trust import Untrusted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cdi_hook.specs.model import Spec
@@ -167,9 +170,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the spec files that were read."""
     names: list[str] = []
 
-    def load(path: str, priority: int) -> Spec:
+    def load(path: str, priority: int, source: str) -> Spec:
         names.append(os.path.basename(path))
-        return real(path, priority)
+        return real(path, priority, source)
 
     real = specfile.load
     monkeypatch.setattr(specfile, "load", load)
@@ -221,9 +224,17 @@ def test_a_remembered_spec_must_still_be_trusted(tmp_path: Path, monkeypatch: py
     """SPEC_TRUST=strict is checked for every spec, however it is known."""
     path = tmp_path / "low" / "a.yaml"
     write(path, "v.com/c", "one")
-    monkeypatch.setattr(cache, "untrusted", lambda _path: None)
+
+    @contextlib.contextmanager
+    def trusted(path: str) -> Iterator[str]:
+        if reason:
+            raise Untrusted(reason)
+        yield path
+
+    reason = ""
+    monkeypatch.setattr(cache, "trusted", trusted)
     living = Cache([str(tmp_path / "low")], strict=True)
-    monkeypatch.setattr(cache, "untrusted", lambda _path: "a reason")
+    reason = "a reason"
     remembered = living.remembered
     assert list(remembered) == [str(path)]
     living.refresh()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import bytecode
+from cdi_hook import bytecode, explain
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
@@ -30,24 +30,9 @@ devices:
 
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
-OURS = (
-    "argv",
-    "bundle",
-    "config",
-    "driver",
-    "edits",
-    "errors",
-    "files",
-    "index",
-    "injection",
-    "jsontext",
-    "names",
-    "quoting",
-    "registry",
-    "request",
-    "runtime",
-)
-RARE = {"cdi_hook.audit", "cdi_hook.log"}  # in the file, and run only if they are used  # fmt: skip
+OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
+        "jsontext", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
+RARE = {"cdi_hook.audit", "cdi_hook.log"}  # in the one file, and run only if they are used
 BUDGET = {"_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
@@ -303,6 +288,43 @@ def test_who_claims_to_be_a_sandbox_gets_its_device(host: Host) -> None:
         assert ("ONE=1" in host.config_json.read_text()) is has_it
 
 
+@pytest.mark.parametrize("text", ["cdiVersion: 'secret'\n", "secret: [\n", '{"secret":', "secret"])
+@pytest.mark.parametrize("file_mode", [0o600, 0o644])
+@pytest.mark.parametrize("dir_mode", [0o700, 0o755])
+def test_what_not_everybody_may_read_is_not_quoted(
+    host: Host, text: str, file_mode: int, dir_mode: int
+) -> None:
+    """Whoever starts a container isn't told what a spec says that they may not read, but that it can't be used."""
+    spec = host.directory / "cdi/private.yaml"
+    spec.write_text(text)
+    spec.chmod(file_mode)
+    spec.parent.chmod(dir_mode)
+    host.ask("vendor.com/thing=none")
+    log = host.directory / "log"
+    done = host.create("--log", str(log))
+    private = f"{spec}: {explain.PRIVATE}"
+    is_public = (file_mode, dir_mode) == (0o644, 0o755)
+    assert [private in done.stderr, private.replace('"', '\\"') in log.read_text()] == [not is_public] * 2
+    if not is_public:
+        assert "secret" not in done.stderr + log.read_text()
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_no_name_controls_a_terminal(host: Host, log_format: str) -> None:
+    """What can't be printed in the names of spec files and devices is escaped, in --log, also decoded, and on stderr."""
+    (host.directory / "cdi" / "\x1b[31m\x9b.yaml").write_text('cdiVersion: "\\e]0;"\nkind: v.com/d\n')
+    host.ask("vendor.com/thing=none")
+    log = host.directory / "log"
+    done = host.create("--log", str(log), "--log-format", log_format)
+    said = log.read_text()
+    if log_format == "json":
+        lines = map(json.loads, said.splitlines())
+        said = "".join(line["msg"] + line.get("error", "") for line in lines)
+    for text in (done.stderr, said):
+        assert text.replace("\n", "").isprintable()
+        assert "\\x1b[31m" in text
+
+
 def test_a_conflict_is_told_as_one(host: Host) -> None:
     """A device that two files of a dir define is unresolvable for that reason."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
@@ -411,7 +433,8 @@ def test_logging_an_injection_imports_no_logging(host: Host) -> None:
             "create", "--bundle", str(host.directory / "bundle"), "id", options=("-X", "importtime")
         )
     found = imported(done)
-    assert {"cdi_hook.audit", "cdi_hook.log"} <= found
+    assert len((host.directory / "own.log").read_text().splitlines()) == 2
+    assert "_json" in found
     assert not found & {"logging", "pythonjsonlogger", "json", "re", "cdi_hook.ownlog"}
 
 

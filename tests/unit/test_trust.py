@@ -4,16 +4,48 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.trust import untrusted
+from cdi_hook import files
+from cdi_hook.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+ROOT = Path(__file__).parents[2]
+# Run as the root of a user namespace; print for each path why it isn't trusted, then whether the host is strict.
+IN_USER_NAMESPACE = """
+import os, sys
+from cdi_hook.injection import Host
+from cdi_hook.trust import Untrusted, trusted
+print(flush=True)
+sys.stdin.readline()
+os.setresgid(0, 0, 0)
+os.setresuid(0, 0, 0)
+for path in sys.argv[1:]:
+    try:
+        with trusted(path):
+            print("trusted")
+    except Untrusted as error:
+        print(error)
+print(Host({}).strict)
+"""
+
+
+def untrusted(path: str) -> str | None:
+    """Return why a file isn't trusted, or None."""
+    try:
+        with trusted(path):
+            return None
+    except Untrusted as error:
+        return str(error)
 
 
 @pytest.fixture
@@ -26,10 +58,72 @@ def roots() -> Iterator[Path]:
 
 
 def test_roots_own_files_are_trusted_also_below_a_sticky_dir(roots: Path) -> None:
-    """A file of root's in a dir of root's in /tmp is trusted, and so is a path that doesn't exist."""
+    """A file of root's in a dir of root's in /tmp is trusted."""
     (roots / "f").write_text("")
     assert untrusted(str(roots / "f")) is None
-    assert untrusted(str(roots / "none" / "f")) is None
+
+
+def test_what_was_checked_is_what_is_read(roots: Path) -> None:
+    """A file that is gone isn't trusted, and another one that takes a checked one's place isn't read."""
+    path = roots / "f"
+    with pytest.raises(FileNotFoundError), trusted(str(path)):
+        pass
+    path.write_text("root's")
+    with trusted(str(path)) as source:
+        path.unlink()
+        path.write_text("theirs")
+        assert files.read(source) == b"root's"
+
+
+def test_no_descriptor_stays_open(roots: Path) -> None:
+    """Whether a file is trusted or not, all descriptors on the way to it are closed."""
+    (roots / "link").symlink_to(f"{roots}/../{roots.name}/f")
+    (roots / "f").write_text("")
+    before = os.listdir("/proc/self/fd")
+    assert untrusted(str(roots / "link")) is None
+    (roots / "f").chmod(0o666)
+    assert untrusted(str(roots / "link")) == f"{roots}/f is writable by others than root (mode 0666)"
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_root_of_a_user_namespace(roots: Path) -> None:
+    """It is strict too: it trusts its own files and those of the host's root, but in a sticky dir only its own."""
+    roots.chmod(0o755)
+    owners = {"own": 1000, "sub": 1001, "host": 0, "nobody": 65534}
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-test-", dir="/tmp") as own:
+        os.chown(own, 1000, 1000)
+        paths = {name: Path(own) / name for name in owners} | {"open": Path(own) / "open"}
+        for name, path in paths.items():
+            path.write_text("")
+            os.chown(path, owners.get(name, 1000), 1000)
+        paths["open"].chmod(0o664)
+        program = [
+            sys.executable,
+            "-c",
+            IN_USER_NAMESPACE,
+            "/etc/passwd",
+            f"{roots}",
+            *map(str, paths.values()),
+        ]
+        with subprocess.Popen(
+            ["unshare", "--user", "--keep-caps", *program], cwd=ROOT, stdin=-1, stdout=-1, text=True
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            process.stdout.readline()
+            for kind in ("gid", "uid"):
+                Path(f"/proc/{process.pid}/{kind}_map").write_text("0 1000 1\n1 1001 1\n")
+            said, _ = process.communicate("\n")
+    assert dict(zip(("/etc", "shared", *paths, "strict"), said.splitlines(), strict=True)) == {
+        "/etc": "trusted",
+        "shared": f"{roots} belongs to uid 65534, not to root",
+        "own": "trusted",
+        "sub": f"{own}/sub belongs to uid 1, not to root",
+        "host": "trusted",
+        "nobody": "trusted",  # nothing tells it from host; it stands in a dir that only we can write
+        "open": f"{own}/open is writable by others than root (mode 0664)",
+        "strict": "True",
+    }
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import files
 from tests.runtime.lab import BUSYBOX, NATIVE
 
 from .hooked import user_namespace
@@ -39,8 +40,12 @@ def test_net_device_comes_back(live: Live) -> None:
     """When the last step fails, which is config.json's, a network interface is the host's again."""
     if not shutil.which("ip"):
         pytest.skip("ip (iproute2) isn't installed")
-    vanish = {"hookName": "createRuntime", "path": str(BUSYBOX), "args": ["busybox", "rm", "config.json"]}
-    edits = {"netDevices": [{"hostInterfaceName": "cdi0", "name": "eth7"}], "hooks": [vanish]}
+    spoil = {
+        "hookName": "createRuntime",
+        "path": str(BUSYBOX),
+        "args": ["busybox", "mkdir", f"config.json{files.TEMPORARY}"],
+    }
+    edits = {"netDevices": [{"hostInterfaceName": "cdi0", "name": "eth7"}], "hooks": [spoil]}
     bundle = live.bundle("true", edits)
     after = live.lab.directory / "after"
     setup = "ip link add cdi0 type veth peer name cdi1; ip addr add 192.0.2.7/24 dev cdi0"

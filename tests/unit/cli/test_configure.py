@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import struct
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.filechange import Change
+from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -163,6 +167,70 @@ def test_links_modes_and_owners_stay(cdi_hook: World, etc: Path) -> None:
         after = path.lstat()
         assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert [*contents(etc)] == ["d/daemon.json", "d/daemon.json.before-cdi-hook", "real.json"]
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """Return an ACL, whose entries are (tag, permissions, uid), as the kernel's linux/posix_acl_xattr.h has it."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_acls_and_attributes_stay(cdi_hook: World, etc: Path) -> None:
+    """The file and its copy keep ACL and attributes, so its group gets no right, and get none from the dir's default ACL."""
+    none = 0xFFFFFFFF
+    # Owner rw, uid 1234 rw, group none, mask rw, others none: the mask is what mode shows for the group.
+    one = acl((1, 6, none), (2, 6, 1234), (4, 0, none), (0x10, 6, none), (0x20, 0, none))
+    other = acl((1, 7, none), (2, 7, 4321), (4, 5, none), (0x10, 7, none), (0x20, 5, none))
+    access = "system.posix_acl_access"
+    names: dict[str, dict[str, bytes]] = {"with": {access: one, "user.note": b"kept"}, "without": {}}
+    for name, attributes in names.items():
+        file = etc / name
+        file.write_text(DAEMON)
+        file.chmod(0o640)
+        try:
+            for key, value in attributes.items():
+                os.setxattr(file, key, value)
+            os.setxattr(etc, "system.posix_acl_default", other)
+        except OSError as error:
+            pytest.skip(f"{etc} has no ACLs: {error}")
+        mode = file.stat().st_mode
+        assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+        for path in (file, etc / f"{name}.before-cdi-hook"):
+            found = {
+                key: os.getxattr(path, key) for key in os.listxattr(path) if not key.startswith("security.")
+            }
+            assert (found, path.stat().st_mode) == (attributes, mode)
+        os.removexattr(etc, "system.posix_acl_default")
+
+
+def test_an_attribute_that_cant_be_kept_is_an_error(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing changes where an attribute can't be given to the new file."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON)
+    real = os.listxattr
+
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "listxattr", lambda of: ["user.x"] if of == str(file) else real(of))
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"x")
+    monkeypatch.setattr(os, "setxattr", none)
+    with pytest.raises(CDIError) as caught:
+        Change(str(file), DAEMON, ADDED, backup=f"{file}.before-cdi-hook").make()
+    assert str(caught.value) == (
+        f"can't write \"{file}.before-cdi-hook\": its extended attribute user.x can't be kept: {os.strerror(errno.EPERM)}"
+    )
+    assert contents(etc) == {"daemon.json": DAEMON}
+
+
+def test_a_link_that_led_nowhere_does_so_again(cdi_hook: World, etc: Path) -> None:
+    """--remove removes the file that a link leads to, which was made for it, and leaves the link."""
+    (etc / "d").mkdir()
+    file = etc / "d/daemon.json"
+    file.symlink_to("../real.json")
+    assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+    assert (etc / "real.json").exists()
+    assert cdi_hook("configure", "docker", "--config", file, "--remove")[0] == 0
+    assert (os.readlink(file), (etc / "real.json").exists()) == ("../real.json", False)
 
 
 def test_the_default_before_the_last_switch_is_remembered(cdi_hook: World, etc: Path) -> None:

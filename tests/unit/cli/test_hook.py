@@ -184,6 +184,18 @@ def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: s
     assert (started.communicate()[0], started.returncode) == (cdi_hook("precreate", stdin=stdin)[1], 0)
 
 
+def test_no_name_controls_a_terminal(cdi_hook: World) -> None:
+    """What can't be printed in a spec file's name is escaped on stderr and in LOG."""
+    own = cdi_hook.root / "log"
+    cdi_hook.configure(LOG=str(own))
+    (cdi_hook.specs / "\x1b[31m\x9b.yaml").write_text('cdiVersion: "9"\n')
+    status, _, err = cdi_hook("precreate", stdin=json.dumps(asking()))
+    assert status != 0
+    for text in (err, own.read_text()):
+        assert text.replace("\n", "").isprintable()
+        assert "[31m" in text
+
+
 @pytest.mark.parametrize("configuration", [{}, {"LOG": "/none/log"}, {"LOG": "/dev/full"}], ids=str)
 def test_errors_go_to_syslog(cdi_hook: World, tmp_path: Path, configuration: dict[str, str]) -> None:
     """Without LOG, or if LOG can't be written, an error goes to syslog's daemon facility; stderr may be closed."""
