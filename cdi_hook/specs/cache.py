@@ -192,7 +192,7 @@ class Cache:
     def _load(self, path: str, priority: int, identity: Identity | None) -> Spec | None:
         try:
             with trusted(os.path.abspath(path)) if self._strict else contextlib.nullcontext(path) as source:
-                if path in self.remembered and self.remembered[path][0] == identity:
+                if path in self.remembered and self.remembered[path][0] == identity == identify(source):
                     return Spec(self.remembered[path][1], path, priority, is_valid=True)
                 return specfile.load(path, priority, source)
         except OSError as error:
