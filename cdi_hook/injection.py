@@ -29,7 +29,7 @@ CLAIMED = (
 )
 
 
-class Call:
+class Facts:
     """What is known of one call so far; the lines in LOG tell it.
 
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
@@ -65,7 +65,7 @@ class Host:
         self.spec_dirs = list(spec_dirs) or config.spec_dirs(self.settings, environ, self.is_root)
         self.strict = posix.geteuid() == 0 and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = config.state_dir(environ, self.is_root)
-        self.call = Call()
+        self.call = Facts()
         if self.settings["LOG"]:
             import time
 
