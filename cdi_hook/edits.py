@@ -144,6 +144,11 @@ class Change:
         return self._wanted.sources
 
     @property
+    def is_put(self) -> bool:
+        """Whether this puts there what an edit becomes; other steps make room for it."""
+        return self.edit is not None and self.op in ("add", "replace")
+
+    @property
     def too_late(self) -> str:
         """What this is, where it can't be done to a container that is being created; else ""."""
         if self.edit is None:
@@ -241,7 +246,7 @@ def check_host(changes: Iterable[Change]) -> None:
     gone = {}
     for change in changes:
         host_path = KINDS[change.kind].host_path
-        if host_path and change.edit is not None and change.op != "remove":
+        if host_path and change.is_put:
             path = host_path(change.edit)
             if path[:1] == "/" and _is_gone(path):
                 gone[path] = change

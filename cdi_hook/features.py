@@ -36,7 +36,7 @@ def check(runtime: str, changes: Sequence[edits.Change], environ: Mapping[bytes,
     answer: Any = None
     for change in changes:
         for field, feature in edits.KINDS[change.kind].features.items():
-            if change.edit is None or change.op == "remove" or (field and not change.edit.get(field)):
+            if not change.is_put or (field and not change.edit.get(field)):
                 continue
             if answer is None:
                 answer = _features(runtime, environ)

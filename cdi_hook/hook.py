@@ -3,10 +3,13 @@
 
 precreate is podman's stage: the hook reads an OCI spec from stdin and writes the
 edited one to stdout. Nothing tells it which runtime podman will call, so it can't
-ask whether that ignores an edit (see features.py). createRuntime and prestart are stages of the OCI runtime
-specification ("POSIX-platform Hooks"): the hook reads a container's state from
-stdin and injects into the container, which is being created. It writes nothing
-else to stdout, and a success writes nothing to stderr.
+ask whether that ignores an edit (see features.py).
+
+createRuntime and prestart are stages of the OCI runtime specification
+("POSIX-platform Hooks"): the hook reads a container's state from stdin and injects
+into the container, which is being created. It writes nothing to stdout.
+
+A success writes nothing to stderr.
 """
 
 from __future__ import annotations
@@ -186,9 +189,7 @@ def _bundle(state: dict[str, Any]) -> str:
         raise BundleError("the container's state on stdin has no process id in .pid")
     if not (isinstance(directory, str) and directory.startswith("/")):
         raise BundleError("the container's state on stdin has no absolute path in .bundle")
-    if (
-        directory == "/"
-    ):  # crun writes that in a user namespace (its issue 2025); its command line has the path
+    if directory == "/":  # crun, in a user namespace (its issue 2025); its command line has the path
         with open(f"/proc/{posix.getppid()}/cmdline", encoding="utf-8", errors="surrogateescape") as stream:
             called = argv.parse(stream.read().split("\0")[1:])
         if called.container_id != state.get("id") or not called.bundle.startswith("/"):

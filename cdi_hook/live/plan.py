@@ -32,7 +32,7 @@ class Plan:
         self.net_devices: list[tuple[str, str]] = []
         self.added_mounts: list[OCI] = []
         for change in changes:
-            if change.edit is not None and change.op in ("add", "replace"):
+            if change.is_put:
                 PLANNED[change.kind](self, change)
         self.hooks.sort(key=lambda one: _STAGES.index(one[0]))
         self.mounts = _with_hidden(self.added_mounts, oci.get("mounts") or [])

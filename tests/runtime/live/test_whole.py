@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,15 +97,7 @@ def test_second_run_changes_nothing(live: Live, userns: bool) -> None:
     assert live.call("create", bundle, container).returncode == 0, live.logged()
     config, ran = bundle.identity(), log.read_text("utf-8")
     state = live.lab.state(container) | {"bundle": str(bundle.path)}
-    environ = {"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(live.lab.configuration)}
-    again = subprocess.run(
-        [CDI_HOOK, "createRuntime"],
-        input=json.dumps(state),
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    again = _by_hand(live, "createRuntime", state)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert (bundle.identity(), log.read_text("utf-8")) == (config, ran)
     assert live.lab.call("delete", "--force", container).returncode == 0
@@ -148,17 +140,17 @@ def test_own_mount_namespace_is_refused(live: Live) -> None:
         "bundle": str(bundle.path),
         "status": "creating",
     }
-    environ = {"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(live.lab.configuration)}
-    completed = subprocess.run(
-        [CDI_HOOK, "prestart"],
-        input=json.dumps(state),
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    completed = _by_hand(live, "prestart", state)
     assert (completed.returncode, completed.stdout) == (7, "")
     assert completed.stderr == (
         f"CDI device injection failed: process {os.getpid()} is in the mount namespace of the hook itself: what would be "
         'done to the container would be done to the host; asked for by annotation "cdi.k8s.io/test"\n'
+    )
+
+
+def _by_hand(live: Live, stage: str, state: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Call the hook as a runtime does, with this state."""
+    environ = {"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(live.lab.configuration)}
+    return subprocess.run(
+        [CDI_HOOK, stage], input=json.dumps(state), env=environ, capture_output=True, text=True, check=False
     )
