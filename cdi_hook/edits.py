@@ -248,7 +248,7 @@ def check_host(changes: Iterable[Change]) -> None:
         host_path = KINDS[change.kind].host_path
         if host_path and change.is_put:
             path = host_path(change.edit)
-            if path[:1] == "/" and _is_gone(path):
+            if path[:1] == "/" and is_gone(path):
                 gone[path] = change
     if gone:
         path, change = next(iter(gone.items()))
@@ -259,7 +259,7 @@ def check_host(changes: Iterable[Change]) -> None:
         )
 
 
-def _is_gone(path: str) -> bool:
+def is_gone(path: str) -> bool:
     """Say whether there is no such file; one that we may not look for isn't gone."""
     try:
         if not posix.access(path, posix.F_OK):  # faster than stat

@@ -19,7 +19,7 @@ LAYERS = {
     "leaves": ("ask", "files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "driver", "engines", "explain", "features", "index", "injection", "live", "log",
+        "audit", "bundle", "bytecode", "config", "doctor", "driver", "engines", "explain", "features", "index", "injection", "live", "log",
         "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
@@ -31,7 +31,7 @@ LAYERS = {
 SIDEWAYS = ("pure", "files")
 # Packages that are neither ours nor Python's, and the modules that may import each.
 OTHERS = {
-    "yaml": ("specs.compose", "specs.decode", "specs.dump"),
+    "yaml": ("doctor.host", "specs.compose", "specs.decode", "specs.dump"),
     "pythonjsonlogger": ("ownlog",),
     "tomlkit": ("engines.tomledit",),
 }

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: the engines on this host, and whether they run cdi-runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import time
+from typing import TYPE_CHECKING
+
+from cdi_hook import files
+from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.engines import ENGINES, answer
+from cdi_hook.engines.configuration import Configuration
+from cdi_hook.engines.engine import NAME, runs_us
+from cdi_hook.errors import CDIError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.engines.engine import Engine
+
+PROGRAM = "/usr/bin/cdi-runtime"
+
+
+def check(patient: Patient) -> list[Finding]:
+    """Say of each engine which version it has, and whether it runs cdi-runtime."""
+    found = [engine for engine in ENGINES.values() if engine.found()]
+    if not found:
+        return [Finding(WARNING, f"no container engine is on this host ({', '.join(ENGINES)})")]
+    patterns = [f"{prefix}*" for prefix in patient.host.settings.words("ANNOTATION_PREFIXES")]
+    findings: list[Finding] = []
+    unused: list[tuple[Engine, str, list[Finding]]] = []
+    for engine in found:
+        version = engine.version()
+        who = f"{engine.name} {version}" if version else engine.name
+        try:
+            configuration = Configuration(engine)
+        except CDIError as error:
+            findings.append(_unreadable(who, error))
+            continue
+        of_files, names = _of_files(who, engine, configuration, patterns)
+        of_daemon, names = _of_daemon(who, engine, configuration, names)
+        findings += [*of_files, *_wrong_places(who, engine, configuration)]
+        own = engine.own_cdi(next(iter(configuration.texts.values()), ""), version)
+        own = f"on: it injects {own} itself, whatever ALLOW and DENY say" if own else "off"
+        plural = "s" if len(names) > 1 else ""
+        uses = [f"runs cdi-runtime as its runtime{plural} {', '.join(names)}"] if names else []
+        uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
+        if uses:
+            default = f" (the default is {configuration.default})" if configuration.default else ""
+            fact = f"{who} {' and '.join(uses)}{default}; its own CDI is {own}"
+            findings += [*of_daemon, Finding(OK, fact)]
+        else:
+            unused.append((engine, f"{who} isn't configured to run cdi-runtime", of_daemon))
+    is_used = len(unused) < len(found)
+    for engine, fact, of_daemon in unused:
+        if not engine.needs_configuration:
+            findings.append(Finding(OK, f"{fact}; `{engine.again('', PROGRAM)}` does so"))
+        elif is_used:
+            findings.append(Finding(OK, fact))
+        else:
+            fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+            findings += [*of_daemon, Finding(ERROR, fact, fix)]
+    return findings
+
+
+def _unreadable(who: str, error: CDIError) -> Finding:
+    if isinstance(error.__cause__, PermissionError):
+        return Finding(UNKNOWN, f"{who}: {error}: only root may look", ASK_ROOT)
+    return Finding(ERROR, f"{who}: {error}")
+
+
+def _of_files(
+    who: str, engine: Engine, configuration: Configuration, patterns: Sequence[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with our runtimes in the files, and the names of those that are right."""
+    findings, names = [], []
+    fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+    ours = configuration.ours()
+    for name, (program, path) in configuration.programs.items():
+        runtime = f"{who}: {path}: the runtime {name}"
+        if name not in ours:
+            if name == NAME:
+                fact = f"{runtime} is {quote(program)}, which isn't cdi-runtime"
+                findings.append(Finding(ERROR, fact, f"give it the path {PROGRAM} in {path}"))
+        elif os.path.isabs(program) and not os.access(program, os.X_OK):
+            findings.append(Finding(ERROR, f"{runtime} is {program}, and there is no such program", fix))
+        else:
+            names.append(name)
+            if lacks := engine.lacks(configuration.texts[path], name, patterns):
+                findings.append(Finding(ERROR, f"{runtime} doesn't get all annotations: {lacks}", fix))
+    return findings, names
+
+
+def _of_daemon(
+    who: str, engine: Engine, configuration: Configuration, names: list[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with the daemon, and the names of our runtimes that it has."""
+    if not engine.daemon:
+        return [], names
+    try:
+        said = engine.says()
+    except answer.Unreachable as error:
+        if error.is_forbidden:
+            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], names
+        fix = as_root("systemctl", "start", engine.name)
+        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], names
+    path = next(iter(configuration.texts), engine.default_path())
+    if said is None:
+        changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
+        started = _start(engine.daemon)
+        if names and started and changed > started:
+            fix = as_root("systemctl", "restart", engine.name)
+            return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
+        return [], names
+    findings = []
+    fix = as_root(*(engine.reload_command(path, restart=False) or ()))
+    unread = [name for name in names if name not in said.runtimes]
+    if unread:
+        fact = f"{who}: its daemon doesn't know the runtime {', '.join(unread)} of {path}"
+        findings.append(Finding(ERROR, fact, fix))
+    elif configuration.default in names and said.default != configuration.default:
+        fact = f"{who}: its daemon has the default runtime {said.default}, {path} has {configuration.default}"
+        findings.append(Finding(ERROR, fact, fix))
+    configuration.default = said.default or configuration.default
+    has = [name for name, program in said.runtimes.items() if name in names or runs_us(program)]
+    return findings, has
+
+
+def _start(daemon: str) -> float:
+    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told."""
+    for directory in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if files.read(f"{directory}/comm").strip() == daemon.encode():
+                ticks = int(files.read(f"{directory}/stat").rpartition(b")")[2].split()[19])
+                up = float(files.read("/proc/uptime").split()[0])
+                return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+    return 0
+
+
+def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:
+    """Yield our precreate hook where buildah and CRI-O read it, and fail at it."""
+    for stage, path in configuration.hooks():
+        if stage == "precreate" and os.path.dirname(path) in engine.hooks_dirs:
+            fact = f"{who}: {path} has the stage precreate, at which buildah and CRI-O fail"
+            yield Finding(ERROR, fact, as_root("rm", path))

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: the CDI specs on this host: which count, which don't and why, and what of the host they miss."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from typing import TYPE_CHECKING
+
+from cdi_hook import edits, files
+from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.errors import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.specs.model import Spec
+
+# Where people put specs that nothing reads.
+_ELSEWHERE = (
+    "/etc/cdi.d",
+    "/etc/cdi",
+    "/var/run/cdi",
+    "/usr/share/cdi",
+    "/usr/local/etc/cdi",
+    "/etc/containers/cdi",
+)
+_NOT_SPECS = ("~", ".bak", ".orig", ".swp", ".tmp", ".md", ".txt")
+_SHOWN = 8  # devices of a spec, files that are missing
+
+
+def check_dirs(patient: Patient) -> list[Finding]:
+    """Say what each spec dir has, and which files in it are refused."""
+    cache = patient.cache
+    findings, counts = [], dict.fromkeys(cache.spec_dirs, 0)
+    for spec in cache.specs:
+        counts[cache.spec_dirs[spec.priority]] += 1
+    devices = len(cache.devices())
+    found = [f"{directory} ({count})" for directory, count in counts.items() if count]
+    if devices:
+        findings.append(Finding(OK, f"{_count(devices, 'device')} in the specs of {', '.join(found)}"))
+    elif not cache.errors:
+        fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
+        findings.append(Finding(ERROR, fact, "cdi-hook generate"))
+    for path, messages in sorted(cache.errors.items()):
+        findings += [_refused(path, message) for message in messages]
+    return findings
+
+
+def _refused(path: str, message: str) -> Finding:
+    reason = message.removeprefix("failed to load CDI Spec ")
+    if "permission denied" in reason:
+        return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
+    if reason.startswith("refused by SPEC_TRUST=strict: "):
+        entry = reason.removeprefix("refused by SPEC_TRUST=strict: ").partition(" ")[0]
+        change = ("chown", "root:root") if " belongs to uid " in reason else ("chmod", "go-w")
+        return Finding(ERROR, f"{path}: {reason}", as_root(*change, entry))
+    return Finding(ERROR, f"{path}: {reason}", shlex.join(("cdi-hook", "validate", path)))
+
+
+def check_overlooked(patient: Patient) -> list[Finding]:
+    """Find files that look like specs, and that nothing reads."""
+    from cdi_hook.specs.model import SPEC_EXTENSIONS
+
+    findings = []
+    dirs = [files.clean(one) for one in patient.host.spec_dirs]
+    real = {os.path.realpath(one) for one in dirs}
+    for directory in dirs:
+        for path, is_dir in _entries(directory):
+            if is_dir:
+                inner = [one for one, _ in _entries(path) if one.endswith(SPEC_EXTENSIONS)]
+                if inner:
+                    findings.append(_elsewhere(inner[0], "a spec dir's own dirs aren't read", directory))
+            elif not path.endswith(SPEC_EXTENSIONS) and _is_spec(path):
+                target = f"{os.path.splitext(path)[0]}.yaml"
+                fact = f"{path} isn't read, because the name of a spec ends in {' or '.join(SPEC_EXTENSIONS)}"
+                findings.append(Finding(ERROR, fact, _move(path, target)))
+    for directory in _ELSEWHERE:
+        if os.path.realpath(patient.path(directory)) in real:
+            continue
+        for path, is_dir in _entries(patient.path(directory)):
+            if not is_dir and path.endswith(SPEC_EXTENSIONS) and dirs:
+                findings.append(_elsewhere(path, f"{directory} isn't in SPEC_DIRS", dirs[0]))
+    return findings
+
+
+def _elsewhere(path: str, why: str, directory: str) -> Finding:
+    return Finding(WARNING, f"{path} isn't read: {why}", _move(path, f"{directory}/{os.path.basename(path)}"))
+
+
+def _move(path: str, target: str) -> str:
+    return (
+        shlex.join(("mv", path, target))
+        if os.access(os.path.dirname(path), os.W_OK)
+        else as_root("mv", path, target)
+    )
+
+
+def _entries(directory: str) -> list[tuple[str, bool]]:
+    """Return the paths in a dir, and whether each is a dir; nothing for a dir that can't be read."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted((entry.path, entry.is_dir()) for entry in entries if entry.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _is_spec(path: str) -> bool:
+    """Say whether a file with another ending looks like a spec."""
+    if path.endswith(_NOT_SPECS):
+        return False
+    try:
+        data = files.read(path)
+    except OSError:
+        return path.lower().endswith((".yml", ".yaml", ".json"))
+    return b"cdiVersion" in data or b"containerEdits" in data
+
+
+def check_stale(patient: Patient) -> list[Finding]:
+    """Find specs that need what this host doesn't have."""
+    findings = []
+    for spec in patient.cache.specs:
+        missing: dict[str, list[str]] = {}
+        for device, part in _parts(spec):
+            for path in _needed(part):
+                if not os.path.lexists(path) or edits.is_gone(path):
+                    missing.setdefault(path, []).append(device)
+        if missing:
+            path, devices = next(iter(missing.items()))
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            who = "all its devices" if "" in devices else _some(devices)
+            need = "needs" if len(devices) == 1 and devices[0] else "need"
+            fact = f"{spec.path}: the host has no {path}{more}, which {who} {need}"
+            findings.append(Finding(ERROR, fact, "make that spec again, with the tool that made it"))
+    return findings
+
+
+def _parts(spec: Spec) -> Iterator[tuple[str, edits.Edits]]:
+    """Yield a spec's own edits with the name "", then each device's."""
+    yield "", spec.container_edits
+    for device in spec.devices.values():
+        yield device.qualified_name, device.container_edits
+
+
+def _needed(part: edits.Edits) -> Iterator[str]:
+    """Yield the absolute paths of the host that edits need."""
+    for name, wanted in edits.each_kind(part):
+        for edit in wanted:
+            kind = edits.KINDS[name]
+            path = kind.host_path(edit) if kind.host_path else ""
+            if name == "deviceNodes" and edit.get("major") is None:
+                path = edit.get("hostPath") or edit["path"]
+            if path.startswith("/"):
+                yield path
+
+
+def check_names(patient: Patient) -> list[Finding]:
+    """Find vendors and classes of one letter."""
+    return [
+        Finding(
+            ERROR,
+            f"{spec.path}: kind {quote(spec.kind)} has a name of one letter, at which docker, podman and "
+            "nvidia-ctk crash",
+            f"give it a longer name in {spec.path}",
+        )
+        for spec in patient.cache.specs
+        if 1 in (len(spec.vendor), len(spec.class_))
+    ]
+
+
+def check_writers(patient: Patient) -> list[Finding]:
+    """Find what others than root can write, and root's containers use: programs of hooks, our own files."""
+    from cdi_hook import config
+
+    host = patient.host
+    if os.geteuid() != 0:
+        return []  # a user's containers have a user's rights
+    findings = []
+    if not host.strict:
+        fact = f"SPEC_TRUST={host.settings['SPEC_TRUST']}: who can write a spec can have root run any program"
+        findings.append(Finding(WARNING, fact, f"set SPEC_TRUST=strict in {host.settings.path}"))
+    paths = {
+        host.settings.path: "the configuration",
+        os.path.realpath(config.__file__): "cdi-hook's own code",
+    }
+    for spec in patient.cache.specs:
+        for _, part in _parts(spec):
+            for name, wanted in edits.each_kind(part):
+                if name == "hooks":
+                    paths.update({edit["path"]: f"a hook's program, of {spec.path}" for edit in wanted})
+    for path, what in paths.items():
+        why = untrusted(path)
+        if why:
+            entry = why.partition(" ")[0]
+            change = ("chown", "root:root") if " belongs to uid " in why else ("chmod", "go-w")
+            findings.append(Finding(ERROR, f"{path}, {what}: {why}", as_root(*change, entry)))
+    return findings
+
+
+def untrusted(path: str) -> str:
+    """Return why a file isn't root's alone; "" if it is, or isn't there."""
+    from cdi_hook.trust import Untrusted, trusted
+
+    try:
+        with trusted(os.path.abspath(path)):
+            return ""
+    except Untrusted as error:
+        return str(error)
+    except OSError:
+        return ""
+
+
+def missing_links(patient: Patient) -> dict[str, str]:
+    """Return the links of /dev/char and /dev/block that are missing for devices of specs: their targets."""
+    found = {}
+    for spec in patient.cache.specs:
+        for _, part in _parts(spec):
+            for node in part.get("deviceNodes") or ():
+                path = node.get("hostPath") or node["path"]
+                try:
+                    status = os.stat(path)
+                except OSError:
+                    continue
+                kind = "char" if stat.S_ISCHR(status.st_mode) else "block"
+                if kind == "char" or stat.S_ISBLK(status.st_mode):
+                    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+                    link = patient.path(f"/dev/{kind}/{number}")
+                    if not os.path.exists(link):
+                        found[link] = os.path.realpath(path)
+    return found
+
+
+def check_links(patient: Patient) -> list[Finding]:
+    """Find device nodes that systemd can't find by their numbers."""
+    if not os.path.isdir(patient.path("/run/systemd/system")):
+        return []
+    missing = missing_links(patient)
+    if not missing:
+        return []
+    link, node = next(iter(missing.items()))
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    fact = (
+        f"no {link} for {node}{more}: where systemd makes the cgroups, a running container can lose the "
+        "device at `systemctl daemon-reload`"
+    )
+    return [Finding(WARNING, fact, as_root("cdi-hook", "doctor", "--fix"))]
+
+
+def make_links(patient: Patient) -> dict[str, str]:
+    """Make the missing links, and return those that were made; raises OSError."""
+    made = {}
+    for link, node in missing_links(patient).items():
+        os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
+        os.symlink(os.path.relpath(node, os.path.dirname(link)), link)
+        made[link] = node
+    return made
+
+
+def check_index(patient: Patient) -> list[Finding]:
+    """Say whether the index holds, and how old it is."""
+    from cdi_hook.specs import compiled
+
+    registry = patient.registry
+    fix = as_root("cdi-hook", "index") if patient.host.is_root else "cdi-hook index"
+    if not registry.path:
+        fact = "there is no place for an index, so each container's start reads the specs"
+        return [Finding(WARNING, fact, "set XDG_RUNTIME_DIR, as a login by systemd does")]
+    try:
+        changed = os.stat(registry.path).st_mtime
+    except PermissionError:
+        return [Finding(UNKNOWN, f"{registry.path}: only root may look", ASK_ROOT)]
+    except OSError:
+        if not any(map(os.path.isdir, registry.spec_dirs)):
+            return []
+        return [
+            Finding(WARNING, f"no index at {registry.path} yet: the next container's start makes it", fix)
+        ]
+    head, _ = compiled.read(registry.path)
+    if not head:
+        fact = f"{registry.path} isn't read: others can write it, or it is of another version or damaged"
+        return [Finding(WARNING, fact, fix)]
+    import time
+
+    age = _age(max(0, time.time() - changed))
+    watched = {path: tuple(identity) if identity else None for path, identity in head["watched"]}
+    is_current = (head["dirs"], head["strict"]) == (registry.spec_dirs, registry.strict)
+    if is_current and all(files.identify(path) == identity for path, identity in watched.items()):
+        return [Finding(OK, f"{registry.path} is {age} old and holds")]
+    fact = (
+        f"{registry.path} is {age} old and doesn't hold any more: the next container's start makes it again"
+    )
+    return [Finding(WARNING, fact, fix)]
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return _count(int(seconds / length), unit)
+    return _count(int(seconds), "second")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook doctor: its lines, its JSON and its exit status; tests/unit/doctor has what each check finds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook import doctor
+
+from .conftest import PROGRAM, VENDOR
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+ASK = {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=gpu1"}}
+GIVEN = ["GPU=1", "DRIVER=1"]
+
+
+def test_lines_and_exit_status(cdi_hook: World) -> None:
+    """Each finding is a line with its level, and below it what mends it; without an error the status is 0."""
+    cdi_hook.spec("vendor.json")
+    path = cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
+    asked = f'ok       {cdi_hook.bundle} asks for vendor.com/gpu=gpu1 (annotation "cdi.k8s.io/x")\n'
+    given = f"ok       {cdi_hook.bundle} was given all of that\n"
+    before = path.read_bytes()
+    assert cdi_hook("doctor", cdi_hook.bundle) == (0, asked + given, "")
+    assert path.read_bytes() == before
+    cdi_hook.oci({"annotations": {"cdi.k8s.io": "vendor.com/gpu=gpu1"}})
+    assert cdi_hook("doctor", cdi_hook.bundle) == (
+        1,
+        f'error    {cdi_hook.bundle} has the annotation "cdi.k8s.io", which asks for nothing: the key has to begin '
+        "with cdi.k8s.io/\n         fix: --annotation cdi.k8s.io/NAME=vendor.com/gpu=gpu1\n",
+        "",
+    )
+
+
+def test_json(cdi_hook: World) -> None:
+    """--json has the same, and null where there is nothing to do."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
+    assert cdi_hook.json("doctor", "--json", cdi_hook.bundle) == [
+        {
+            "check": "asked",
+            "level": "ok",
+            "fact": f'{cdi_hook.bundle} asks for vendor.com/gpu=gpu1 (annotation "cdi.k8s.io/x")',
+            "fix": None,
+        },
+        {"check": "given", "level": "ok", "fact": f"{cdi_hook.bundle} was given all of that", "fix": None},
+    ]
+
+
+def test_a_host(cdi_hook: World) -> None:
+    """A host is examined by all checks of the table, in its order, and an error in it is the exit status."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.spec("bad.yml", VENDOR)
+    status, out, err = cdi_hook("doctor", "--json", PATH=f"{cdi_hook.root}:/bin")
+    assert (status, err) == (1, "")
+    found = json.loads(out)
+    names = list(dict.fromkeys(one["check"] for one in found))
+    assert names == [name for name in doctor.CHECKS if name in names]
+    assert {"engines", "runtimes", "configuration", "specs", "overlooked", "index", "python"} <= {*names}
+    assert {one["level"] for one in found} <= {"ok", "warning", "error", "unknown"}
+    assert [one["fix"] for one in found if one["check"] == "overlooked"] == [
+        f"mv {cdi_hook.specs}/bad.yml {cdi_hook.specs}/bad.yaml"
+    ]
+
+
+def test_a_user(cdi_hook: World) -> None:
+    """A user who may not look is told what only root could see, and the exit status isn't theirs to bear."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can become a user")
+    log = cdi_hook.root / "log"
+    log.write_text("")
+    log.chmod(0o600)
+    cdi_hook.configure(LOG=str(log))
+    cdi_hook.spec("vendor.json")
+    cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
+    for path in (cdi_hook.root, *cdi_hook.root.parents):
+        if str(path).startswith(str(Path("/tmp").resolve())) and path != Path("/tmp"):
+            path.chmod(0o755)
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PROGRAM, "doctor", cdi_hook.bundle],
+        env=cdi_hook.environ, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if "can't open file" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("a user can't enter the dir that this tree is in")
+    assert done.stdout.splitlines()[-2:] == [
+        f"unknown  LOG={log} can't be read: Permission denied",
+        f"         fix: sudo cdi-hook doctor {cdi_hook.bundle}",
+    ]
+    assert (done.returncode, done.stderr) == (0, "")
