@@ -74,12 +74,12 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
     except CDIError as error:
         yield "asked", Finding(ERROR, f"{who}: {error}", "start it again with a name of `cdi-hook list`")
     names = asks.device_ids if asks else []
-    lacks = asks is None
+    lacks, is_said = asks is None, False
     if names:
         origins = ", ".join(f"{name} ({asks.origins[name]})" for name in names)
         yield "asked", Finding(OK, f"{who} asks for {origins}")
         finding, is_given = _given(who, patient, container, oci, is_whole)
-        lacks = not is_given
+        lacks, is_said = not is_given, finding.level == ERROR
         yield "given", finding
     likes = list(_looks_like(who, container, oci, host.settings, names))
     for finding in likes:
@@ -94,7 +94,7 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
     for finding in _runtime(who, engine, container, is_needed=lacks):
         yield "runtime", finding
-    if container.error and not (FAILED in container.error and names):
+    if container.error and not (FAILED in container.error and is_said):
         fix = f"{_option(host.settings)}=vendor.com/class=name" if container.native else ""
         yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
     for finding in _log(patient, container):
