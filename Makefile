@@ -62,12 +62,13 @@ test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are
 	done
 	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-check: ## check style, types, shell scripts, and that the code runs on Python 3.9
+check: ## check style, types, shell scripts, workflows, and that the code runs on Python 3.9
 	@sh tests/setup.sh check
 	.venv/bin/ruff check --output-format concise
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
