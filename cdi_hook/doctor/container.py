@@ -85,6 +85,10 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
     for finding in likes:
         lacks = lacks or finding.level == ERROR
         yield "looks like", finding
+    for finding in _lost(who, engine, container, host.settings, names):
+        likes.append(finding)
+        lacks = True
+        yield "looks like", finding
     if container.native:
         fact = f"{who} asks {engine.name if engine else 'its engine'} itself: {'; '.join(container.native)}"
         yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
@@ -201,6 +205,20 @@ def _looks_like(
             fact = f"{who} has the variable {name}={value}, which asks for nothing"
             fix = f"{_option(settings)}=vendor.com/class=name, or DEVICE_ENV={name} in cdi-hook.conf"
             yield Finding(WARNING if names else ERROR, fact, fix)
+
+
+def _lost(
+    who: str, engine: Engine | None, container: Container, settings: Config, names: list[str]
+) -> Iterator[Finding]:
+    """Yield the requests that the engine doesn't pass on to the runtime, for other devices than ``names``."""
+    for whose, key, value, flag in container.lost:
+        is_request = key.startswith(tuple(settings.words("ANNOTATION_PREFIXES")))
+        if engine and is_request and not set(value.split(",")) <= set(names):
+            fact = (
+                f"{who} gets nothing by {whose}'s annotation {key}={value}: {engine.name} doesn't pass it on"
+            )
+            fix = as_root("cdi-hook", "configure", engine.name, *filter(None, [flag]), "--reload")
+            yield Finding(ERROR, fact, fix)
 
 
 def _is_near(key: str, value: str, prefixes: list[str]) -> bool:

@@ -131,10 +131,15 @@ def _of_daemon(
 
 
 def _start(daemon: str) -> float:
-    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told."""
+    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told.
+
+    A container may have such a daemon too: it has other process ids.
+    """
+    here = os.readlink("/proc/self/ns/pid")
     for directory in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            if files.read(f"{directory}/comm").strip() == daemon.encode():
+            is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
+            if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
                 ticks = int(files.read(f"{directory}/stat").rpartition(b")")[2].split()[19])
                 up = float(files.read("/proc/uptime").split()[0])
                 return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")

@@ -176,8 +176,8 @@ def check_units(patient: Patient) -> list[Finding]:
         else:
             right.append(name)
     if disabled:
-        fact = f"not enabled: {', '.join(disabled)}; a container's start does their work, and takes longer"
-        findings.append(Finding(WARNING, fact, as_root("systemctl", "enable", "--now", *disabled)))
+        fix = as_root("systemctl", "enable", "--now", *disabled)
+        findings.append(Finding(WARNING, f"not enabled: {', '.join(disabled)}", fix))
     if right:
         findings.append(Finding(OK, f"enabled: {', '.join(right)}"))
     return findings

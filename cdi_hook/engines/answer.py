@@ -45,7 +45,9 @@ class Container:
     program; either is "" if that isn't known. ``bundle`` is its dir, "" if it has
     none now. ``oci`` is the part of its OCI spec that may ask for devices, before
     any runtime has edited it. ``native`` are the devices that the engine was asked
-    for by its own options, and ``error`` is why the container didn't start.
+    for by its own options, and ``error`` is why the container didn't start. ``lost``
+    are annotations that the engine has and doesn't pass on: whose each is, its key
+    and value, and the option of `cdi-hook configure` that lets it through.
     """
 
     identity: str
@@ -57,6 +59,7 @@ class Container:
     native: tuple[str, ...] = ()
     error: str = ""
     is_running: bool = False
+    lost: tuple[tuple[str, str, str, str], ...] = ()
 
 
 def program(name: str) -> str:

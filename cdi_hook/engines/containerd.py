@@ -30,6 +30,7 @@ import base64
 import binascii
 import fnmatch
 import glob
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -208,14 +209,43 @@ def _container(namespace: str, identity: str) -> Iterator[Container]:
     if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
         return
     bundle = f"{_BUNDLES}/{namespace}/{identity}"
+    handler, lost = _of_kubernetes(namespace, one)
     yield Container(
         identity,
-        str(dig(one, "Runtime", "Name") or ""),
+        handler or str(dig(one, "Runtime", "Name") or ""),
         _binary(dig(one, "Runtime", "Options", "value")),
         bundle if os.path.isdir(bundle) else "",
         dig(one, "Spec") or {},
         dig(one, "Labels") or {},
+        lost=lost,
     )
+
+
+def _of_kubernetes(namespace: str, one: Any) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
+    """Return the handler of a container's pod, "" without one, and the annotations that don't get through."""
+    own = _metadata(one, "container")
+    sandbox = dig(own, "SandboxID")
+    if not sandbox:
+        return "", ()
+    pod = ask_json("ctr", "-n", namespace, "containers", "info", str(sandbox), unknown="not found")
+    of_pod = _metadata(pod, "sandbox")
+    passed = dig(one, "Spec", "annotations") or {}
+    lost = [
+        (whose, key, str(value), flag)
+        for whose, tree, flag in (("the container", own, ""), ("its pod", of_pod, _POD_FLAG))
+        for key, value in (dig(tree, "Config", "annotations") or {}).items()
+        if key not in passed
+    ]
+    return str(dig(of_pod, "RuntimeHandler") or "the default"), tuple(lost)
+
+
+def _metadata(one: Any, kind: str) -> Any:
+    """Return what the CRI plugin keeps beside a container, as JSON in base64; None for another's."""
+    try:
+        text = base64.b64decode(dig(one, "Extensions", f"io.cri-containerd.{kind}.metadata", "value") or "")
+        return json.loads(text)["Metadata"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _binary(options: Any) -> str:

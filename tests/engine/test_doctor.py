@@ -10,6 +10,7 @@ import pytest
 
 from . import image, world
 from .box import USER
+from .cri import Pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,6 +310,36 @@ def test_containerd_host(containerd: Containerd) -> None:
     status, facts, bad = host(containerd.box)
     assert " runs cdi-runtime as its runtimes cdi, cdi-crun, " in facts[0]
     assert (status, bad) == (0, [])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_pod(containerd: Containerd) -> None:
+    """Annotations that containerd doesn't pass on are found, a container's and a pod's, and so is another handler."""
+    lost = "gets nothing by {}'s annotation " + f"{KEY}={world.SOFT}: containerd doesn't pass it on"
+    fix = "cdi-hook configure containerd{} --reload"
+    again = (
+        "make it again: ctr run --runc-binary /usr/bin/cdi-runtime …; in a pod's spec: runtimeClassName: cdi"
+    )
+    with Pod(containerd, "runc", {KEY: world.SOFT}) as pod:
+        container = pod.create("sleep 1000", {KEY: world.SOFT})
+        pod.start(container)
+        status, findings = examined(containerd.box, container[:20])
+    who = f"containerd's container {container[:12]}"
+    of_pod = ("error", f"{who} {lost.format('its pod')}", fix.format(" --pod-annotations"))
+    assert status == 1
+    assert findings == [
+        ("error", f"{who} {lost.format('the container')}", fix.format("")),
+        of_pod,
+        ("error", f"{who} was made with the runtime runc, which isn't cdi-runtime", again),
+    ]
+    with Pod(containerd, "cdi", {KEY: world.SOFT, f"{KEY}3": FUSE}) as pod:
+        container, _ = pod.run("true", {f"{KEY}2": FUSE})
+        status, findings = examined(containerd.box, container)
+    who = f"containerd's container {container[:12]}"
+    of_pod = ("error", f"{who} {lost.format('its pod')}", fix.format(" --pod-annotations"))
+    made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
+    given = ("ok", f"{who} was given all of that", None)
+    assert (status, findings[1:]) == (1, [given, of_pod, ("ok", made, None)])
 
 
 PODMAN: dict[str, tuple[str, list[str], str, str]] = {
