@@ -72,27 +72,89 @@ def test_a_host(cdi_hook: World) -> None:
     ]
 
 
-def test_a_user(cdi_hook: World) -> None:
-    """A user who may not look is told what only root could see, and the exit status isn't theirs to bear."""
+def as_user(cdi_hook: World, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run doctor as a user who isn't root, and may read what root lets everybody read."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("only root can become a user")
+    for path in (cdi_hook.root, *cdi_hook.root.parents):
+        if path not in (Path("/"), Path("/tmp")):
+            path.chmod(path.stat().st_mode | 0o055)
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run(
+        [*user, PROGRAM, "doctor", *arguments], env=cdi_hook.environ, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    if "can't open file" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("a user can't enter the dir that this tree is in")
+    assert done.stderr == ""
+    return done
+
+
+def test_a_users_container(cdi_hook: World) -> None:
+    """A user who may not read LOG is told that root may, and that is no error."""
     log = cdi_hook.root / "log"
     log.write_text("")
     log.chmod(0o600)
     cdi_hook.configure(LOG=str(log))
     cdi_hook.spec("vendor.json")
     cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
-    for path in (cdi_hook.root, *cdi_hook.root.parents):
-        if str(path).startswith(str(Path("/tmp").resolve())) and path != Path("/tmp"):
-            path.chmod(0o755)
-    done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PROGRAM, "doctor", cdi_hook.bundle],
-        env=cdi_hook.environ, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    if "can't open file" in done.stderr or "Permission denied" in done.stderr:
-        pytest.skip("a user can't enter the dir that this tree is in")
+    done = as_user(cdi_hook, cdi_hook.bundle)
     assert done.stdout.splitlines()[-2:] == [
         f"unknown  LOG={log} can't be read: Permission denied",
         f"         fix: sudo cdi-hook doctor {cdi_hook.bundle}",
     ]
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+
+
+def test_a_users_host(cdi_hook: World) -> None:
+    """A spec and a spec dir that a user may not read are for root to look at."""
+    path = Path(cdi_hook.spec("vendor.json"))
+    path.chmod(0o600)
+    closed = cdi_hook.root / "closed"
+    closed.mkdir(mode=0o700)
+    cdi_hook.configure(SPEC_DIRS=f"{cdi_hook.specs}:{closed}")
+    found = json.loads(as_user(cdi_hook, "--json").stdout)
+    assert [one for one in found if one["check"] == "specs"] == [
+        {
+            "check": "specs",
+            "level": "unknown",
+            "fact": f"{one}: only root may read it",
+            "fix": "sudo cdi-hook doctor",
+        }
+        for one in (path, closed)
+    ]
+    fixes = {one["fix"] for one in found if one["check"] == "engines" and one["level"] == "error"}
+    assert all(fix.startswith("sudo cdi-hook configure ") for fix in fixes)
+
+
+def test_links_are_made(cdi_hook: World) -> None:
+    """--fix makes the links that are missing and says so; a second time there is nothing to make."""
+    unshare = ["unshare", "-m", "--propagation", "private"]
+    if os.geteuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("a /dev of its own needs root")
+    cdi_hook.spec(
+        "vendor.json",
+        {
+            "cdiVersion": "0.6.0",
+            "kind": "vendor.com/gpu",
+            "devices": [{"name": "gpu0", "containerEdits": {"deviceNodes": [{"path": "/dev/mine"}]}}],
+        },
+    )
+    script = """
+    mount -t tmpfs none /dev
+    for node in null:1:3 mine:1:7; do
+        mknod -m 666 /dev/${node%%:*} c $(echo ${node#*:} | tr : " ")
+    done
+    "$0" doctor --fix --json || :
+    "$0" doctor --fix --json || :
+    readlink /dev/char/1:7
+    """
+    done = subprocess.run(
+        [*unshare, "sh", "-ec", script, PROGRAM], env=cdi_hook.environ, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    first, second, target = done.stdout.splitlines()
+    fact = "/dev/char/1:7 was made, for /dev/mine"
+    assert json.loads(first)[0] == {"check": "links", "level": "ok", "fact": fact, "fix": None}
+    assert not [one for one in json.loads(second) if one["check"] == "links"]
+    assert (target, done.stderr) == ("../mine", "")
