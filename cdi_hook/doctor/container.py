@@ -8,6 +8,7 @@ import copy
 import difflib
 import os
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import bundle, injection, jsontext, request
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
 
 # Variables by which other runtimes are asked for devices.
-_VARIABLE = re.compile(r"(?!CUDA_)[A-Z]+_VISIBLE_DEVICES")
+_KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NOTHING = ("", "none", "void")
 _TAIL = 1 << 20  # bytes of LOG
 _SHOWN = 3  # lines of LOG
@@ -49,7 +51,9 @@ def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding
             asked.append(engine.name)
         except answer.Unreachable as error:
             if error.is_forbidden:
-                findings.append(Finding(UNKNOWN, f"only root may ask {engine.name}", f"{ASK_ROOT} {name}"))
+                findings.append(
+                    Finding(UNKNOWN, f"only root may ask {engine.name}", f"{ASK_ROOT} {shlex.quote(name)}")
+                )
             else:
                 findings.append(Finding(UNKNOWN, f"{engine.name} can't be asked: {error}"))
     if found:
@@ -94,21 +98,21 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
     elif asks is not None and not names and not likes:
         lacks = True
-        fix = f"{_option(host.settings)}=vendor.com/class=name; cdi-hook list shows the names"
+        fix = f"{_option(host.settings)}; cdi-hook list shows the names"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
     for finding in _runtime(who, engine, container, is_needed=lacks):
         yield "runtime", finding
     if container.error and not (FAILED in container.error and is_said):
-        fix = f"{_option(host.settings)}=vendor.com/class=name" if container.native else ""
+        fix = _option(host.settings) if container.native else ""
         yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
     for finding in _log(patient, container):
         yield "log", finding
 
 
-def _option(settings: Config, key: str = "NAME") -> str:
-    """Return the option by which an engine's command line asks for a device, without the device."""
-    prefixes = settings.words("ANNOTATION_PREFIXES")
-    return f"--annotation {prefixes[0] if prefixes else ''}{key}"
+def _option(settings: Config, names: str = "vendor.com/class=name", key: str = "") -> str:
+    """Return the option by which an engine's command line asks for devices, quoted for a shell."""
+    prefix = next(iter(settings.words("ANNOTATION_PREFIXES")), "")
+    return shlex.join(("--annotation", f"{key or prefix + 'NAME'}={names}"))
 
 
 def _config(container: Container) -> tuple[dict[str, Any], bool]:
@@ -138,14 +142,14 @@ def _given(
     if not changes:
         return Finding(OK, f"{who} was given all of that"), True
     stages = {
-        stage for stage, hooks in (oci.get("hooks") or {}).items() for one in hooks
+        stage for stage, hooks in _object(oci.get("hooks")).items() for one in _list(hooks)
         if os.path.basename(str(answer.dig(one, "path"))) == "cdi-hook"
     }  # fmt: skip
     if stages:
         fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
         return Finding(OK, fact), True
     fact = f"{who} was not given all of that: its config.json lacks {len(changes)} changes"
-    return Finding(ERROR, fact, f"cdi-hook inject --diff {container.bundle}"), False
+    return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
 
 
 def _no_warning(_message: str, _errors: list[str]) -> None:
@@ -181,29 +185,22 @@ def _looks_like(
 ) -> Iterator[Finding]:
     """Yield what looks like a request and is none; ``names`` are the devices that are asked for."""
     prefixes, variables = settings.words("ANNOTATION_PREFIXES"), settings.words("DEVICE_ENV")
-    annotations = answer.dig(dict(oci), "annotations") or {}
-    for key, value in sorted(annotations.items()):
+    for key, value in sorted(_object(answer.dig(oci, "annotations")).items()):
         if not key.startswith(tuple(prefixes)) and _is_near(key, str(value), prefixes):
             fact = f"{who} has the annotation {quote(key)}, which asks for nothing: the key has to begin with"
-            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", f"{_option(settings)}={value}")
+            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", _option(settings, str(value)))
     for key, value in sorted(container.labels.items()):
-        if key.startswith(tuple(prefixes)) or _is_near(key, str(value), prefixes):
+        is_right = key.startswith(tuple(prefixes))
+        if is_right or _is_near(key, str(value), prefixes):
             fact = f"{who} has the label {quote(key)}, which asks for nothing: it has to be an annotation"
-            yield Finding(
-                ERROR,
-                fact,
-                f"--annotation {key}={value}"
-                if key.startswith(tuple(prefixes))
-                else f"{_option(settings)}={value}",
-            )
-    for one in answer.dig(dict(oci), "process", "env") or ():
+            yield Finding(ERROR, fact, _option(settings, str(value), key if is_right else ""))
+    for one in _list(answer.dig(oci, "process", "env")):
         name, _, value = str(one).partition("=")
-        is_list = _names_devices(value)
+        is_known = _KNOWN.fullmatch(name) and value not in _NOTHING and not names
         # an image may have such a variable, so one word in it is no request beside a request
-        is_known = _VARIABLE.fullmatch(name) and value not in _NOTHING and not names
-        if name not in variables and (is_list or is_known):
+        if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
             fact = f"{who} has the variable {name}={value}, which asks for nothing"
-            fix = f"{_option(settings)}=vendor.com/class=name, or DEVICE_ENV={name} in cdi-hook.conf"
+            fix = f"{_option(settings)}, or DEVICE_ENV={name} in cdi-hook.conf"
             yield Finding(WARNING if names else ERROR, fact, fix)
 
 
@@ -219,6 +216,14 @@ def _lost(
             )
             fix = as_root("cdi-hook", "configure", engine.name, *filter(None, [flag]), "--reload")
             yield Finding(ERROR, fact, fix)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _is_near(key: str, value: str, prefixes: list[str]) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ import pytest
 
 from cdi_hook import doctor
 
-from .conftest import PROGRAM, VENDOR
+from .conftest import PROGRAM, VENDOR, World
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from collections.abc import Iterator
 
 ASK = {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=gpu1"}}
 GIVEN = ["GPU=1", "DRIVER=1"]
@@ -72,16 +73,21 @@ def test_a_host(cdi_hook: World) -> None:
     ]
 
 
-def as_user(cdi_hook: World, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run doctor as a user who isn't root, and may read what root lets everybody read."""
+@pytest.fixture
+def everybodys() -> Iterator[World]:
+    """A world that a user who isn't root can enter, unlike pytest's own dir."""
+    with tempfile.TemporaryDirectory(prefix="cdi-") as directory:
+        Path(directory).chmod(0o755)
+        yield World(Path(directory))
+
+
+def as_user(world: World, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run doctor as a user who isn't root."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("only root can become a user")
-    for path in (cdi_hook.root, *cdi_hook.root.parents):
-        if path not in (Path("/"), Path("/tmp")):
-            path.chmod(path.stat().st_mode | 0o055)
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     done = subprocess.run(
-        [*user, PROGRAM, "doctor", *arguments], env=cdi_hook.environ, capture_output=True, text=True,
+        [*user, PROGRAM, "doctor", *arguments], env=world.environ, capture_output=True, text=True,
         check=False, timeout=60,
     )  # fmt: skip
     if "can't open file" in done.stderr or "Permission denied" in done.stderr:
@@ -90,30 +96,30 @@ def as_user(cdi_hook: World, *arguments: str | Path) -> subprocess.CompletedProc
     return done
 
 
-def test_a_users_container(cdi_hook: World) -> None:
+def test_a_users_container(everybodys: World) -> None:
     """A user who may not read LOG is told that root may, and that is no error."""
-    log = cdi_hook.root / "log"
+    log = everybodys.root / "log"
     log.write_text("")
     log.chmod(0o600)
-    cdi_hook.configure(LOG=str(log))
-    cdi_hook.spec("vendor.json")
-    cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
-    done = as_user(cdi_hook, cdi_hook.bundle)
+    everybodys.configure(LOG=str(log))
+    everybodys.spec("vendor.json")
+    everybodys.oci({**ASK, "process": {"env": GIVEN}})
+    done = as_user(everybodys, everybodys.bundle)
     assert done.stdout.splitlines()[-2:] == [
         f"unknown  LOG={log} can't be read: Permission denied",
-        f"         fix: sudo cdi-hook doctor {cdi_hook.bundle}",
+        f"         fix: sudo cdi-hook doctor {everybodys.bundle}",
     ]
     assert done.returncode == 0
 
 
-def test_a_users_host(cdi_hook: World) -> None:
+def test_a_users_host(everybodys: World) -> None:
     """A spec and a spec dir that a user may not read are for root to look at."""
-    path = Path(cdi_hook.spec("vendor.json"))
+    path = Path(everybodys.spec("vendor.json"))
     path.chmod(0o600)
-    closed = cdi_hook.root / "closed"
+    closed = everybodys.root / "closed"
     closed.mkdir(mode=0o700)
-    cdi_hook.configure(SPEC_DIRS=f"{cdi_hook.specs}:{closed}")
-    found = json.loads(as_user(cdi_hook, "--json").stdout)
+    everybodys.configure(SPEC_DIRS=f"{everybodys.specs}:{closed}")
+    found = json.loads(as_user(everybodys, "--json").stdout)
     assert [one for one in found if one["check"] == "specs"] == [
         {
             "check": "specs",

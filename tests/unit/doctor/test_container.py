@@ -107,13 +107,19 @@ def test_malformed(place: Place) -> None:
             {"CDI.k8s.io/x": "vendor.com/gpu= gpu0"},
             (),
             'annotation "CDI.k8s.io/x", which asks for nothing: the key has to begin with cdi.k8s.io/',
-            "--annotation cdi.k8s.io/NAME=vendor.com/gpu= gpu0",
+            "--annotation 'cdi.k8s.io/NAME=vendor.com/gpu= gpu0'",
         ),
         (
             {"devices": "vendor.com/gpu=gpu0, vendor.com/gpu=gpu1"},
             (),
             'annotation "devices", which asks for nothing: the key has to begin with cdi.k8s.io/',
-            "--annotation cdi.k8s.io/NAME=vendor.com/gpu=gpu0, vendor.com/gpu=gpu1",
+            "--annotation 'cdi.k8s.io/NAME=vendor.com/gpu=gpu0, vendor.com/gpu=gpu1'",
+        ),
+        (
+            {"cdi.k8s.io": "$(reboot)"},
+            (),
+            'annotation "cdi.k8s.io", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation 'cdi.k8s.io/NAME=$(reboot)'",
         ),
         (
             {},
@@ -141,7 +147,17 @@ def test_what_only_looks_like_asking(
     ("annotations", "env"),
     [
         ({"io.kubernetes.cri.container-type": "container", "k8s.io/x": "a=b"}, ()),
-        ({}, ("NVIDIA_VISIBLE_DEVICES=void", "CUDA_VISIBLE_DEVICES=0", "PATH=/bin", "A=b=c", "E=")),
+        (
+            {},
+            (
+                "NVIDIA_VISIBLE_DEVICES=void",
+                "CUDA_VISIBLE_DEVICES=0",
+                "PATH=/bin",
+                "A=b=c",
+                "E=",
+                "$(reboot)=vendor.com/gpu=gpu0",
+            ),
+        ),
     ],
 )
 def test_what_does_not_look_like_asking(
@@ -151,6 +167,13 @@ def test_what_does_not_look_like_asking(
     bundle(place, annotations, env)
     fix = "--annotation cdi.k8s.io/NAME=vendor.com/class=name; cdi-hook list shows the names"
     assert said(place) == [("asked", "error", f"{WHO} asks for no device", fix)]
+
+
+@pytest.mark.parametrize("more", [{"annotations": []}, {"hooks": 1, "process": []}, {"process": {"env": {}}}])
+def test_odd_bundle(place: Place, more: dict[str, Any]) -> None:
+    """A config.json with another shape is no reason to fail."""
+    place.write("bundle/config.json", json.dumps({"annotations": ASK, **more}))
+    assert [line[0] for line in said(place)] in (["asked"], ["asked", "given"])
 
 
 def test_variable_that_counts(place: Place) -> None:
