@@ -40,7 +40,9 @@ def describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return f"can't go on: {type(error).__name__}: {error} (--debug shows where)"
+    from cdi_hook import explain
+
+    return explain.defect(error)
 
 
 def flush() -> None:

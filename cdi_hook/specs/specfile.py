@@ -30,8 +30,15 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
             reason = f"open {path}: {(error.strerror or str(error)).lower()}"
         message = f"failed to read CDI Spec {quote(path)}: {reason}"
         raise InvalidSpec(message, [Finding("", reason)]) from error
+    return parse(data, path, priority)
+
+
+def parse(data: bytes, path: str, priority: int = 0) -> Spec:
+    """Return the spec that is in a file; raises InvalidSpec in the reference's words."""
     value, findings = read(data, SCHEMA)
     if findings:
+        if not value and not any(name.encode() in data for name in ("cdiVersion", "containerEdits")):
+            findings = [Finding("", str(findings[0]), plain=_no_spec(data))]
         raise InvalidSpec(
             f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
@@ -39,6 +46,12 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
         raise InvalidSpec(message, [Finding("", "no Spec data")])
     return Spec(value, path, priority)
+
+
+def _no_spec(data: bytes) -> str:
+    if b'"ociVersion"' in data:
+        return 'this is a bundle\'s config.json, no CDI spec; "cdi-hook inject --diff DIR" shows what it asks for'
+    return "this is no CDI spec: it has neither cdiVersion nor devices"
 
 
 def spec_name(vendor: str, class_: str) -> str:
