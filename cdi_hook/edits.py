@@ -258,7 +258,7 @@ def check_host(changes: Iterable[Change]) -> None:
         )
 
 
-def _lack(path: str) -> str:
+def lack(path: str) -> str:
     """Say that the host lacks a file, if it does; of a relative path that isn't known."""
     return f"the host has no {errors.quote(path)}" if path[:1] == "/" and _is_gone(path) else ""
 
@@ -565,7 +565,7 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
 
 def _hook_hindrance(edit: Edits) -> str:
     # The program of a startContainer hook is looked for in the container.
-    return "" if edit["hookName"] == "startContainer" else _lack(edit["path"])
+    return "" if edit["hookName"] == "startContainer" else lack(edit["path"])
 
 
 def _late_hook(edit: Edits) -> str:
@@ -598,7 +598,7 @@ def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
 def _mount_hindrance(edit: Edits) -> str:
     options, type_ = edit.get("options") or (), edit.get("type")
     if "bind" in options or "rbind" in options or type_ == "bind":
-        return _lack(edit["hostPath"])
+        return lack(edit["hostPath"])
     if type_:
         return ""
     source, place = errors.quote(edit["hostPath"]), errors.quote(edit["containerPath"])

@@ -32,14 +32,14 @@ def hindrance(name: str, edit: Any) -> str:
     try:
         kind.convert(edit, edits.Target({}, keep_present=False, may_map_ids=False))
     except InjectionError as error:
-        return link(edit) or str(error)
+        return link(edit) or edits.lack(edit.get("hostPath") or edit["path"]) or str(error)
     return kind.hindrance(edit) if kind.hindrance else ""
 
 
-def link(edit: Any) -> str:
+def link(node: dict[str, Any]) -> str:
     """Return what to write in place of a device node's host path that is a link, or ""."""
-    path = isinstance(edit, dict) and (edit.get("hostPath") or edit.get("path"))
-    if not path or "\0" in path or not os.path.islink(path):
+    path = node.get("hostPath") or node["path"]
+    if not os.path.islink(path):
         return ""
     target = os.path.realpath(path)
     if not os.path.exists(target):

@@ -32,6 +32,23 @@ def validate(data: dict[str, Any]) -> list[Finding]:
     ]
 
 
+def warnings(data: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what is allowed in a valid spec, but troubles some engines."""
+    version, minimum = data["cdiVersion"].removeprefix("v"), requirement(data)[0]
+    if version != minimum:
+        yield Finding(
+            ".cdiVersion",
+            f"{version} is higher than this spec needs; engines that know only {minimum} could read it too",
+        )
+    for text, part in zip(parse_qualifier(data["kind"]), ("vendor", "class")):
+        if len(text) == 1:
+            yield Finding(
+                ".kind",
+                f"the {part} {quote(text)} has one letter, which crashes docker, podman and other engines "
+                "(CDI's own library up to 1.1.0); take a longer name",
+            )
+
+
 def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
     declared = data.get("cdiVersion", "")
     version = declared.removeprefix("v")

@@ -28,7 +28,7 @@ Findings = list[Finding]
 _LONG = 60  # characters; more of a text aren't shown
 # Words of a parser's error, and what to do.
 _SYNTAX = {
-    "'\\t'": "YAML is indented with spaces, not with tabs",
+    "cannot start any token": "YAML is indented with spaces, not with tabs",
     "mapping values are not allowed": "is this line, or the one above it, indented as its neighbours are?",
     "expected <block end>": "is this line indented as its neighbours are?",
     "did not find expected": "is this line indented as its neighbours are?",

@@ -37,8 +37,8 @@ def parse(data: bytes, path: str, priority: int = 0) -> Spec:
     """Return the spec that is in a file; raises InvalidSpec in the reference's words."""
     value, findings = read(data, SCHEMA)
     if findings:
-        if not value and not any(name.encode() in data for name in ("cdiVersion", "containerEdits")):
-            findings = [Finding("", str(findings[0]), plain=_no_spec(data))]
+        if not {"cdiVersion", "devices"}.intersection(value or ()) and (no_spec := _no_spec(data)):
+            findings = [Finding("", str(findings[0]), plain=no_spec)]
         raise InvalidSpec(
             f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
@@ -49,9 +49,12 @@ def parse(data: bytes, path: str, priority: int = 0) -> Spec:
 
 
 def _no_spec(data: bytes) -> str:
+    """Say what a text is that wasn't meant to be a CDI spec, or "" if it may have been."""
     if b'"ociVersion"' in data:
-        return 'this is a bundle\'s config.json, no CDI spec; "cdi-hook inject --diff DIR" shows what it asks for'
-    return "this is no CDI spec: it has neither cdiVersion nor devices"
+        return 'this is an OCI spec, no CDI spec; "cdi-hook inject --diff BUNDLE" shows what it asks for'
+    if any(word in data for word in (b"cdiVersion", b"kind", b"devices")):
+        return ""
+    return "this is no CDI spec: it has no cdiVersion, kind or devices"
 
 
 def spec_name(vendor: str, class_: str) -> str:

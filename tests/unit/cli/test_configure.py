@@ -91,6 +91,7 @@ def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
 
 def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
     """A new file has no copy, and --remove removes the file."""
+    (etc / "new").mkdir()
     file = etc / "new/daemon.json"
     assert cdi_hook("configure", "docker", "--config", file) == (0, f"{file}: written\n{RELOAD}", "")
     assert [*contents(etc)] == ["new/daemon.json"]
