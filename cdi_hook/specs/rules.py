@@ -34,7 +34,7 @@ def validate(data: dict[str, Any]) -> list[Finding]:
 
 def warnings(data: dict[str, Any]) -> Iterator[Finding]:
     """Yield what is allowed in a valid spec, but troubles some engines."""
-    version, minimum = data["cdiVersion"].removeprefix("v"), requirement(data)[0]
+    version, minimum = data["cdiVersion"].removeprefix("v"), requirement(data, in_full=True)[0]
     if version != minimum:
         yield Finding(
             ".cdiVersion",

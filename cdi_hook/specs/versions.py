@@ -26,13 +26,16 @@ def minimum_version(data: dict[str, Any]) -> str:
     return requirement(data)[0]
 
 
-def requirement(data: dict[str, Any]) -> tuple[str, str]:
-    """Return the lowest CDI version that has everything the spec uses, and what needs that version."""
+def requirement(data: dict[str, Any], *, in_full: bool = False) -> tuple[str, str]:
+    """Return the lowest CDI version that has everything the spec uses, and what needs that version.
+
+    With ``in_full``, what the reference overlooks counts too.
+    """
     devices = data.get("devices", [])
     found = {_EARLIEST: ""}
     for device in devices:
         _add_used(device.get("containerEdits", {}), found)
-    for version in _SEEN_IN_PART:
+    for version in () if in_full else _SEEN_IN_PART:
         found.pop(version, None)
     for seen in (data, *devices[-1:]):
         _add_used(seen.get("containerEdits", {}), found)

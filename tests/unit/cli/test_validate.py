@@ -221,7 +221,7 @@ OF_THE_HOST = [
     (".devices[0].containerEdits.deviceNodes[1]", 'the host has no "/none/node"'),
     (
         ".devices[0].containerEdits.deviceNodes[2]",
-        "\"/dev/stdin\" is a link, and a node's host path can't be one: write hostPath: TARGET",
+        "\"LINK\" is a link, and a node's host path can't be one: write hostPath: /dev/null",
     ),
     (".devices[0].containerEdits.mounts[0]", 'the host has no "/none/source"'),
     (
