@@ -159,7 +159,7 @@ bench)
 test)
 	# Installing a container engine starts services, so only CI's machines get engines.
 	engines=
-	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
+	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
 		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd logrotate strace valgrind zsh fish $engines"
 	main_venv

@@ -25,11 +25,12 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         raise
     except OSError as error:
         if isinstance(error, IsADirectoryError):
-            reason = f"read {path}: is a directory"
+            action, reason = "read", "is a directory"
         else:
-            reason = f"open {path}: {(error.strerror or str(error)).lower()}"
-        message = f"failed to read CDI Spec {quote(path)}: {reason}"
-        raise InvalidSpec(message, [Finding("", reason)]) from error
+            action, reason = "open", (error.strerror or str(error)).lower()
+        finding = Finding("", f"{action} {path}: {reason}", plain=f"can't read it: {reason}")
+        message = f"failed to read CDI Spec {quote(path)}: {finding.message}"
+        raise InvalidSpec(message, [finding]) from error
     return parse(data, path, priority)
 
 

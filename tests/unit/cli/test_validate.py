@@ -144,7 +144,7 @@ def test_what_cannot_be_read(cdi_hook: World) -> None:
     assert cdi_hook("validate", "nowhere.yaml", fifo, cdi_hook.specs) == (
         1,
         "nowhere.yaml: no such file or directory\n"
-        f"{fifo}: open {fifo}: not a regular file\n"
+        f"{fifo}: can't read it: not a regular file\n"
         f"{link}: no such file or directory\n",
         "",
     )
