@@ -49,6 +49,7 @@ present() {
 	dh-python) command -v dh_python3 >/dev/null ;;
 	docker.io) command -v dockerd >/dev/null ;;
 	docker-cli) command -v docker >/dev/null ;;
+	docker-compose) docker compose version >/dev/null 2>&1 ;;
 	groff-base) command -v groff >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;
