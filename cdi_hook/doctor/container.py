@@ -15,7 +15,6 @@ from cdi_hook import bundle, injection, jsontext, request
 from cdi_hook.doctor import engines
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
-from cdi_hook.engines.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import FAILED, CDIError, quote
 from cdi_hook.names import is_qualified_name
@@ -100,7 +99,10 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         lacks = True
         fix = f"{_option(host.settings)}; cdi-hook list shows the names"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
-    for finding in _runtime(who, engine, container, is_needed=lacks):
+    wanted = ",".join(names) or next(
+        (value for _, _, value, _ in container.lost if _names_devices(value)), ""
+    )
+    for finding in _runtime(who, engine, container, wanted, is_needed=lacks):
         yield "runtime", finding
     if container.error and not (FAILED in container.error and is_said):
         fix = _option(host.settings) if container.native else ""
@@ -156,7 +158,9 @@ def _no_warning(_message: str, _errors: list[str]) -> None:
     pass
 
 
-def _runtime(who: str, engine: Engine | None, container: Container, *, is_needed: bool) -> Iterator[Finding]:
+def _runtime(
+    who: str, engine: Engine | None, container: Container, names: str, *, is_needed: bool
+) -> Iterator[Finding]:
     """Yield which runtime it was made with, and if the container lacks something how to make it with ours."""
     if engine is None or not (container.runtime or container.program):
         return
@@ -170,13 +174,10 @@ def _runtime(who: str, engine: Engine | None, container: Container, *, is_needed
     if not is_needed:
         yield Finding(OK, made)
         return
-    try:
-        names = Configuration(engine).ours()
-    except CDIError:
-        names = []
-    again = engine.again(names[0] if names else "", engines.PROGRAM)
     kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
-    fix = f"make it again: {again}" if again else as_root("cdi-hook", "configure", engine.name, "--reload")
+    again = engines.request(engine, container.client, names=names or engines.NAMES)
+    again = again or f"{shlex.join(('cdi-hook', 'show', names or engines.NAMES))} says how"
+    fix = f"make it again: {again}"
     yield Finding(ERROR, f"{made}{kept}", fix)
 
 

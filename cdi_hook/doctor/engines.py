@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
 
 PROGRAM = "/usr/bin/cdi-runtime"
+KEY, NAMES = "cdi.k8s.io/NAME", "vendor.com/class=name"  # a request
 
 
 def check(patient: Patient) -> list[Finding]:
@@ -44,8 +45,8 @@ def check(patient: Patient) -> list[Finding]:
         of_files, names = _of_files(who, engine, configuration, patterns)
         of_daemon, names = _of_daemon(who, engine, configuration, names)
         findings += [*of_files, *_wrong_places(who, engine, configuration)]
-        own = engine.own_cdi(next(iter(configuration.texts.values()), ""), version)
-        own = f"on: it injects {own} itself, whatever ALLOW and DENY say" if own else "off"
+        is_on = engine.has_own_cdi(next(iter(configuration.texts.values()), ""), version)
+        own = f"on: it injects {engine.own_cdi} itself, whatever ALLOW and DENY say" if is_on else "off"
         plural = "s" if len(names) > 1 else ""
         uses = [f"runs cdi-runtime as its runtime{plural} {', '.join(names)}"] if names else []
         uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
@@ -58,13 +59,19 @@ def check(patient: Patient) -> list[Finding]:
     is_used = len(unused) < len(found)
     for engine, fact, of_daemon in unused:
         if not engine.needs_configuration:
-            findings.append(Finding(OK, f"{fact}; `{engine.again('', PROGRAM)}` does so"))
+            findings.append(Finding(OK, f"{fact}; `{request(engine)}` does so"))
         elif is_used:
             findings.append(Finding(OK, fact))
         else:
             fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
             findings += [*of_daemon, Finding(ERROR, fact, fix)]
     return findings
+
+
+def request(engine: Engine, client: str = "", key: str = KEY, names: str = NAMES) -> str:
+    """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
+    text = engine.requests.get(client) or next(iter(engine.requests.values()), "\n")
+    return "" if "\n" in text else text.format(program=PROGRAM, key=key, names=names)
 
 
 def _unreadable(who: str, error: CDIError) -> Finding:

@@ -8,14 +8,14 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, files
+from cdi_hook import edits, explain, files, index, onhost, trust
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
-from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cdi_hook.doctor.finding import Patient
+    from cdi_hook.specs.cache import Problem
     from cdi_hook.specs.model import Spec
 
 # Where people put specs that nothing reads.
@@ -27,7 +27,6 @@ _ELSEWHERE = (
     "/usr/local/etc/cdi",
     "/etc/containers/cdi",
 )
-_NOT_SPECS = ("~", ".bak", ".orig", ".swp", ".tmp", ".md", ".txt")
 _SHOWN = 8  # devices of a spec, files that are missing
 
 
@@ -44,28 +43,27 @@ def check_dirs(patient: Patient) -> list[Finding]:
     elif not cache.errors:
         fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
         findings.append(Finding(ERROR, fact, "cdi-hook generate"))
-    for path, messages in sorted(cache.errors.items()):
-        findings += [_refused(path, message) for message in messages]
+    for path, problems in sorted(cache.problems.items()):
+        findings += [_refused(path, one) for one in problems]
     return findings
 
 
-def _refused(path: str, message: str) -> Finding:
-    reason = message.removeprefix("failed to load CDI Spec ")
-    if "permission denied" in reason:
+def _refused(path: str, problem: Problem) -> Finding:
+    if problem.plain.endswith("permission denied"):
         return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
-    if reason.startswith("refused by SPEC_TRUST=strict: "):
-        entry = reason.removeprefix("refused by SPEC_TRUST=strict: ").partition(" ")[0]
-        change = ("chown", "root:root") if " belongs to uid " in reason else ("chmod", "go-w")
-        return Finding(ERROR, f"{path}: {reason}", as_root(*change, entry))
-    return Finding(ERROR, f"{path}: {reason}", shlex.join(("cdi-hook", "validate", path)))
+    why, remedy = untrusted(path)
+    if why and problem.plain.startswith("refused by SPEC_TRUST"):
+        return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
+    return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
 
 
 def check_overlooked(patient: Patient) -> list[Finding]:
     """Find files that look like specs, and that nothing reads."""
     from cdi_hook.specs.model import SPEC_EXTENSIONS
 
-    findings = []
     dirs = [files.clean(one) for one in patient.host.spec_dirs]
+    wrong = explain.misnamed(dirs)
+    findings = [Finding(ERROR, f"{path}{explain.MISNAMED}", _move(path, right)) for path, right in wrong]
     real = {os.path.realpath(one) for one in dirs}
     for directory in dirs:
         for path, is_dir in _entries(directory):
@@ -73,10 +71,6 @@ def check_overlooked(patient: Patient) -> list[Finding]:
                 inner = [one for one, _ in _entries(path) if one.endswith(SPEC_EXTENSIONS)]
                 if inner:
                     findings.append(_elsewhere(inner[0], "a spec dir's own dirs aren't read", directory))
-            elif not path.endswith(SPEC_EXTENSIONS) and _is_spec(path):
-                target = f"{os.path.splitext(path)[0]}.yaml"
-                fact = f"{path} isn't read, because the name of a spec ends in {' or '.join(SPEC_EXTENSIONS)}"
-                findings.append(Finding(ERROR, fact, _move(path, target)))
     for directory in _ELSEWHERE:
         if os.path.realpath(patient.path(directory)) in real:
             continue
@@ -107,33 +101,20 @@ def _entries(directory: str) -> list[tuple[str, bool]]:
         return []
 
 
-def _is_spec(path: str) -> bool:
-    """Say whether a file with another ending looks like a spec."""
-    if path.endswith(_NOT_SPECS):
-        return False
-    try:
-        data = files.read(path)
-    except OSError:
-        return path.lower().endswith((".yml", ".yaml", ".json"))
-    return b"cdiVersion" in data or b"containerEdits" in data
-
-
 def check_stale(patient: Patient) -> list[Finding]:
-    """Find specs that need what this host doesn't have."""
+    """Find specs whose edits can't be made on this host."""
     findings = []
     for spec in patient.cache.specs:
-        missing: dict[str, list[str]] = {}
+        lacking: dict[str, list[str]] = {}
         for device, part in _parts(spec):
-            for path in _needed(part):
-                if not os.path.lexists(path) or edits.is_gone(path):
-                    missing.setdefault(path, []).append(device)
-        if missing:
-            path, devices = next(iter(missing.items()))
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            for one in onhost.findings(part):
+                lacking.setdefault(one.message, []).append(device)
+        if lacking:
+            reason, devices = next(iter(lacking.items()))
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             who = "all its devices" if "" in devices else _some(devices)
-            need = "needs" if len(devices) == 1 and devices[0] else "need"
-            fact = f"{spec.path}: the host has no {path}{more}, which {who} {need}"
-            findings.append(Finding(ERROR, fact, "make that spec again, with the tool that made it"))
+            fix = f"{explain.GENERATE} ({shlex.join(('cdi-hook', 'validate', spec.path))} shows all of it)"
+            findings.append(Finding(ERROR, f"{spec.path}: {reason}{more}, needed by {who}", fix))
     return findings
 
 
@@ -144,29 +125,15 @@ def _parts(spec: Spec) -> Iterator[tuple[str, edits.Edits]]:
         yield device.qualified_name, device.container_edits
 
 
-def _needed(part: edits.Edits) -> Iterator[str]:
-    """Yield the absolute paths of the host that edits need."""
-    for name, wanted in edits.each_kind(part):
-        for edit in wanted:
-            kind = edits.KINDS[name]
-            path = kind.host_path(edit) if kind.host_path else ""
-            if name == "deviceNodes" and edit.get("major") is None:
-                path = edit.get("hostPath") or edit["path"]
-            if path.startswith("/"):
-                yield path
-
-
 def check_names(patient: Patient) -> list[Finding]:
     """Find vendors and classes of one letter."""
+    from cdi_hook.specs import rules
+
     return [
-        Finding(
-            ERROR,
-            f"{spec.path}: kind {quote(spec.kind)} has a name of one letter, at which docker, podman and "
-            "nvidia-ctk crash",
-            f"give it a longer name in {spec.path}",
-        )
+        Finding(ERROR, f"{spec.path}: {one.message}", shlex.join(("cdi-hook", "validate", spec.path)))
         for spec in patient.cache.specs
-        if 1 in (len(spec.vendor), len(spec.class_))
+        for one in rules.warnings(spec.data)
+        if one.path == ".kind"
     ]
 
 
@@ -191,25 +158,21 @@ def check_writers(patient: Patient) -> list[Finding]:
                 if name == "hooks":
                     paths.update({edit["path"]: f"a hook's program, of {spec.path}" for edit in wanted})
     for path, what in paths.items():
-        why = untrusted(path)
+        why, remedy = untrusted(path)
         if why:
-            entry = why.partition(" ")[0]
-            change = ("chown", "root:root") if " belongs to uid " in why else ("chmod", "go-w")
-            findings.append(Finding(ERROR, f"{path}, {what}: {why}", as_root(*change, entry)))
+            findings.append(Finding(ERROR, f"{path}, {what}: {why}", remedy))
     return findings
 
 
-def untrusted(path: str) -> str:
-    """Return why a file isn't root's alone; "" if it is, or isn't there."""
-    from cdi_hook.trust import Untrusted, trusted
-
+def untrusted(path: str) -> tuple[str, str]:
+    """Return why a file isn't root's alone, and the command that mends it; "" if it is, or isn't there."""
     try:
-        with trusted(os.path.abspath(path)):
-            return ""
-    except Untrusted as error:
-        return str(error)
+        with trust.trusted(os.path.abspath(path)):
+            return "", ""
+    except trust.Untrusted as error:
+        return str(error), error.remedy
     except OSError:
-        return ""
+        return "", ""
 
 
 def missing_links(patient: Patient) -> dict[str, str]:
@@ -284,9 +247,7 @@ def check_index(patient: Patient) -> list[Finding]:
     import time
 
     age = _age(max(0, time.time() - changed))
-    watched = {path: tuple(identity) if identity else None for path, identity in head["watched"]}
-    is_current = (head["dirs"], head["strict"]) == (registry.spec_dirs, registry.strict)
-    if is_current and all(files.identify(path) == identity for path, identity in watched.items()):
+    if index.holds(head, registry.spec_dirs, registry.strict):
         return [Finding(OK, f"{registry.path} is {age} old and holds")]
     fact = (
         f"{registry.path} is {age} old and doesn't hold any more: the next container's start makes it again"

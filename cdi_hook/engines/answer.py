@@ -47,7 +47,8 @@ class Container:
     any runtime has edited it. ``native`` are the devices that the engine was asked
     for by its own options, and ``error`` is why the container didn't start. ``lost``
     are annotations that the engine has and doesn't pass on: whose each is, its key
-    and value, and the option of `cdi-hook configure` that lets it through.
+    and value, and the option of `cdi-hook configure` that lets it through. ``client``
+    is the key in the engine's ``requests`` of what made the container ("": the first).
     """
 
     identity: str
@@ -60,6 +61,7 @@ class Container:
     error: str = ""
     is_running: bool = False
     lost: tuple[tuple[str, str, str, str], ...] = ()
+    client: str = ""
 
 
 def program(name: str) -> str:

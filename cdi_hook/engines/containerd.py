@@ -77,10 +77,17 @@ class Containerd(Engine):
     reload = "restart"
     flags = ((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),)
     programs = ("containerd",)
+    own_cdi = "what the kubelet's CDI field and containers' annotations cdi.k8s.io/ ask for"
+    own_cdi_since = (2, 0)
     tables = tuple(("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values()))
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
     runtime_type = "io.containerd.runc.v2"
+    requests = {  # noqa: RUF012 # nobody alters it
+        "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
+        "pod": "# containerd needs: cdi-hook configure containerd --pod-annotations\n"
+        'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
+    }
 
     def files(self, path: str) -> Files:
         """Return config.toml and what it imports; the edit goes to a drop-in if one is imported."""
@@ -117,6 +124,9 @@ class Containerd(Engine):
     def table(self, document: Document) -> Key:
         number = document.tree.get("version")  # an unknown one has no such table
         return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "", "containerd")
+
+    def cdi_key(self, document: Document) -> Key:
+        return (*self.table(document)[:-1], "enable_cdi")
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
         return name == "runc" or name in runtimes
@@ -164,13 +174,6 @@ class Containerd(Engine):
     def says(self) -> None:
         _ctr("version")
 
-    def own_cdi(self, text: str, version: str) -> str:
-        document = TOMLText(text)
-        switch = document.get((*self.table(document)[:-1], "enable_cdi"))
-        if switch is True or (switch is None and version.partition(".")[0] not in ("", "0", "1")):
-            return "what the kubelet's CDI field and containers' annotations cdi.k8s.io/ ask for"
-        return ""
-
     def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:
         document = TOMLText(text)
         passed = document.get((*self.table(document), "runtimes", name, "container_annotations")) or []
@@ -187,10 +190,6 @@ class Containerd(Engine):
                 for identity in _ctr("-n", namespace, "containers", "ls", "-q", *filters):
                     found += list(_container(namespace, identity))
         return found
-
-    def again(self, runtime: str, path: str) -> str:
-        pod = f"; in a pod's spec: runtimeClassName: {runtime}" if runtime else ""
-        return f"ctr run --runc-binary {path} …{pod}"
 
 
 def _ctr(*arguments: str) -> list[str]:
@@ -218,6 +217,7 @@ def _container(namespace: str, identity: str) -> Iterator[Container]:
         dig(one, "Spec") or {},
         dig(one, "Labels") or {},
         lost=lost,
+        client="pod" if handler else "",
     )
 
 

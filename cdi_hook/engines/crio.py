@@ -51,6 +51,7 @@ class Crio(Engine):
     file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     daemon = "crio"
     programs = ("crio",)
+    own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
     hooks_key = ("crio", "runtime", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
     tables = (("crio", "runtime"),)
@@ -70,9 +71,6 @@ class Crio(Engine):
             document.set(key, {"runtime_path": request.path, "runtime_type": self.runtime_type, **copied})
         super().edit(document, key, request, others)
         return [_POD_ANNOTATIONS]
-
-    def own_cdi(self, text: str, version: str) -> str:  # noqa: ARG002  # see Engine
-        return "what the kubelet's CDI field and containers' annotations ask for"
 
     def inspect(self, name: str) -> list[Container]:
         if not program(_CRICTL[0]):
@@ -99,6 +97,3 @@ class Crio(Engine):
                 dig(found, "status", "state") == "CONTAINER_RUNNING",
             )
         ]
-
-    def again(self, runtime: str, path: str) -> str:  # noqa: ARG002  # see Engine
-        return f"runtimeClassName: {runtime} in the pod's spec" if runtime else ""

@@ -28,7 +28,6 @@ _BUNDLES = (
     "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{}",
     "/run/containerd/io.containerd.runtime.v2.task/moby/{}",
 )
-_OWN_SINCE = (28, 2)  # from then on its own CDI is on unless features.cdi is false
 _NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other. --reload "
     "doesn't restart it: a restart ends containers, unless live-restore is on"
@@ -42,9 +41,17 @@ class Docker(Engine):
     daemon = "dockerd"
     keeps_runtime = True
     programs = ("dockerd", "docker")
+    own_cdi = "what --device vendor.com/class=name asks for"
+    own_cdi_since = (28, 2)
+    requests = {  # noqa: RUF012 # nobody alters it
+        "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
+        "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
+        '      {key}: "{names}"',
+    }
     document = JSONText
     default_key = "default-runtime"
     program_key = ("path",)
+    cdi_needs_restart = True
 
     def files(self, path: str) -> Files:
         return Files(path, (path,), (path,))
@@ -62,6 +69,12 @@ class Docker(Engine):
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
         return name == "runc" or name in runtimes or "." in name  # with a dot it is a shim's
+
+    def cdi_key(self, document: Document) -> Key:
+        features = document.tree.get("features", {})
+        if not isinstance(features, dict):
+            raise UnusableConfiguration("features is not an object")
+        return ("features", "cdi")
 
     def remove(self, text: str, before: str | None) -> Edited:
         edited = super().remove(text, before)
@@ -83,13 +96,6 @@ class Docker(Engine):
         entries = dig(said, "Runtimes") or {}
         runtimes = {name: str(dig(entry, "path") or "") for name, entry in entries.items()}
         return Daemon(runtimes, str(dig(said, "DefaultRuntime") or ""))
-
-    def own_cdi(self, text: str, version: str) -> str:
-        switch = JSONText(text).get(("features", "cdi"))
-        numbers = [int(one) for one in version.split(".")[:2] if one.isdecimal()]
-        if switch is True or (switch is None and tuple(numbers) >= _OWN_SINCE):
-            return "what --device vendor.com/class=name asks for"
-        return ""
 
     def inspect(self, name: str) -> list[Container]:
         found = ask_json("docker", "inspect", "--type", "container", name, unknown="no such container")
@@ -116,6 +122,3 @@ class Docker(Engine):
                 )
             )
         return containers
-
-    def again(self, runtime: str, path: str) -> str:  # noqa: ARG002  # see Engine
-        return f"docker run --runtime {runtime} …" if runtime else ""

@@ -22,7 +22,7 @@ from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.engines.answer import Container, Daemon
     from cdi_hook.engines.document import Document, Key
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     Other = tuple[str, str]  # another file that the engine reads: its path and text
 
 NAME = "cdi"
+_CDI_AT_START = (
+    "{} turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: a restart ends "
+    "containers, unless live-restore is on"
+)
 _FIRST_LINE = "# Written by `cdi-hook configure"
 
 
@@ -40,7 +44,7 @@ class Request:
     ``path`` is the path of cdi-runtime, or with a low-level ``runtime`` the path of
     the link cdi-NAME. ``annotations`` are patterns of keys; an engine that filters
     annotations must let these through. ``flags`` are the engine's own options that
-    were given.
+    were given. ``enable_cdi`` is whether the engine's own CDI is turned on too.
     """
 
     path: str
@@ -48,6 +52,7 @@ class Request:
     set_default: bool = False
     annotations: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    enable_cdi: bool = False
 
     @property
     def name(self) -> str:
@@ -83,10 +88,15 @@ class Engine(ABC):
     flags: tuple[tuple[str, str], ...] = ()  # the engine's own options, and what each does
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
     reload = "reload"  # the systemctl command that makes the daemon read its files
+    requests: Mapping[
+        str, str
+    ] = {}  # what a person writes to ask for devices; show.py has the words in braces
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
     # For doctor.
     programs: tuple[str, ...]  # it is on this host if one of them is
     needs_configuration = True  # whether it runs cdi-runtime only if it is configured to
+    own_cdi: str  # what its own CDI injects
+    own_cdi_since: tuple[int, int] = (0, 0)  # the version from which that is on without a switch
     hooks_key: Key = ()  # where the configuration has the dirs of OCI hooks
     hooks_dirs: tuple[str, ...] = ()  # those dirs, if the configuration has none
     # The form of the text.
@@ -95,6 +105,7 @@ class Engine(ABC):
     default_key: str
     program_key: Key = ()  # where an entry has the path of its program
     runtime_type = ""  # of the entries that can be copied
+    cdi_needs_restart = False  # whether a reload doesn't turn the engine's own CDI on
 
     @abstractmethod
     def files(self, path: str) -> Files:
@@ -145,7 +156,15 @@ class Engine(ABC):
         notes = self.edit(document, (*table, "runtimes", request.name), request, others)
         if request.set_default and document.get((*table, self.default_key)) != request.name:
             document.set((*table, self.default_key), request.name)
-        return Edited(document.text, tuple(notes))
+        restart = ""
+        if request.enable_cdi:
+            key = self.cdi_key(document)
+            if key is None:
+                notes.append(f"the CDI of {self.name} itself is always on")
+            elif document.get(key) is not True:
+                document.set(key, True)
+                restart = _CDI_AT_START.format(self.name) if self.cdi_needs_restart else ""
+        return Edited(document.text, tuple(notes), restart)
 
     def remove(self, text: str, before: str | None) -> Edited:
         """Return the text without our entries, and with the default runtime that ``before`` has."""
@@ -165,6 +184,21 @@ class Engine(ABC):
                         f"the former default runtime {former} is gone: {self.name} uses its own default"
                     )
         return Edited(document.text if ours else text, tuple(notes))
+
+    def cdi_key(self, document: Document) -> Key | None:  # noqa: ARG002  # containerd looks at its version
+        """Return the key that turns the engine's own CDI on; None if that is always on."""
+        return None
+
+    def without_cdi(self, text: str) -> str:
+        """Return the text without what turns the engine's own CDI on."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        if key is None or document.get(key) is not True:
+            return text
+        document.remove(key)
+        if document.get(key[:-1]) == {}:
+            document.remove(key[:-1])
+        return document.text
 
     def names(self, text: str) -> list[str]:
         """Return the names of our entries."""
@@ -227,9 +261,13 @@ class Engine(ABC):
         """
         return None
 
-    def own_cdi(self, text: str, version: str) -> str:  # noqa: ARG002  # for engines with a switch
-        """Say what the engine injects CDI devices for itself; "" if it injects none."""
-        return ""
+    def has_own_cdi(self, text: str, version: str) -> bool:
+        """Say whether the engine injects CDI devices itself, by a file's text and its version."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        switch = document.get(key) if key else True
+        numbers = [int(one) for one in version.split(".")[:2] if one.isdecimal()]
+        return bool(switch if switch is not None else tuple(numbers) >= self.own_cdi_since)
 
     def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:  # noqa: ARG002  # for those that filter
         """Say which of the patterns of annotations don't get through to a runtime of ours; "" if all do."""
@@ -238,10 +276,6 @@ class Engine(ABC):
     @abstractmethod
     def inspect(self, name: str) -> list[Container]:
         """Return the containers with this name or id, most often one; raises Unreachable."""
-
-    @abstractmethod
-    def again(self, runtime: str, path: str) -> str:
-        """Return how to make a container that runs through a runtime of ours; "" for one that has no name."""
 
 
 def is_ours(name: str, path: object) -> bool:

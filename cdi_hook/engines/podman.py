@@ -28,9 +28,11 @@ class Podman(Engine):
     daemon = ""
     keeps_runtime = True
     programs = ("podman",)
+    own_cdi = "what --device vendor.com/class=name asks for"
     needs_configuration = False
     hooks_key = ("engine", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
+    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # as above
     tables = (("engine",),)
     default_key = "runtime"
 
@@ -42,9 +44,6 @@ class Podman(Engine):
 
     def value(self, program: str) -> Any:
         return [program]
-
-    def own_cdi(self, text: str, version: str) -> str:  # noqa: ARG002  # see Engine
-        return "what --device vendor.com/class=name asks for"
 
     def inspect(self, name: str) -> list[Container]:
         found = ask_json("podman", "inspect", "--type", "container", name, unknown="no such container")
@@ -67,6 +66,3 @@ class Podman(Engine):
                 )
             )
         return containers
-
-    def again(self, runtime: str, path: str) -> str:
-        return f"podman --runtime {runtime or path} run …"

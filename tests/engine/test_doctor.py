@@ -46,13 +46,13 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
     "no --runtime": (
         ["--annotation", f"{KEY}={FUSE}"],
         "was made with the runtime runc, which isn't cdi-runtime; docker always restarts it with that",
-        "make it again: docker run --runtime cdi …",
+        f"make it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "another runtime": (
         ["--runtime", "io.containerd.runc.v2", "--annotation", f"{KEY}={FUSE}"],
         "was made with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime; docker always restarts it "
         "with that",
-        "make it again: docker run --runtime cdi …",
+        f"make it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "a variable of nvidia's": (
         ["--runtime", "cdi", "--env", "NVIDIA_VISIBLE_DEVICES=all"],
@@ -244,7 +244,7 @@ def test_spec_with_another_ending(docker: Docker) -> None:
     docker.box.write("/etc/cdi/mine.yml", world.FILES["/etc/cdi/vendor.json"])
     status, findings = examined(docker.box)
     docker.box.do("rm", "/etc/cdi/mine.yml")
-    fact = "/etc/cdi/mine.yml isn't read, because the name of a spec ends in .json or .yaml"
+    fact = "/etc/cdi/mine.yml isn't read, because its name ends neither in .json nor in .yaml"
     assert ("error", fact, "mv /etc/cdi/mine.yml /etc/cdi/mine.yaml") in findings
     assert status == 1
 
@@ -260,7 +260,7 @@ CTR: dict[str, tuple[list[str], str, str]] = {
     "no --runc-binary": (
         ["--annotation", f"{KEY}={FUSE}"],
         "was made with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime",
-        "make it again: ctr run --runc-binary /usr/bin/cdi-runtime …; in a pod's spec: runtimeClassName: cdi",
+        f"make it again: ctr run --runc-binary /usr/bin/cdi-runtime --annotation cdi.k8s.io/NAME={FUSE} IMAGE ID",
     ),
     "a label": (
         ["--runc-binary", "/usr/bin/cdi-runtime", "--label", f"{KEY}={FUSE}"],
@@ -317,9 +317,7 @@ def test_pod(containerd: Containerd) -> None:
     """Annotations that containerd doesn't pass on are found, a container's and a pod's, and so is another handler."""
     lost = "gets nothing by {}'s annotation " + f"{KEY}={world.SOFT}: containerd doesn't pass it on"
     fix = "cdi-hook configure containerd{} --reload"
-    again = (
-        "make it again: ctr run --runc-binary /usr/bin/cdi-runtime …; in a pod's spec: runtimeClassName: cdi"
-    )
+    again = f"make it again: cdi-hook show {world.SOFT} says how"
     with Pod(containerd, "runc", {KEY: world.SOFT}) as pod:
         container = pod.create("sleep 1000", {KEY: world.SOFT})
         pod.start(container)
@@ -347,7 +345,7 @@ PODMAN: dict[str, tuple[str, list[str], str, str]] = {
         "runc",
         ["--annotation", f"{KEY}={FUSE}"],
         "was made with the runtime runc, which isn't cdi-runtime; podman always restarts it with that",
-        "make it again: podman --runtime cdi run …",
+        f"make it again: podman --runtime /usr/bin/cdi-runtime run --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "a label": (
         "cdi",

@@ -235,11 +235,8 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.spec()
     pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     monkeypatch.setattr(ENGINES["crio"], "file", f"{place.root}/etc/crio/crio.conf.d/99-cdi-hook.conf")
-    place.write(
-        "etc/crio/crio.conf",
-        '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
-        '[crio.runtime.runtimes.cdi]\nruntime_path = "/usr/bin/cdi-runtime"\n',
-    )
+    text = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
+    place.write("etc/crio/crio.conf", text)
     who = "crio's container abc"
     assert said(place, "abc") == [
         ("asked", "ok", f'{who} asks for vendor.com/gpu=gpu0 (annotation "cdi.k8s.io/x")', ""),
@@ -248,7 +245,7 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
             "runtime",
             "error",
             f"{who} was made with the runtime runc (/usr/sbin/runc), which isn't cdi-runtime",
-            "make it again: runtimeClassName: cdi in the pod's spec",
+            "make it again: cdi-hook show vendor.com/gpu=gpu0 says how",
         ),
     ]
     (place.programs / "crictl").unlink()

@@ -89,7 +89,10 @@ def test_not_configured(place: Place, docker: Docker) -> None:
     fact = "docker 26.1.5 isn't configured to run cdi-runtime"
     assert said(engines.check, place) == [("error", fact, CONFIGURE)]
     place.program("podman", "echo podman version 5.4.2")
-    podman = "podman 5.4.2 isn't configured to run cdi-runtime; `podman --runtime /usr/bin/cdi-runtime run …` does so"
+    request = (
+        "podman --runtime /usr/bin/cdi-runtime run --annotation cdi.k8s.io/NAME=vendor.com/class=name IMAGE"
+    )
+    podman = f"podman 5.4.2 isn't configured to run cdi-runtime; `{request}` does so"
     assert said(engines.check, place)[1:] == [("ok", podman, "")]
 
 

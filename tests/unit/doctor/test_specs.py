@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook import explain
 from cdi_hook.doctor import specs
 from cdi_hook.specs import compiled
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from .conftest import Place
 
-REMAKE = "make that spec again, with the tool that made it"
+REMAKE = f"{explain.GENERATE} (cdi-hook validate /T/cdi/vendor.json shows all of it)"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root's specs are held to SPEC_TRUST")
 
 
@@ -31,7 +32,11 @@ def test_dirs(place: Place) -> None:
     fix = "cdi-hook validate /T/cdi/bad.yaml"
     assert said(specs.check_dirs, place) == [
         ("ok", "1 device in the specs of /T/cdi (1)", ""),
-        ("error", '/T/cdi/bad.yaml: invalid CDI Spec: invalid version ""', fix),
+        (
+            "error",
+            "/T/cdi/bad.yaml: .cdiVersion: there is no cdiVersion; this spec needs 0.3.0 (and 2 more)",
+            fix,
+        ),
     ]
 
 
@@ -45,7 +50,7 @@ def test_no_spec(place: Place) -> None:
     ("mode", "owner", "reason", "fix"),
     [
         (0o666, 0, "is writable by others than root (mode 0666)", "chmod go-w"),
-        (0o644, 1, "belongs to uid 1, not to root", "chown root:root"),
+        (0o644, 1, "belongs to uid 1, not to root", "chown root"),
     ],
 )
 def test_spec_that_is_not_trusted(place: Place, mode: int, owner: int, reason: str, fix: str) -> None:
@@ -63,13 +68,12 @@ def test_overlooked(place: Place) -> None:
     place.write("cdi/a.yml", spec)
     place.write("cdi/b.JSON", spec)
     place.write("cdi/c.yaml~", spec)
-    place.write("cdi/README", "cdi")
     place.write("cdi/sub/d.json", spec)
     place.write("etc/cdi/e.yaml", spec)
-    ending = "isn't read, because the name of a spec ends in .json or .yaml"
+    ending = "isn't read, because its name ends neither in .json nor in .yaml"
     assert said(specs.check_overlooked, place) == [
         ("error", f"/T/cdi/a.yml {ending}", "mv /T/cdi/a.yml /T/cdi/a.yaml"),
-        ("error", f"/T/cdi/b.JSON {ending}", "mv /T/cdi/b.JSON /T/cdi/b.yaml"),
+        ("error", f"/T/cdi/b.JSON {ending}", "mv /T/cdi/b.JSON /T/cdi/b.json"),
         (
             "warning",
             "/T/cdi/sub/d.json isn't read: a spec dir's own dirs aren't read",
@@ -98,7 +102,7 @@ def test_stale(place: Place) -> None:
     }
     place.spec(**edits)
     place.spec("good.json", "good.com/gpu", deviceNodes=[{"path": "/dev/null"}])
-    fact = "/T/cdi/vendor.json: the host has no /dev/gone0 and 2 more, which vendor.com/gpu=gpu0 needs"
+    fact = '/T/cdi/vendor.json: the host has no "/dev/gone0" and 2 more, needed by vendor.com/gpu=gpu0'
     assert said(specs.check_stale, place) == [("error", fact, REMAKE)]
 
 
@@ -106,21 +110,17 @@ def test_dangling_link(place: Place) -> None:
     """A link whose target is gone is gone too."""
     (place.root / "node").symlink_to("/dev/gone")
     place.spec(deviceNodes=[{"path": "/dev/x", "hostPath": str(place.root / "node")}])
-    fact = "/T/cdi/vendor.json: the host has no /T/node, which vendor.com/gpu=gpu0 needs"
+    reason = '"/T/node" is a link to "/dev/gone", and the host has no such file'
+    fact = f"/T/cdi/vendor.json: {reason}, needed by vendor.com/gpu=gpu0"
     assert said(specs.check_stale, place) == [("error", fact, REMAKE)]
 
 
 def test_one_letter(place: Place) -> None:
     """A vendor or class of one letter is found, because engines crash at it."""
     place.spec(kind="a.com/b")
-    assert said(specs.check_names, place) == [
-        (
-            "error",
-            '/T/cdi/vendor.json: kind "a.com/b" has a name of one letter, at which docker, podman and nvidia-ctk '
-            "crash",
-            "give it a longer name in /T/cdi/vendor.json",
-        )
-    ]
+    ((level, fact, fix),) = said(specs.check_names, place)
+    assert (level, fix) == ("error", "cdi-hook validate /T/cdi/vendor.json")
+    assert fact.startswith('/T/cdi/vendor.json: the class "b" has one letter, which crashes docker, podman ')
     place.spec()
     assert said(specs.check_names, place) == []
 
