@@ -37,6 +37,8 @@ _SHOWN = 3  # lines of LOG
 
 def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding]]:
     """Return the containers with this name, id or dir, each with its engine, and who couldn't be asked."""
+    if os.path.basename(name) == "config.json" and os.path.isfile(name):
+        name = os.path.dirname(name) or "."
     if os.path.isfile(f"{name}/config.json"):
         directory = os.path.abspath(name)
         return [(None, answer.Container(os.path.basename(directory), bundle=directory))], []

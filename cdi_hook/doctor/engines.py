@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,9 @@ def check(patient: Patient) -> list[Finding]:
             continue
         of_files, names = _of_files(who, engine, configuration, patterns)
         of_daemon, names = _of_daemon(who, engine, configuration, names)
-        findings += [*of_files, *_wrong_places(who, engine, configuration)]
+        errors = [one for one in of_daemon if one.level == ERROR]
+        findings += [*of_files, *_wrong_places(who, engine, configuration), *errors]
+        others = [one for one in of_daemon if one.level != ERROR]
         is_on = engine.has_own_cdi(next(iter(configuration.texts.values()), ""), version)
         own = f"on: it injects {engine.own_cdi} itself, whatever ALLOW and DENY say" if is_on else "off"
         plural = "s" if len(names) > 1 else ""
@@ -53,9 +56,9 @@ def check(patient: Patient) -> list[Finding]:
         if uses:
             default = f" (the default is {configuration.default})" if configuration.default else ""
             fact = f"{who} {' and '.join(uses)}{default}; its own CDI is {own}"
-            findings += [*of_daemon, Finding(OK, fact)]
-        else:
-            unused.append((engine, f"{who} isn't configured to run cdi-runtime", of_daemon))
+            findings += [*others, Finding(OK, fact)]
+        elif not errors:
+            unused.append((engine, f"{who} isn't configured to run cdi-runtime", others))
     is_used = len(unused) < len(found)
     for engine, fact, of_daemon in unused:
         if not engine.needs_configuration:
@@ -108,14 +111,14 @@ def _of_daemon(
     """Return what is wrong with the daemon, and the names of our runtimes that it has."""
     if not engine.daemon:
         return [], names
+    of_host = [name for name in names if not _is_users(engine, configuration, name)]
     try:
         said = engine.says()
     except answer.Unreachable as error:
         if error.is_forbidden:
-            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], names
+            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], of_host
         fix = as_root("systemctl", "start", engine.name)
-        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], names
-    path = next(iter(configuration.texts), engine.default_path())
+        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
     if said is None:
         changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
         started = _start(engine.daemon)
@@ -124,17 +127,31 @@ def _of_daemon(
             return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
         return [], names
     findings = []
-    fix = as_root(*(engine.reload_command(path, restart=False) or ()))
-    unread = [name for name in names if name not in said.runtimes]
-    if unread:
-        fact = f"{who}: its daemon doesn't know the runtime {', '.join(unread)} of {path}"
+    for name in names:
+        if name not in said.runtimes:
+            path = configuration.programs[name][1]
+            fact = f"{who}: its daemon doesn't know the runtime {name} of {path}"
+            if name in of_host:
+                fix = as_root(*(engine.reload_command(path, restart=False) or ()))
+            else:
+                fact += f", which only a user's own (rootless) {engine.name} reads"
+                fix = shlex.join(("sudo", "cdi-hook", "configure", engine.name, "--reload"))
+            findings.append(Finding(ERROR, fact, fix))
+    default = configuration.default
+    if default in names and default in said.runtimes and said.default != default:
+        fact = (
+            f"{who}: its daemon has the default runtime {said.default}, and its configuration has {default}"
+        )
+        fix = as_root(*(engine.reload_command(engine.file, restart=False) or ()))
         findings.append(Finding(ERROR, fact, fix))
-    elif configuration.default in names and said.default != configuration.default:
-        fact = f"{who}: its daemon has the default runtime {said.default}, {path} has {configuration.default}"
-        findings.append(Finding(ERROR, fact, fix))
-    configuration.default = said.default or configuration.default
+    configuration.default = said.default or default
     has = [name for name, program in said.runtimes.items() if name in names or runs_us(program)]
     return findings, has
+
+
+def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
+    """Say whether a runtime is only in a user's own file, which the host's daemon doesn't read."""
+    return configuration.programs[name][1] == engine.default_path() != engine.file
 
 
 def _start(daemon: str) -> float:

@@ -164,6 +164,21 @@ def test_docker_container_that_was_stopped(docker: Docker) -> None:
 
 
 @pytest.mark.xdist_group("docker")
+def test_docker_for_a_user(docker: Docker) -> None:
+    """A user who may ask docker learns what a running container asks for; only root may read what it was given."""
+    identity = docker.run("--detach", "--stop-timeout=0", script="sleep 1000").stdout.strip()
+    docker.box.do("chmod", "666", "/run/docker.sock")
+    status, findings = examined(docker.box, identity, user=USER)
+    docker.box.do("chmod", "660", "/run/docker.sock")
+    docker.do("rm", "--force", identity)
+    who = f"docker's container {identity[:12]}"
+    assert findings[0] == ("ok", f'{who} asks for {FUSE} (annotation "{KEY}")', None)
+    fact = f"only root may read the config.json of {who}, which says what it was given"
+    assert findings[1] == ("unknown", fact, "sudo cdi-hook doctor")
+    assert status == 0
+
+
+@pytest.mark.xdist_group("docker")
 def test_docker_host(docker: Docker) -> None:
     """On a host where docker runs cdi-runtime nothing is wrong; a user can't ask its daemon, and is told so."""
     version = docker.do("version", "--format", "{{.Server.Version}}")

@@ -50,7 +50,9 @@ def test_given(place: Place) -> None:
     """A bundle that has all that its devices bring was given it."""
     place.spec()
     bundle(place, ASK, ("A=1",))
-    assert said(place) == [("asked", "ok", ASKED, ""), ("given", "ok", GIVEN, "")]
+    expected = [("asked", "ok", ASKED, ""), ("given", "ok", GIVEN, "")]
+    assert said(place) == expected
+    assert said(place, f"{place.root}/bundle/config.json") == expected
 
 
 def test_not_given(place: Place) -> None:

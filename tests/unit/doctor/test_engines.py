@@ -159,11 +159,33 @@ def test_daemon_that_has_not_read_it(place: Place, docker: Docker) -> None:
     docker.says("cdi")
     assert said(engines.check, place)[0] == (
         "error",
-        "docker 26.1.5: its daemon has the default runtime runc, /T/etc/docker/daemon.json has cdi",
+        "docker 26.1.5: its daemon has the default runtime runc, and its configuration has cdi",
         fix,
     )
     docker.says("cdi", default="cdi")
     assert [line[0] for line in said(engines.check, place)] == ["ok"]
+
+
+def test_forgotten_sudo(place: Place, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own file, which somebody wrote for the host's docker, is found if its daemon can be asked."""
+    monkeypatch.setattr(ENGINES["docker"], "user_file", "docker/daemon.json")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    text = json.dumps({"runtimes": {"cdi": {"path": docker.runtime}}})
+    place.write(f"{place.root}/.config/docker/daemon.json", text)
+    fix = "sudo cdi-hook configure docker --reload"
+    assert said(engines.check, place) == [
+        (
+            "error",
+            "docker 26.1.5: its daemon doesn't know the runtime cdi of /T/.config/docker/daemon.json, which only a "
+            "user's own (rootless) docker reads",
+            fix,
+        )
+    ]
+    docker.says(error=FORBIDDEN)
+    assert [line[0] for line in said(engines.check, place)] == ["unknown", "error"]
+    assert said(engines.check, place)[1] == (
+        "error", "docker 26.1.5 isn't configured to run cdi-runtime", fix,
+    )  # fmt: skip
 
 
 def test_daemon_that_is_not_there(place: Place, docker: Docker) -> None:
