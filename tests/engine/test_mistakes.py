@@ -332,15 +332,19 @@ def missing(request: pytest.FixtureRequest) -> tuple[str, Case]:
 
 @pytest.mark.xdist_group("docker")
 def test_missing_with_docker(dockers: Callable[[str], Docker], missing: tuple[str, Case]) -> None:
-    """docker shows what to install."""
+    """docker shows what to install, and so does the command line."""
     said, case = missing
     docker = dockers("v1")
     furnish(docker.box, case)
     try:
         done = docker.run("--rm", device=GPU)
+        called = docker.box.call("cdi-hook", "validate")
     finally:
         restore(docker.box, case)
     told(done, said)
+    assert (called.returncode, called.stdout, called.stderr.count("\n")) == (1, "", 1)
+    advice = said.rpartition("; ")[2]
+    assert called.stderr.endswith(f"{advice}\n")
 
 
 @pytest.mark.xdist_group("podman")
