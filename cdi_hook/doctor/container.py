@@ -12,7 +12,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import bundle, injection, jsontext, request
-from cdi_hook.doctor import engines
+from cdi_hook.doctor import engines, logs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.engine import runs_us
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NOTHING = ("", "none", "void")
-_TAIL = 1 << 20  # bytes of LOG
 _SHOWN = 3  # lines of LOG
+_MOST = 200  # characters of a value
 
 
 def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding]]:
@@ -50,13 +50,11 @@ def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding
         try:
             found += [(engine, one) for one in engine.inspect(name)]
             asked.append(engine.name)
-        except answer.Unreachable as error:
-            if error.is_forbidden:
-                findings.append(
-                    Finding(UNKNOWN, f"only root may ask {engine.name}", f"{ASK_ROOT} {shlex.quote(name)}")
-                )
-            else:
-                findings.append(Finding(UNKNOWN, f"{engine.name} can't be asked: {error}"))
+        except CDIError as error:
+            fact, fix = f"{engine.name} can't be asked: {error}", ""
+            if isinstance(error, answer.Unreachable) and error.is_forbidden:
+                fact, fix = f"only root may ask {engine.name}", f"{ASK_ROOT} {shlex.quote(name)}"
+            findings.append(Finding(UNKNOWN, fact, fix))
     if found:
         findings = []
     elif asked or not findings:
@@ -101,10 +99,8 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         lacks = True
         fix = f"{_option(host.settings)}; cdi-hook list shows the names"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
-    wanted = ",".join(names) or next(
-        (value for _, _, value, _ in container.lost if _names_devices(value)), ""
-    )
-    for finding in _runtime(who, engine, container, wanted, is_needed=lacks):
+    lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
+    for finding in _runtime(who, engine, container, ",".join(names or lost[:1]), is_needed=lacks):
         yield "runtime", finding
     if container.error and not (FAILED in container.error and is_said):
         fix = _option(host.settings) if container.native else ""
@@ -152,7 +148,10 @@ def _given(
     if stages:
         fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
         return Finding(OK, fact), True
-    fact = f"{who} was not given all of that: its config.json lacks {len(changes)} changes"
+    count = f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
+    fact = f"{who} was not given all of that: its config.json lacks {count}"
+    if runs_us(container.program):
+        fact += "; the spec may have changed since it was created"
     return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
 
 
@@ -179,8 +178,7 @@ def _runtime(
     kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
     again = engines.request(engine, container.client, names=names or engines.NAMES)
     again = again or f"{shlex.join(('cdi-hook', 'show', names or engines.NAMES))} says how"
-    fix = f"make it again: {again}"
-    yield Finding(ERROR, f"{made}{kept}", fix)
+    yield Finding(ERROR, f"{made}{kept}", f"make it again: {again}")
 
 
 def _looks_like(
@@ -202,7 +200,8 @@ def _looks_like(
         is_known = _KNOWN.fullmatch(name) and value not in _NOTHING and not names
         # an image may have such a variable, so one word in it is no request beside a request
         if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
-            fact = f"{who} has the variable {name}={value}, which asks for nothing"
+            shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
+            fact = f"{who} has the variable {name}={shown}, which asks for nothing"
             fix = f"{_option(settings)}, or DEVICE_ENV={name} in cdi-hook.conf"
             yield Finding(WARNING if names else ERROR, fact, fix)
 
@@ -249,17 +248,12 @@ def _log(patient: Patient, container: Container) -> Iterator[Finding]:
     if not path:
         return
     try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
-            lines = stream.read(_TAIL).decode("utf-8", "replace").splitlines()
+        lines = logs.tail(path)
     except FileNotFoundError:
         return
     except OSError as error:
-        yield Finding(
-            UNKNOWN,
-            f"LOG={path} can't be read: {error.strerror}",
-            f"{ASK_ROOT} {container.bundle or container.identity}",
-        )
+        fix = f"{ASK_ROOT} {shlex.quote(container.bundle or container.identity)}"
+        yield Finding(UNKNOWN, f"LOG={path} can't be read: {error.strerror}", fix)
         return
     found = []
     for line in lines:

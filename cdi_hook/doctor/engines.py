@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cdi_hook.doctor.finding import Patient
     from cdi_hook.engines.engine import Engine
 
-PROGRAM = "/usr/bin/cdi-runtime"
 KEY, NAMES = "cdi.k8s.io/NAME", "vendor.com/class=name"  # a request
 
 
@@ -71,10 +70,15 @@ def check(patient: Patient) -> list[Finding]:
     return findings
 
 
+def program() -> str:
+    """Return the path of cdi-runtime, or where packages install it."""
+    return answer.program("cdi-runtime") or "/usr/bin/cdi-runtime"
+
+
 def request(engine: Engine, client: str = "", key: str = KEY, names: str = NAMES) -> str:
     """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
     text = engine.requests.get(client) or next(iter(engine.requests.values()), "\n")
-    return "" if "\n" in text else text.format(program=PROGRAM, key=key, names=names)
+    return "" if "\n" in text else text.format(program=program(), key=key, names=names)
 
 
 def _unreadable(who: str, error: CDIError) -> Finding:
@@ -90,14 +94,14 @@ def _of_files(
     findings, names = [], []
     fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
     ours = configuration.ours()
-    for name, (program, path) in configuration.programs.items():
+    for name, (runs, path) in configuration.programs.items():
         runtime = f"{who}: {path}: the runtime {name}"
         if name not in ours:
             if name == NAME:
-                fact = f"{runtime} is {quote(program)}, which isn't cdi-runtime"
-                findings.append(Finding(ERROR, fact, f"give it the path {PROGRAM} in {path}"))
-        elif os.path.isabs(program) and not os.access(program, os.X_OK):
-            findings.append(Finding(ERROR, f"{runtime} is {program}, and there is no such program", fix))
+                fact = f"{runtime} is {quote(runs)}, which isn't cdi-runtime"
+                findings.append(Finding(ERROR, fact, f"give it the path {program()} in {path}"))
+        elif os.path.isabs(runs) and not os.access(runs, os.X_OK):
+            findings.append(Finding(ERROR, f"{runtime} is {runs}, and there is no such program", fix))
         else:
             names.append(name)
             if lacks := engine.lacks(configuration.texts[path], name, patterns):
@@ -145,7 +149,7 @@ def _of_daemon(
         fix = as_root(*(engine.reload_command(engine.file, restart=False) or ()))
         findings.append(Finding(ERROR, fact, fix))
     configuration.default = said.default or default
-    has = [name for name, program in said.runtimes.items() if name in names or runs_us(program)]
+    has = [name for name, runs in said.runtimes.items() if name in names or runs_us(runs)]
     return findings, has
 
 

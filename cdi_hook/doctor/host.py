@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook import edits, features, files
 from cdi_hook.ask import ask
+from cdi_hook.doctor import logs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines.engine import runs_us
 
@@ -28,7 +29,6 @@ _DENIED = re.compile(r'apparmor="DENIED"|avc: +denied')
 _FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _OURS = ("cdi-runtime", "cdi-hook", "runc", "crun")
 _AUDIT = "/var/log/audit/audit.log"
-_TAIL = 1 << 18  # bytes of a log
 _SHOWN = 3  # denials
 
 
@@ -240,8 +240,7 @@ def _kernel_log(patient: Patient) -> tuple[list[str], bool]:
                 lines.append(record.decode("utf-8", "replace").partition("\n")[0])
         finally:
             os.close(descriptor)
-    with contextlib.suppress(OSError), open(patient.path(_AUDIT), "rb") as stream:
+    with contextlib.suppress(OSError):
+        lines += logs.tail(patient.path(_AUDIT))
         may_read = True
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
-        lines += stream.read(_TAIL).decode("utf-8", "replace").splitlines()
     return lines, may_read

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cdi_hook import edits, explain, files, index, onhost, trust
+from cdi_hook.doctor import engines
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _ELSEWHERE = (
     "/usr/share/cdi",
     "/usr/local/etc/cdi",
     "/etc/containers/cdi",
+    "~/.config/cdi",
 )
 _SHOWN = 8  # devices of a spec, files that are missing
 
@@ -43,6 +45,10 @@ def check_dirs(patient: Patient) -> list[Finding]:
     elif not cache.errors:
         fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
         findings.append(Finding(ERROR, fact, "cdi-hook generate"))
+    origin = patient.host.settings.origins["SPEC_DIRS"]
+    named = patient.host.settings["SPEC_DIRS"].split(":") if origin != "default" else ()
+    gone = [one for one in named if one and not os.path.lexists(one)]
+    findings += [Finding(WARNING, f"{origin}: SPEC_DIRS: there is no {one}") for one in gone]
     for path, problems in sorted(cache.problems.items()):
         findings += [_refused(path, one) for one in problems]
     return findings
@@ -72,9 +78,10 @@ def check_overlooked(patient: Patient) -> list[Finding]:
                 if inner:
                     findings.append(_elsewhere(inner[0], "a spec dir's own dirs aren't read", directory))
     for directory in _ELSEWHERE:
-        if os.path.realpath(patient.path(directory)) in real:
+        place = os.path.expanduser(directory) if directory[0] == "~" else patient.path(directory)
+        if os.path.realpath(place) in real:
             continue
-        for path, is_dir in _entries(patient.path(directory)):
+        for path, is_dir in _entries(place):
             if not is_dir and path.endswith(SPEC_EXTENSIONS) and dirs:
                 findings.append(_elsewhere(path, f"{directory} isn't in SPEC_DIRS", dirs[0]))
     return findings
@@ -151,12 +158,14 @@ def check_writers(patient: Patient) -> list[Finding]:
     paths = {
         host.settings.path: "the configuration",
         os.path.realpath(config.__file__): "cdi-hook's own code",
+        engines.program(): "what engines run",
     }
     for spec in patient.cache.specs:
         for _, part in _parts(spec):
             for name, wanted in edits.each_kind(part):
-                if name == "hooks":
-                    paths.update({edit["path"]: f"a hook's program, of {spec.path}" for edit in wanted})
+                for edit in wanted if name == "hooks" else ():
+                    if edit["hookName"] != "startContainer":  # whose program is the container's
+                        paths[edit["path"]] = f"a hook's program, of {spec.path}"
     for path, what in paths.items():
         why, remedy = untrusted(path)
         if why:
@@ -216,6 +225,8 @@ def make_links(patient: Patient) -> dict[str, str]:
     made = {}
     for link, node in missing_links(patient).items():
         os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
+        if os.path.islink(link):
+            os.unlink(link)  # its node is gone
         os.symlink(os.path.relpath(node, os.path.dirname(link)), link)
         made[link] = node
     return made

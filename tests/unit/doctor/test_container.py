@@ -59,7 +59,7 @@ def test_not_given(place: Place) -> None:
     """A bundle that lacks something was not given it, and the command that shows it is there."""
     place.spec()
     bundle(place, ASK)
-    fact = f"{WHO} was not given all of that: its config.json lacks 1 changes"
+    fact = f"{WHO} was not given all of that: its config.json lacks 1 change"
     assert said(place)[1] == ("given", "error", fact, "cdi-hook inject --diff /T/bundle")
 
 
@@ -208,6 +208,16 @@ def test_log(place: Place) -> None:
         ("log", "ok", "/T/log, T2: CDI devices injected: vendor.com/gpu=gpu0", ""),
         ("log", "error", "/T/log, T4: it failed", ""),
     ]
+
+
+def test_log_that_is_a_fifo(place: Place) -> None:
+    """A LOG that isn't a file is not waited for."""
+    place.spec()
+    os.mkfifo(place.root / "log")
+    place.configure(LOG=str(place.root / "log"))
+    bundle(place, ASK, ("A=1",))
+    fix = "sudo cdi-hook doctor /T/bundle"
+    assert said(place)[2:] == [("log", "unknown", "LOG=/T/log can't be read: not a regular file", fix)]
 
 
 def test_no_such_container(place: Place) -> None:

@@ -90,7 +90,7 @@ def test_not_configured(place: Place, docker: Docker) -> None:
     assert said(engines.check, place) == [("error", fact, CONFIGURE)]
     place.program("podman", "echo podman version 5.4.2")
     request = (
-        "podman --runtime /usr/bin/cdi-runtime run --annotation cdi.k8s.io/NAME=vendor.com/class=name IMAGE"
+        "podman --runtime /T/bin/cdi-runtime run --annotation cdi.k8s.io/NAME=vendor.com/class=name IMAGE"
     )
     podman = f"podman 5.4.2 isn't configured to run cdi-runtime; `{request}` does so"
     assert said(engines.check, place)[1:] == [("ok", podman, "")]
@@ -143,7 +143,7 @@ def test_wrong_program(place: Place, docker: Docker) -> None:
     assert said(engines.check, place)[0] == (
         "error",
         'docker 26.1.5: /T/etc/docker/daemon.json: the runtime cdi is "/usr/bin/env", which isn\'t cdi-runtime',
-        "give it the path /usr/bin/cdi-runtime in /T/etc/docker/daemon.json",
+        "give it the path /T/bin/cdi-runtime in /T/etc/docker/daemon.json",
     )
 
 

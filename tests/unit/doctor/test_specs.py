@@ -45,6 +45,14 @@ def test_no_spec(place: Place) -> None:
     assert said(specs.check_dirs, place) == [("error", "no CDI spec in /T/cdi", "cdi-hook generate")]
 
 
+def test_dir_that_is_not_there(place: Place) -> None:
+    """A dir that SPEC_DIRS names and that isn't there is found; of the default dirs either may be missing."""
+    place.spec()
+    place.configure(SPEC_DIRS=f"{place.specs}:{place.root}/cdii")
+    fact = "/T/cdi-hook.conf:1: SPEC_DIRS: there is no /T/cdii"
+    assert said(specs.check_dirs, place)[1:] == [("warning", fact, "")]
+
+
 @ROOT
 @pytest.mark.parametrize(
     ("mode", "owner", "reason", "fix"),
@@ -62,14 +70,16 @@ def test_spec_that_is_not_trusted(place: Place, mode: int, owner: int, reason: s
     assert said(specs.check_dirs, place) == [("error", fact, f"{fix} /T/cdi/vendor.json")]
 
 
-def test_overlooked(place: Place) -> None:
-    """Specs with another ending, in a dir of a spec dir, and in a dir that isn't in SPEC_DIRS are found."""
+def test_overlooked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's specs with another ending, in a dir of a spec dir, or in a dir that isn't in SPEC_DIRS are found."""
+    monkeypatch.setattr("cdi_hook.config.is_system_root", lambda: True)  # a user's own dir is read
     spec = Path(place.spec("right.yaml")).read_text()
     place.write("cdi/a.yml", spec)
     place.write("cdi/b.JSON", spec)
     place.write("cdi/c.yaml~", spec)
     place.write("cdi/sub/d.json", spec)
     place.write("etc/cdi/e.yaml", spec)
+    place.write(".config/cdi/f.yaml", spec)
     ending = "isn't read, because its name ends neither in .json nor in .yaml"
     assert said(specs.check_overlooked, place) == [
         ("error", f"/T/cdi/a.yml {ending}", "mv /T/cdi/a.yml /T/cdi/a.yaml"),
@@ -83,6 +93,11 @@ def test_overlooked(place: Place) -> None:
             "warning",
             "/T/etc/cdi/e.yaml isn't read: /etc/cdi isn't in SPEC_DIRS",
             "mv /T/etc/cdi/e.yaml /T/cdi/e.yaml",
+        ),
+        (
+            "warning",
+            "/T/.config/cdi/f.yaml isn't read: ~/.config/cdi isn't in SPEC_DIRS",
+            "mv /T/.config/cdi/f.yaml /T/cdi/f.yaml",
         ),
     ]
 
@@ -169,6 +184,9 @@ def test_links(place: Place) -> None:
     made = {str(links / "1:3"): "/dev/null", str(links / "1:5"): "/dev/zero"}
     assert specs.make_links(place.patient()) == made
     assert (links / "1:3").resolve() == Path("/dev/null")
+    (links / "1:5").unlink()
+    (links / "1:5").symlink_to("../gone")
+    assert specs.make_links(place.patient()) == {str(links / "1:5"): "/dev/zero"}
     assert said(specs.check_links, place) == []
     assert specs.make_links(place.patient()) == {}
 
