@@ -231,7 +231,7 @@ def misspelt(oci: dict[str, Any], config: Config) -> str:
             name = key.rpartition("/")[2] if "/" in key else "device"
             return (
                 f"annotation {quote(key)} asks for no device, because its key doesn't begin with "
-                f"{quote(prefixes[0])}; write {prefixes[0]}{name}={annotations[key]}"
+                f"{quote(prefixes[0])}; write the key as {prefixes[0]}{name}"
             )
     return ""
 
