@@ -79,6 +79,7 @@ def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
         ("cdi.k8s.io", "gpu0", ""),
         ("cdi.k8s.io/x", "v.com/c=1", ""),
         ("other/x", "v.com/c=1", ""),
+        ("cdi.k8s/" + "x" * 400, "v.com/c=1", ""),
         ("cdi.k8s/x", 7, ""),
     ],
 )
