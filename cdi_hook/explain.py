@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
 _STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
-_NO_NODE = ": not a device node"
 PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
 MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
 _SHOWN = 5  # of each kind of thing
@@ -86,9 +85,9 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry)
     link = ""
-    if _NO_NODE in str(error):
+    if onhost.NO_NODE in str(error):
         link = onhost.link_in(registry.parts(request.device_ids), error)
-    parts = [link or str(error)]
+    parts = [f"{FAILED}{link}" if link else str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:
         parts.append(asked(request.device_ids[:_SHOWN], request))

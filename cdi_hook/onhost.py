@@ -10,10 +10,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import edits
-from cdi_hook.errors import FAILED, Finding, InjectionError, quote
+from cdi_hook.errors import Finding, InjectionError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+NO_NODE = ": not a device node"  # how edits.py says so of a path
 
 
 def findings(part: edits.Edits, path: str = "") -> Iterator[Finding]:
@@ -48,10 +50,9 @@ def link(node: dict[str, Any]) -> str:
 
 
 def link_in(parts: list[edits.Part], error: InjectionError) -> str:
-    """Return the advice for the device node at which an injection failed, "" if no link is at fault."""
+    """Return the advice for the device node at which an injection failed, "" if it isn't a link."""
     for source, part in parts:
         for node in part.get("deviceNodes") or () if source == error.source else ():
-            advice = link(node)
-            if advice:
-                return f"{FAILED}{advice}"
+            if f"{quote(node.get('hostPath') or node['path'])}{NO_NODE}" in str(error):
+                return link(node)
     return ""

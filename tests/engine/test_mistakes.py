@@ -286,7 +286,7 @@ def test_misspelt_key(dockers: Callable[[str], Docker], key: str) -> None:
     finally:
         restore(docker.box, Case(""))
     name = key.partition("/")[2] or "device"
-    said = f'annotation "{key}" asks for no device, because its key doesn\'t begin with "cdi.k8s.io/"; write cdi.k8s.io/{name}={GPU}'
+    said = f'annotation "{key}" asks for no device, because its key doesn\'t begin with "cdi.k8s.io/"; write the key as cdi.k8s.io/{name}'
     for line in log, own:
         told = json.loads(line)
         assert (told["level"].lower(), told["msg"]) == ("warning", said)
