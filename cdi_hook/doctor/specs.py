@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, explain, files, index, onhost, trust
-from cdi_hook.doctor import engines
+from cdi_hook import edits, explain, features, files, index, onhost, trust
+from cdi_hook.doctor import engines, host
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _ELSEWHERE = (
     "/etc/containers/cdi",
     "~/.config/cdi",
 )
+# It tells systemd of a device only if there is such a link (fixed in 1.1.7).
+_NEEDS_LINKS = r"runc version 1\.1\.[3-6]\b"
 _SHOWN = 8  # devices of a spec, files that are missing
 
 
@@ -148,15 +151,15 @@ def check_writers(patient: Patient) -> list[Finding]:
     """Find what others than root can write, and root's containers use: programs of hooks, our own files."""
     from cdi_hook import config
 
-    host = patient.host
     if os.geteuid() != 0:
         return []  # a user's containers have a user's rights
     findings = []
-    if not host.strict:
-        fact = f"SPEC_TRUST={host.settings['SPEC_TRUST']}: who can write a spec can have root run any program"
-        findings.append(Finding(WARNING, fact, f"set SPEC_TRUST=strict in {host.settings.path}"))
+    settings = patient.host.settings
+    if not patient.host.strict:
+        fact = f"SPEC_TRUST={settings['SPEC_TRUST']}: who can write a spec can have root run any program"
+        findings.append(Finding(WARNING, fact, f"set SPEC_TRUST=strict in {settings.path}"))
     paths = {
-        host.settings.path: "the configuration",
+        settings.path: "the configuration",
         os.path.realpath(config.__file__): "cdi-hook's own code",
         engines.program(): "what engines run",
     }
@@ -205,18 +208,18 @@ def missing_links(patient: Patient) -> dict[str, str]:
 
 
 def check_links(patient: Patient) -> list[Finding]:
-    """Find device nodes that systemd can't find by their numbers."""
-    if not os.path.isdir(patient.path("/run/systemd/system")):
-        return []
-    missing = missing_links(patient)
+    """Find device nodes that have no link by their number, where the runtime needs it."""
+    missing = missing_links(patient) if os.path.isdir(patient.path("/run/systemd/system")) else {}
     if not missing:
         return []
     link, node = next(iter(missing.items()))
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    fact = (
-        f"no {link} for {node}{more}: where systemd makes the cgroups, a running container can lose the "
-        "device at `systemctl daemon-reload`"
-    )
+    fact = f"no {link} for {node}{more}"
+    runtime = next(host.lowlevel(patient.host.settings.words("RUNTIMES")), "")
+    if not re.match(_NEEDS_LINKS, features.version_of(runtime, dict(os.environb))):
+        return [Finding(OK, f"{fact}, which only runc 1.1.3 to 1.1.6 needs")]
+    loss = "where systemd makes the cgroups, containers lose the device after `systemctl daemon-reload`"
+    fact = f"{fact}, which this runc needs: {loss}"
     return [Finding(WARNING, fact, as_root("cdi-hook", "doctor", "--fix"))]
 
 
