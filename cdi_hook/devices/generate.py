@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found -> the data of CDI specs, of the lowest CDI version that fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.devices import naming, nodes
+from cdi_hook.devices.deviceclass import ALL
+from cdi_hook.specs.model import Spec
+from cdi_hook.specs.versions import minimum_version
+
+if TYPE_CHECKING:
+    from cdi_hook.devices.deviceclass import Found
+
+
+def spec(found: Found, kind: str = "") -> dict[str, Any]:
+    """Return the spec for what was found, with another kind than its own if that is given.
+
+    Raises InvalidSpec if it breaks a rule of CDI.
+    """
+    names = naming.distinct([device.names for device in found.devices], ALL)
+    devices = [
+        {"name": name, "containerEdits": device.edits}
+        for device, its in zip(found.devices, names)
+        for name in its
+    ]
+    everything = nodes.together([device.edits for device in found.devices])
+    devices.append({"name": ALL, "containerEdits": everything})
+    data = {"kind": kind or found.kind, "devices": devices, "containerEdits": found.edits}
+    return checked(data)
+
+
+def checked(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec's data with the lowest version that has all that it uses; raises InvalidSpec."""
+    data = {"cdiVersion": minimum_version(data), **data}
+    Spec(data)
+    return data
