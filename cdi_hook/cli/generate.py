@@ -15,6 +15,7 @@ from cdi_hook.devices.root import Root
 from cdi_hook.devices.specfiles import SpecFiles
 from cdi_hook.errors import CDIError, quote
 from cdi_hook.names import parse_qualifier
+from cdi_hook.specs import compiled
 from cdi_hook.specs.dump import dump
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def _configured(options: argparse.Namespace) -> int:
-    """Make the specs that the configuration asks for, and remove those that it doesn't ask for any more."""
+    """Make the specs that the configuration asks for, and remove others; compile the index."""
     found = host.host(options)
     host.warn_of_problems(found)
     names = found.settings.words("GENERATE")
@@ -237,6 +238,9 @@ def _configured(options: argparse.Namespace) -> int:
                 _say(path, data, options)
     for path in written.remove(kept):
         output.say(f"{path}: removed")
+    registry = found.registry()
+    if found.state_dir and any(map(os.path.isdir, registry.spec_dirs)):
+        compiled.build(registry)
     return 1 if failed else 0
 
 
