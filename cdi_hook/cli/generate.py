@@ -294,7 +294,7 @@ def _lines(names: Sequence[str]) -> Iterator[str]:
 
 
 def _groups(root: Root, found: Sequence[Found]) -> list[str]:
-    """Return the groups that this user lacks, whose containers may not use nodes that the user may not."""
+    """Return the groups that this user lacks: a user's own containers can't open what the user can't."""
     if os.geteuid() == 0 or root.on_host("/") != "/":
         return []
     own = {os.getegid(), *os.getgroups()}
@@ -305,7 +305,10 @@ def _groups(root: Root, found: Sequence[Found]) -> list[str]:
         for node in edits.get("deviceNodes", ())
         if node.get("gid", os.getegid()) not in own
     }
-    return [f"you aren't in the group {_group(gid)}, which rootless containers need" for gid in sorted(gids)]
+    return [
+        f"you aren't in the group {name}, which rootless containers need: sudo usermod -aG {name} $USER"
+        for name in map(_group, sorted(gids))
+    ]
 
 
 def _group(gid: int) -> str:

@@ -339,4 +339,6 @@ def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert generate._groups(Root(), found) == []
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert generate._groups(Root(), found) == ["you aren't in the group 4242, which rootless containers need"]
+    assert generate._groups(Root(), found) == [
+        "you aren't in the group 4242, which rootless containers need: sudo usermod -aG 4242 $USER"
+    ]
