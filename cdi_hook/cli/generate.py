@@ -135,6 +135,10 @@ def run(options: argparse.Namespace) -> int:
         if not found:
             output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
             failed = True
+    kinds = [data["kind"] for data in specs]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise CDIError(f"there would be several specs of the kind {quote(kind)}: make them one by one")
     _write(specs, options)
     return 1 if failed else 0
 
@@ -226,16 +230,15 @@ def _configured(options: argparse.Namespace) -> int:
     written, root = SpecFiles(found.spec_dirs[-1]), Root()
     kept, failed = set(), bool(found.settings.problems)
     for name in names:
-        for each in devices.get(name).find(root):
-            data = generate.spec(each)
-            try:
+        try:
+            for each in devices.get(name).find(root):
+                data = generate.spec(each)
                 path = written.write(data, is_configured=True)
-            except CDIError as error:
-                output.complain(f"{name}: {error}")
-                failed = True
-            else:
                 kept.add(path)
                 _say(path, data, options)
+        except (CDIError, OSError) as error:  # the other classes are made all the same
+            output.complain(f"{name}: {output.describe(error)}")
+            failed = True
     for path in written.remove(kept):
         output.say(f"{path}: removed")
     registry = found.registry()
@@ -277,7 +280,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={device.names[0]}" for each in found for device in each.devices],
+        "devices": [f"{each.kind}={its[0]}" for each in found for its in generate.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 
