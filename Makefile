@@ -42,13 +42,13 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check fuzz bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3.'
-	@echo 'test takes ARGS= for pytest; it then runs on one Python only. bench takes ARGS=--help.'
+	@echo 'test takes ARGS= for pytest; it then runs on one Python only. fuzz and bench take ARGS=--help.'
 	@echo 'Each target first installs what it needs: programs with apt-get, Python packages into .venv.'
 
 demo: ## give a container a device with cdi-runtime, and check that it has the device
@@ -69,6 +69,11 @@ check: ## check style, types, shell scripts, and that the code runs on Python 3.
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+
+MINUTES = 10
+fuzz: ## give what reads untrusted text generated input for MINUTES=10, and show what fails
+	@sh tests/setup.sh fuzz
+	@.venv/fuzz/bin/python -m tests.fuzz --minutes '$(MINUTES)' $(ARGS)
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench

@@ -1,16 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of every kind, and OCI specs, for hypothesis: of so few values that both have the same now and then.
+"""What the targets draw: texts, JSON trees, names, edits of every kind, and OCI specs.
 
-tests/house/test_kinds.py holds them to edits.KINDS.
+Edits and OCI specs have so few values that both have the same now and then; tests/house/test_kinds.py
+holds them to edits.KINDS.
 """
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from hypothesis import strategies as st
 
 from cdi_hook.edits import HOOK_NAMES, KINDS
+
+# Any characters, and bytes that aren't UTF-8, as they come in from an OS (surrogateescape).
+TEXTS = st.text(st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
+)
+
+_WITHIN = string.ascii_letters + string.digits + "_-."
+
+
+def _part(first: str, within: str = _WITHIN) -> st.SearchStrategy[str]:
+    ends = string.ascii_letters + string.digits
+    longer = st.builds(
+        "{}{}{}".format, st.sampled_from(first), st.text(within, max_size=4), st.sampled_from(ends)
+    )
+    return st.sampled_from(first) | longer
+
+
+# Valid names: of vendors and classes, of devices, and qualified ones.
+KIND_PARTS = _part(string.ascii_letters)
+DEVICE_NAMES = _part(string.ascii_letters + string.digits, f"{_WITHIN}:")
+QUALIFIED_NAMES = st.builds("{}/{}={}".format, KIND_PARTS, KIND_PARTS, DEVICE_NAMES)
+# Texts that are such names, or nearly.
+NEAR_NAMES = QUALIFIED_NAMES | st.text("aZ0_-.:/=,é\n \x1b*", max_size=12)
 
 FEW = st.integers(0, 3)
 PATHS = st.sampled_from(["/", "/a", "/a/b", "/b", "/c/d/e", "/usr/lib/x", "rel"])
