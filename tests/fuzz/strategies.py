@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from cdi_hook import argv
 from cdi_hook.edits import HOOK_NAMES, KINDS
 
 # Any characters, and bytes that aren't UTF-8, as they come in from an OS (surrogateescape).
@@ -147,4 +148,25 @@ OCI_SPECS = st.fixed_dictionaries(
             st.sampled_from(["prestart", "poststart", "x"]), NULL | st.just([{"path": "/x"}]), max_size=2
         ),
     },
+)
+
+# Arguments of a runtime: what the tables of argv.py have, shortened, joined, with values, and anything else.
+_OPTIONS = st.sampled_from(
+    sorted(argv.VALUE_OPTIONS | argv.FLAG_OPTIONS | {"rootless", "debug", "help", "unknown"})
+)
+_PLACES = st.sampled_from(["asks", "plain", "none", "asks/", "./asks", "", ".", "asks/config.json"])
+_WORDS = st.sampled_from(
+    ["create", "run", "restore", "state", "start", "exec", "id", "-", "--", "-h", "--help", "auto", "1s", "é", "\udcff"]
+)  # fmt: skip
+_SHORTENED = st.builds(lambda name, length: name[:length], _OPTIONS, st.integers(1, 9))
+_DASHED = st.builds("{}{}".format, st.sampled_from(["--", "-", "---"]), _OPTIONS | _SHORTENED)
+_LETTERS = st.builds("-{}".format, st.text("bcflprdshv=", min_size=1, max_size=3))
+_ARGUMENT = (
+    _WORDS | _PLACES | _DASHED | _LETTERS
+    | st.builds("{}={}".format, _DASHED | _LETTERS, _PLACES | _WORDS)
+    | st.builds("{}{}".format, _LETTERS, _PLACES)
+    | st.sampled_from(["--bundle", "-b", "create", "--config", "-f"])
+)  # fmt: skip
+ARGUMENTS = st.lists(
+    _ARGUMENT | st.text("-=\0bc\n ", max_size=3).map(lambda text: text.replace("\0", "")), max_size=8
 )
