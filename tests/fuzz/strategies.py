@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cdi_hook import argv
 from cdi_hook.edits import HOOK_NAMES, KINDS
+from cdi_hook.specs.versions import VERSIONS
 
 # Any characters, and bytes that aren't UTF-8, as they come in from an OS (surrogateescape).
 TEXTS = st.text(st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=30)
@@ -169,4 +170,24 @@ _ARGUMENT = (
 )  # fmt: skip
 ARGUMENTS = st.lists(
     _ARGUMENT | st.text("-=\0bc\n ", max_size=3).map(lambda text: text.replace("\0", "")), max_size=8
+)
+
+_ANNOTATIONS = st.dictionaries(st.sampled_from(["a", "v.com/x", "-"]), st.text(max_size=5), max_size=2)
+# CDI specs, of which many are valid and many break a rule; what has no type of the schema isn't among them.
+SPECS = st.fixed_dictionaries(
+    {
+        "cdiVersion": st.sampled_from([*VERSIONS, "v0.6.0", "9"]),
+        "kind": st.builds("{}/{}".format, KIND_PARTS, KIND_PARTS) | st.sampled_from(["v.com", "/c", ""]),
+        "devices": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "name": DEVICE_NAMES | st.sampled_from(["a", "b", "", "-"]),
+                    "containerEdits": CONTAINER_EDITS,
+                },
+                optional={"annotations": _ANNOTATIONS},
+            ),
+            max_size=3,
+        ),
+    },
+    optional={"annotations": _ANNOTATIONS, "containerEdits": CONTAINER_EDITS},
 )
