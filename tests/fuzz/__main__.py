@@ -22,7 +22,8 @@ def run(name: str, seconds: float) -> tuple[str, int, str]:
         check=False,
     )
     count = done.stdout.split()[-1:]
-    failure = done.stderr if done.returncode else ""
+    said = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]  # atheris's own
+    failure = "\n".join(said) or f"exit status {done.returncode}" if done.returncode else ""
     return name, int(count[0]) if count and count[0].isdigit() else 0, failure
 
 
@@ -43,7 +44,7 @@ def main() -> int:
     total = failed = 0
     with ThreadPoolExecutor(workers) as pool:
         for name, count, failure in pool.map(run, wanted, [seconds] * len(wanted)):
-            print(f"{count:>10,}  {name}{'  FAILED' if failure else ''}\n{failure}".rstrip(), flush=True)
+            print(f"{count:>10,}  {name}" + (f"  FAILED\n{failure}" if failure else ""), flush=True)
             total += count
             failed += bool(failure)
     print(f"{total:>10,}  inputs, {failed} targets failed")

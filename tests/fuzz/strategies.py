@@ -7,6 +7,8 @@ holds them to edits.KINDS.
 
 from __future__ import annotations
 
+import json
+import re
 import string
 from typing import Any
 
@@ -23,6 +25,47 @@ JSON = st.recursive(
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
     max_leaves=20,
 )
+
+# A token of a JSON text.
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,:{}\[\]"]+|[,:{}\[\]]', re.DOTALL)
+_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+
+
+@st.composite
+def json_texts(draw: st.DrawFn, *, is_object: bool = False) -> str:
+    """Draw a JSON text with numbers, strings and spaces as anybody may write them."""
+    space = st.sampled_from(["", "", "", " ", "\n\t", "\r\n "])
+
+    def string(text: str) -> str:
+        written = json.dumps(text, ensure_ascii=draw(st.booleans()))
+        return written.replace("/", draw(st.sampled_from(["/", "\\/", "\\u002f"])))
+
+    def value(depth: int, least: int = 0) -> str:
+        kind = draw(st.integers(least, 6 if depth else 4))
+        if kind < 2:
+            return draw(_NUMBERS)
+        if kind < 4:
+            return string(draw(st.text('a/\\"é\x7f\ud800 ', max_size=5)))
+        if kind == 4:
+            return draw(st.sampled_from(["true", "false", "null"]))
+        count = range(draw(st.integers(0, 3)))
+        if kind == 5:
+            return "[" + ",".join(padded(value(depth - 1)) for _ in count) + draw(space) + "]"
+        names = draw(
+            st.lists(st.text("ab/é", max_size=3), min_size=len(count), max_size=len(count), unique=True)
+        )
+        return (
+            "{"
+            + ",".join(f"{padded(string(name))}:{padded(value(depth - 1))}" for name in names)
+            + draw(space)
+            + "}"
+        )
+
+    def padded(text: str) -> str:
+        return f"{draw(space)}{text}{draw(space)}"
+
+    return padded(value(4, 6 if is_object else 0))
+
 
 _WITHIN = string.ascii_letters + string.digits + "_-."
 

@@ -29,10 +29,10 @@ CORPUS = HERE.parents[1] / ".hypothesis/corpus"  # what atheris has found worth 
 HANGS_S = 20  # an input that takes longer is a failure
 
 
-def load() -> dict[str, Any]:
-    """Return all targets, by MODULE.NAME."""
+def load(module: str = "*") -> dict[str, Any]:
+    """Return all targets, or those of a module, by MODULE.NAME."""
     found = {}
-    for path in sorted(HERE.glob("test_*.py")):
+    for path in sorted(HERE.glob(f"test_{module}.py")):
         for name, value in vars(importlib.import_module(f"{__package__}.{path.stem}")).items():
             if is_hypothesis_test(value):
                 found[f"{path.stem.removeprefix('test_')}.{name.removeprefix('test_')}"] = value
@@ -55,7 +55,7 @@ class Run:
             if self.atheris
             else contextlib.nullcontext()
         ):
-            self.target: Any = load()[name]
+            self.target: Any = load(name.partition(".")[0])[name]
         self._check = self.target.hypothesis.inner_test
         self.target.hypothesis.inner_test = self._counted
         self._end = time.monotonic() + seconds

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from hypothesis import example, given
@@ -12,46 +11,7 @@ from hypothesis import strategies as st
 
 from cdi_hook import audit, jsontext, log, ownlog
 
-from .strategies import JSON, TEXTS
-
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,:{}\[\]"]+|[,:{}\[\]]', re.DOTALL)
-NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
-
-
-@st.composite
-def spelled(draw: st.DrawFn) -> str:
-    """Draw a JSON text with numbers, strings and spaces as anybody may write them."""
-    space = st.sampled_from(["", "", "", " ", "\n\t", "\r\n "])
-
-    def string(text: str) -> str:
-        written = json.dumps(text, ensure_ascii=draw(st.booleans()))
-        return written.replace("/", draw(st.sampled_from(["/", "\\/", "\\u002f"])))
-
-    def value(depth: int) -> str:
-        kind = draw(st.integers(0, 6 if depth else 4))
-        if kind < 2:
-            return draw(NUMBERS)
-        if kind < 4:
-            return string(draw(st.text('a/\\"é\x7f\ud800 ', max_size=5)))
-        if kind == 4:
-            return draw(st.sampled_from(["true", "false", "null"]))
-        count = range(draw(st.integers(0, 3)))
-        if kind == 5:
-            return "[" + ",".join(padded(value(depth - 1)) for _ in count) + draw(space) + "]"
-        names = draw(
-            st.lists(st.text("ab/é", max_size=3), min_size=len(count), max_size=len(count), unique=True)
-        )
-        return (
-            "{"
-            + ",".join(f"{padded(string(name))}:{padded(value(depth - 1))}" for name in names)
-            + draw(space)
-            + "}"
-        )
-
-    def padded(text: str) -> str:
-        return f"{draw(space)}{text}{draw(space)}"
-
-    return padded(value(4))
+from .strategies import JSON, TEXTS, TOKEN, json_texts
 
 
 def tokens(text: str) -> list[str]:
@@ -86,7 +46,7 @@ def test_what_is_our_own_is_read_sooner_as_the_same(tree: object) -> None:
     assert jsontext.loads_own(jsontext.dumps(tree).encode()) == tree
 
 
-@given(spelled())
+@given(json_texts())
 @example("[-0, -0.0, 1.0e5, 1E+2, 123456789012345678901234567890]")
 def test_no_spelling_is_lost(text: str) -> None:
     """What is written has the order, the numbers to the letter, and the strings of what was read; again changes nothing."""
@@ -98,7 +58,7 @@ def test_no_spelling_is_lost(text: str) -> None:
 @st.composite
 def broken(draw: st.DrawFn) -> str:
     """Draw a JSON text in which something was put, doubled or left out."""
-    text = draw(spelled())
+    text = draw(json_texts())
     start = draw(st.integers(0, len(text)))
     end = draw(st.integers(start, min(len(text), start + 3)))
     there = draw(

@@ -41,15 +41,12 @@ STYLES = st.fixed_dictionaries(
 )
 
 
-class Dumper(yaml.SafeDumper):
+class Dumper(dump._Dumper):
     """Quotes every string that isn't plainly one to go-yaml too, and writes every object in full."""
 
     def ignore_aliases(self, _: object) -> bool:
         """Say that nothing is written as an alias."""
         return True
-
-
-Dumper.add_representer(str, dump._represent_string)
 
 
 def written(value: object, style: dict[str, Any]) -> str:
