@@ -10,6 +10,7 @@ it is installed, mutates inputs that reach new lines of cdi_hook; otherwise hypo
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -57,7 +58,7 @@ class Run:
         ):
             self.target: Any = load(name.partition(".")[0])[name]
         self._check = self.target.hypothesis.inner_test
-        self.target.hypothesis.inner_test = self._counted
+        self.target.hypothesis.inner_test = functools.wraps(self._check)(functools.partial(self._counted))
         self._end = time.monotonic() + seconds
         signal.signal(signal.SIGALRM, _hang)
 
