@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 HERE = Path(__file__).parent
@@ -57,20 +58,23 @@ class Run:
             else contextlib.nullcontext()
         ):
             self.target: Any = load(name.partition(".")[0])[name]
-        self._check = self.target.hypothesis.inner_test
-        self.target.hypothesis.inner_test = functools.wraps(self._check)(functools.partial(self._counted))
+        self.target.hypothesis.inner_test = self._counting(self.target.hypothesis.inner_test)
         self._end = time.monotonic() + seconds
         signal.signal(signal.SIGALRM, _hang)
 
-    def _counted(self, *arguments: Any, **named: Any) -> None:
-        self.count += 1
-        signal.alarm(HANGS_S)
-        try:
-            self._check(*arguments, **named)
-        except TimeoutError as error:  # to make it small would take many times as long
-            self._show(f"{error}: {arguments or ''}{named or ''}\n{traceback.format_exc()}")
-        finally:
-            signal.alarm(0)
+    def _counting(self, check: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(check)
+        def counted(*arguments: Any, **named: Any) -> None:
+            self.count += 1
+            signal.alarm(HANGS_S)
+            try:
+                check(*arguments, **named)
+            except TimeoutError as error:  # to make it small would take many times as long
+                self._show(f"{error}: {arguments or ''}{named or ''}\n{traceback.format_exc()}")
+            finally:
+                signal.alarm(0)
+
+        return counted
 
     def drawn(self) -> NoReturn:
         """Have hypothesis draw inputs, and end."""
@@ -80,6 +84,7 @@ class Run:
 
     def guided(self) -> NoReturn:
         """Have atheris mutate inputs, and end."""
+        self._try()  # what it once failed on, and what is drawn
         corpus = CORPUS / self.name
         corpus.mkdir(parents=True, exist_ok=True)
         feed = self.target.hypothesis.fuzz_one_input
