@@ -270,7 +270,7 @@ def test_what_is_written_is_read_back(spec: dict[str, Any], name: str) -> None:
     assert effect(read) == effect(spec)
     assert (read["cdiVersion"], read.get("kind", "")) == (spec["cdiVersion"], spec["kind"])
     assert dump.dump(read, name) == text
-    assert {str(one) for one in rules.validate(read)} <= {str(one) for one in rules.validate(spec)}
+    assert {one.path for one in rules.validate(read)} <= {one.path for one in rules.validate(spec)}
 
 
 @given(SPECS)
