@@ -185,8 +185,13 @@ def test_cgroups(place: Place, files: list[str], runtimes: str, expected: tuple[
 
 def test_units(place: Place) -> None:
     """Units that have failed or aren't enabled are found; without systemd, or without units, nothing is said."""
-    names = ("cdi-hook-index.path", "cdi-hook-index.service", "cdi-hook-other.service")
-    states = (("disabled", "active"), ("enabled", "failed"), ("static", "inactive"))
+    names = (
+        "cdi-hook-generate.path",
+        "cdi-hook-index.path",
+        "cdi-hook-index.service",
+        "cdi-hook-other.service",
+    )
+    states = (("disabled", "inactive"), ("disabled", "active"), ("enabled", "failed"), ("static", "inactive"))
     blocks = [
         f"Id={name}\nUnitFileState={enabled}\nActiveState={active}\n"
         for name, (enabled, active) in zip(names, states)
@@ -207,6 +212,8 @@ def test_units(place: Place) -> None:
     assert found[1][:2] == ("warning", NOT_ENABLED)
     assert found[1][2].endswith("systemctl enable --now cdi-hook-index.path")
     assert found[2] == ("ok", "enabled: cdi-hook-other.service", "")
+    place.configure(GENERATE="kvm")
+    assert said(host.check_units, place)[1][1] == "not enabled: cdi-hook-generate.path, cdi-hook-index.path"
 
 
 def test_systemd_that_does_not_answer(place: Place) -> None:
