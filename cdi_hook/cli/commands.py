@@ -29,6 +29,7 @@ COMMANDS = {
         "cdi_hook.cli.inject",
         "give a container's OCI spec its devices, or show what that would change",
     ),
+    "generate": ("cdi_hook.cli.generate", "make CDI specs of the devices that this host has"),
     "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or stop using it"),
     "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
     "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),

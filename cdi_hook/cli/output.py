@@ -19,6 +19,11 @@ def say(line: str) -> None:
     _write(log.shown(line))
 
 
+def say_text(text: str) -> None:
+    """Write a text of several lines to stdout, whose characters can all be printed."""
+    _write(text.removesuffix("\n"))
+
+
 def say_json(value: object) -> None:
     """Write a value to stdout, as one line of JSON."""
     _write(jsontext.dumps(value))

@@ -19,7 +19,7 @@ LAYERS = {
     "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
+        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
         "log", "onhost", "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
