@@ -32,7 +32,7 @@ class Podman(Engine):
     needs_configuration = False
     hooks_key = ("engine", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
-    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # as above
+    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # nobody alters it
     tables = (("engine",),)
     default_key = "runtime"
 
