@@ -55,7 +55,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         return True
     fields = about(host)
     if errors:
-        fields["errors"] = errors
+        fields["errors"] = log.short(errors, log.MOST_ERRORS)
     make = line
     if level != "info":
         from cdi_hook import site_packages
@@ -67,7 +67,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
             pass
         else:
             make = ownlog.line
-    return log.append(host.settings["LOG"], make(level, message, fields))
+    return log.append(host.settings["LOG"], make(level, log.short(message), fields))
 
 
 def line(level: str, message: str, fields: dict[str, Any]) -> str:

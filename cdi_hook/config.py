@@ -41,6 +41,7 @@ _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = frozenset(_LETTERS + "0123456789_")
 _SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
+_MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 _DEV_NULL = 0x103  # which is as good as no file
 _SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
@@ -98,8 +99,11 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
         if status.st_mode & _S_IFMT != _S_IFREG and status.st_rdev != _DEV_NULL:
             config.complain(f"{config.path}: not a regular file")
         else:
-            while chunk := posix.read(descriptor, 1 << 16):
+            while len(text) <= _MOST and (chunk := posix.read(descriptor, 1 << 16)):
                 text += chunk
+            if len(text) > _MOST:
+                config.complain(f"{config.path}: larger than {_MOST} bytes")
+                text = b""
     except OSError as error:
         config.complain(f"{config.path}: {error.strerror}")
     finally:

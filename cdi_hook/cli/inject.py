@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, hook, injection
+from cdi_hook import bundle, files, hook, injection
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError, quote
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if options.bundle == "-":
         if sys.stdin is None:
             raise BundleError("can't read an OCI spec from stdin: it is closed")
-        oci = hook.parse_stdin(sys.stdin.buffer.read(), "an OCI spec")
+        oci = hook.parse_stdin(sys.stdin.buffer.read(files.MOST + 1), "an OCI spec")
     else:
         path = f"{options.bundle}/config.json"
         loaded = bundle.load(path)

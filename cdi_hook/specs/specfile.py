@@ -13,6 +13,10 @@ from cdi_hook.specs.dump import dump
 from cdi_hook.specs.model import SCHEMA, Spec
 from cdi_hook.specs.shape import read
 
+# bytes; an H100's spec has 17,000. Reading one of this size takes seconds. More devices can
+# be in several files.
+_MOST = 4 << 20
+
 
 def load(path: str, priority: int = 0, source: str = "") -> Spec:
     """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
@@ -20,7 +24,7 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
     ``source`` is where to read it, if not by its path.
     """
     try:
-        data = files.read(source or path)
+        data = files.read(source or path, _MOST)
     except FileNotFoundError:
         raise
     except OSError as error:
