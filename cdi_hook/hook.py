@@ -103,6 +103,7 @@ class Hook:
         text = self._read_stdin()
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
+        self._host.call.may_be_pod = False  # only podman calls this
         changes = injection.inject(oci, self._host, self._warn_of_errors)[1]
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
         self._host.log_outcome()

@@ -27,6 +27,11 @@ SANDBOX_ANNOTATIONS = (
     ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),  # containerd
     ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),  # CRI-O
 )
+# Where a CRI engine says a pod's name and namespace, and what the path has of bundles that it makes.
+PODS = (
+    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-namespace", "/k8s.io/"),  # containerd
+    ("io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "/userdata/"),  # CRI-O; podman's are alike
+)
 # The keys that requests and edits read, by their spelling without case.
 _KEYS = {
     name.casefold(): name
@@ -169,6 +174,21 @@ def is_sandbox(oci: dict[str, Any], container: str) -> bool:
         and container in ("", annotations[key_of_id])
         for key, key_of_id in SANDBOX_ANNOTATIONS
     )  # fmt: skip
+
+
+def namespaces(oci: dict[str, Any], bundle: str) -> tuple[list[str], bool]:
+    """Return the Kubernetes namespaces that a container's annotations claim, and whether one is true.
+
+    One is if the bundle is where a CRI engine makes bundles: who chooses a container's annotations
+    doesn't choose its bundle's path. Such an engine always annotates the namespace, and lets nobody
+    change that. But whoever makes a pod may be able to add a claim by another engine's annotation.
+    """
+    annotations = oci.get("annotations")
+    if not isinstance(annotations, dict):
+        return [], False
+    found = [(annotations[key], mark) for _, key, mark in PODS if key in annotations]
+    is_known = any(mark in f"{bundle}/" for _, mark in found)
+    return [claim if isinstance(claim, str) else "" for claim, _ in found], is_known
 
 
 def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[Asked]:

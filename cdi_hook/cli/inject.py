@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
             raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
         oci, place = loaded
     found = host.host(options)
+    found.call.bundle = os.path.realpath(options.bundle) if place else ""
     registry = found.registry(keep_index=False)  # this command isn't asked to write an index
     _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
     if found.call.doubt:
