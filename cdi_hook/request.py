@@ -92,7 +92,7 @@ def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceR
     if odd:
         try:
             asks = any(_collect(one, config, container).device_ids for one in (oci, _regular(oci)))
-        except errors.CDIError:
+        except (errors.CDIError, RecursionError):
             asks = True
         if asks:
             raise errors.BundleError(
@@ -102,17 +102,17 @@ def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceR
     return _collect(oci, config, container)
 
 
-def _odd_key(node: dict[str, Any]) -> str:
-    """Return the first key that differs in nothing but case from one that we read, or ""."""
-    for key, value in node.items():
-        known = _KEYS.get(key.casefold())
-        if known and known != key:
-            return key
-        if known and known not in ("annotations", "netDevices"):  # whose keys are names
-            for one in value if isinstance(value, list) else (value,):
-                odd = _odd_key(one) if isinstance(one, dict) else ""
-                if odd:
-                    return odd
+def _odd_key(oci: dict[str, Any]) -> str:
+    """Return a key that differs in nothing but case from one that we read, or ""."""
+    nodes = [oci]
+    for node in nodes:  # to which those below are added: recursion has an end
+        for key, value in node.items():
+            known = _KEYS.get(key.casefold())
+            if known and known != key:
+                return key
+            if known and known not in ("annotations", "netDevices"):  # whose keys are names
+                below = value if isinstance(value, list) else (value,)
+                nodes += [one for one in below if isinstance(one, dict)]
     return ""
 
 
