@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _SHOWN = 5  # lines of the configuration
 
 
-def check(request: DeviceRequest, config: Config, namespaces: Sequence[str], is_known: bool) -> None:
+def check(
+    request: DeviceRequest, config: Config, namespaces: Sequence[str] = (), is_known: bool = False
+) -> None:
     """Raise InvalidRequest for the first request for a device that ALLOW and DENY forbid.
 
     ``namespaces`` are those that the container claims to be in. ``is_known`` says whether one of
@@ -41,7 +43,7 @@ def check(request: DeviceRequest, config: Config, namespaces: Sequence[str], is_
                 reason += f"; the container is {where}"
         else:
             lines = [f"{rule.key}={_words(rule, rule.patterns)} ({rule.origin})" for rule in allow]
-            reason = f"it matches no pattern of {_some(lines)}"
+            reason = f"it matches no pattern of {_some(lines)}; whoever runs this host can add {name} there"
         raise InvalidRequest(f"device {name} (asked for by {origin}) is not allowed on this host: {reason}")
 
 

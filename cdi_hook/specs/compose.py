@@ -20,7 +20,7 @@ _CHUNK = 512  # bytes; go-yaml reads so many at a time, libyaml 16384
 _AHEAD = 16384 - _CHUNK
 _DEEPEST = 1000
 # characters; text is read again for each place that is mended, which is seldom more than one
-_MOST_AGAIN = 4 << 20
+_MOST_AGAIN = 8 << 20
 _MOST_DIRECTIVES = 100  # libyaml compares each with all before it; a spec has none or one
 _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 # A colon at the end of a word; or else a token in which a colon may mean something.

@@ -21,6 +21,7 @@ def settings(**values: str) -> Config:
 
 
 CONF = "/etc/cdi-hook/cdi-hook.conf"
+ADD = "; whoever runs this host can add v.com/c=1 there"
 BUNDLE = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/id"
 CRIO = "/run/containers/storage/overlay-containers/id/userdata"
 IN = {"io.kubernetes.cri.sandbox-namespace": "ml-1"}
@@ -47,19 +48,20 @@ def asking(name: str = "v.com/c=1", **more: str) -> dict[str, Any]:
     [
         ({"ALLOW": "v.com/* w.com/c=?"}, ""),
         ({"DENY": "v.com/c=2 *"}, "DENY=* (@:1) refuses it"),
-        ({"ALLOW": "w.com/*"}, "it matches no pattern of ALLOW=w.com/* (@:1)"),
-        ({"ALLOW": ""}, "it matches no pattern of ALLOW= (@:1)"),
+        ({"ALLOW": "w.com/*"}, "it matches no pattern of ALLOW=w.com/* (@:1)" + ADD),
+        ({"ALLOW": ""}, "it matches no pattern of ALLOW= (@:1)" + ADD),
         ({"ALLOW": "v.com/*", "DENY": "*=1"}, "DENY=*=1 (@:1) refuses it"),
         ({"ALLOW_a": "v.com/*"}, ""),
         (
             {"ALLOW": "w.com/*", "ALLOW_a": "v.com/c=2 namespace=a", "DENY_b": "v.com/c=2"},
-            "it matches no pattern of ALLOW=w.com/* (@:1) and ALLOW_a=v.com/c=2 namespace=a (@:1)",
+            "it matches no pattern of ALLOW=w.com/* (@:1) and ALLOW_a=v.com/c=2 namespace=a (@:1)" + ADD,
         ),
         (
             {f"ALLOW_{number}": "w.com/*" for number in range(9)},
             "it matches no pattern of "
             + " and ".join(f"ALLOW_{number}=w.com/* (@:1)" for number in range(5))
-            + " and 4 more",
+            + " and 4 more"
+            + ADD,
         ),
         ({"ALLOW": "v.com/*", "DENY_b": "w/* * namespace=ml-?"}, "DENY_b=* namespace=ml-? (@:1) refuses it"),
         ({"ALLOW_a": "* from=cdi.k8s.io/ namespace=x namespace=ml*"}, ""),
