@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the system does for the package: systemd builds the index, logrotate rotates the log."""
+"""What the system does for the package: systemd accepts its units, logrotate rotates its log."""
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 
 from . import life
 from .conftest import need
-from .machine import SPEC, Machine
+from .machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,28 +20,6 @@ pytestmark = pytest.mark.xdist_group("deb")
 
 UNITS = ("cdi-hook-index.path", "cdi-hook-index.service")
 INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
-# It exists while the box runs.
-SERVICE = "/sys/fs/cgroup/boot/system.slice/cdi-hook-index.service"
-TARGET = """\
-[Unit]
-DefaultDependencies=no
-Wants=cdi-hook-index.path cdi-hook-index.service
-"""
-# As in a container: the machine's own files can't be written, above all /proc/sys.
-BOOT = """
-mkdir /sys/fs/cgroup/boot
-echo 0 >/sys/fs/cgroup/boot/cgroup.procs
-exec env -i container=other PATH="$PATH" unshare -p -f -m -C --propagation private sh -ec "$1"
-"""
-INIT = """
-umount /sys/fs/cgroup
-mount -o remount,bind,ro /sys
-mount -t cgroup2 none /sys/fs/cgroup
-mount -t proc proc /proc
-mount --bind /proc/sys /proc/sys
-mount -o remount,bind,ro /proc/sys
-exec /usr/lib/systemd/systemd --system --unit=index.target --log-target=console --show-status=no
-"""
 
 
 @pytest.fixture
@@ -65,30 +42,6 @@ def test_units_are_sound(unified: Machine) -> None:
     security = ("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15")
     done = unified.call(*security, units[1])
     assert done.returncode == 0, done.stdout
-
-
-def has(machine: Machine, kind: str) -> bool:
-    """Say whether the index has the device of a kind."""
-    return f"{kind}=one" in machine.read(INDEX)
-
-
-def test_index_follows_the_specs(unified: Machine) -> None:
-    """After boot a machine has an index, and after new specs or a new spec dir the index has their devices too."""
-    unified.write("/etc/systemd/system/index.target", TARGET)
-    unified.do("rm", "-rf", "/run/cdi-hook")
-    log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
-    assert has(unified, "example.com/thing")
-    spec = unified.read(SPEC)
-    for number in range(6):  # more often in a row than systemd starts a service by default
-        unified.wait(lambda: unified.call("test", "-e", SERVICE).returncode, log=log)
-        kind = f"example.com/thing{number}"
-        unified.write(
-            f"{'/run/cdi' if number else '/etc/cdi'}/{number}.yaml", spec.replace("example.com/thing", kind)
-        )
-        unified.wait(functools.partial(has, unified, kind), log=log)
-    # while it is still running
-    unified.do("rm", "-r", "/run/cdi")
-    unified.wait(lambda: not has(unified, kind), log=log)
 
 
 def test_log_is_rotated(unified: Machine) -> None:
