@@ -12,6 +12,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
+from cdi_hook import lowlevel
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from cdi_hook.config import Config
     from cdi_hook.engines.engine import Engine
 
 _ALL = "all"
@@ -129,6 +131,8 @@ def run(options: argparse.Namespace) -> int:
             tuple(options.flags or ()),
         )
         planned = plan.add(engine, path, request)
+        if not any(lowlevel.find([options.runtime] if options.runtime else settings.words("RUNTIMES"))):
+            output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
     done = _carry_out(engine, planned, options)
     if options.json:
         output.say_json(done)
@@ -190,6 +194,16 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         "reload": reload,
         "reloaded": is_reloaded,
     }
+
+
+def _no_runtime(runtime: str, settings: Config, programs: Sequence[str]) -> str:
+    """Return the warning that cdi-runtime will find no real runtime, and what to write."""
+    missing, step = runtime, "install it"
+    if not runtime:
+        missing, step = f"RUNTIMES ({settings['RUNTIMES']})", "install one, or give a path in RUNTIMES"
+        if there := next(filter(lowlevel.is_runtime, programs), None):
+            step = f"write the line RUNTIMES={there} into {settings.path}"
+    return f"no runtime of {missing} is on PATH or in the standard dirs, so no container will start; {step}"
 
 
 def _program(path: str | None, runtime: str) -> str:

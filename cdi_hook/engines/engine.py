@@ -85,6 +85,7 @@ class Engine(ABC):
     default_key: str
     program_key: Key = ()  # where an entry has the path of its program
     runtime_type = ""  # of the entries that can be copied
+    other_types: tuple[str, ...] = ()  # of others that can be copied
 
     @abstractmethod
     def files(self, path: str) -> Files:
@@ -173,9 +174,15 @@ class Engine(ABC):
             for document in documents:
                 for table in self.tables:
                     entry = document.get((*table, "runtimes", name))
-                    if isinstance(entry, dict) and entry.get("runtime_type") in (None, "", self.runtime_type):
+                    types = (None, "", self.runtime_type, *self.other_types)
+                    if isinstance(entry, dict) and entry.get("runtime_type") in types:
                         return entry
         return {}
+
+    def programs(self, text: str) -> list[tuple[str, str]]:
+        """Return the name and the program of each runtime in a text that has a program."""
+        entries = self._runtimes(self.document(text)).items()
+        return [(name, one) for name, entry in entries if isinstance(one := self.program(entry), str)]
 
     def _runtimes(self, document: Document) -> dict[str, Any]:
         runtimes = document.get((*self.table(document), "runtimes"))

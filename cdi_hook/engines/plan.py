@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.engines.document import named
+from cdi_hook.engines.engine import is_ours
 from cdi_hook.engines.filechange import Change, backup_of, read
 from cdi_hook.errors import CDIError
 
@@ -86,6 +87,16 @@ def remove(engine: Engine, path: str) -> Plan:
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
                 raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
     return Plan(path, changes, notes, restart)
+
+
+def programs(engine: Engine, path: str) -> list[str]:
+    """Return the programs of the runtimes that the configuration names, without ours."""
+    found = []
+    for one in _existing(engine.files(path)):
+        with named(one):
+            entries = engine.programs(read(one) or "")
+        found += [program for name, program in entries if not is_ours(name, program)]
+    return found
 
 
 def _existing(files: Files) -> list[str]:

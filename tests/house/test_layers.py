@@ -16,7 +16,7 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
+    "leaves": ("files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
         "audit", "bundle", "bytecode", "config", "driver", "engines", "explain", "features", "index", "injection", "live", "log",

@@ -494,6 +494,29 @@ def test_toml_that_doesnt_parse_is_untouched(cdi_hook: World, etc: Path) -> None
 
 
 @pytest.mark.usefixtures("system_tomlkit")
+def test_a_runtime_that_only_the_engine_finds(cdi_hook: World, etc: Path) -> None:
+    """If none of RUNTIMES is here, a warning says so, with the line that names the engine's own runtime if it has one."""
+    cdi_hook.configure(RUNTIMES="no-such nor-this")
+    program = cdi_hook.root / "libexec/crun"
+    (etc / "crio.conf").write_text(
+        '[crio.runtime.runtimes.crun]\nruntime_path = "/nonexistent"\n'
+        f'[crio.runtime.runtimes.runc]\nruntime_path = "{program}"\n'
+    )
+    drop_in = etc / "crio.conf.d/99-cdi-hook.conf"
+    warning = (
+        "cdi-hook: warning: no runtime of RUNTIMES (no-such nor-this) is on PATH or in the standard dirs, so no "
+        "container will start; {}\n"
+    )
+    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    assert err.startswith(warning.format("install one, or give a path in RUNTIMES"))
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    assert err.startswith(warning.format(f"write the line RUNTIMES={program} into {cdi_hook.config}"))
+
+
+@pytest.mark.usefixtures("system_tomlkit")
 def test_crio_copies_and_keeps_no_copy_where_all_is_read(cdi_hook: World, etc: Path) -> None:
     """The entry copies crio.conf's settings for runc, and no copy is put into the dir whose every file CRI-O reads."""
     (etc / "crio.conf.d").mkdir()
