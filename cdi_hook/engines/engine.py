@@ -65,6 +65,7 @@ class Files(NamedTuple):
     place: str  # where an edit goes
     read: Sequence[str]  # all that the engine reads, with place; later files win
     ours: Sequence[str]  # the files that our entries are removed from
+    unread: Sequence[str] = ()  # files that look as if the engine read them
 
 
 class Engine(ABC):

@@ -34,6 +34,9 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
     place, existing = files.place, _existing(files)
     before = read(place)
     others = [(other, read(other) or "") for other in existing if other != place]
+    notes = [
+        f"{engine.name} doesn't read {one}, and still won't: {place} imports no file" for one in files.unread
+    ]
     later = existing[existing.index(place) + 1 :]
     for other, text in others:
         with named(other):
@@ -44,13 +47,14 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
                 "remove that, or leave out --set-default"
             )
     with named(place):
-        edited = engine.add(engine.start(place, others) if before is None else before, request, others)
+        start = engine.start(place, others) if before is None else before
+        edited = engine.add(start, request, others)
         if edited.text == before:
-            return Plan(place, [], [*edited.notes])
+            return Plan(place, [], [*edited.notes, *notes])
         change = Change(place, before, edited.text)
         if before is not None and _is_backup_due(engine, place, before, edited.text):
             change.backup = backup_of(place)
-    return Plan(place, [change], [*edited.notes])
+    return Plan(place, [change], [*edited.notes, *notes])
 
 
 def remove(engine: Engine, path: str) -> Plan:

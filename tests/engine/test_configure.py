@@ -260,6 +260,22 @@ def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
     assert [*cri(file)["containerd"]["runtimes"]] == ["cdi"]
 
 
+# What docker's package containerd.io has in it that isn't a comment.
+STOCK = 'disabled_plugins = ["cri"]\n'
+
+
+@pytest.mark.usefixtures("containerd_1")
+def test_dockers_containerd(tmp_path: Path) -> None:
+    """containerd takes the file of docker's package, changed as the error says, with our entry in it."""
+    file = tmp_path / "config.toml"
+    file.write_text(STOCK)
+    with pytest.raises(AssertionError):
+        configure("containerd", file)
+    file.write_text(STOCK.replace('"cri"', "") + "version = 2\n")
+    configure("containerd", file)
+    assert cri(file)["containerd"]["runtimes"]["cdi"]["options"]["BinaryName"] == str(PROGRAM)
+
+
 @pytest.fixture
 def podman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a podman with its own state, and with tmp_path/etc in place of /etc/containers."""

@@ -463,7 +463,7 @@ def test_containerd_3_that_imports_no_dir_is_edited_in_place(cdi_hook: World, et
 
 @pytest.mark.usefixtures("system_tomlkit")
 def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
-    """A new config.toml has version 2, which every containerd reads, but a conf.d in use gets a drop-in."""
+    """A new config.toml has version 2, which every containerd reads, and a drop-in that nothing reads is named, but not imported."""
     file = etc / "config.toml"
     add = ("configure", "containerd", "--config", file)
     cdi_hook(*add)
@@ -472,9 +472,12 @@ def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
     assert contents(etc) == {}
     (etc / "conf.d").mkdir()
     (etc / "conf.d/a.toml").write_text("version = 3\n")
-    cdi_hook(*add)
-    assert [*contents(etc)] == ["conf.d/99-cdi-hook.toml", "conf.d/a.toml"]
-    assert (etc / "conf.d/99-cdi-hook.toml").read_text().splitlines()[1] == "version = 3"
+    _, _, err = cdi_hook(*add)
+    unread = f"containerd doesn't read {etc}/conf.d/a.toml, and still won't: {file} imports no file"
+    assert err == f"cdi-hook: note: {unread}\n"
+    assert [*contents(etc)] == ["conf.d/a.toml", "config.toml"]
+    assert file.read_text().splitlines()[1] == "version = 2"
+    assert "imports" not in file.read_text()
     cdi_hook(*add, "--remove")
     assert contents(etc) == {"conf.d/a.toml": "version = 3\n"}
 
@@ -594,7 +597,7 @@ def test_nothing_is_removed_from_a_containerd_of_version_1(cdi_hook: World, etc:
     command = ("configure", "containerd", "--config", file)
     status, out, err = cdi_hook(*command)
     assert (status, out) == (1, "")
-    assert err.startswith(f"cdi-hook: {file}: its version is 1; ")
+    assert err.startswith(f"cdi-hook: {file}: line 1, disabled_plugins, turns off the CRI plugin, ")
     assert cdi_hook(*command, "--remove") == (0, f"{file}: nothing to change\n", "")
 
 
