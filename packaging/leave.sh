@@ -5,7 +5,10 @@
 # restores the engines that `cdi-hook configure` changed, and says what it couldn't
 # restore. build.sh puts this into the packages' scripts.
 # Without tomlkit `configure` can't have written a TOML file; the search below finds what somebody else wrote.
-{ cdi-hook configure all --remove 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
+# An engine whose default runtime this was starts no container before it has read its file again.
+reload=''
+! [ -d /run/systemd/system ] || reload=--reload
+{ cdi-hook configure all --remove $reload 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
 # Other files that name cdi-runtime or cdi-hook: files that somebody wrote, and files that an engine was started with.
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
     from cdi_hook.config import Config
     from cdi_hook.engines.engine import Engine
+    from cdi_hook.engines.filechange import Change
 
 _ALL = "all"
+_TIMEOUT_S = 10  # for an engine to read its files
+_INTERVAL_S = 0.1
 
 
 def _files() -> str:
@@ -101,7 +104,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
     parser.set_defaults(set_default=False, runtime="", path=None, flags=None)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
-    parser.add_argument("--reload", action="store_true", help="make the engine read its configuration again")
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="make the engine read its configuration again, and wait until it has",
+    )
     add_json(
         parser, f"{shape}: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded"
     )
@@ -161,16 +168,20 @@ def _remove_all(options: argparse.Namespace) -> int:
 
 def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) -> dict[str, object]:
     """Make the changes, or show them, and return what --json prints."""
-    path, changes, notes, restart = planned
-    if not options.dry_run:
-        for change in changes:
-            change.make()
+    path, changes, notes, restart, first = planned
+    if options.reload and first:
+        restart = ""
     reload = engine.reload_command(path, restart=bool(restart))
-    is_reloaded = bool(options.reload and reload and not options.dry_run and not restart)
+    is_asked = bool(options.reload and reload and not options.dry_run and not restart)
+    is_reloaded = is_asked and _runs(reload or ())
     if restart:
         notes = [*notes, restart]
-    if is_reloaded and reload:
-        _reload(reload)
+    if not options.dry_run:
+        for step in (first, changes) if is_reloaded else (changes,):
+            for change in step:
+                change.make()
+            if is_reloaded and reload and (step or step is changes):
+                _reload(engine, path, reload, step)
     if not options.json:
         if options.dry_run:
             said = [line for change in changes for line in change.diff()]
@@ -180,6 +191,8 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
             said = [change.summary() for change in changes]
             if reload is None:
                 said.append(f"{engine.name} reads it the next time it is called")
+            elif is_asked and not is_reloaded:
+                said.append(f"{engine.name} doesn't run: it reads it when it starts")
             elif not is_reloaded:
                 said.append(f"{engine.name} reads it after: {' '.join(reload)}")
         for line in said:
@@ -240,8 +253,22 @@ def _directories() -> Iterator[str]:
             yield directory
 
 
-def _reload(command: Sequence[str]) -> None:
+def _runs(command: Sequence[str]) -> bool:
+    """Say whether the unit that a command reloads runs, as far as systemd knows."""
     import subprocess
+
+    *systemctl, _, unit = command
+    try:
+        status = subprocess.run([*systemctl, "is-active", "--quiet", unit], check=False, capture_output=True)  # noqa: S603  # as below
+    except OSError:
+        return True  # the reload says so
+    return status.returncode not in (3, 4)  # inactive; no such unit
+
+
+def _reload(engine: Engine, path: str, command: Sequence[str], changes: Sequence[Change]) -> None:
+    """Make an engine read its files, and wait until it has."""
+    import subprocess
+    import time
 
     text = " ".join(command)
     try:
@@ -251,3 +278,10 @@ def _reload(command: Sequence[str]) -> None:
     if done.returncode:
         why = " ".join(done.stderr.decode(errors="replace").split())
         raise CDIError(f"the configuration is written, but {text} failed: {why or done.returncode}")
+    texts = [change.after for change in changes if change.after is not None]
+    end = time.monotonic() + _TIMEOUT_S
+    while any(engine.has_read(path, one) is False for one in texts):
+        if time.monotonic() > end:
+            slow = f"{engine.name} hasn't read it {_TIMEOUT_S} s after {text}: see its log"
+            raise CDIError(f"the configuration is written, but {slow}")
+        time.sleep(_INTERVAL_S)

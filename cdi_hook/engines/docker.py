@@ -4,11 +4,14 @@
     {"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "cdi"}
 
 dockerd reads no other file. An empty file means {}. dockerd passes all annotations
-to the runtime. After a reload it keeps its default runtime if the file names none.
+to the runtime. After a reload it keeps its default runtime if the file names none,
+and all runtimes that it had. It has read the file some time after a reload's end.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.document import UnusableConfiguration
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Other
 
 _NEEDS_RESTART = (
-    "docker keeps the old default runtime until it is restarted, because its file names no other. --reload "
-    "doesn't restart it: a restart ends containers, unless live-restore is on"
+    "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
+    "does without a restart, which ends containers unless live-restore is on"
 )
+_SOCKETS = "/var/run/docker.sock", "docker.sock"  # the host's, and a user's in XDG_RUNTIME_DIR
+_TIMEOUT_S = 10
+_ASKED = '{"runtimes": {{json .Runtimes}}, "default": {{json .DefaultRuntime}}}'
 
 
 class Docker(Engine):
@@ -33,6 +39,7 @@ class Docker(Engine):
     user_file = "docker/daemon.json"
     daemon = "dockerd"
     keeps_runtime = True
+    still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
     document = JSONText
     default_key = "default-runtime"
     program_key = ("path",)
@@ -64,4 +71,27 @@ class Docker(Engine):
         is_default_gone = self.default(text) is not None and self.default(document.text) is None
         is_empty = not document.tree and before is not None and not before.strip()
         after = before if before is not None and is_empty else document.text
-        return Edited(after, edited.notes, _NEEDS_RESTART if is_default_gone else "")
+        if not is_default_gone:
+            return Edited(after, edited.notes)
+        first = JSONText(text)
+        first.set((self.default_key,), "runc")
+        return Edited(after, edited.notes, _NEEDS_RESTART, first.text)
+
+    def has_read(self, path: str, text: str) -> bool | None:
+        import subprocess
+
+        if path != self.default_path():
+            return None
+        user = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), _SOCKETS[1])
+        socket = _SOCKETS[0] if path == self.file else user
+        command = ("docker", "--host", f"unix://{socket}", "info", "--format", _ASKED)
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, timeout=_TIMEOUT_S)  # noqa: S603  # all our own words
+            said = json.loads(done.stdout)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            return None
+        if not said["runtimes"]:
+            return None  # the client answers without a daemon
+        programs = {name: entry.get("path") for name, entry in said["runtimes"].items()}
+        has_runtimes = all(programs.get(name) == program for name, program in self.programs(text))
+        return has_runtimes and self.default(text) in (None, said["default"])

@@ -56,7 +56,8 @@ class Edited:
 
     text: str
     notes: tuple[str, ...] = ()
-    restart: str = ""  # why a reload isn't enough
+    restart: str = ""  # why one reload isn't enough
+    first: str = ""  # the text to have the engine read before this one; then a reload after each is enough
 
 
 class Files(NamedTuple):
@@ -80,6 +81,7 @@ class Engine(ABC):
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
     reload = "reload"  # the systemctl command that makes the daemon read its files
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
+    still = ""  # what remains after a removal, even if the engine has read its files again
     # The form of the text.
     document: type[Document] = TOMLText
     tables: tuple[Key, ...]  # the tables that can have "runtimes" and default_key
@@ -195,6 +197,10 @@ class Engine(ABC):
             base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
             return os.path.join(base, self.user_file)
         return self.file
+
+    def has_read(self, path: str, text: str) -> bool | None:  # noqa: ARG002  # for an engine that reads it later
+        """Say whether the daemon has read a text after a reload or restart; None if it can't be asked."""
+        return True
 
     def reload_command(self, path: str, *, restart: bool) -> list[str] | None:
         """Return the command that makes the engine read this file; None if it needs none."""

@@ -16,6 +16,8 @@ from cdi_hook.engines.filechange import Change, backup_of, read
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdi_hook.engines.engine import Engine, Files, Request
 
 
@@ -25,7 +27,8 @@ class Plan(NamedTuple):
     path: str  # the file, even if nothing changes
     changes: list[Change]
     notes: list[str]
-    restart: str = ""  # why a reload of the engine isn't enough
+    restart: str = ""  # why one reload of the engine isn't enough
+    first: Sequence[Change] = ()  # what it has to read before; then a reload after each is enough
 
 
 def add(engine: Engine, path: str, request: Request) -> Plan:
@@ -63,6 +66,7 @@ def remove(engine: Engine, path: str) -> Plan:
     notes: list[str] = []
     removed: set[str] = set()
     restart = ""
+    first: list[Change] = []
     files = engine.files(path)
     for one in dict.fromkeys(files.ours):
         text = read(one)
@@ -79,6 +83,8 @@ def remove(engine: Engine, path: str) -> Plan:
             edited = engine.remove(text, before)
         notes += edited.notes
         restart = edited.restart or restart
+        if edited.first:
+            first.append(Change(one, text, edited.first))
         after: str | None = edited.text
         if before is not None and edited.text.rstrip() == before.rstrip():
             after = before
@@ -90,7 +96,9 @@ def remove(engine: Engine, path: str) -> Plan:
         with named(other):
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
                 raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
-    return Plan(path, changes, notes, restart)
+    if removed and engine.still:
+        notes.append(engine.still)
+    return Plan(path, changes, notes, restart, first)
 
 
 def programs(engine: Engine, path: str) -> list[str]:

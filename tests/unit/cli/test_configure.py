@@ -34,6 +34,7 @@ ADDED = f"""\
 }}
 """
 RELOAD = "docker reads it after: systemctl reload docker\n"
+STILL = f"cdi-hook: note: {ENGINES['docker'].still}\n"
 V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
 V3 = 'version = 3\nimports = ["conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime"]\nkeep = 1\n'
 
@@ -79,7 +80,7 @@ def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
         0,
         f"{file}: changed\n{RELOAD}",
-        "",
+        STILL,
     )
     assert contents(etc) == {"daemon.json": DAEMON}
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
@@ -98,7 +99,7 @@ def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
         0,
         f"{file}: removed\n{RELOAD}",
-        "",
+        STILL,
     )
     assert contents(etc) == {}
 
@@ -346,29 +347,42 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     add = ("configure", "docker", "--config", file)
     assert cdi_hook(*add, PATH=path) == (0, f"{file}: written\n{RELOAD}", "")
     assert not (cdi_hook.root / "called").exists()
-    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", "")
-    assert (cdi_hook.root / "called").read_text() == "reload docker\n"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", STILL)
+    assert (cdi_hook.root / "called").read_text() == "is-active --quiet docker\nreload docker\n"
     systemctl.write_text("#!/bin/sh\necho no such unit >&2; exit 5\n")
     message = "the configuration is written, but systemctl reload docker failed: no such unit"
     assert cdi_hook(*add, "--reload", PATH=path) == (1, "", f"cdi-hook: {message}\n")
     assert file.exists()
+    systemctl.write_text("#!/bin/sh\n[ $1 != is-active ] || exit 3\nexit 5\n")
+    waits = f"{file}: removed\ndocker doesn't run: it reads it when it starts\n"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, waits, STILL)
 
 
 def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
-    """If daemon.json named no default before, --remove needs a restart, which --reload doesn't do."""
+    """If daemon.json named no default before, --remove needs a restart, or two reloads, the first with runc as the default."""
     file = etc / "daemon.json"
     file.write_text("{}")
     add = ("configure", "docker", "--config", file)
     cdi_hook(*add, "--set-default")
+    configured = file.read_text()
     note = (
-        "note: docker keeps the old default runtime until it is restarted, because its file names no other. "
-        "--reload doesn't restart it: a restart ends containers, unless live-restore is on"
+        "docker keeps the old default runtime until it is restarted, because its file names no other; --reload does "
+        "without a restart, which ends containers unless live-restore is on"
     )
-    assert cdi_hook(*add, "--remove", "--reload", PATH="/nonexistent:/usr/bin") == (
+    assert cdi_hook(*add, "--remove") == (
         0,
         f"{file}: changed\ndocker reads it after: systemctl restart docker\n",
-        f"cdi-hook: {note}\n",
+        f"{STILL}cdi-hook: note: {note}\n",
     )
+    assert file.read_text() == "{}"
+    cdi_hook(*add, "--set-default")
+    systemctl = cdi_hook.root / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$1" >>{etc}/called; cat {file} >>{etc}/called\n')
+    systemctl.chmod(0o755)
+    path = f"{cdi_hook.root}:/usr/bin:/bin"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: changed\n", STILL)
+    first = configured.replace('"default-runtime": "cdi"', '"default-runtime": "runc"')
+    assert (etc / "called").read_text() == f"is-active\n{configured}reload\n{first}reload\n{{}}"
 
 
 def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
@@ -673,7 +687,7 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
         reload = engine.reload_command(engine.file, restart=False)
         when = f"after: {' '.join(reload)}" if reload else "the next time it is called"
         expected += f"{name} reads it {when}\n"
-    assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, "")
+    assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, STILL)
     assert contents(etc) == configured
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, "", "")
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--json") == (0, "[]\n", "")
