@@ -15,7 +15,9 @@ pytestmark = pytest.mark.xdist_group("machine")
 
 INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
 SERVICE = "cdi-hook-index.service"
-SLOW = f"/etc/systemd/system/{SERVICE}.d/slow.conf"
+SERVICES = ("cdi-hook-generate.service", SERVICE)
+SLOW = "/etc/systemd/system/{}.d/slow.conf"
+CONF = "/etc/cdi-hook/cdi-hook.conf"
 
 
 def spec(machine: Machine, path: str, name: str) -> None:
@@ -53,19 +55,46 @@ def test_index_follows_the_specs(installed: Machine) -> None:
     assert has(installed, "thing0")
 
 
+def test_specs_follow_the_configuration(installed: Machine) -> None:
+    """After boot a machine has the specs of GENERATE, compiled, and when GENERATE changes, they change."""
+    fuse = "/run/cdi/host.local-fuse.yaml"
+    installed.write(CONF, "GENERATE=fuse\n")
+    installed.reboot()
+    installed.wait(lambda: "host.local/fuse=fuse" in installed.read(INDEX))
+    assert installed.do("stat", "-c", "%U %a", fuse) == "root 644"
+    assert installed.do("cdi-hook", "validate", fuse) == f"{fuse}: host.local/fuse, 2 devices, CDI 0.3.0"
+    assert installed.call("test", "-e", "/run/cdi-hook/generate").returncode == 0
+    spec(installed, "/run/cdi/mine.yaml", "mine")
+    installed.write(CONF, "GENERATE=\n")
+    installed.wait(lambda: installed.call("test", "-e", fuse).returncode)
+    assert installed.call("test", "-e", "/run/cdi-hook/generate").returncode == 1
+    assert installed.do("ls", "/run/cdi") == "mine.yaml"
+    installed.do("rm", "-r", "/run/cdi")
+
+
 def reached(machine: Machine, unit: str, what: str) -> int:
     """Return when a unit became active or inactive, in microseconds since the kernel's start."""
     return int(machine.do("systemctl", "show", "-P", f"{what}EnterTimestampMonotonic", unit))
 
 
 def test_boot_does_not_wait(installed: Machine) -> None:
-    """multi-user.target is reached while the index is still being compiled, however long that takes."""
-    installed.write(SLOW, "[Service]\nExecStartPre=/usr/bin/sleep 2\n")
+    """multi-user.target is reached while specs are still made and compiled, however long that takes."""
+    installed.write(CONF, "GENERATE=fuse\n")
+    for service in SERVICES:
+        installed.write(SLOW.format(service), "[Service]\nExecStartPre=/usr/bin/sleep 2\n")
     try:
         installed.reboot()
-        done = reached(installed, SERVICE, "Inactive")
-        assert done - reached(installed, "sysinit.target", "Active") > 2_000_000
-        assert done - reached(installed, "multi-user.target", "Active") > 1_000_000
+        for service in SERVICES:
+            done = reached(installed, service, "Inactive")
+            assert done - reached(installed, "sysinit.target", "Active") > 2_000_000
+            assert done - reached(installed, "multi-user.target", "Active") > 1_000_000
     finally:
-        installed.do("rm", SLOW)
+        installed.do("rm", CONF, *map(SLOW.format, SERVICES))
         installed.do("systemctl", "daemon-reload")
+
+
+def test_without_classes_nothing_is_made(installed: Machine) -> None:
+    """Without GENERATE, the service ends before it starts Python."""
+    installed.write(CONF, "# GENERATE=fuse\nGENERATE=\n")
+    installed.do("systemctl", "start", SERVICES[0])
+    assert installed.do("systemctl", "show", "-P", "Result", SERVICES[0]) == "exec-condition"

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("deb")
 
-UNITS = ("cdi-hook-index.path", "cdi-hook-index.service")
+SERVICES = ("cdi-hook-generate.service", "cdi-hook-index.service")
+UNITS = ("cdi-hook-generate.path", "cdi-hook-index.path", *SERVICES)
 INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
+CONF = "/etc/cdi-hook/cdi-hook.conf"
 
 
 @pytest.fixture
@@ -35,19 +37,38 @@ def unified(tmp_path: Path, packages: Callable[..., Path]) -> Generator[Machine]
 
 
 def test_units_are_sound(unified: Machine) -> None:
-    """systemd accepts the units, and finds that the service can do little harm."""
+    """systemd accepts the units, and finds that the services can do little harm."""
     units = [f"/usr/lib/systemd/system/{name}" for name in UNITS]
     done = unified.call("systemd-analyze", "verify", "--man=no", *units)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     security = ("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15")
-    done = unified.call(*security, units[1])
-    assert done.returncode == 0, done.stdout
+    for service in SERVICES:
+        done = unified.call(*security, f"/usr/lib/systemd/system/{service}")
+        assert done.returncode == 0, done.stdout
+
+
+def test_udev_starts_the_service(unified: Machine) -> None:
+    """When a device of a class comes or goes, udev starts the service, but only if GENERATE has a class."""
+    need("udevadm")
+    start = "/usr/bin/systemctl --no-block start cdi-hook-generate.service"
+
+    def runs(action: str, device: str) -> bool:
+        done = unified.call("udevadm", "test", f"--action={action}", f"/sys/class/{device}")
+        return start in done.stdout + done.stderr
+
+    assert not runs("add", "misc/fuse")
+    unified.write(CONF, "GENERATE=fuse\n")
+    unified.do("cdi-hook", "generate", "--configured")
+    assert [runs(action, "misc/fuse") for action in ("add", "change", "remove", "bind")] == [True] * 3 + [
+        False
+    ]
+    assert not runs("add", "mem/null")
 
 
 def test_log_is_rotated(unified: Machine) -> None:
     """A log at the place that the configuration suggests is rotated, and then written again."""
     need("logrotate", "runc")
-    unified.write("/etc/cdi-hook/cdi-hook.conf", "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
+    unified.write(CONF, "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
     rotate = ("logrotate", "--force", "/etc/logrotate.d/cdi-hook")
     unified.do(*rotate)
     for name in ("first", "second"):
