@@ -85,9 +85,8 @@ class Engine(ABC):
     flags: tuple[tuple[str, str], ...] = ()  # the engine's own options, and what each does
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
     reload = "reload"  # the systemctl command that makes the daemon read its files
-    requests: Mapping[
-        str, str
-    ] = {}  # what a person writes to ask for devices; show.py has the words in braces
+    # By a name, what a person writes to ask for devices; show.py has the words in braces.
+    requests: Mapping[str, str] = {}
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
     still = ""  # what remains after a removal, even if the engine has read its files again
     # The form of the text.
@@ -180,6 +179,12 @@ class Engine(ABC):
     def cdi_key(self, document: Document) -> Key | None:  # noqa: ARG002  # containerd looks at its version
         """Return the key that turns the engine's own CDI on; None if that is always on."""
         return None
+
+    def has_cdi(self, text: str) -> bool:
+        """Say whether the text turns the engine's own CDI on."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        return key is not None and document.get(key) is True
 
     def without_cdi(self, text: str) -> str:
         """Return the text without what turns the engine's own CDI on."""

@@ -86,7 +86,7 @@ def remove(engine: Engine, path: str) -> Plan:
         restart = edited.restart or restart
         if edited.first:
             first.append(Change(one, text, edited.first))
-        if after == edited.text != engine.without_cdi(edited.text):
+        if after and engine.has_cdi(after) and not (before and engine.has_cdi(before)):
             notes.append(f"the CDI of {engine.name} itself is still on, by {one}")
         changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
     for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():
