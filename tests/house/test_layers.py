@@ -16,10 +16,10 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
-    "pure": ("annotation", "argv", "edits", "policy", "request"),
+    "leaves": ("elf", "files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
+    "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "live", "log",
+        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inside", "live", "log",
         "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
