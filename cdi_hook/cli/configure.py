@@ -12,6 +12,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
+from cdi_hook import programs
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
@@ -20,7 +21,7 @@ from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from cdi_hook.engines.engine import Engine
 
@@ -206,24 +207,13 @@ def _program(path: str | None, runtime: str) -> str:
         if not os.path.exists(program):
             output.warn(f"there is no {program} here")
         return program
-    for directory in _directories():
-        if os.access(os.path.join(directory, "cdi-runtime"), os.X_OK):
-            program = os.path.join(directory, name)
-            if not os.path.exists(program):
-                raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
-            return program
-    raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
-
-
-def _directories() -> Iterator[str]:
-    """Yield the dirs where cdi-runtime can be; the dirs of this installation come first."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    lib = os.path.dirname(package)
-    yield os.path.join(lib, "packaging", "bin")
-    yield os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin")
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
-        if directory.startswith("/"):
-            yield directory
+    ours = programs.find("cdi-runtime")
+    if not ours:
+        raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
+    program = os.path.join(os.path.dirname(ours), name)
+    if not os.path.exists(program):
+        raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
+    return program
 
 
 def _reload(command: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PLAIN = "cdi_hook.devices.plain"
 # A class's name: its module.
 CLASSES = {
+    "nvidia": "cdi_hook.devices.nvidia",
     "kvm": _PLAIN,
 }
 

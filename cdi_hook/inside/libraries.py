@@ -8,6 +8,7 @@ A container with musl, whose linker has no cache, gets the dirs in its path file
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -93,7 +94,7 @@ def _configured(root: Rootfs, ignore: Iterable[str] = ()) -> list[str]:
                 for pattern in words[1:]:
                     names += texts.matching(root, os.path.join(os.path.dirname(path), pattern))
             elif words and words[0] != "hwcap" and words[0].startswith("/"):
-                names.append(f"={files.clean(' '.join(words).partition('=')[0])}")
+                names.append(f"={files.clean(' '.join(words))}")
         pending += reversed(names)
     return list(dict.fromkeys(found))
 
@@ -159,9 +160,7 @@ class _Dir:
         os.close(place)
         found: dict[str, _Library] = {}
         with os.scandir(directory) as listed:
-            names = sorted(
-                (one.is_symlink(), one.name) for one in listed if _is_library(one.name) and one.name.isascii()
-            )
+            names = sorted((one.is_symlink(), one.name) for one in listed if _is_library(one.name))
         for is_link, name in names:  # files come first
             library = self._library(directory, name, is_link)
             if library and (library.soname not in found or library.replaces(found[library.soname])):
@@ -181,11 +180,11 @@ class _Dir:
     def _library(self, directory: int, name: str, is_link: bool) -> _Library | None:
         try:
             content = self._content(directory, name, is_link)
-        except FileNotFoundError:
-            if is_link and ".so." in name and not self._hwcaps:  # a link to nowhere: ldconfig removes it too
+        except (OSError, InjectionError) as error:
+            cause = error.__cause__ or error
+            leads_nowhere = isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ELOOP)
+            if is_link and ".so." in name and leads_nowhere:  # ldconfig removes it too
                 self._remove(directory, name)
-            return None
-        except (OSError, InjectionError):
             return None
         if content is None or content[0] not in ldcache.FLAGS:
             return None
@@ -252,6 +251,8 @@ class _Dir:
 
 def _is_library(name: str) -> bool:
     """Say whether ldconfig would look into a file of this name."""
+    if not name.isascii() or name.endswith(("-gdb.py", ".dpkg-new", ".dpkg-tmp", files.TEMPORARY)):
+        return False
     if name.startswith(("lib", "ld-")):
-        return ".so" in name and not name.endswith(("-gdb.py", ".dpkg-new", ".dpkg-tmp", files.TEMPORARY))
+        return ".so" in name
     return name.startswith(("ld.so.", "ld64.so."))

@@ -20,7 +20,7 @@ LAYERS = {
     "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request"),
     "files": (
         "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inside", "live", "log",
-        "ownlog", "registry", "specs",
+        "ownlog", "programs", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),
