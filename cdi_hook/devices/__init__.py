@@ -18,8 +18,26 @@ if TYPE_CHECKING:
 _PLAIN = "cdi_hook.devices.plain"
 # A class's name: its module.
 CLASSES = {
-    "nvidia": "cdi_hook.devices.nvidia",
+    "accel": _PLAIN,
+    "amd": "cdi_hook.devices.amd",
+    "dri": _PLAIN,
+    "fuse": _PLAIN,
+    "gpio": _PLAIN,
+    "hidraw": _PLAIN,
+    "i2c": _PLAIN,
+    "infiniband": "cdi_hook.devices.infiniband",
+    "input": _PLAIN,
+    "intel": "cdi_hook.devices.intel",
     "kvm": _PLAIN,
+    "nvidia": "cdi_hook.devices.nvidia",
+    "serial": _PLAIN,
+    "sgx": _PLAIN,
+    "snd": _PLAIN,
+    "spi": _PLAIN,
+    "tpm": _PLAIN,
+    "usb": "cdi_hook.devices.usb",
+    "v4l": _PLAIN,
+    "vfio": "cdi_hook.devices.vfio",
 }
 
 

@@ -46,13 +46,15 @@ class DeviceClass(ABC):
     """One class.
 
     ``kinds`` are the CDI kinds of its devices, ``vendor/class``. ``about`` says in a few
-    words what its devices are. With ``takes_hook`` the class has a choice of hooks, which
-    find() gets as ``hook``: the value of --hook, "" without it.
+    words what its devices are. ``events`` are the udev events at which its specs are made
+    again, in the words of udev(7); packaging/udev has each. With ``takes_hook`` the class has
+    a choice of hooks, which find() gets as ``hook``: the value of --hook, "" without it.
     """
 
     name: str
     kinds: Sequence[str]
     about: str
+    events: Sequence[str] = ()
     takes_hook = False
 
     @abstractmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.devices import naming, nodes
 from cdi_hook.devices.deviceclass import ALL
+from cdi_hook.errors import InvalidName, quote
 from cdi_hook.specs.model import Spec
 from cdi_hook.specs.versions import minimum_version
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def spec(found: Found, kind: str = "") -> dict[str, Any]:
     """Return the spec for what was found, with another kind than its own if that is given.
 
-    Raises InvalidSpec if it breaks a rule of CDI.
+    Raises as checked() does.
     """
     names = naming.distinct([device.names for device in found.devices], ALL)
     devices = [
@@ -32,7 +33,15 @@ def spec(found: Found, kind: str = "") -> dict[str, Any]:
 
 
 def checked(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a spec's data with the lowest version that has all that it uses; raises InvalidSpec."""
+    """Return a spec's data with the lowest version that has all that it uses.
+
+    Raises InvalidSpec if it breaks a rule, and InvalidName for a kind that makes other CDI
+    implementations crash.
+    """
     data = {"cdiVersion": minimum_version(data), **data}
-    Spec(data)
+    spec = Spec(data)
+    if min(len(spec.vendor), len(spec.class_)) == 1:
+        raise InvalidName(
+            f"{quote(spec.kind)}: a vendor or class of one letter makes docker and podman crash"
+        )
     return data

@@ -100,11 +100,25 @@ class Root:
             return ""
 
     def names(self, path: str) -> list[str]:
-        """Return the names in a dir, numbers in their order; [] if it can't be read."""
+        """Return the names in a dir, numbers in their order; [] if it can't be read.
+
+        Names that no CDI spec can have, because they aren't UTF-8, are left out.
+        """
         try:
-            return sorted(os.listdir(self.on_host(self.real(path))), key=in_order)
+            names = os.listdir(self.on_host(self.real(path)))
         except (OSError, ValueError):
             return []
+        return sorted((name for name in names if name.isprintable()), key=in_order)
+
+    def tree(self, path: str) -> list[str]:
+        """Return the dirs below a dir, without following links, and that dir itself first."""
+        found = [path]
+        for directory in found:
+            for name in self.names(directory):
+                below = f"{directory}/{name}"
+                if not self.target(below) and os.path.isdir(self.on_host(below)):
+                    found.append(below)
+        return found
 
     def glob(self, *patterns: str) -> list[str]:
         """Return the paths that match, pattern by pattern; unlike in a shell, * matches a dot too."""

@@ -174,7 +174,7 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
         ("vendor.com/thing=one", "SANBOXES=skip\n",
          f"{FAILED}the configuration can't be used: @/conf:3: unknown key SANBOXES; known are RUNTIMES, "
          "SPEC_DIRS, ANNOTATION_PREFIXES, DEFAULT_KIND, DEVICE_ENV, DEVICE_MOUNTS, ALLOW, DENY, SANDBOXES, "
-         "SPEC_TRUST, HOOK_UNSUPPORTED, LOG, LOG_LEVEL"),
+         "SPEC_TRUST, HOOK_UNSUPPORTED, GENERATE, LOG, LOG_LEVEL"),
     ],
 )  # fmt: skip
 def test_what_the_person_is_told(host: Host, value: str, configuration: str, message: str) -> None:
