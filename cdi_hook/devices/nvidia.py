@@ -76,6 +76,7 @@ class Nvidia(DeviceClass):
     name = "nvidia"
     kinds = (_KIND,)
     about = "NVIDIA GPUs and MIG devices, with the driver's files"
+    events = ('SUBSYSTEM=="module", KERNEL=="nvidia|nvidia_uvm"', 'SUBSYSTEM=="pci", DRIVER=="nvidia"')
     takes_hook = True
 
     def find(self, root: Root, hook: str = "") -> list[Found]:
