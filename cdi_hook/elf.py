@@ -22,6 +22,7 @@ _FORMATS = {
     _CLASS32: tuple(map(struct.Struct, ("<HHIIIIIHHHHHH", "<IIIIIIII", "<IIIIIIIIII", "<iI"))),
     _CLASS64: tuple(map(struct.Struct, ("<HHIQQQIHHHHHH", "<IIQQQQQQ", "<IIQQQQIIQQ", "<qQ"))),
 }
+_MALFORMED = (struct.error, LookupError, StopIteration, ValueError)
 _IDENT = 16
 _FIRST = 1024  # bytes: the file header and, in nearly every library, the program headers
 _MOST = 1 << 20  # bytes of one table or note
@@ -38,7 +39,7 @@ def library(descriptor: int) -> tuple[Machine, str] | None:
     """
     try:
         return _library(descriptor)
-    except (struct.error, UnicodeDecodeError, ValueError):
+    except _MALFORMED:
         return None
 
 
@@ -52,7 +53,7 @@ def note(descriptor: int, section: str) -> tuple[str, bytes] | None:
                 at = 12 + -(-name_size // (align or 1)) * (align or 1)
                 text = data[at : at + text_size].strip(b"\0")
                 return data[12 : 12 + name_size].rstrip(b"\0").decode("ascii"), text
-    except (struct.error, UnicodeDecodeError, ValueError):
+    except _MALFORMED:
         pass
     return None
 
@@ -88,7 +89,7 @@ def _library(descriptor: int) -> tuple[Machine, str] | None:
     at = next(
         offset + strings - address for address, size, offset in loads if address <= strings < address + size
     )
-    name = posix.pread(descriptor, _LONGEST_NAME, at + found[_DT_SONAME]).partition(b"\0")[0]
+    name = _read(descriptor, _LONGEST_NAME, at + found[_DT_SONAME]).partition(b"\0")[0]
     return machine, name.decode("ascii")
 
 
