@@ -15,6 +15,7 @@ import stat
 from cdi_hook import elf, jsontext, linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.inside import texts
+from cdi_hook.live.rootfs import by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,17 +82,17 @@ def hide(root: Rootfs, path: str, text: str) -> None:
     try:
         proc = root.open("/proc", in_proc=True)
         # The file's own filesystem is mounted over all of /proc for a moment, as no dir is made for it.
-        linux.mount("tmpfs", _by(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "tmpfs")
+        linux.mount("tmpfs", by(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "tmpfs")
         tmpfs = root.open("/proc")
         try:
             texts.fill(tmpfs, "params", text)
             source = os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs)
-            linux.mount(_by(source), _by(target), linux.MS_BIND)
+            linux.mount(by(source), by(target), linux.MS_BIND)
         finally:
-            linux.umount2(_by(tmpfs), linux.MNT_DETACH)
+            linux.umount2(by(tmpfs), linux.MNT_DETACH)
         hidden = root.open(path)
         flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        linux.mount("none", _by(hidden), linux.MS_REMOUNT | linux.MS_BIND | flags)
+        linux.mount("none", by(hidden), linux.MS_REMOUNT | linux.MS_BIND | flags)
     except OSError as error:
         raise InjectionError(
             f"can't mount a file over {quote(path)} in the container: {error.strerror}"
@@ -119,11 +120,6 @@ def limit_gpus(root: Rootfs) -> None:
         before = os.umask(0o222)  # the dirs on the way are not to be written to either
         texts.write(root, _PROFILE, profile, _PROFILE_MODE)
         os.umask(before)
-
-
-def _by(descriptor: int) -> str:
-    """Return a path for what a descriptor is of."""
-    return f"/proc/self/fd/{descriptor}"
 
 
 def _is_file(root: Rootfs, path: str) -> bool:

@@ -15,6 +15,7 @@ import stat
 from cdi_hook import elf, files, ldcache
 from cdi_hook.errors import InjectionError
 from cdi_hook.inside import links, texts
+from cdi_hook.live.rootfs import by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _Dir:
             try:
                 if not stat.S_ISREG(os.fstat(place).st_mode):
                     return None
-                descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(by(place), os.O_RDONLY | os.O_CLOEXEC)
             finally:
                 os.close(place)
         else:

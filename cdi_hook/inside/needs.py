@@ -41,7 +41,7 @@ def parse(words: Sequence[str]) -> Needs:
     for word in pending:
         option, equals, value = word.partition("=")
         if option not in values:
-            raise ValueError(f"unrecognized argument: {word}")
+            raise ValueError(f"unrecognized arguments: {word}")
         if not equals:
             value = next(pending, "")  # which no option takes
             if not value:

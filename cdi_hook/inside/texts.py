@@ -23,7 +23,7 @@ def open_file(root: Rootfs, path: str) -> int | None:
     except (FileNotFoundError, InjectionError):
         return None
     try:
-        return os.open(f"/proc/self/fd/{place}", files.READ)
+        return os.open(rootfs.by(place), files.READ)
     except OSError:
         return None
     finally:

@@ -72,9 +72,9 @@ class Rootfs:
     def real(self, path: str) -> str:
         """Return the path in the root, without links, of what is at path; raises as open does."""
         descriptor = self.open(path)
-        found = os.readlink(f"/proc/self/fd/{descriptor}")
+        found = os.readlink(by(descriptor))
         os.close(descriptor)
-        return found[len(os.readlink(f"/proc/self/fd/{self._root}").rstrip("/")) :]
+        return found[len(os.readlink(by(self._root)).rstrip("/")) :]
 
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
         """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
@@ -99,7 +99,7 @@ class Rootfs:
             linux.move_mount(tree, target)
         finally:
             os.close(target)
-        self._undo.append(lambda: linux.umount2(f"/proc/self/fd/{tree}", linux.MNT_DETACH))
+        self._undo.append(lambda: linux.umount2(by(tree), linux.MNT_DETACH))
 
     def undo(self) -> None:
         """Remove what was made and attached, the last first, unless somebody has replaced it."""
@@ -173,6 +173,11 @@ class Rootfs:
         finally:
             for descriptor in way:
                 os.close(descriptor)
+
+
+def by(descriptor: int) -> str:
+    """Return a path by which system calls reach what a descriptor is of."""
+    return f"/proc/self/fd/{descriptor}"
 
 
 def create_file(directory: int, name: str) -> None:

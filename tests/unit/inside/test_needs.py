@@ -33,7 +33,7 @@ def test_arguments() -> None:
         (["--link", "a::/b/"], "--link takes TARGET::PATH with an absolute PATH, not a::/b/"),
         (["--ldcache", "x"], "--ldcache takes an absolute path, not x"),
         (["--ldcache"], "--ldcache takes a value"),
-        (["--ldcache", "/x", "more"], "unrecognized argument: more"),
+        (["--ldcache", "/x", "more"], "unrecognized arguments: more"),
     ],
 )
 def test_wrong_arguments(words: list[str], message: str) -> None:
