@@ -35,6 +35,11 @@ zsh = $(DESTDIR)$(ZSHDIR)/_cdi-hook
 fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
 units = cdi-hook-index.path cdi-hook-index.service
+docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
+# What README.md links to. It is installed with these links changed.
+examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
+	packaging/kubernetes/* packaging/kubernetes/*/*.*))
+results = bench.md growth.svg life.svg
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
 hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
 pages = $(notdir $(wildcard packaging/man/*))
@@ -62,12 +67,13 @@ test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are
 	done
 	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-check: ## check style, types, shell scripts, and that the code runs on Python 3.9
+check: ## check style, types, shell scripts, workflows, and that the code runs on Python 3.9
 	@sh tests/setup.sh check
 	.venv/bin/ruff check --output-format concise
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
@@ -107,6 +113,14 @@ install: ## install below DESTDIR
 	done
 	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
 	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
+	install -Dm 644 SECURITY.md '$(docdir)/SECURITY.md'
+	sed -e 's|](packaging/hooks.d/|](../../cdi-hook/hooks.d/|g' -e 's|](packaging/|](examples/|g' \
+		-e 's|](tests/bench/results/|](bench/|g' README.md >'$(docdir)/README.md'
+	chmod 644 '$(docdir)/README.md'
+	for file in $(examples); do \
+		[ -d "packaging/$$file" ] || install -Dm 644 "packaging/$$file" '$(docdir)/examples/'"$$file" || exit; \
+	done
+	for file in $(results); do install -Dm 644 "tests/bench/results/$$file" '$(docdir)/bench/'"$$file" || exit; done
 	for file in $(hooks); do \
 		target='$(hooksdir)/'"$$file" && install -d "$${target%/*}" && \
 		sed -e 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' -e 's|/usr/share/cdi-|$(PREFIX)/share/cdi-|' \
@@ -121,7 +135,7 @@ uninstall: ## remove what install installed, but not a configuration that was ed
 	for name in $(pages) $(links:=.8); do rm -f '$(mandir)/man'"$${name##*.}/$$name"; done
 	for name in $(units); do rm -f '$(unitdir)/'"$$name"; done
 	rm -f '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
-	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook' '$(docdir)'
 	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
 
 deb: ## build a package for Debian and Ubuntu in DIST=dist

@@ -8,7 +8,7 @@ allows it is policy.py's to say, and whether the devices exist the registry's.
 from __future__ import annotations
 
 from cdi_hook import errors
-from cdi_hook.names import parse_qualified_name
+from cdi_hook.names import as_list, parse_qualified_name
 from cdi_hook.quoting import quote
 
 TYPE_CHECKING = False
@@ -43,6 +43,9 @@ class DeviceRequest:
     ``driver`` names the driver that serves it; ``count`` and ``options`` are for
     drivers that choose devices themselves; ``device_ids`` are the devices, here
     qualified names. ``origins`` says in words where each id was asked for.
+
+    >>> DeviceRequest(["vendor.com/gpu=0"]).device_ids
+    ['vendor.com/gpu=0']
     """
 
     __slots__ = ("count", "device_ids", "driver", "options", "origins")
@@ -58,7 +61,7 @@ class DeviceRequest:
     ) -> None:
         self.driver = driver
         self.count = count
-        self.device_ids = list(device_ids)
+        self.device_ids = as_list(device_ids, "device_ids")
         self.options = options or {}
         self.origins = origins or {}
 

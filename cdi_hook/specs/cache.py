@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import edits
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
 from cdi_hook.files import Identity, clean, identify
+from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
-from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
 from cdi_hook.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
@@ -32,13 +33,31 @@ SETTLED_NS = 50_000_000
 
 
 class Cache:
-    """The devices that the CDI specs in some dirs define.
+    """The devices that the CDI specs in some dirs define (CDI specification, "CDI JSON Specification").
 
     ``spec_dirs`` are in rising priority. Each call notices files that have changed.
     With ``strict``, a spec file counts only if nobody but root could have written it.
+    A spec that can't be used raises nothing: ``errors`` has it.
 
     ``identities`` has what is watched, by path. ``remembered`` are the specs that need not
     be read again while their files have the same identity.
+
+    >>> import tempfile
+    >>> cache = Cache([tempfile.mkdtemp()])
+    >>> path = cache.write_spec({
+    ...     "cdiVersion": "0.3.0",
+    ...     "kind": "vendor.com/device",
+    ...     "devices": [{"name": "d0", "containerEdits": {"env": ["DEVICE=0"]}}],
+    ... })
+    >>> cache.devices()
+    ['vendor.com/device=d0']
+    >>> oci = {}
+    >>> changes = cache.inject(oci, ["vendor.com/device=d0"])
+    >>> oci["process"]["env"]
+    ['DEVICE=0']
+    >>> cache.remove_spec("vendor.com-device")
+    >>> cache.devices()
+    []
     """
 
     def __init__(
@@ -48,7 +67,7 @@ class Cache:
         strict: bool = False,
         remembered: Remembered | None = None,
     ) -> None:
-        self.spec_dirs = [clean(os.fspath(directory)) for directory in spec_dirs]
+        self.spec_dirs = [clean(os.fspath(directory)) for directory in as_list(spec_dirs, "spec_dirs")]
         self._strict = strict
         self._specs: list[Spec] = []
         self._devices: dict[str, Device] = {}
@@ -90,6 +109,7 @@ class Cache:
         A spec's own edits come once, before those of its first device. Raises
         UnresolvableDevices if a device isn't known.
         """
+        names = as_list(names, "names")
         self._refresh_if_changed()
         unresolved = [name for name in names if name not in self._devices]
         if unresolved:
@@ -117,17 +137,29 @@ class Cache:
         except InjectionError as error:
             raise InjectionError(f"failed to inject devices: {error}", error.source) from error
 
-    def write_spec(self, data: dict[str, Any], name: str) -> str:
+    def write_spec(self, data: dict[str, Any], name: str | None = None) -> str:
         """Write a spec to the dir of the highest priority and return its path.
 
-        A name without the extension .json or .yaml gets .yaml. Raises InvalidSpec if data
-        breaks a rule, and CDIError if the file can't be written.
+        ``name`` is the file's; without the extension .json or .yaml it gets .yaml. It is
+        vendor-class if it isn't given. A file of that name is replaced, in one step.
+        Raises InvalidSpec if data isn't a spec, and CDIError if the file can't be written.
         """
-        if not self.spec_dirs:
-            raise CDIError("no Spec directories to write to")
-        written = Spec(data, f"{self.spec_dirs[-1]}/{name}", len(self.spec_dirs) - 1)
+        written = Spec(data)
+        written.path = self._path(specfile.name_for(data) if name is None else name)
         specfile.write(written)
         return written.path
+
+    def remove_spec(self, name: str) -> None:
+        """Remove what write_spec writes by this name, if it is there.
+
+        Raises CDIError if it can't be removed.
+        """
+        specfile.remove(self._path(name))
+
+    def _path(self, name: str) -> str:
+        if not self.spec_dirs:
+            raise CDIError("no Spec directories to write to")
+        return spec_path(f"{self.spec_dirs[-1]}/{name}")
 
     def refresh(self) -> None:
         """Read the specs again, except those that haven't changed since they were read."""

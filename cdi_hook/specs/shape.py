@@ -11,7 +11,8 @@ or a dict of field name -> schema, for an object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Callable, Union
 
@@ -23,6 +24,7 @@ from cdi_hook.specs.scalars import float_text
 
 Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
 Findings = list[Finding]
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 can't encode
 
 
 def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
@@ -38,6 +40,32 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
         return None, [Finding("", "nested too deeply")]
     findings: Findings = []
     return _shape(value, schema, "", None, findings), findings
+
+
+def check(value: object, schema: Schema, path: str = "") -> Iterator[Finding]:
+    """Yield what isn't of the schema's types in plain data. Unlike in a file, nothing is converted."""
+    if isinstance(schema, str):
+        is_right = type(value) is type(_ZEROES[schema]) and _SCALARS[schema](value) is not None
+        if is_right and not (isinstance(value, str) and _SURROGATE.search(value)):
+            return
+    elif isinstance(schema, tuple):
+        if schema[0] == "list" and isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from check(item, schema[1], f"{path}[{index}]")
+            return
+        if schema[0] == "map" and isinstance(value, dict):
+            for key, child in value.items():
+                yield from check(key, STRING, path)
+                yield from check(child, schema[1], f"{path}[{quote(str(key))}]")
+            return
+    elif isinstance(value, dict):
+        for name, child in value.items():
+            if name in schema:
+                yield from check(child, schema[name], f"{path}.{name}")
+            else:
+                yield Finding(path, f"unknown field {quote(str(name))}", path and f"{path}: ")
+        return
+    yield Finding(path, f"expected {_wanted(schema)}, found {value!r}", path and f"{path}: ")
 
 
 def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:

@@ -10,14 +10,16 @@ from cdi_hook import files
 from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.dump import dump
-from cdi_hook.specs.model import SCHEMA, Spec
+from cdi_hook.specs.model import SCHEMA, Spec, refuse
+from cdi_hook.specs.rules import validate
 from cdi_hook.specs.shape import read
 
 
 def load(path: str, priority: int = 0, source: str = "") -> Spec:
     """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
 
-    ``source`` is where to read it, if not by its path.
+    ``priority`` is the index of its dir among the spec dirs. ``source`` is where to read it,
+    if not by its path.
     """
     try:
         data = files.read(source or path)
@@ -38,7 +40,8 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
     if value is None:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
         raise InvalidSpec(message, [Finding("", "no Spec data")])
-    return Spec(value, path, priority)
+    refuse("Spec", validate(value))
+    return Spec(value, path, priority, is_valid=True)
 
 
 def spec_name(vendor: str, class_: str) -> str:
@@ -47,7 +50,13 @@ def spec_name(vendor: str, class_: str) -> str:
 
 
 def transient_spec_name(vendor: str, class_: str, transient_id: str) -> str:
-    """Return the file name, without extension, for a vendor's transient spec."""
+    """Return the file name, without extension, for a vendor's transient spec.
+
+    ``transient_id`` is unique among these, such as the id of the container that the spec is for.
+
+    >>> transient_spec_name("vendor.com", "gpu", "pod/1")
+    'vendor.com-gpu_pod_1'
+    """
     return f"{spec_name(vendor, class_)}_{transient_id.replace('/', '_')}"
 
 
@@ -62,10 +71,23 @@ def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
 
 
 def write(spec: Spec) -> None:
-    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing."""
+    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing.
+
+    Everybody may read the file: it has mode 0644. Raises CDIError if it can't be written.
+    """
     directory, name = os.path.split(spec.path)
     try:
         os.makedirs(directory or ".", 0o755, exist_ok=True)
-        files.replace(spec.path, dump(spec.data, name), 0o600)
+        files.replace(spec.path, dump(spec.data, name), 0o644)
     except OSError as error:
         raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
+
+
+def remove(path: str) -> None:
+    """Remove a spec's file, if there is one; raises CDIError if it can't be removed."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise CDIError(f"can't remove CDI spec {quote(path)}: {error.strerror}") from error

@@ -20,7 +20,15 @@ _SEEN_IN_PART = {"0.5.0", "0.4.0"}
 
 
 def minimum_version(data: dict[str, Any]) -> str:
-    """Return the lowest CDI version that has everything the spec uses."""
+    """Return the lowest CDI version that has everything the spec uses (CDI specification, "cdiVersion").
+
+    The spec itself needs no version yet.
+
+    >>> minimum_version({"kind": "vendor.com/nic", "devices": [
+    ...     {"name": "0", "containerEdits": {"netDevices": [{"hostInterfaceName": "eth1", "name": "net1"}]}},
+    ... ]})
+    '1.1.0'
+    """
     devices = data.get("devices", [])
     found = {_EARLIEST}
     for device in devices:
