@@ -15,6 +15,7 @@ from cdi_hook.devices.root import Root
 from cdi_hook.devices.specfiles import SpecFiles
 from cdi_hook.errors import CDIError, quote
 from cdi_hook.names import parse_qualifier
+from cdi_hook.specs import compiled
 from cdi_hook.specs.dump import dump
 
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ def run(options: argparse.Namespace) -> int:
         if not found:
             output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
             failed = True
+    kinds = [data["kind"] for data in specs]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise CDIError(f"there would be several specs of the kind {quote(kind)}: make them one by one")
     _write(specs, options)
     return 1 if failed else 0
 
@@ -214,7 +219,7 @@ def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def _configured(options: argparse.Namespace) -> int:
-    """Make the specs that the configuration asks for, and remove those that it doesn't ask for any more."""
+    """Make the specs that the configuration asks for, and remove others; compile the index."""
     found = host.host(options)
     host.warn_of_problems(found)
     names = found.settings.words("GENERATE")
@@ -225,18 +230,20 @@ def _configured(options: argparse.Namespace) -> int:
     written, root = SpecFiles(found.spec_dirs[-1]), Root()
     kept, failed = set(), bool(found.settings.problems)
     for name in names:
-        for each in devices.get(name).find(root):
-            data = generate.spec(each)
-            try:
+        try:
+            for each in devices.get(name).find(root):
+                data = generate.spec(each)
                 path = written.write(data, is_configured=True)
-            except CDIError as error:
-                output.complain(f"{name}: {error}")
-                failed = True
-            else:
                 kept.add(path)
                 _say(path, data, options)
+        except (CDIError, OSError) as error:  # the other classes are made all the same
+            output.complain(f"{name}: {output.describe(error)}")
+            failed = True
     for path in written.remove(kept):
         output.say(f"{path}: removed")
+    registry = found.registry()
+    if found.state_dir and any(map(os.path.isdir, registry.spec_dirs)):
+        compiled.build(registry)
     return 1 if failed else 0
 
 
@@ -273,7 +280,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={device.names[0]}" for each in found for device in each.devices],
+        "devices": [f"{each.kind}={its[0]}" for each in found for its in generate.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 
@@ -290,7 +297,7 @@ def _lines(names: Sequence[str]) -> Iterator[str]:
 
 
 def _groups(root: Root, found: Sequence[Found]) -> list[str]:
-    """Return the groups that this user lacks, whose containers may not use nodes that the user may not."""
+    """Return the groups that this user lacks: a user's own containers can't open what the user can't."""
     if os.geteuid() == 0 or root.on_host("/") != "/":
         return []
     own = {os.getegid(), *os.getgroups()}
@@ -301,7 +308,10 @@ def _groups(root: Root, found: Sequence[Found]) -> list[str]:
         for node in edits.get("deviceNodes", ())
         if node.get("gid", os.getegid()) not in own
     }
-    return [f"you aren't in the group {_group(gid)}, which rootless containers need" for gid in sorted(gids)]
+    return [
+        f"you aren't in the group {name}, which rootless containers need: sudo usermod -aG {name} $USER"
+        for name in map(_group, sorted(gids))
+    ]
 
 
 def _group(gid: int) -> str:

@@ -102,6 +102,8 @@ def _hook(text: str) -> dict[str, Any]:
         path, arguments = "", []
     if not colon or not path.startswith("/"):
         raise CDIError(f"--hook {quote(text)}: not of the form NAME:PROGRAM or 'NAME:PROGRAM ARGUMENT ...'")
+    if not os.path.exists(path):
+        raise CDIError(f"--hook {quote(text)}: there is no {quote(path)}")
     hook: dict[str, Any] = {"hookName": name, "path": path}
     if arguments:
         hook["args"] = [os.path.basename(path), *arguments]

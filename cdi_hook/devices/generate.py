@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from cdi_hook.devices.deviceclass import Found
 
 
+def names(found: Found) -> list[list[str]]:
+    """Return the names that a spec has for each of the devices."""
+    return naming.distinct([device.names for device in found.devices], ALL)
+
+
 def spec(found: Found, kind: str = "") -> dict[str, Any]:
     """Return the spec for what was found, with another kind than its own if that is given.
 
     Raises as checked() does.
     """
-    names = naming.distinct([device.names for device in found.devices], ALL)
     devices = [
         {"name": name, "containerEdits": device.edits}
-        for device, its in zip(found.devices, names)
+        for device, its in zip(found.devices, names(found))
         for name in its
     ]
     everything = nodes.together([device.edits for device in found.devices])

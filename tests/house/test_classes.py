@@ -74,6 +74,14 @@ def test_the_manual_has_every_class() -> None:
     assert entries == [(name, ", ".join(devices.get(name).kinds)) for name in devices.CLASSES]
 
 
+def test_udev_knows_every_event() -> None:
+    """The udev rules have each event of each class, and no others."""
+    text = (ROOT / "packaging/udev/90-cdi-hook.rules").read_text("utf-8")
+    rules = re.findall(r'^(SUBSYSTEM.*), GOTO="cdi_hook_generate"$', text, re.MULTILINE)
+    events = [event for name in devices.CLASSES for event in devices.get(name).events]
+    assert sorted(rules) == sorted(set(events))
+
+
 def test_the_list_costs_nothing() -> None:
     """A container's start may look at the list of classes: it imports no other module."""
     program = (

@@ -37,9 +37,12 @@ devices:
 SHARED = {
     "etc/cdi-hook/cdi-hook.conf",
     "etc/logrotate.d/cdi-hook",
+    "usr/lib/systemd/system/cdi-hook-generate.path",
+    "usr/lib/systemd/system/cdi-hook-generate.service",
     "usr/lib/systemd/system/cdi-hook-index.path",
     "usr/lib/systemd/system/cdi-hook-index.service",
     "usr/lib/tmpfiles.d/cdi-hook.conf",
+    "usr/lib/udev/rules.d/90-cdi-hook.rules",
     "usr/share/bash-completion/completions/cdi-hook",
     "usr/share/cdi-hook/hooks.d/README.md",
     "usr/share/cdi-hook/hooks.d/createRuntime/cdi-hook.json",

@@ -194,6 +194,22 @@ def test_another_kind(cdi_hook: World, other: Path) -> None:
     )
 
 
+def test_two_of_one_kind(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Specs that would have the same kind, of which one would replace the other, are refused."""
+    root = tmp_path_factory.mktemp("host")
+    host = FakeHost(root)
+    CASES["amd"].build(host)
+    host.device("pci0000:00/0000:00:02.0", "pci", driver="xe")
+    host.device("pci0000:00/0000:00:02.0/drm/card9", "drm", "dri/card9")
+    both = ("generate", "amd", "intel", "--root", root)
+    assert cdi_hook(*both)[0] == 0
+    assert cdi_hook(*both, "--vendor", "example.com") == (
+        1,
+        "",
+        'cdi-hook: there would be several specs of the kind "example.com/gpu": make them one by one\n',
+    )
+
+
 def test_by_hand(cdi_hook: World) -> None:
     """--device makes a spec of what is named."""
     data = cdi_hook.json(
@@ -319,6 +335,20 @@ def test_what_stands_in_the_way(
     )
 
 
+def test_a_class_that_fails(
+    cdi_hook: World, configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A class that can't be looked at is named, and the others are made."""
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/dev/fuse")
+
+    monkeypatch.setattr(devices.get("fuse"), "find", fail)
+    assert configured("fuse kvm") == 1
+    kvm = f"{cdi_hook.specs}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
+    assert capfd.readouterr() == (kvm, "cdi-hook: fuse: /dev/fuse: Input/output error\n")
+
+
 def test_nowhere_to_write(
     configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,4 +369,6 @@ def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert generate._groups(Root(), found) == []
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert generate._groups(Root(), found) == ["you aren't in the group 4242, which rootless containers need"]
+    assert generate._groups(Root(), found) == [
+        "you aren't in the group 4242, which rootless containers need: sudo usermod -aG 4242 $USER"
+    ]

@@ -27,6 +27,9 @@ class Case:
 def _accel(host: FakeHost) -> None:
     host.device("pci0000:00/0000:00:0b.0", "pci")
     host.device("pci0000:00/0000:00:0b.0/accel/accel0", "accel", "accel/accel0", gid=44)
+    host.device("pci0000:80/0000:83:00.0", "pci")
+    for name in ("accel1", "accel_controlD1"):
+        host.device(f"pci0000:80/0000:83:00.0/accel/{name}", "accel", f"accel/{name}", gid=44)
 
 
 def _amd(host: FakeHost) -> None:
@@ -287,7 +290,16 @@ _VIDEO = [
 ]
 CASES = {
     "accel": Case(
-        _accel, {"host.local/accel": {"accel0": ["/dev/accel/accel0"], "0000:00:0b.0": ["/dev/accel/accel0"]}}
+        _accel,
+        {
+            "host.local/accel": {
+                **_under(("accel0", "0000:00:0b.0"), ["/dev/accel/accel0"]),
+                **_under(
+                    ("accel1", "accel_controlD1", "0000:83:00.0"),
+                    ["/dev/accel/accel1", "/dev/accel/accel_controlD1"],
+                ),
+            }
+        },
     ),
     "amd": Case(
         _amd,

@@ -31,7 +31,7 @@ def test_everything(tmp_path: Path) -> None:
         ["one=/dev/a:rw", "one=/dev/b", "two=/dev/by-path/pci-0000:00:1.0:r"],
         ["/etc/a.conf:/etc/a.conf:ro", "/opt/a:/a", "/opt/a:/b:bind,ro"],
         ["A=1"],
-        ["createContainer:/bin/x --flag 'two words'", "poststop:/bin/y"],
+        ["createContainer:/bin/sh --flag 'two words'", "poststop:/bin/cat"],
     )
     a = {"path": "/dev/a", "hostPath": f"{tmp_path}/dev/a", "gid": 44, "permissions": "rw"}
     b = {"path": "/dev/b", "hostPath": f"{tmp_path}/dev/b"}
@@ -56,8 +56,8 @@ def test_everything(tmp_path: Path) -> None:
                 {"hostPath": f"{tmp_path}/opt/a", "containerPath": "/b", "options": ["bind", "ro"]},
             ],
             "hooks": [
-                {"hookName": "createContainer", "path": "/bin/x", "args": ["x", "--flag", "two words"]},
-                {"hookName": "poststop", "path": "/bin/y"},
+                {"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "--flag", "two words"]},
+                {"hookName": "poststop", "path": "/bin/cat"},
             ],
         },
     }
@@ -92,8 +92,9 @@ def test_a_device_called_all() -> None:
             (["a=/dev/null"], [], [], ["createRuntime:/x 'y"]),
             "--hook \"createRuntime:/x 'y\": not of the form NAME:PROGRAM or 'NAME:PROGRAM ARGUMENT ...'",
         ),
+        ((["a=/dev/null"], [], [], ["poststop:/none"]), '--hook "poststop:/none": there is no "/none"'),
         (
-            (["a=/dev/null"], [], [], ["onCreate:/x"]),
+            (["a=/dev/null"], [], [], ["onCreate:/bin/sh"]),
             'invalid CDI Spec: invalid hook name "onCreate"',
         ),
         ((["a=/dev/null"], [], ["A"]), 'invalid CDI Spec: invalid container edits: invalid environment variable "A"'),
