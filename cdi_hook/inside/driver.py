@@ -39,7 +39,7 @@ def compatible(root: Rootfs, version: str) -> list[str]:
         for path in texts.matching(root, f"{_COMPAT_DIR}/{_COMPAT_LIBRARY}*")
         if "." in path.rpartition(_COMPAT_LIBRARY)[2]
     ]
-    found = [path for path in found if _is_file(root, path)]
+    found = [path for path in found if stat.S_ISREG(_node(root, path)[0])]
     if len(found) != 1:
         return []
     theirs = _numbers(found[0].rpartition(_COMPAT_LIBRARY)[2])
@@ -106,12 +106,9 @@ def limit_gpus(root: Rootfs) -> None:
     mask = 0
     for path in texts.matching(root, f"/dev/{_NODE}*"):
         number = path.rpartition(_NODE)[2]
-        if number.isdecimal():
-            place = root.open(path)
-            status = os.fstat(place)
-            os.close(place)
-            if stat.S_ISCHR(status.st_mode) and os.minor(status.st_rdev) < _MOST_GPUS:
-                mask |= 1 << os.minor(status.st_rdev)
+        mode, rdev = _node(root, path) if number.isdecimal() else (0, 0)
+        if stat.S_ISCHR(mode) and os.minor(rdev) < _MOST_GPUS:
+            mask |= 1 << os.minor(rdev)
     if mask:
         profile = (
             f'{{"profiles":[{{"name":"_container_","settings":["EGLVisibleDGPUDevices",0x{mask:x}]}}],'
@@ -122,16 +119,17 @@ def limit_gpus(root: Rootfs) -> None:
         os.umask(before)
 
 
-def _is_file(root: Rootfs, path: str) -> bool:
-    """Say whether a file is at a path, and no link."""
+def _node(root: Rootfs, path: str) -> tuple[int, int]:
+    """Return mode and device number of what is at a path itself, without following a link there."""
     parent, _, name = path.rpartition("/")
     directory = root.open(parent)
     try:
-        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0, 0
     finally:
         os.close(directory)
+    return status.st_mode, status.st_rdev
 
 
 def _numbers(version: str) -> list[int]:

@@ -161,7 +161,11 @@ class _Dir:
         os.close(place)
         found: dict[str, _Library] = {}
         with os.scandir(directory) as listed:
-            names = sorted((one.is_symlink(), one.name) for one in listed if _is_library(one.name))
+            names = sorted(
+                (one.is_symlink(), one.name)
+                for one in listed
+                if _is_library(one.name) and (one.is_symlink() or one.is_file(follow_symlinks=False))
+            )
         for is_link, name in names:  # files come first
             library = self._library(directory, name, is_link)
             if library and (library.soname not in found or library.replaces(found[library.soname])):

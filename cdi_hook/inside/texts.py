@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from cdi_hook import files
 from cdi_hook.errors import InjectionError, quote
@@ -23,6 +24,8 @@ def open_file(root: Rootfs, path: str) -> int | None:
     except (FileNotFoundError, InjectionError):
         return None
     try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return None  # opening a device could do something
         return os.open(rootfs.by(place), files.READ)
     except OSError:
         return None

@@ -90,6 +90,7 @@ def test_profile(tmp_path: Path) -> None:
     ):
         os.mknod(tmp_path / "dev" / name, stat.S_IFCHR | 0o666, os.makedev(195, minor))
     (tmp_path / "dev/nvidia5").write_text("no device")
+    (tmp_path / "dev/nvidia6").symlink_to("nowhere")
     with rootfs(tmp_path) as root:
         driver.limit_gpus(root)
     assert json.loads((tmp_path / PROFILE).read_text().replace("0x1001", "4097")) == {

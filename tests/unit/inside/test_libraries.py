@@ -73,9 +73,12 @@ def test_a_drivers_libraries(tmp_path: Path) -> None:
         f"{DRIVER[1:]}/libplain.so.580.1": library(""),
         f"{DRIVER[1:]}/notes.so.txt": "no library",
         f"{DRIVER[1:]}/libscript.so": "INPUT(-lcuda)",
+        f"{DRIVER[1:]}/libpipe.so.2": "->libpipe.so.1",
         "etc/debian_version": "13",
     }
-    update(put(tmp_path, files))
+    put(tmp_path, files)
+    os.mkfifo(f"{tmp_path}{DRIVER}/libpipe.so.1")
+    update(tmp_path)
     assert tree(tmp_path / DRIVER[1:])["libcuda.so.1"] == "-> libcuda.so.580.1"
     assert (tmp_path / "etc/ld.so.conf").read_text() == "include /etc/ld.so.conf.d/*.conf\n"
     assert (tmp_path / OURS).read_text() == f"{DRIVER}\n"
