@@ -59,7 +59,8 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str] = ()) -> Non
         _write_musl_path(root, added, system)
     entries: list[ldcache.Entry] = []
     seen: set[tuple[int, int]] = set()
-    for directory in _configured(root):
+    # An image without debian_version may have Debian's dirs all the same, as small ones do.
+    for directory in [*_configured(root), *_debians_dirs()]:
         for place, hwcaps in _with_hwcaps(root, directory, seen):
             entries += _Dir(root, place, hwcaps).entries()
     texts.write(root, _CACHE, ldcache.build(entries))
@@ -67,11 +68,14 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str] = ()) -> Non
 
 def _system_dirs(root: Rootfs) -> list[str]:
     """Return the dirs that the container's own ldconfig searches whatever its configuration says."""
-    machine = os.uname().machine
     if texts.read(root, _DEBIAN) is not None:
-        return [f"/lib/{machine}-linux-gnu", f"/usr/lib/{machine}-linux-gnu", "/lib", "/usr/lib"]
-    x32 = ["/libx32", "/usr/libx32"] if machine == "x86_64" else []
+        return [*_debians_dirs(), "/lib", "/usr/lib"]
+    x32 = ["/libx32", "/usr/libx32"] if os.uname().machine == "x86_64" else []
     return ["/lib", "/usr/lib", "/lib64", "/usr/lib64", *x32]
+
+
+def _debians_dirs() -> list[str]:
+    return [f"{directory}/{os.uname().machine}-linux-gnu" for directory in ("/lib", "/usr/lib")]
 
 
 def _configured(root: Rootfs, ignore: Iterable[str] = ()) -> list[str]:

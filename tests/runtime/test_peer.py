@@ -19,10 +19,12 @@ import pytest
 
 from tests.elffile import library
 
+from .glibc import driver_root, give_glibc
+from .lab import NATIVE, ROOT, Lab
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
 THEIRS = shutil.which("nvidia-cdi-hook")
 VERSION = "580.159.04"
 DRIVER = "/usr/local/nvidia/lib64"
@@ -142,6 +144,24 @@ def test_the_same_tree(tmp_path: Path, installed: Path, kind: str) -> None:
     ours, theirs = tmp_path / "ours/rootfs", tmp_path / "theirs/rootfs"
     assert tree(ours) == tree(theirs)
     assert cached(ours) == cached(theirs)
+
+
+@pytest.mark.parametrize("runtime", NATIVE, indirect=True)
+def test_the_same_tree_in_a_container(lab: Lab) -> None:
+    """A runtime that runs our hook leaves the same root filesystem as one that runs theirs, and the container works."""
+    driver = driver_root(lab.directory / "driver", "GPU-00000001-0000-0000-0000-000000000000")
+    trees = []
+    for name, hook in (("ours", []), ("theirs", ["--hook", "nvidia-cdi-hook"])):
+        words = ["generate", "nvidia", "--root", str(driver), "--output", str(lab.specs), *hook]
+        environ = lab.environ | {"PATH": os.environ["PATH"]}
+        subprocess.run([str(ROOT / "packaging/bin/cdi-hook"), *words], check=True, env=environ)
+        bundle = lab.bundle("probe libcuda.so.1 cuInit libcuda.so cuInit", ["nvidia.com/gpu=0"], name=name)
+        give_glibc(bundle.rootfs)
+        for directory in ("etc", "run"):  # without etc theirs fails, and run it makes
+            (bundle.rootfs / directory).mkdir()
+        assert lab.run(bundle) == "libcuda.so.1 42\nlibcuda.so 42\n"
+        trees.append((tree(bundle.rootfs), cached(bundle.rootfs)))
+    assert trees[0] == trees[1]
 
 
 @pytest.mark.parametrize("kind", ["empty", "debian"])
