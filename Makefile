@@ -48,13 +48,14 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3.'
-	@echo 'test takes ARGS= for pytest; it then runs on one Python only. bench takes ARGS=--help.'
+	@echo 'test takes ARGS= for pytest; it then runs on one Python only. fuzz and bench take ARGS=--help,'
+	@echo 'mutation the names of changes, such as ARGS="cdi_hook.names*".'
 	@echo 'Each target first installs what it needs: programs with apt-get, Python packages into .venv.'
 
 demo: ## give a container a device with cdi-runtime, and check that it has the device
@@ -76,6 +77,23 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	shellcheck $(shell_scripts)
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+
+MINUTES = 10
+fuzz: ## give what reads untrusted text generated input for MINUTES=10, and show what fails
+	@sh tests/setup.sh fuzz
+	@.venv/deep/bin/python -m tests.fuzz --minutes '$(MINUTES)' $(ARGS)
+
+coverage: ## show which lines and branches the tests in tests/unit, cases and fuzz don't reach
+	@sh tests/setup.sh coverage
+	@.venv/deep/bin/python -m coverage erase
+	@.venv/deep/bin/python -m coverage run -m pytest -q -n auto --dist loadgroup tests/unit tests/cases tests/fuzz $(ARGS)
+	@.venv/deep/bin/python -m coverage combine -q
+	@.venv/deep/bin/python -m coverage report
+
+mutation: ## change the pure modules in small ways, and list the changes that no test notices
+	@sh tests/setup.sh mutation
+	@PATH="$(CURDIR)/.venv/deep/bin:$$PATH" mutmut run $(ARGS)
+	@.venv/deep/bin/mutmut results
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench
@@ -160,5 +178,5 @@ release: ## check that VERSION=X.Y.Z is ready, test it, and build all that is re
 	@sh packaging/release.sh finish '$(VERSION)' '$(DIST)'
 
 clean: ## remove what the other targets made in this dir
-	rm -rf .venv build dist cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv build dist mutants cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .benchmarks
 	find cdi_hook tests -name __pycache__ -prune -exec rm -rf {} +

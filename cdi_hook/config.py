@@ -134,7 +134,9 @@ def parse(text: str, config: Config) -> None:
         if not equals:
             config.complain(f"{where}: not of the form KEY=value")
         elif key not in _DEFAULTS:
-            config.complain(f"{where}: unknown key {key}; known are {', '.join(_DEFAULTS)}")
+            from cdi_hook import spelling
+
+            config.complain(f"{where}: unknown key {key}; {spelling.instead(key, _DEFAULTS)}")
         else:
             value = rest.lstrip(" \t")
             if before != key or (value != rest and not value.startswith("#")):

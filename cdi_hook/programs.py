@@ -10,17 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def directories() -> Iterator[str]:
-    """Yield the dirs where our programs can be; the dirs of this installation come first, then PATH."""
+def find(name: str) -> Iterator[str]:
+    """Yield the paths of a program that exist; that of this installation comes first."""
     lib = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    yield os.path.join(lib, "packaging", "bin")
-    yield os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin")
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
-        if directory.startswith("/"):
-            yield directory
-
-
-def find(name: str) -> str:
-    """Return the path of a program; "" if there is none."""
-    paths = (os.path.join(directory, name) for directory in directories())
-    return next((path for path in paths if os.access(path, os.X_OK)), "")
+    directories = [
+        os.path.join(lib, "packaging", "bin"),
+        os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin"),
+        *os.environ.get("PATH", "").split(":"),
+        "/usr/bin",
+    ]
+    for directory in directories:
+        program = os.path.join(directory, name)
+        if directory.startswith("/") and os.access(program, os.X_OK):
+            yield program

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|bench|deb|rpm|wheel|release: install what the make target of
-# that name needs, if it is missing. Programs are installed with apt-get. Python tools
-# are installed into .venv, at the releases that pyproject.toml pins; `test` makes a
-# second environment, .venv/3.X, for every other Python that it tests on. With CI=true,
-# an optional package that can't be installed is an error.
+# setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
+# what the make target of that name needs, if it is missing. Programs are installed with
+# apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
+# pins; `test` makes a second environment, .venv/3.X, for every other Python that it
+# tests on. With CI=true, an optional package that can't be installed is an error.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -110,15 +110,16 @@ have() {
 	[ -z "$still" ] || die "still missing after the installation:$still"
 }
 
-# make_venv PYTHON DIRECTORY [NAME]: make a virtual environment with exactly the packages that pyproject.toml
-# pins for NAME ("dev" if there is no NAME)
+# make_venv PYTHON DIRECTORY [NAMES]: make a virtual environment with exactly the packages that pyproject.toml
+# pins for NAMES ("dev" if there are none)
 make_venv() {
 	pins=$("$1" -c 'if True:
 		import sys, tomllib
 		with open("pyproject.toml", "rb") as file:
 			project = tomllib.load(file)["project"]
 		print("#", *sys.version.split())
-		print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' "${3:-dev}")
+		for name in sys.argv[1].split():
+			print(*project["optional-dependencies"][name], sep="\n")' "${3:-dev}")
 	[ "$pins" = "$(cat "$2/pins" 2>/dev/null)" ] && "$2/bin/python" -c '' 2>/dev/null && return
 	say "making $2"
 	"$1" -m venv --clear "$2"
@@ -154,6 +155,10 @@ release)
 	have 'python3-venv' ''
 	main_venv .venv/release release
 	;;
+fuzz | coverage | mutation)
+	have 'python3 python3-yaml python3-venv gcc libc6-dev' 'busybox-static'
+	main_venv .venv/deep 'dev deep'
+	;;
 bench)
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv gcc libc6-dev git' 'busybox-static'
 	main_venv .venv/bench bench
@@ -176,6 +181,6 @@ test)
 	done
 	;;
 *)
-	die "usage: setup.sh demo|check|test|bench|deb|rpm|wheel|release"
+	die "usage: setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
 	;;
 esac

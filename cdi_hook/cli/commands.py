@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # A command's name: its module, and what it does.
 COMMANDS = {
     "list": ("cdi_hook.cli.listing", "show the devices that CDI specs define"),
+    "show": ("cdi_hook.cli.show", "show what a device gives to a container, and how to ask for it"),
     "validate": ("cdi_hook.cli.validate", "check CDI spec files"),
     "inject": (
         "cdi_hook.cli.inject",

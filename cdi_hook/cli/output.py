@@ -41,11 +41,16 @@ def warn(message: str) -> None:
 
 def describe(error: Exception) -> str:
     """Return the message for an error."""
+    cause = error.__cause__ if isinstance(error, CDIError) else error
+    advice = "; try it with sudo" if isinstance(cause, PermissionError) and os.geteuid() != 0 else ""
     if isinstance(error, CDIError):
-        return str(error)
+        return f"{error}{advice}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return f"can't go on: {type(error).__name__}: {error} (--debug shows where)"
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror}{advice}"
+    from cdi_hook import explain
+
+    return explain.defect(error)
 
 
 def flush() -> None:

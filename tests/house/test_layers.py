@@ -16,11 +16,11 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("elf", "files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
+    "leaves": ("elf", "files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inside", "live", "log",
-        "ownlog", "programs", "registry", "specs",
+        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
+        "log", "onhost", "ownlog", "programs", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),
