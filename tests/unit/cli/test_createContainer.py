@@ -104,7 +104,7 @@ def test_what_cannot_be_made(cdi_hook: World) -> None:
     (cdi_hook.bundle / "rootfs/lib/libcuda.so").mkdir(parents=True)
     message = (
         'CDI device injection failed: can\'t make "/lib/libcuda.so" a link to "libcuda.so.1" in the container: '
-        "a directory"
+        "is a dir"
     )
     assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", f"{message}\n")
     assert json.loads(log.read_text())["msg"] == message
