@@ -22,7 +22,7 @@ from cdi_hook.devices.nvidia_driver import Driver
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.devices.root import Root
 
@@ -41,13 +41,13 @@ _OUR_HOOK, _ITS_HOOK, _ITS_TOOL = "cdi-hook", "nvidia-cdi-hook", "nvidia-ctk"
 
 @dataclass(frozen=True)
 class _GPU:
-    """A GPU; ``mig`` has a list of nodes for each of its MIG devices."""
+    """A GPU; ``mig`` has for each of its MIG devices the nodes, each with the driver's file on it."""
 
     index: int
     uuid: str
     node: str
     address: str
-    mig: Sequence[Sequence[str]] = field(default_factory=tuple)
+    mig: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     def devices(self, root: Root) -> list[Device]:
         """Return its MIG devices if it is divided into such, else itself; only those whose node is there."""
@@ -107,10 +107,10 @@ class Nvidia(DeviceClass):
         ]
         if not nodes.is_node(root, "/dev/nvidia-uvm"):
             found.append("no /dev/nvidia-uvm, which CUDA needs: nvidia-modprobe -u -c 0 makes it")
-        capabilities = dict.fromkeys(path for gpu in gpus for paths in gpu.mig for path in paths)
+        capabilities = {path: file for gpu in gpus for paths in gpu.mig for path, file in paths.items()}
         found += [
-            f"no {path}, which a MIG device needs: nvidia-smi makes it"
-            for path in capabilities
+            f"no {path}, which a MIG device needs: nvidia-modprobe -f {file} makes it"
+            for path, file in capabilities.items()
             if not nodes.is_node(root, path)
         ]
         driver = Driver(root)
@@ -146,14 +146,18 @@ def _gpus(root: Root) -> list[_GPU]:
     return found
 
 
-def _mig_devices(root: Root, minor: str, minors: dict[str, str]) -> list[list[str]]:
+def _mig_devices(root: Root, minor: str, minors: dict[str, str]) -> list[dict[str, str]]:
     """Return the nodes of each MIG device of the GPU with this minor number, in the order of instances."""
     devices = []
     mig = f"{_CAPABILITIES}/gpu{minor}/mig"
     for gi in (name for name in root.names(mig) if re.fullmatch(r"gi\d+", name)):
         for ci in (name for name in root.names(f"{mig}/{gi}") if re.fullmatch(r"ci\d+", name)):
-            numbers = (minors.get(f"gpu{minor}/{part}/access") for part in (gi, f"{gi}/{ci}"))
-            devices.append([f"/dev/nvidia-caps/nvidia-cap{number}" for number in numbers if number])
+            parts = {f"gpu{minor}/{part}/access": f"{mig}/{part}/access" for part in (gi, f"{gi}/{ci}")}
+            devices.append({
+                f"/dev/nvidia-caps/nvidia-cap{minors[name]}": file
+                for name, file in parts.items()
+                if name in minors
+            })  # fmt: skip
     return devices
 
 

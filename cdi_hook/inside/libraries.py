@@ -33,7 +33,7 @@ _COMPAT, _OURS, _SYSTEM = (
 )
 _DEBIAN, _ALPINE = "/etc/debian_version", "/etc/alpine-release"
 _HWCAPS = "glibc-hwcaps"
-_MOST_INCLUDED = 1000  # files
+_MOST_INCLUDED = 200  # files, one including the next at worst
 _READ_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -80,28 +80,24 @@ def _debians_dirs() -> list[str]:
 
 def _configured(root: Rootfs, ignore: Iterable[str] = ()) -> list[str]:
     """Return the dirs that ld.so.conf and the files it includes name, in their order."""
-    found: list[str] = []
-    pending, read = [_CONF], set(ignore)
-    while pending and len(read) < _MOST_INCLUDED:
-        path = pending.pop()
-        if path.startswith("/") and path not in read:
-            read.add(path)
-            lines = (texts.read(root, path) or "").splitlines()
-        elif path.startswith("="):
-            found.append(path[1:])
-            continue
-        else:
-            continue
-        names = []
-        for line in lines:
-            words = line.partition("#")[0].split()
-            if words[:1] == ["include"]:
-                for pattern in words[1:]:
-                    names += texts.matching(root, os.path.join(os.path.dirname(path), pattern))
-            elif words and words[0] != "hwcap" and words[0].startswith("/"):
-                names.append(f"={files.clean(' '.join(words))}")
-        pending += reversed(names)
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    _read_conf(root, _CONF, {*ignore}, found)
+    return list(found)
+
+
+def _read_conf(root: Rootfs, path: str, read: set[str], found: dict[str, None]) -> None:
+    """Add the dirs that a file names; ``read`` are the files that need no reading."""
+    if path in read or len(read) > _MOST_INCLUDED:
+        return
+    read.add(path)
+    for line in (texts.read(root, path) or "").splitlines():
+        words = line.partition("#")[0].split()
+        if words[:1] == ["include"]:
+            for pattern in words[1:]:
+                for included in texts.matching(root, os.path.join(os.path.dirname(path), pattern)):
+                    _read_conf(root, included, read, found)
+        elif words and words[0].startswith("/"):
+            found[files.clean(" ".join(words))] = None
 
 
 def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) -> None:

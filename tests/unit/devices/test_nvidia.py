@@ -169,7 +169,8 @@ def test_what_is_missing(tmp_path: Path) -> None:
     lines = [
         "no /dev/nvidia4: nvidia-modprobe -c 4 makes it",
         "no /dev/nvidia-uvm, which CUDA needs: nvidia-modprobe -u -c 0 makes it",
-        "no /dev/nvidia-caps/nvidia-cap13, which a MIG device needs: nvidia-smi makes it",
+        "no /dev/nvidia-caps/nvidia-cap13, which a MIG device needs: nvidia-modprobe -f "
+        "/proc/driver/nvidia/capabilities/gpu4/mig/gi1/ci0/access makes it",
     ]
     no_libraries = "no libcuda.so or libnvidia-ml.so of the driver: install its libraries, and run ldconfig"
     assert NVIDIA.missing(host.place) == [*lines, no_libraries]
