@@ -10,10 +10,10 @@ and all runtimes that it had. It has read the file some time after a reload's en
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.engines.answer import Container, Daemon, Unreachable, ask_json, dig, oci
 from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.engine import Edited, Engine, Files
 from cdi_hook.engines.jsonedit import JSONText
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from cdi_hook.engines.document import Document, Key
     from cdi_hook.engines.engine import Other
 
+# Where its containers' bundles are: with a containerd of its own, and with the host's.
+_BUNDLES = (
+    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{}",
+    "/run/containerd/io.containerd.runtime.v2.task/moby/{}",
+)
 _NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
     "does without a restart, which ends containers unless live-restore is on"
 )
-_SOCKETS = "/var/run/docker.sock", "docker.sock"  # the host's, and a user's in XDG_RUNTIME_DIR
-_TIMEOUT_S = 10
-_ASKED = '{"runtimes": {{json .Runtimes}}, "default": {{json .DefaultRuntime}}}'
 
 
 class Docker(Engine):
@@ -40,6 +42,9 @@ class Docker(Engine):
     daemon = "dockerd"
     keeps_runtime = True
     still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
+    programs = ("dockerd", "docker")
+    own_cdi = "what --device vendor.com/class=name asks for"
+    own_cdi_since = (28, 2)
     requests = {  # noqa: RUF012 # nobody alters it
         "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
         "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
@@ -90,20 +95,47 @@ class Docker(Engine):
         return Edited(after, edited.notes, _NEEDS_RESTART, first.text)
 
     def has_read(self, path: str, text: str) -> bool | None:
-        import subprocess
-
-        if path != self.default_path():
-            return None
-        user = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), _SOCKETS[1])
-        socket = _SOCKETS[0] if path == self.file else user
-        command = ("docker", "--host", f"unix://{socket}", "info", "--format", _ASKED)
+        if path != self.default_path() or {"DOCKER_HOST", "DOCKER_CONTEXT"} & os.environ.keys():
+            return None  # another daemon may answer than the one that reads the file
         try:
-            done = subprocess.run(command, check=False, capture_output=True, timeout=_TIMEOUT_S)  # noqa: S603  # all our own words
-            said = json.loads(done.stdout)
-        except (OSError, ValueError, subprocess.TimeoutExpired):
+            daemon = self.says()
+        except Unreachable:
             return None
-        if not said["runtimes"]:
-            return None  # the client answers without a daemon
-        programs = {name: entry.get("path") for name, entry in said["runtimes"].items()}
-        has_runtimes = all(programs.get(name) == program for name, program in self.programs(text))
-        return has_runtimes and self.default(text) in (None, said["default"])
+        entries = self.runtimes(text).items()
+        has_runtimes = all(daemon.runtimes.get(name) == program for name, program in entries if program)
+        return has_runtimes and self.default(text) in (None, daemon.default)
+
+    def says(self) -> Daemon:
+        said = ask_json("docker", "info", "--format", "{{json .}}")
+        errors = dig(said, "ServerErrors")
+        if errors or not dig(said, "ServerVersion"):
+            raise Unreachable(" ".join(errors or ["docker's daemon says nothing of itself"]))
+        entries = dig(said, "Runtimes") or {}
+        runtimes = {name: str(dig(entry, "path") or "") for name, entry in entries.items()}
+        return Daemon(runtimes, str(dig(said, "DefaultRuntime") or ""))
+
+    def inspect(self, name: str) -> list[Container]:
+        found = ask_json("docker", "inspect", "--type", "container", name, unknown="no such container")
+        daemon = self.says() if found else None
+        containers = []
+        for one in found or ():
+            identity, runtime = str(dig(one, "Id")), str(dig(one, "HostConfig", "Runtime") or "")
+            native = [
+                f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
+                for request in dig(one, "HostConfig", "DeviceRequests") or ()
+            ]
+            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
+            containers.append(
+                Container(
+                    identity,
+                    runtime,
+                    daemon.runtimes.get(runtime, "") if daemon else "",
+                    next(filter(os.path.isdir, (place.format(identity) for place in _BUNDLES)), ""),
+                    oci(dig(one, "HostConfig", "Annotations"), dig(one, "Config", "Env"), mounts),
+                    dig(one, "Config", "Labels") or {},
+                    tuple(native),
+                    str(dig(one, "State", "Error") or ""),
+                    dig(one, "State", "Running") is True,
+                )
+            )
+        return containers

@@ -104,7 +104,7 @@ def programs(engine: Engine, path: str) -> list[str]:
     found = []
     for one in _existing(engine.files(path)):
         with named(one):
-            entries = engine.programs(read(one) or "")
+            entries = engine.runtimes(read(one) or "").items()
         found += [program for name, program in entries if not is_ours(name, program)]
     return found
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,9 +35,9 @@ def has(machine: Machine, name: str) -> bool:
     return f"example.com/{name}=one" in machine.read(INDEX)
 
 
-def is_idle(machine: Machine) -> bool:
-    """Say whether the service has ended."""
-    return machine.call("systemctl", "is-active", SERVICE).stdout.strip() == "inactive"
+def is_idle(machine: Machine, service: str = SERVICE) -> bool:
+    """Say whether a service has ended."""
+    return machine.call("systemctl", "is-active", service).stdout.strip() == "inactive"
 
 
 def test_index_follows_the_specs(installed: Machine) -> None:
@@ -96,5 +97,33 @@ def test_boot_does_not_wait(installed: Machine) -> None:
 def test_without_classes_nothing_is_made(installed: Machine) -> None:
     """Without GENERATE, the service ends before it starts Python."""
     installed.write(CONF, "# GENERATE=fuse\nGENERATE=\n")
+    installed.do("systemctl", "start", SERVICES[0])  # what was made before is removed
+    installed.wait(functools.partial(is_idle, installed, SERVICES[0]))
     installed.do("systemctl", "start", SERVICES[0])
     assert installed.do("systemctl", "show", "-P", "Result", SERVICES[0]) == "exec-condition"
+
+
+def said(machine: Machine) -> list[tuple[str, str, str | None]]:
+    """Return what doctor says of the units."""
+    found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)
+    return [(one["level"], one["fact"], one["fix"]) for one in found if one["check"] == "units"]
+
+
+def test_doctor_asks_systemd(installed: Machine) -> None:
+    """cdi-hook doctor says of the units that they are enabled, that one isn't, and that one has failed."""
+    path = "cdi-hook-index.path"
+    units = sorted(["cdi-hook-generate.path", path, *SERVICES])
+    installed.wait(functools.partial(is_idle, installed))
+    assert said(installed) == [("ok", f"enabled: {', '.join(units)}", None)]
+    installed.do("systemctl", "disable", path)
+    installed.write(SLOW.format(SERVICE), "[Service]\nExecStartPre=/bin/false\n")
+    installed.do("systemctl", "daemon-reload")
+    assert installed.call("systemctl", "start", SERVICE).returncode == 1
+    assert said(installed)[:2] == [
+        ("error", f"the unit {SERVICE} has failed", f"systemctl status {SERVICE}; journalctl -u {SERVICE}"),
+        ("warning", f"not enabled: {path}", f"systemctl enable --now {path}"),
+    ]
+    installed.do("rm", SLOW.format(SERVICE))
+    installed.do("systemctl", "daemon-reload")
+    installed.do("systemctl", "reset-failed", SERVICE)
+    installed.do("systemctl", "enable", path)
