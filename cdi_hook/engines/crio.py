@@ -57,11 +57,11 @@ class Crio(Engine):
     name = "crio"
     file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     daemon = "crio"
-    reload = "restart"
     programs = ("crio",)
     own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
     hooks_key = ("crio", "runtime", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
+    reload = "restart"
     tables = (("crio", "runtime"),)
     default_key = "default_runtime"
     program_key = ("runtime_path",)

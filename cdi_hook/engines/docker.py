@@ -41,10 +41,10 @@ class Docker(Engine):
     user_file = "docker/daemon.json"
     daemon = "dockerd"
     keeps_runtime = True
-    still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
     programs = ("dockerd", "docker")
     own_cdi = "what --device vendor.com/class=name asks for"
     own_cdi_since = (28, 2)
+    still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
     requests = {  # noqa: RUF012 # nobody alters it
         "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
         "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"

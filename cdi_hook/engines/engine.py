@@ -93,7 +93,6 @@ class Engine(ABC):
     # By a name, what a person writes to ask for devices; show.py has the words in braces.
     requests: Mapping[str, str] = {}
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
-    still = ""  # what remains after a removal, even if the engine has read its files again
     # For doctor.
     programs: tuple[str, ...]  # it is on this host if one of them is
     needs_configuration = True  # whether it runs cdi-runtime only if it is configured to
@@ -101,6 +100,7 @@ class Engine(ABC):
     own_cdi_since: tuple[int, int] = (0, 0)  # the version from which that is on without a switch
     hooks_key: Key = ()  # where the configuration has the dirs of OCI hooks
     hooks_dirs: tuple[str, ...] = ()  # those dirs, if the configuration has none
+    still = ""  # what remains after a removal, even if the engine has read its files again
     # The form of the text.
     document: type[Document] = TOMLText
     tables: tuple[Key, ...]  # the tables that can have "runtimes" and default_key

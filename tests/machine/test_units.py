@@ -103,7 +103,7 @@ def test_without_classes_nothing_is_made(installed: Machine) -> None:
     assert installed.do("systemctl", "show", "-P", "Result", SERVICES[0]) == "exec-condition"
 
 
-def said(machine: Machine) -> list[tuple[str, str, str | None]]:
+def units(machine: Machine) -> list[tuple[str, str, str | None]]:
     """Return what doctor says of the units."""
     found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)
     return [(one["level"], one["fact"], one["fix"]) for one in found if one["check"] == "units"]
@@ -112,18 +112,25 @@ def said(machine: Machine) -> list[tuple[str, str, str | None]]:
 def test_doctor_asks_systemd(installed: Machine) -> None:
     """cdi-hook doctor says of the units that they are enabled, that one isn't, and that one has failed."""
     path = "cdi-hook-index.path"
-    units = sorted(["cdi-hook-generate.path", path, *SERVICES])
+    names = ", ".join(sorted(("cdi-hook-generate.path", path, *SERVICES)))
     installed.wait(functools.partial(is_idle, installed))
-    assert said(installed) == [("ok", f"enabled: {', '.join(units)}", None)]
+    assert units(installed) == [("ok", f"enabled: {names}", None)]
+    broken = SLOW.format(SERVICE)
     installed.do("systemctl", "disable", path)
-    installed.write(SLOW.format(SERVICE), "[Service]\nExecStartPre=/bin/false\n")
-    installed.do("systemctl", "daemon-reload")
-    assert installed.call("systemctl", "start", SERVICE).returncode == 1
-    assert said(installed)[:2] == [
-        ("error", f"the unit {SERVICE} has failed", f"systemctl status {SERVICE}; journalctl -u {SERVICE}"),
-        ("warning", f"not enabled: {path}", f"systemctl enable --now {path}"),
-    ]
-    installed.do("rm", SLOW.format(SERVICE))
-    installed.do("systemctl", "daemon-reload")
-    installed.do("systemctl", "reset-failed", SERVICE)
-    installed.do("systemctl", "enable", path)
+    installed.write(broken, "[Service]\nExecStartPre=/bin/false\n")
+    try:
+        installed.do("systemctl", "daemon-reload")
+        assert installed.call("systemctl", "start", SERVICE).returncode == 1
+        assert units(installed)[:2] == [
+            (
+                "error",
+                f"the unit {SERVICE} has failed",
+                f"systemctl status {SERVICE}; journalctl -u {SERVICE}",
+            ),
+            ("warning", f"not enabled: {path}", f"systemctl enable --now {path}"),
+        ]
+    finally:
+        installed.do("rm", broken)
+        installed.do("systemctl", "enable", path)
+        installed.do("systemctl", "daemon-reload")
+        installed.do("systemctl", "reset-failed", SERVICE)
