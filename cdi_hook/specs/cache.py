@@ -8,6 +8,7 @@ what this module finds.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # A file that changed a moment ago may change again without a new time stamp.
 SETTLED_NS = 50_000_000
+# Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
+_STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
 
 class Cache:
@@ -56,6 +59,7 @@ class Cache:
         self.identities: dict[str, Identity | None] = {}
         self.remembered = remembered or {}
         self._read_ns = 0
+        self._is_whole = True
         self.refresh()
 
     @property
@@ -132,6 +136,7 @@ class Cache:
     def refresh(self) -> None:
         """Read the specs again, except those that haven't changed since they were read."""
         self._read_ns = time.time_ns()
+        self._is_whole = True
         self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
@@ -162,8 +167,8 @@ class Cache:
 
     @property
     def is_settled(self) -> bool:
-        """Say whether everything watched was so old when it was read that no change since goes unseen."""
-        return all(one is None or self._is_old(one) for one in self.identities.values())
+        """Say whether everything was read, and was so old then that no change since goes unseen."""
+        return self._is_whole and all(one is None or self._is_old(one) for one in self.identities.values())
 
     def _is_old(self, identity: Identity) -> bool:
         return max(identity[3:5]) <= self._read_ns - SETTLED_NS
@@ -184,6 +189,7 @@ class Cache:
         except FileNotFoundError:
             return []
         except OSError as error:
+            self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
             self._file_error(directory, f"failed to read CDI Spec directory {quote(directory)}: {reason}")
             return []
@@ -196,13 +202,20 @@ class Cache:
                     return Spec(self.remembered[path][1], path, priority, is_valid=True)
                 return specfile.load(path, priority, source)
         except OSError as error:
+            self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
             self._file_error(path, f"failed to load CDI Spec open {path}: {reason}")
         except InvalidSpec as error:
+            self._note_failure(error.__cause__)
             self._file_error(path, f"failed to load CDI Spec {error}")
         except Untrusted as error:
             self._file_error(path, f"failed to load CDI Spec refused by SPEC_TRUST=strict: {error}")
         return None
+
+    def _note_failure(self, error: BaseException | None) -> None:
+        """Note that something couldn't be read, unless reading it again would end the same way."""
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
+            self._is_whole = False
 
     def _file_error(self, path: str, message: str) -> None:
         self._errors.setdefault(path, []).append(message)
