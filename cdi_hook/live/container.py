@@ -29,6 +29,8 @@ _NAMESPACES = {
     "pid": linux.CLONE_NEWPID,
 }
 
+_DIED = "the hook's own process died"
+
 
 class Container:
     """The container whose first process is ``pid``.
@@ -138,11 +140,15 @@ class Child:
             self.undo()
             if answer == "unforeseen":
                 raise RuntimeError(words)
-            raise InjectionError(words or "the hook's own process died")
+            raise InjectionError(words or _DIED)
 
     def keep(self) -> None:
-        """Keep what was done."""
-        os.write(self._keep, b"k")
+        """Keep what was done; raises InjectionError if the process is no longer there to do so."""
+        try:
+            os.write(self._keep, b"k")
+        except OSError as error:
+            self.undo()
+            raise InjectionError(_DIED) from error
         self.undo()
 
     def undo(self) -> None:
@@ -172,7 +178,11 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
         except BrokenPipeError:
             pass  # the hook has died
         os.close(done)
-        if not os.read(keep, 1):
+        try:
+            is_kept = os.read(keep, 1) != b""
+        except OSError:
+            is_kept = False  # the hook hears of it, since nobody reads what it writes any more
+        if not is_kept:
             undo()
         status = 0
     finally:
