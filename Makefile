@@ -42,7 +42,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check faults bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -69,6 +69,10 @@ check: ## check style, types, shell scripts, and that the code runs on Python 3.
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+
+faults: ## have every system call of every form fail, and kill it there; takes an hour (test does a part of it)
+	@sh tests/setup.sh test
+	@CDI_HOOK_FAULTS=all .venv/bin/python -m pytest -n auto --dist loadgroup tests/faults
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench

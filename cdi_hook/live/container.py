@@ -17,7 +17,7 @@ from cdi_hook.live.rootfs import Rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import ClassVar, NoReturn
 
 _NAMESPACES = {
@@ -129,9 +129,7 @@ class Child:
         self._keeps.append(self._keep)
         self._pid = os.fork()
         if self._pid == 0:
-            for descriptor in (done, *self._keeps):
-                os.close(descriptor)
-            _serve(do, undo, done_write, keep_read)
+            _serve(do, undo, done_write, keep_read, (done, *self._keeps))
         os.close(done_write)
         os.close(keep_read)
         with open(done, "rb") as stream:
@@ -158,10 +156,14 @@ class Child:
         os.waitpid(self._pid, 0)
 
 
-def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep: int) -> NoReturn:
-    """Run as the child; this function never returns or raises."""
+def _serve(
+    do: Callable[[], object], undo: Callable[[], object], done: int, keep: int, others: Sequence[int]
+) -> NoReturn:
+    """Run as the child, without the hook's descriptors ``others``; this function never returns or raises."""
     status = 1
     try:
+        for descriptor in others:
+            os.close(descriptor)
         os.setsid()  # Ctrl-C ends the hook, but not this process, which has to undo
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (1, 2):  # runc waits until they are closed, even after it has killed the hook
@@ -175,9 +177,9 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
             answer = f"unforeseen {_words(error)}"
         try:
             os.write(done, answer.encode("utf-8", "surrogateescape"))
-        except BrokenPipeError:
-            pass  # the hook has died
-        os.close(done)
+            os.close(done)
+        except OSError:
+            pass  # the hook has died, or takes this process for dead
         try:
             is_kept = os.read(keep, 1) != b""
         except OSError:
