@@ -17,30 +17,48 @@ if TYPE_CHECKING:
     from .forms import Form
     from .world import World
 
-SILENT = "a success without its device"
+SILENT, LOUD, TRACEBACK = "a success without its device", "a success that isn't silent", "a traceback"
 # What a shell says of itself although it goes on: that a child was killed, that it can't open or copy a descriptor.
 _TOLD = re.compile(r"(Killed\n)?(\S+/cdi-runtime: \d+: .*\n)*")
 # What nobody can mend: what is wrong then, and a pattern of the call.
+_SCRIPT = r".*/cdi_hook/start\.py>"
 NOTHING_TO_DO = (
     # A shell takes a script that it can't read for an empty one, and succeeds. The runtime wasn't called, so the engine
     # misses its container at once.
     (SILENT, r'read\(10<\S*/usr/bin/cdi-(runtime|hook)>, "#!/bin/sh'),
+    # Python first looks whether a script is a zip file, and itself says so if it can't.
+    (LOUD, _SCRIPT),
+    (TRACEBACK, _SCRIPT),
 )
-EVERY = 40  # of the interpreter's calls, which are many and much alike, one in so many is hit
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
+_LOOKS = re.compile(
+    r"(newfstatat|fstat|statx|fstatfs|lseek|ioctl|read|pread64|readlink|readlinkat|access|faccessat2|getdents64|getcwd|"
+    r"get\w+|listxattr|flistxattr|uname|sysinfo|prlimit64|poll|close)\(|openat\((?!.*O_CREAT)|fcntl\(.*F_(DUP|GET|SETFD)"
+)
+EVERY = 60  # of the interpreter's calls, which are many and much alike, one in so many is hit
 
 
 def chosen(calls: list[Call], fault: str) -> list[Call]:
-    """Return the calls to hit: all of them where that is asked for, else each distinct one with KILL and one error."""
+    """Return the calls to hit: all of them where that is asked for, else a part that covers all of our own.
+
+    A process that is killed before a call that only looks leaves what it would have left at the call before. So
+    of our calls those are killed that come after one that changed something. Of calls that differ in nothing but
+    numbers, one fails, with one of the errors in turn. Of the interpreter's calls it is one in EVERY.
+    """
     if fault != KILL:
         calls = [call for call in calls if not CANNOT_FAIL.match(call.text)]
     if os.environ.get("CDI_HOOK_FAULTS") == "all":
         return calls
     place, errors = FAULTS.index(fault), len(FAULTS) - 1
-    ours = list({(call.process, call.text): call for call in calls if call.is_ours}.values())
-    others = [call for call in calls if not call.is_ours]
-    if fault != KILL:
-        ours = ours[place - 1 :: errors]
-    return ours + others[place::EVERY]
+    ours = [call for call in calls if call.is_ours]
+    if fault == KILL:
+        ours = [
+            call for before, call in zip([None, *ours], ours) if not (before and _LOOKS.match(before.text))
+        ]
+    else:
+        distinct = {(call.process, _NUMBERS.sub("0", call.text.partition(" = ")[0])): call for call in ours}
+        ours = list(distinct.values())[place - 1 :: errors]
+    return ours + [call for call in calls if not call.is_ours][place::EVERY]
 
 
 class Survey:
@@ -101,7 +119,7 @@ class Survey:
             if not self._form.is_done(self._world, outcome):
                 yield SILENT
             if not (self._form.may_warn or _TOLD.fullmatch(outcome.err)):
-                yield "a success that isn't silent"
+                yield LOUD
         elif outcome.status < 0:
             self.became["killed"] += 1
         else:
@@ -111,7 +129,7 @@ class Survey:
         if outcome.status != 0 and self._fault != KILL and self._form.made(self._world):
             yield f"left in the container: {self._form.made(self._world)}"
         if "Traceback" in words:
-            yield "a traceback"
+            yield TRACEBACK
         for path in self._form.whole(self._world):
             if state.get(path) not in (self._old.get(path), self._new.get(path)):
                 yield f"half a file: {path}"
