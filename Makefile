@@ -28,13 +28,19 @@ mandir = $(DESTDIR)$(PREFIX)/share/man
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 confdir = $(DESTDIR)$(SYSCONFDIR)/cdi-hook
 conf = $(confdir)/cdi-hook.conf
+udev = $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-cdi-hook.rules
 tmpfiles = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cdi-hook.conf
 logrotate = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/cdi-hook
 bash = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cdi-hook
 zsh = $(DESTDIR)$(ZSHDIR)/_cdi-hook
 fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
-units = cdi-hook-index.path cdi-hook-index.service
+units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service))
+docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
+# What README.md links to. It is installed with these links changed.
+examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
+	packaging/kubernetes/* packaging/kubernetes/*/*.*))
+results = bench.md growth.svg life.svg
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
 hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
 pages = $(notdir $(wildcard packaging/man/*))
@@ -42,13 +48,14 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check faults bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'install and uninstall take DESTDIR= PREFIX=/usr SYSCONFDIR=/etc PYTHON=/usr/bin/python3.'
-	@echo 'test takes ARGS= for pytest; it then runs on one Python only. bench takes ARGS=--help.'
+	@echo 'test takes ARGS= for pytest; it then runs on one Python only. fuzz and bench take ARGS=--help,'
+	@echo 'mutation the names of changes, such as ARGS="cdi_hook.names*".'
 	@echo 'Each target first installs what it needs: programs with apt-get, Python packages into .venv.'
 
 demo: ## give a container a device with cdi-runtime, and check that it has the device
@@ -62,17 +69,35 @@ test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are
 	done
 	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-check: ## check style, types, shell scripts, and that the code runs on Python 3.9
+check: ## check style, types, shell scripts, workflows, and that the code runs on Python 3.9
 	@sh tests/setup.sh check
 	.venv/bin/ruff check --output-format concise
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
 faults: ## have every system call of every form fail, and kill it there; takes an hour (test does a part of it)
 	@sh tests/setup.sh test
 	@CDI_HOOK_FAULTS=all .venv/bin/python -m pytest -n auto --dist loadgroup tests/faults
+
+MINUTES = 10
+fuzz: ## give what reads untrusted text generated input for MINUTES=10, and show what fails
+	@sh tests/setup.sh fuzz
+	@.venv/deep/bin/python -m tests.fuzz --minutes '$(MINUTES)' $(ARGS)
+
+coverage: ## show which lines and branches the tests in tests/unit, cases and fuzz don't reach
+	@sh tests/setup.sh coverage
+	@.venv/deep/bin/python -m coverage erase
+	@.venv/deep/bin/python -m coverage run -m pytest -q -n auto --dist loadgroup tests/unit tests/cases tests/fuzz $(ARGS)
+	@.venv/deep/bin/python -m coverage combine -q
+	@.venv/deep/bin/python -m coverage report
+
+mutation: ## change the pure modules in small ways, and list the changes that no test notices
+	@sh tests/setup.sh mutation
+	@PATH="$(CURDIR)/.venv/deep/bin:$$PATH" mutmut run $(ARGS)
+	@.venv/deep/bin/mutmut results
 
 bench: ## measure what cdi-runtime adds to a container's start, against floors
 	@sh tests/setup.sh bench
@@ -109,8 +134,17 @@ install: ## install below DESTDIR
 		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/systemd/$$unit" >'$(unitdir)/'"$$unit" && \
 		chmod 644 '$(unitdir)/'"$$unit" || exit; \
 	done
+	install -Dpm 644 packaging/udev/90-cdi-hook.rules '$(udev)'
 	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
 	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
+	install -Dm 644 SECURITY.md '$(docdir)/SECURITY.md'
+	sed -e 's|](packaging/hooks.d/|](../../cdi-hook/hooks.d/|g' -e 's|](packaging/|](examples/|g' \
+		-e 's|](tests/bench/results/|](bench/|g' README.md >'$(docdir)/README.md'
+	chmod 644 '$(docdir)/README.md'
+	for file in $(examples); do \
+		[ -d "packaging/$$file" ] || install -Dm 644 "packaging/$$file" '$(docdir)/examples/'"$$file" || exit; \
+	done
+	for file in $(results); do install -Dm 644 "tests/bench/results/$$file" '$(docdir)/bench/'"$$file" || exit; done
 	for file in $(hooks); do \
 		target='$(hooksdir)/'"$$file" && install -d "$${target%/*}" && \
 		sed -e 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' -e 's|/usr/share/cdi-|$(PREFIX)/share/cdi-|' \
@@ -124,8 +158,8 @@ uninstall: ## remove what install installed, but not a configuration that was ed
 	for name in $(programs) $(links); do rm -f '$(bindir)/'"$$name"; done
 	for name in $(pages) $(links:=.8); do rm -f '$(mandir)/man'"$${name##*.}/$$name"; done
 	for name in $(units); do rm -f '$(unitdir)/'"$$name"; done
-	rm -f '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
-	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook'
+	rm -f '$(udev)' '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook' '$(docdir)'
 	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
 
 deb: ## build a package for Debian and Ubuntu in DIST=dist
@@ -148,5 +182,5 @@ release: ## check that VERSION=X.Y.Z is ready, test it, and build all that is re
 	@sh packaging/release.sh finish '$(VERSION)' '$(DIST)'
 
 clean: ## remove what the other targets made in this dir
-	rm -rf .venv build dist cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv build dist mutants cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .benchmarks
 	find cdi_hook tests -name __pycache__ -prune -exec rm -rf {} +

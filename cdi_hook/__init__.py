@@ -11,7 +11,10 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cdi_hook.annotation import annotation_key as annotation_key
+    from cdi_hook.annotation import annotation_value as annotation_value
     from cdi_hook.annotation import parse_annotations as parse_annotations
+    from cdi_hook.annotation import update_annotations as update_annotations
     from cdi_hook.driver import CDIDriver as CDIDriver
     from cdi_hook.driver import register as register
     from cdi_hook.edits import Change as Change
@@ -25,13 +28,28 @@ if TYPE_CHECKING:
     from cdi_hook.errors import InvalidRequest as InvalidRequest
     from cdi_hook.errors import InvalidSpec as InvalidSpec
     from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
+    from cdi_hook.names import is_qualified_name as is_qualified_name
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
+    from cdi_hook.names import qualified_name as qualified_name
     from cdi_hook.request import DeviceRequest as DeviceRequest
     from cdi_hook.specs.cache import Cache as Cache
+    from cdi_hook.specs.model import Device as Device
+    from cdi_hook.specs.model import Spec as Spec
+    from cdi_hook.specs.model import apply_edits as apply_edits
+    from cdi_hook.specs.specfile import transient_spec_name as transient_spec_name
+    from cdi_hook.specs.versions import minimum_version as minimum_version
 
 _HOMES = {
-    "annotation": ("parse_annotations",),
-    "driver": ("CDIDriver", "register"),
+    "annotation": (
+        "annotation_key",
+        "annotation_value",
+        "parse_annotations",
+        "update_annotations",
+    ),
+    "driver": (
+        "CDIDriver",
+        "register",
+    ),
     "edits": ("Change",),
     "errors": (
         "BundleError",
@@ -45,9 +63,20 @@ _HOMES = {
         "InvalidSpec",
         "UnresolvableDevices",
     ),
-    "names": ("parse_qualified_name",),
+    "names": (
+        "is_qualified_name",
+        "parse_qualified_name",
+        "qualified_name",
+    ),
     "request": ("DeviceRequest",),
     "specs.cache": ("Cache",),
+    "specs.model": (
+        "Device",
+        "Spec",
+        "apply_edits",
+    ),
+    "specs.specfile": ("transient_spec_name",),
+    "specs.versions": ("minimum_version",),
 }
 __all__ = [name for names in _HOMES.values() for name in names]
 

@@ -8,7 +8,7 @@ decides what a container's annotations ask for.
 from __future__ import annotations
 
 from cdi_hook.errors import InvalidAnnotation, InvalidName, quote
-from cdi_hook.names import is_qualified_name, parse_qualified_name
+from cdi_hook.names import as_list, is_qualified_name, parse_qualified_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[s
 
     Raises InvalidAnnotation for the first item that isn't a qualified name. An
     empty value, or a trailing comma, has an empty item, which isn't one.
+
+    >>> parse_annotations({"cdi.k8s.io/my-plugin": "vendor.com/gpu=0,vendor.com/gpu=1"})
+    (['cdi.k8s.io/my-plugin'], ['vendor.com/gpu=0', 'vendor.com/gpu=1'])
     """
     keys = sorted(key for key in annotations if key.startswith(ANNOTATION_PREFIX))
     devices: list[str] = []
@@ -35,7 +38,13 @@ def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[s
 
 
 def annotation_key(plugin: str, device_id: str) -> str:
-    """Return a plugin's key for the devices of one allocation; raises InvalidAnnotation if it isn't valid."""
+    """Return a plugin's key for the devices of one allocation; raises InvalidAnnotation if it isn't valid.
+
+    What follows the slash has at most 63 bytes, which is Kubernetes' limit.
+
+    >>> annotation_key("my-plugin", "gpu/0")
+    'cdi.k8s.io/my-plugin_gpu_0'
+    """
     if not plugin:
         raise InvalidAnnotation("invalid plugin name, empty")
     if not device_id:
@@ -56,10 +65,15 @@ def annotation_key(plugin: str, device_id: str) -> str:
 
 
 def annotation_value(devices: Sequence[str]) -> str:
-    """Return the value that requests these devices; raises InvalidName."""
-    for device in devices:
-        parse_qualified_name(device)
-    return ",".join(devices)
+    """Return the value that requests these devices; raises InvalidName.
+
+    >>> annotation_value(["vendor.com/gpu=0", "vendor.com/gpu=1"])
+    'vendor.com/gpu=0,vendor.com/gpu=1'
+    """
+    names = as_list(devices, "devices")
+    for name in names:
+        parse_qualified_name(name)
+    return ",".join(names)
 
 
 def update_annotations(
@@ -68,6 +82,9 @@ def update_annotations(
     """Return the annotations with a request for devices added.
 
     Raises InvalidAnnotation if the key is invalid or used, or if a name is invalid.
+
+    >>> update_annotations({}, "my-plugin", "gpu0", ["vendor.com/gpu=0"])
+    {'cdi.k8s.io/my-plugin_gpu0': 'vendor.com/gpu=0'}
     """
     failed = "CDI annotation failed"
     try:

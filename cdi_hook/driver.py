@@ -9,6 +9,7 @@ went wrong while the specs were read is logged.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.names import as_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +91,13 @@ class CDIDriver:
 def register(
     spec_dirs: Sequence[str], registry: Registry | errors.CDIError | OSError, warn: Warn
 ) -> dict[str, CDIDriver]:
-    """Return the drivers by name: the CDI driver (see CDIDriver), or none where there are no spec dirs."""
-    return {NAME: CDIDriver(registry, warn)} if spec_dirs else {}
+    """Return the drivers by name: the CDI driver (see CDIDriver), or none where there are no spec dirs.
+
+    >>> drivers = register(["/etc/cdi"], errors.CDIError("no such dir"), warn=print)
+    >>> drivers["cdi"].devices()
+    ([], ['no such dir'])
+    """
+    return {NAME: CDIDriver(registry, warn)} if as_list(spec_dirs, "spec_dirs") else {}
 
 
 def inject(drivers: dict[str, CDIDriver], oci: dict[str, Any], request: DeviceRequest) -> list[Change]:

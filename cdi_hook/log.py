@@ -12,16 +12,17 @@ from cdi_hook import jsontext
 from cdi_hook.errors import quote
 
 # Engines take these for errors of the container's own command: they turn them into
-# other exit codes (127, 126), and some then hide the rest of the message.
+# other exit codes (127, 126), and some then hide the rest of the message. What is written
+# instead makes, with the text around it, none of those that come before or the same.
 _MISLEADING = (
     ("no such file or directory", "does not exist"),
     ("not found", "missing"),
     ("permission denied", "access refused"),
     ("operation not permitted", "not allowed"),
     ("not a directory", "no directory"),
-    ("is a directory", "a directory"),
+    ("is a directory", "is a dir"),
+    ("failed to run runc create/exec call", "running runc failed"),
     ("cannot find the file", "can't find the file"),
-    ("failed to run runc create/exec call", "failed to run runc"),
     ("open executable", "open an executable"),
 )
 
@@ -41,11 +42,18 @@ def plain(message: str) -> str:
     """Return a message as one line that no engine takes for something else, and no terminal for commands."""
     message = shown(" ".join(message.split()))
     for phrase, instead in _MISLEADING:
-        start = message.lower().find(phrase)
-        while start >= 0:
-            message = message[:start] + instead + message[start + len(phrase) :]
-            start = message.lower().find(phrase)
+        parts: list[str] = []
+        lowered, end = _lowered(message), 0
+        while (start := lowered.find(phrase, end)) >= 0:
+            parts += message[end:start], instead
+            end = start + len(phrase)
+        message = "".join((*parts, message[end:]))
     return message
+
+
+def _lowered(text: str) -> str:
+    """Return a text in lower case as Go has it: each character becomes one character."""
+    return text.lower() if text.isascii() else "".join(one.lower()[0] for one in text)
 
 
 def line(level: str, message: str, log_format: str, error: str = "") -> str:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from cdi_hook import errors
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _ALPHANUMERIC = _LETTERS | frozenset("0123456789")
 _KIND_CHARACTERS = _ALPHANUMERIC | frozenset("_-.")
@@ -15,7 +19,11 @@ _DEVICE_CHARACTERS = _KIND_CHARACTERS | frozenset(":")
 
 
 def qualified_name(vendor: str, class_: str, name: str) -> str:
-    """Return ``vendor/class=name``; nothing is checked."""
+    """Return ``vendor/class=name``; nothing is checked.
+
+    >>> qualified_name("vendor.com", "gpu", "0")
+    'vendor.com/gpu=0'
+    """
     return f"{vendor}/{class_}={name}"
 
 
@@ -35,7 +43,11 @@ def parse_device(device: str) -> tuple[str, str, str]:
 
 
 def parse_qualified_name(text: str) -> tuple[str, str, str]:
-    """Return a qualified name's vendor, class and name; raises InvalidName in the reference's words."""
+    """Return a qualified name's vendor, class and name; raises InvalidName in the reference's words.
+
+    >>> parse_qualified_name("vendor.com/gpu=0")
+    ('vendor.com', 'gpu', '0')
+    """
     vendor, class_, name = parse_device(text)
     if not vendor:
         raise errors.InvalidName(f"unqualified device {errors.quote(text)}, missing vendor")
@@ -49,7 +61,11 @@ def parse_qualified_name(text: str) -> tuple[str, str, str]:
 
 
 def is_qualified_name(text: str) -> bool:
-    """Say whether text is a valid qualified device name."""
+    """Say whether text is a valid qualified device name.
+
+    >>> is_qualified_name("gpu0")
+    False
+    """
     try:
         parse_qualified_name(text)
     except errors.InvalidName:
@@ -85,6 +101,13 @@ def validate_device_name(name: str) -> None:
             raise errors.InvalidName(f"invalid character '{character}' in device name {errors.quote(name)}")
     if last not in _ALPHANUMERIC:
         raise errors.InvalidName(f"invalid name {errors.quote(name)}, should end with a letter or digit")
+
+
+def as_list(names: Sequence[str], what: str) -> list[str]:
+    """Return names as a list; raises TypeError for one string, whose letters would be taken for names."""
+    if isinstance(names, (str, bytes)):
+        raise TypeError(f"{what} must be a list of strings, not the string {names!r}")
+    return list(names)
 
 
 def _split(text: str) -> tuple[str, str, str]:

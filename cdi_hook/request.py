@@ -8,7 +8,7 @@ allows it is policy.py's to say, and whether the devices exist the registry's.
 from __future__ import annotations
 
 from cdi_hook import errors
-from cdi_hook.names import parse_qualified_name
+from cdi_hook.names import as_list, parse_qualified_name
 from cdi_hook.quoting import quote
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ _KEYS = {
         "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
     )
 }  # fmt: skip
+_LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 _NOTHING = ("", "none", "void")
 
@@ -43,6 +44,9 @@ class DeviceRequest:
     ``driver`` names the driver that serves it; ``count`` and ``options`` are for
     drivers that choose devices themselves; ``device_ids`` are the devices, here
     qualified names. ``origins`` says in words where each id was asked for.
+
+    >>> DeviceRequest(["vendor.com/gpu=0"]).device_ids
+    ['vendor.com/gpu=0']
     """
 
     __slots__ = ("count", "device_ids", "driver", "options", "origins")
@@ -58,7 +62,7 @@ class DeviceRequest:
     ) -> None:
         self.driver = driver
         self.count = count
-        self.device_ids = list(device_ids)
+        self.device_ids = as_list(device_ids, "device_ids")
         self.options = options or {}
         self.origins = origins or {}
 
@@ -202,11 +206,35 @@ def _qualified(item: str, origin: str, config: Config) -> str:
         parse_qualified_name(name)
     except errors.InvalidName as error:
         hint = "" if "=" in item or not item else ", or set DEFAULT_KIND in the configuration"
+        reason = "there is a space in it" if " " in item else error
         raise errors.InvalidAnnotation(
-            f"{origin}: invalid CDI device name {quote(item)} ({error}); "
+            f"{origin}: invalid CDI device name {quote(item)} ({reason}); "
             f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
         ) from error
     return name
+
+
+def misspelt(oci: dict[str, Any], config: Config) -> str:
+    """Say which annotation looks like a request and isn't one, because of its key; "" if none does."""
+    annotations = oci.get("annotations")
+    if not isinstance(annotations, dict):
+        return ""
+    prefixes = config.words("ANNOTATION_PREFIXES")
+    for key in sorted(annotations):
+        is_like = "cdi.k8s" in key.lower() or f"{key}/" in prefixes
+        if not is_like or key.startswith(tuple(prefixes)) or not prefixes or len(key) > _LONG_KEY:
+            continue
+        for item in str(annotations[key]).split(","):
+            try:
+                parse_qualified_name(item.strip())
+            except errors.InvalidName:
+                continue
+            name = key.rpartition("/")[2] if "/" in key else "device"
+            return (
+                f"annotation {quote(key)} asks for no device, because its key doesn't begin with "
+                f"{quote(prefixes[0])}; write the key as {prefixes[0]}{name}"
+            )
+    return ""
 
 
 def asked(names: Iterable[str], request: DeviceRequest) -> str:

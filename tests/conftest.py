@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two rules for the whole suite: with CI=true a skip is a failure, and tests leave no index behind.
+"""Rules for the whole suite: with CI=true a skip is a failure, tests leave no index behind, and hypothesis draws the same.
 
 A test skips with `pytest.skip(REASON)` or a mark. If CI is set, the skip is a failure,
 unless tests/expected-skips.txt has its reason, as one regular expression on each line.
@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# A test that fails does so again; `make fuzz` is for what is drawn by chance.
+settings.register_profile("short", derandomize=True, database=None, deadline=None)
+settings.load_profile("short")
 
 EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|bench|deb|rpm|wheel|release: install what the make target of
-# that name needs, if it is missing. Programs are installed with apt-get. Python tools
-# are installed into .venv, at the releases that pyproject.toml pins; `test` makes a
-# second environment, .venv/3.X, for every other Python that it tests on. With CI=true,
-# an optional package that can't be installed is an error.
+# setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
+# what the make target of that name needs, if it is missing. Programs are installed with
+# apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
+# pins; `test` makes a second environment, .venv/3.X, for every other Python that it
+# tests on. With CI=true, an optional package that can't be installed is an error.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -49,10 +49,12 @@ present() {
 	dh-python) command -v dh_python3 >/dev/null ;;
 	docker.io) command -v dockerd >/dev/null ;;
 	docker-cli) command -v docker >/dev/null ;;
+	docker-compose) docker compose version >/dev/null 2>&1 ;;
 	groff-base) command -v groff >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;
 	iproute2) command -v ip >/dev/null ;;
+	udev) command -v udevadm >/dev/null ;;
 	uidmap) command -v newuidmap >/dev/null ;;
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
 	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && { find_python || present python3; }; } ;;
@@ -108,15 +110,16 @@ have() {
 	[ -z "$still" ] || die "still missing after the installation:$still"
 }
 
-# make_venv PYTHON DIRECTORY [NAME]: make a virtual environment with exactly the packages that pyproject.toml
-# pins for NAME ("dev" if there is no NAME)
+# make_venv PYTHON DIRECTORY [NAMES]: make a virtual environment with exactly the packages that pyproject.toml
+# pins for NAMES ("dev" if there are none)
 make_venv() {
 	pins=$("$1" -c 'if True:
 		import sys, tomllib
 		with open("pyproject.toml", "rb") as file:
 			project = tomllib.load(file)["project"]
 		print("#", *sys.version.split())
-		print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' "${3:-dev}")
+		for name in sys.argv[1].split():
+			print(*project["optional-dependencies"][name], sep="\n")' "${3:-dev}")
 	[ "$pins" = "$(cat "$2/pins" 2>/dev/null)" ] && "$2/bin/python" -c '' 2>/dev/null && return
 	say "making $2"
 	"$1" -m venv --clear "$2"
@@ -152,6 +155,10 @@ release)
 	have 'python3-venv' ''
 	main_venv .venv/release release
 	;;
+fuzz | coverage | mutation)
+	have 'python3 python3-yaml python3-venv gcc libc6-dev' 'busybox-static'
+	main_venv .venv/deep 'dev deep'
+	;;
 bench)
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv gcc libc6-dev git' 'busybox-static'
 	main_venv .venv/bench bench
@@ -159,9 +166,9 @@ bench)
 test)
 	# Installing a container engine starts services, so only CI's machines get engines.
 	engines=
-	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli podman buildah uidmap'
+	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
-		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd logrotate strace valgrind zsh fish $engines"
+		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd udev logrotate strace valgrind zsh fish $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue
@@ -174,6 +181,6 @@ test)
 	done
 	;;
 *)
-	die "usage: setup.sh demo|check|test|bench|deb|rpm|wheel|release"
+	die "usage: setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
 	;;
 esac

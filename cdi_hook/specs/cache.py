@@ -11,13 +11,14 @@ import contextlib
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook import edits
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
 from cdi_hook.files import Identity, clean, identify
+from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
-from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
 from cdi_hook.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
@@ -34,14 +35,54 @@ SETTLED_NS = 50_000_000
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
 
+class Problem(NamedTuple):
+    """Something wrong with a spec file or a spec dir.
+
+    ``message`` is in the reference's words, ``plain`` what a person is told; ``is_quoting``
+    says whether they quote what the file says.
+    """
+
+    message: str
+    plain: str
+    is_quoting: bool = False
+
+
+class Snapshot(NamedTuple):
+    """What a cache holds at one moment."""
+
+    specs: list[Spec]
+    devices: dict[str, Device]
+    problems: dict[str, list[Problem]]
+    identities: dict[str, Identity | None]
+    remembered: Remembered
+
+
 class Cache:
-    """The devices that the CDI specs in some dirs define.
+    """The devices that the CDI specs in some dirs define (CDI specification, "CDI JSON Specification").
 
     ``spec_dirs`` are in rising priority. Each call notices files that have changed.
     With ``strict``, a spec file counts only if nobody but root could have written it.
+    A spec that can't be used raises nothing: ``errors`` has it.
 
     ``identities`` has what is watched, by path. ``remembered`` are the specs that need not
     be read again while their files have the same identity.
+
+    >>> import tempfile
+    >>> cache = Cache([tempfile.mkdtemp()])
+    >>> path = cache.write_spec({
+    ...     "cdiVersion": "0.3.0",
+    ...     "kind": "vendor.com/device",
+    ...     "devices": [{"name": "d0", "containerEdits": {"env": ["DEVICE=0"]}}],
+    ... })
+    >>> cache.devices()
+    ['vendor.com/device=d0']
+    >>> oci = {}
+    >>> changes = cache.inject(oci, ["vendor.com/device=d0"])
+    >>> oci["process"]["env"]
+    ['DEVICE=0']
+    >>> cache.remove_spec("vendor.com-device")
+    >>> cache.devices()
+    []
     """
 
     def __init__(
@@ -51,11 +92,11 @@ class Cache:
         strict: bool = False,
         remembered: Remembered | None = None,
     ) -> None:
-        self.spec_dirs = [clean(os.fspath(directory)) for directory in spec_dirs]
+        self.spec_dirs = [clean(os.fspath(directory)) for directory in as_list(spec_dirs, "spec_dirs")]
         self._strict = strict
         self._specs: list[Spec] = []
         self._devices: dict[str, Device] = {}
-        self._errors: dict[str, list[str]] = {}
+        self._problems: dict[str, list[Problem]] = {}
         self.identities: dict[str, Identity | None] = {}
         self.remembered = remembered or {}
         self._read_ns = 0
@@ -65,14 +106,24 @@ class Cache:
     @property
     def errors(self) -> dict[str, list[str]]:
         """What is wrong, by path of a file or dir; a conflict is listed for both files."""
+        return {path: [one.message for one in problems] for path, problems in self.problems.items()}
+
+    @property
+    def problems(self) -> dict[str, list[Problem]]:
+        """The same, with what a person is told."""
         self._refresh_if_changed()
-        return {path: list(messages) for path, messages in self._errors.items()}
+        return {path: list(problems) for path, problems in self._problems.items()}
 
     @property
     def specs(self) -> list[Spec]:
         """The valid specs: the lowest priority first, the files of a dir in byte order of their names."""
         self._refresh_if_changed()
         return list(self._specs)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that the specs say now, each part of it of the same moment; nobody alters it."""
+        self._refresh_if_changed()
+        return Snapshot(self._specs, self._devices, self._problems, self.identities, self.remembered)
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""
@@ -94,6 +145,7 @@ class Cache:
         A spec's own edits come once, before those of its first device. Raises
         UnresolvableDevices if a device isn't known.
         """
+        names = as_list(names, "names")
         self._refresh_if_changed()
         unresolved = [name for name in names if name not in self._devices]
         if unresolved:
@@ -121,23 +173,35 @@ class Cache:
         except InjectionError as error:
             raise InjectionError(f"failed to inject devices: {error}", error.source) from error
 
-    def write_spec(self, data: dict[str, Any], name: str) -> str:
+    def write_spec(self, data: dict[str, Any], name: str | None = None) -> str:
         """Write a spec to the dir of the highest priority and return its path.
 
-        A name without the extension .json or .yaml gets .yaml. Raises InvalidSpec if data
-        breaks a rule, and CDIError if the file can't be written.
+        ``name`` is the file's; without the extension .json or .yaml it gets .yaml. It is
+        vendor-class if it isn't given. A file of that name is replaced, in one step.
+        Raises InvalidSpec if data isn't a spec, and CDIError if the file can't be written.
         """
-        if not self.spec_dirs:
-            raise CDIError("no Spec directories to write to")
-        written = Spec(data, f"{self.spec_dirs[-1]}/{name}", len(self.spec_dirs) - 1)
+        written = Spec(data)
+        written.path = self._path(specfile.name_for(data) if name is None else name)
         specfile.write(written)
         return written.path
+
+    def remove_spec(self, name: str) -> None:
+        """Remove what write_spec writes by this name, if it is there.
+
+        Raises CDIError if it can't be removed.
+        """
+        specfile.remove(self._path(name))
+
+    def _path(self, name: str) -> str:
+        if not self.spec_dirs:
+            raise CDIError("no Spec directories to write to")
+        return spec_path(f"{self.spec_dirs[-1]}/{name}")
 
     def refresh(self) -> None:
         """Read the specs again, except those that haven't changed since they were read."""
         self._read_ns = time.time_ns()
         self._is_whole = True
-        self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
+        self._specs, self._devices, self._problems, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
             for path in self._spec_files(directory):
@@ -155,7 +219,9 @@ class Cache:
                     paths = (path, other.spec.path)
                     for one in paths:
                         both = f"{quote(paths[0])}, {quote(paths[1])}"
-                        self._file_error(one, f"conflicting device {quote(name)} (specs {both})")
+                        message = f"conflicting device {quote(name)} (specs {both})"
+                        plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
+                        self._add_problem(one, message, plain)
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
@@ -191,7 +257,8 @@ class Cache:
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
-            self._file_error(directory, f"failed to read CDI Spec directory {quote(directory)}: {reason}")
+            message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
+            self._add_problem(directory, message, f"can't read this dir: {reason}")
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
@@ -204,12 +271,19 @@ class Cache:
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
-            self._file_error(path, f"failed to load CDI Spec open {path}: {reason}")
+            self._add_problem(
+                path, f"failed to load CDI Spec open {path}: {reason}", f"can't read it: {reason}"
+            )
         except InvalidSpec as error:
             self._note_failure(error.__cause__)
-            self._file_error(path, f"failed to load CDI Spec {error}")
+            more = len(error.findings) - 1
+            plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
+            is_quoting = not isinstance(error.__cause__, OSError)
+            self._add_problem(path, f"failed to load CDI Spec {error}", plain, is_quoting)
         except Untrusted as error:
-            self._file_error(path, f"failed to load CDI Spec refused by SPEC_TRUST=strict: {error}")
+            message = f"refused by SPEC_TRUST=strict: {error}"
+            plain = f"{message}; to mend it: {error.remedy}"
+            self._add_problem(path, f"failed to load CDI Spec {message}", plain)
         return None
 
     def _note_failure(self, error: BaseException | None) -> None:
@@ -217,5 +291,5 @@ class Cache:
         if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
             self._is_whole = False
 
-    def _file_error(self, path: str, message: str) -> None:
-        self._errors.setdefault(path, []).append(message)
+    def _add_problem(self, path: str, message: str, plain: str, is_quoting: bool = False) -> None:
+        self._problems.setdefault(path, []).append(Problem(message, plain, is_quoting))

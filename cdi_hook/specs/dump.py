@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from cdi_hook.specs.scalars import TAG, resolve
 if TYPE_CHECKING:
     from cdi_hook.specs.shape import Schema
 
+# What JSON needn't escape, and YAML, as which every spec is read, doesn't take as it is.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # Fields in which a zero or an empty value differs from none, and is written.
 _OPTIONAL = frozenset(field or name for name, kind in KINDS.items() for field in kind.optional)
 
@@ -24,7 +27,8 @@ def dump(data: dict[str, Any], name: str) -> bytes:
     """Return a spec as the text of a file called name: JSON for .json, else YAML."""
     data = _ordered(data, SCHEMA)
     if name.endswith(".json"):
-        return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
     return yaml_text(data)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdi_hook.edits import KINDS, STRING
-from cdi_hook.errors import InvalidSpec
+from cdi_hook import edits
+from cdi_hook.edits import KINDS, STRING, Change
+from cdi_hook.errors import Finding, InvalidSpec
 from cdi_hook.files import clean
 from cdi_hook.names import parse_qualifier
-from cdi_hook.specs.rules import validate
+from cdi_hook.specs.rules import validate, validate_edits
+from cdi_hook.specs.shape import check
 
 CONTAINER_EDITS = {name: kind.schema for name, kind in KINDS.items()}
 SCHEMA: dict[str, Any] = {
@@ -27,7 +29,7 @@ SPEC_EXTENSIONS = (".json", ".yaml")
 
 
 class Device:
-    """One device of a spec: its name, annotations and container edits."""
+    """One device of a spec: its name, annotations and container edits (CDI specification, "devices")."""
 
     __slots__ = ("annotations", "container_edits", "name", "spec")
 
@@ -42,27 +44,72 @@ class Device:
         """``vendor/class=name``."""
         return f"{self.spec.kind}={self.name}"
 
+    def apply_edits(self, oci: dict[str, Any]) -> list[Change]:
+        """Apply this device's own edits to an OCI runtime specification, as the function apply_edits does."""
+        return edits.apply(oci, [((self.qualified_name, self.spec.path), self.container_edits)])
+
 
 class Spec:
-    """A valid CDI spec: its data, its path and the priority of its dir."""
+    """A valid CDI spec: its data, its path and the priority of its dir.
+
+    >>> node = {"path": "/dev/null"}
+    >>> spec = Spec({
+    ...     "cdiVersion": "0.3.0",
+    ...     "kind": "vendor.com/device",
+    ...     "devices": [{"name": "d0", "containerEdits": {"deviceNodes": [node]}}],
+    ... })
+    >>> spec.devices["d0"].qualified_name
+    'vendor.com/device=d0'
+    """
 
     def __init__(
         self, data: dict[str, Any], path: str = "", priority: int = 0, *, is_valid: bool = False
     ) -> None:
-        """Take decoded data; raises InvalidSpec with every finding if it breaks a rule.
+        """Take a spec's data; raises InvalidSpec with every finding if it isn't one.
 
-        With ``is_valid`` the data is known to break none.
+        ``path`` is the spec's file, ``priority`` the index of its dir among the spec dirs.
+        With ``is_valid`` the data is known to be a spec.
         """
-        findings = [] if is_valid else validate(data)
-        if findings:
-            first = findings[0]
-            raise InvalidSpec(f"invalid CDI Spec: {first.within}{first.message}", findings)
+        if not is_valid:
+            refuse("Spec", list(check(data, SCHEMA)) or validate(data))
         self.data = data
-        self.path = clean(path)
-        if not self.path.endswith(SPEC_EXTENSIONS):
-            self.path += ".yaml"
+        self.path = spec_path(path)
         self.priority = priority
         self.kind: str = data["kind"]
         self.vendor, self.class_ = parse_qualifier(self.kind)
         self.container_edits: dict[str, Any] = data.get("containerEdits", {})
         self.devices = {device["name"]: Device(self, device) for device in data["devices"]}
+
+    def apply_edits(self, oci: dict[str, Any]) -> list[Change]:
+        """Apply the edits that all devices of the spec share, as the function apply_edits does."""
+        return edits.apply(oci, [((None, self.path), self.container_edits)])
+
+
+def apply_edits(oci: dict[str, Any], container_edits: dict[str, Any]) -> list[Change]:
+    """Apply container edits to an OCI runtime specification, in place, and return the changes.
+
+    Raises InvalidSpec if these aren't container edits (CDI specification, "containerEdits"),
+    and InjectionError if they can't be applied; oci is unchanged then.
+
+    >>> oci = {"process": {"env": ["PATH=/bin"]}}
+    >>> [change.place for change in apply_edits(oci, {"env": ["GPU=0"]})]
+    [('process', 'env', 1)]
+    >>> oci
+    {'process': {'env': ['PATH=/bin', 'GPU=0']}}
+    """
+    refuse(
+        "container edits", list(check(container_edits, CONTAINER_EDITS)) or validate_edits(container_edits)
+    )
+    return edits.apply(oci, [((None, ""), container_edits)])
+
+
+def spec_path(path: str) -> str:
+    """Return a spec's path in its shortest form, with the extension .yaml if it has none of a spec's."""
+    path = clean(path)
+    return path if path.endswith(SPEC_EXTENSIONS) else f"{path}.yaml"
+
+
+def refuse(what: str, findings: list[Finding]) -> None:
+    """Raise InvalidSpec if there are findings, in the words of the first."""
+    if findings:
+        raise InvalidSpec(f"invalid CDI {what}: {findings[0].within}{findings[0].message}", findings)

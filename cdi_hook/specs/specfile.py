@@ -10,14 +10,16 @@ from cdi_hook import files
 from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.dump import dump
-from cdi_hook.specs.model import SCHEMA, Spec
+from cdi_hook.specs.model import SCHEMA, Spec, refuse
+from cdi_hook.specs.rules import validate
 from cdi_hook.specs.shape import read
 
 
 def load(path: str, priority: int = 0, source: str = "") -> Spec:
     """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
 
-    ``source`` is where to read it, if not by its path.
+    ``priority`` is the index of its dir among the spec dirs. ``source`` is where to read it,
+    if not by its path.
     """
     try:
         data = files.read(source or path)
@@ -25,20 +27,38 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         raise
     except OSError as error:
         if isinstance(error, IsADirectoryError):
-            reason = f"read {path}: is a directory"
+            action, reason = "read", "is a directory"
         else:
-            reason = f"open {path}: {(error.strerror or str(error)).lower()}"
-        message = f"failed to read CDI Spec {quote(path)}: {reason}"
-        raise InvalidSpec(message, [Finding("", reason)]) from error
+            action, reason = "open", (error.strerror or str(error)).lower()
+        finding = Finding("", f"{action} {path}: {reason}", plain=f"can't read it: {reason}")
+        message = f"failed to read CDI Spec {quote(path)}: {finding.message}"
+        raise InvalidSpec(message, [finding]) from error
+    return parse(data, path, priority)
+
+
+def parse(data: bytes, path: str, priority: int = 0) -> Spec:
+    """Return the spec that is in a file; raises InvalidSpec in the reference's words."""
     value, findings = read(data, SCHEMA)
     if findings:
+        if not {"cdiVersion", "devices"}.intersection(value or ()) and (no_spec := _no_spec(data)):
+            findings = [Finding("", str(findings[0]), plain=no_spec)]
         raise InvalidSpec(
             f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
     if value is None:
         message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
         raise InvalidSpec(message, [Finding("", "no Spec data")])
-    return Spec(value, path, priority)
+    refuse("Spec", validate(value))
+    return Spec(value, path, priority, is_valid=True)
+
+
+def _no_spec(data: bytes) -> str:
+    """Say what a text is that wasn't meant to be a CDI spec, or "" if it may have been."""
+    if b'"ociVersion"' in data:
+        return 'this is an OCI spec, no CDI spec; "cdi-hook inject --diff BUNDLE" shows what it asks for'
+    if any(word in data for word in (b"cdiVersion", b"kind", b"devices")):
+        return ""
+    return "this is no CDI spec: it has no cdiVersion, kind or devices"
 
 
 def spec_name(vendor: str, class_: str) -> str:
@@ -47,7 +67,13 @@ def spec_name(vendor: str, class_: str) -> str:
 
 
 def transient_spec_name(vendor: str, class_: str, transient_id: str) -> str:
-    """Return the file name, without extension, for a vendor's transient spec."""
+    """Return the file name, without extension, for a vendor's transient spec.
+
+    ``transient_id`` is unique among these, such as the id of the container that the spec is for.
+
+    >>> transient_spec_name("vendor.com", "gpu", "pod/1")
+    'vendor.com-gpu_pod_1'
+    """
     return f"{spec_name(vendor, class_)}_{transient_id.replace('/', '_')}"
 
 
@@ -62,10 +88,23 @@ def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
 
 
 def write(spec: Spec) -> None:
-    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing."""
+    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing.
+
+    Everybody may read the file: it has mode 0644. Raises CDIError if it can't be written.
+    """
     directory, name = os.path.split(spec.path)
     try:
         os.makedirs(directory or ".", 0o755, exist_ok=True)
-        files.replace(spec.path, dump(spec.data, name), 0o600)
+        files.replace(spec.path, dump(spec.data, name), 0o644)
     except OSError as error:
         raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
+
+
+def remove(path: str) -> None:
+    """Remove a spec's file, if there is one; raises CDIError if it can't be removed."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise CDIError(f"can't remove CDI spec {quote(path)}: {error.strerror}") from error

@@ -233,3 +233,22 @@ def test_refusal_at_start(docker: Docker) -> None:
     docker.do("rm", container)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{ERROR}{message}: unknown\nError: failed to start containers: {container}\n"
+
+
+def test_compose(docker: Docker) -> None:
+    """A service of a compose file has the device that its annotation names."""
+    if docker.call("compose", "version").returncode:
+        pytest.skip("docker compose isn't installed")
+    service = {
+        "image": image.NAME,
+        "command": ["sh", "-c", world.LOOK.replace("$", "$$")],
+        "runtime": "cdi",
+        "annotations": {world.KEY: world.FUSE},
+        "network_mode": "none",
+    }
+    compose = ("compose", "--file", "-", "--project-name", "cdi-test")
+    file = json.dumps({"services": {"app": service}}).encode()
+    docker.do(*compose, "up", stdin=file)
+    container = docker.do(*compose, "ps", "--all", "--quiet", stdin=file)
+    assert docker.do("logs", container) == world.SEEN.rstrip()
+    docker.do(*compose, "down", stdin=file)

@@ -24,7 +24,7 @@ from cdi_hook.registry import Registry
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.rules import RULES
 from cdi_hook.specs.versions import VERSIONS
-from tests.unit.strategies import EDITS, OCI_SPECS
+from tests.fuzz.strategies import EDITS, OCI_SPECS
 
 from .tree import PACKAGE, ROOT
 
@@ -113,14 +113,14 @@ def test_it_is_planned_if_it_may_be_in_time() -> None:
 
 
 def test_hypothesis_has_edits_of_it() -> None:
-    """Each kind has edits in tests/unit/strategies.py, and no other has."""
+    """Each kind has edits in tests/fuzz/strategies.py, and no other has."""
     assert EDITS.keys() == KINDS.keys()
 
 
 @EVERY
 @given(data=st.data())
 def test_hypothesis_has_edits_as_specs_have_them(name: str, data: st.DataObject) -> None:
-    """What tests/unit/strategies.py has of a kind is of the kind's schema."""
+    """What tests/fuzz/strategies.py has of a kind is of the kind's schema."""
     wanted = part(name, data.draw(EDITS[name]))
     assert shape.read(json.dumps(wanted).encode(), model.CONTAINER_EDITS) == (wanted, [])
 
@@ -129,7 +129,7 @@ def test_hypothesis_has_edits_as_specs_have_them(name: str, data: st.DataObject)
     "place", sorted({place for kind in KINDS.values() for place, _, _ in kind.touches}), ids=".".join
 )
 def test_hypothesis_has_what_it_may_find(place: Place) -> None:
-    """In tests/unit/strategies.py, there are OCI specs with something in each place that an edit touches."""
+    """In tests/fuzz/strategies.py, there are OCI specs with something in each place that an edit touches."""
 
     def is_there_already(oci: Any) -> bool:
         for one in place:

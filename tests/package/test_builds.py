@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 KINDS = [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in TOOLS]
 NAMES = {"deb": "cdi-hook_{}_all.deb", "rpm": "cdi-hook-{}-1.noarch.rpm"}
-DOCUMENTATION = re.compile(r"/usr/share/(doc|licenses)(/.*)?")
+# What a package adds.
+ADDED = re.compile(r"/usr/share/(doc/cdi-hook/(changelog(\.Debian)?|CHANGELOG\.md|copyright)|licenses/.*)")
 
 
 def contents(package: Path) -> set[str]:
@@ -65,10 +66,8 @@ def test_packages_hold_what_install_installs(
     place = (f"DESTDIR={tmp_path}", f"PYTHONDIR={library}", f"ZSHDIR={zsh}", "BYTECODE=")
     run("make", "-s", "-C", ROOT, "install", *place)
     installed = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if not path.is_dir()}
-    found = {
-        name.removesuffix(".gz") for name in contents(packages(kind)) if not DOCUMENTATION.fullmatch(name)
-    }
-    assert found == installed
+    found = {name.removesuffix(".gz") for name in contents(packages(kind))}
+    assert {name for name in found if not ADDED.fullmatch(name)} == installed
     assert not {name for name in found if name.endswith(".pyc")}
 
 
@@ -83,6 +82,31 @@ def test_deb_pleases_lintian(packages: Callable[..., Path]) -> None:
         "python3-yaml (>= 5.4), python3:any\n"
         "Recommends: runc | crun\n"
     )
+
+
+def test_rpm_uses_the_macros_that_there_are(tmp_path: Path) -> None:
+    """The rpm's scripts are the distribution's own macros, if it has them, and do the same if it hasn't."""
+    need("rpmspec")
+    (path,) = re.findall(r"^Macro path: (.*)$", run("rpm", "--showrc"), re.MULTILINE)
+    (tmp_path / "macros.systemd").write_text(
+        "%systemd_post() post of %{*}\n%systemd_preun() preun of %{*}\n%_unitdir /units\n", "ascii"
+    )
+    spec = tmp_path / "cdi-hook.spec"
+    spec.write_text(
+        (ROOT / "packaging/rpm/cdi-hook.spec").read_text("utf-8").replace("@VERSION@", "1"), "utf-8"
+    )
+    shipped = (ROOT / "packaging/systemd").iterdir()
+    units = " ".join(sorted(path.name for path in shipped if path.suffix != ".tmpfiles"))
+    read = run("rpmspec", f"--macros={path}:{tmp_path}/macros.systemd", "-P", spec)
+    for line in (f"post of {units}", f"preun of {units}", "/units/cdi-hook-*"):
+        assert f"\n{line}\n" in read
+    read = run("rpmspec", f"--macros={path}", "-P", spec)
+    for line in (
+        f'if [ "$1" -eq 1 ]; then systemctl --no-reload preset {units} >/dev/null 2>&1 || :; fi',
+        f'if [ "$1" -eq 0 ]; then systemctl --no-reload disable --now {units} >/dev/null 2>&1 || :; fi',
+        "/usr/lib/systemd/system/cdi-hook-*",
+    ):
+        assert f"\n{line}\n" in read
 
 
 @pytest.mark.xdist_group("rpm")

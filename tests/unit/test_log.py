@@ -38,11 +38,11 @@ def test_text_lines_are_runcs() -> None:
         ("open /x: no such file or directory", "open /x: does not exist"),
         ("No Such File Or Directory, permission denied twice: Permission Denied",
          "does not exist, access refused twice: access refused"),
-        ("/x: Is a directory, /x/y: Not a directory, Operation not permitted", "/x: a directory, /x/y: no directory, not allowed"),
+        ("/x: Is a directory, /x/y: Not a directory, Operation not permitted", "/x: is a dir, /x/y: no directory, not allowed"),
         ("a\x1b[31m\x07 \x7f\x9b\u202e \udcff €", "a\\x1b[31m\\a \\x7f\\u009b\\u202e \\xff €"),
         ("executable file not found in $PATH", "executable file missing in $PATH"),
         ("the system cannot find the file specified, failed to run runc create/exec call, open executable",
-         "the system can't find the file specified, failed to run runc, open an executable"),
+         "the system can't find the file specified, running runc failed, open an executable"),
     ],
 )  # fmt: skip
 def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:

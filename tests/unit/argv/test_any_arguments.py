@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv never fails, and costs nothing."""
+"""cdi_hook.argv takes any sequence, and costs nothing."""
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,25 +11,9 @@ import pytest
 
 from cdi_hook import argv
 
-from .reading import FIELDS, VALUE_OPTIONS, meaning
+from .reading import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def test_anything_goes() -> None:
-    """No list of arguments is an error or is changed, and one reading is repeatable."""
-    source = random.Random("argv")
-    words = ["", "-", "--", "---", "=", "-=", "--=", "create", "run", "state", "\udcff"]
-    words += [f"--{name}" for name in VALUE_OPTIONS] + [f"-{c}" for c in "bcdfhlprsvxé"]
-    words += [f"--{name}=v" for name in ("bundle", "config", "log", "x", "b", "co")]
-    words += ["--rootless", "auto", "-bv", "-b=", "-d=", "-db", "-ds", "--lo", "--p"]
-    for _ in range(5000):
-        arguments = source.choices(words, k=source.randrange(8))
-        given = list(arguments)
-        once, again = meaning(arguments), meaning(arguments)
-        assert given == arguments
-        assert once == again
-        assert set(once.get("command", "")) <= set("".join(arguments))
 
 
 def test_a_tuple_will_do() -> None:

@@ -31,6 +31,22 @@ def test_added_to_a_new_file_and_removed(engine: Engine) -> None:
 
 
 @EVERY
+def test_its_own_cdi(engine: Engine) -> None:
+    """The engine's own CDI is turned on once, or is always on; a text without it is as it was."""
+    before = added(engine, Request(PATH))
+    edited = engine.add(before, Request(PATH, enable_cdi=True))
+    key = engine.cdi_key(engine.document(before))
+    if key is None:
+        assert edited.text == before
+        assert f"the CDI of {engine.name} itself is always on" in edited.notes
+    else:
+        assert engine.document(edited.text).get(key) is True
+        assert engine.without_cdi(edited.text) == before
+        assert added(engine, Request(PATH, enable_cdi=True), edited.text) == edited.text
+    assert engine.without_cdi(before) == before
+
+
+@EVERY
 def test_a_file_that_has_more_in_it_is_not_blank(engine: Engine) -> None:
     """A line that somebody else added is not part of a new file."""
     line = '{"debug": true}\n' if engine.is_blank("{}") else "x = 1\n"
@@ -78,6 +94,14 @@ def test_only_a_daemon_is_reloaded(engine: Engine) -> None:
         )
     else:
         assert command is restart is None
+
+
+@EVERY
+def test_doctor_knows_what_to_ask(engine: Engine) -> None:
+    """An engine says by which programs it is known, and what its own CDI injects; here none of them need be."""
+    assert engine.programs
+    assert engine.own_cdi.startswith("what ")
+    assert engine.found() == "" or engine.version()[:1].isdecimal()
 
 
 def test_a_user_has_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
