@@ -141,19 +141,22 @@ class Child:
             raise InjectionError(words or _DIED)
 
     def keep(self) -> None:
-        """Keep what was done; raises InjectionError if the process is no longer there to do so."""
+        """Keep what was done; raises InjectionError if the process didn't hear that, and so undid it."""
         try:
             os.write(self._keep, b"k")
-        except OSError as error:
-            self.undo()
-            raise InjectionError(_DIED) from error
-        self.undo()
+        except OSError:
+            pass  # it is no longer there
+        if self.undo():
+            raise InjectionError(_DIED)
 
-    def undo(self) -> None:
-        """Make the process undo what it did, unless that was kept, and wait for its end."""
+    def undo(self) -> int:
+        """Make the process undo what it did, unless that was kept; return its wait status, 0 if it was."""
         self._keeps.remove(self._keep)
-        os.close(self._keep)
-        os.waitpid(self._pid, 0)
+        try:
+            os.close(self._keep)
+        except OSError:
+            pass  # close(2): it is closed all the same
+        return os.waitpid(self._pid, 0)[1]
 
 
 def _serve(
@@ -176,17 +179,20 @@ def _serve(
         except BaseException as error:  # noqa: BLE001  # the hook has to hear of every error
             answer = f"unforeseen {_words(error)}"
         try:
-            os.write(done, answer.encode("utf-8", "surrogateescape"))
-            os.close(done)
+            try:
+                os.write(done, answer.encode("utf-8", "surrogateescape"))
+            finally:
+                os.close(done)  # or the hook would wait for ever
         except OSError:
             pass  # the hook has died, or takes this process for dead
         try:
             is_kept = os.read(keep, 1) != b""
         except OSError:
-            is_kept = False  # the hook hears of it, since nobody reads what it writes any more
-        if not is_kept:
+            is_kept = False
+        if is_kept:
+            status = 0
+        else:
             undo()
-        status = 0
     finally:
         os._exit(status)
 
