@@ -194,7 +194,9 @@ def test_no_other_runtime_is_called(door: Door, what: str) -> None:
         assert (done.returncode, bool(door.spy.record(door.spy.program))) == (0, True)
     else:
         assert (done.returncode, door.spy.record(door.spy.program)) == (1, {})
-        assert done.stderr.endswith(f"cdi-runtime: can't learn what {conf} says, so no runtime is called\n")
+        assert done.stderr.endswith(
+            f"/usr/bin/python3 can't read {conf}, which names the runtime to call; it takes Python 3.9 or newer\n"
+        )
         assert "Traceback" not in done.stderr
 
 
@@ -389,7 +391,7 @@ def test_without_python(door: Door, options: tuple[str, ...], log_format: str) -
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         done = subprocess.run(
             [*door.shell, program, *(one.replace("LOG", str(log)) for one in options), *arguments],
-            env={"PATH": f"{place}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": "/none.conf"},
+            env={"PATH": f"{place}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": "/none/none.conf"},
             cwd=place, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
