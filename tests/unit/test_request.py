@@ -208,3 +208,16 @@ def test_sandboxes_are_left_alone_unless_configured(key: str, key_of_id: str) ->
         ({"annotations": {key: "container", key_of_id: "id", **ASKING}}, "id", {}),
     ):
         assert request.collect(asking, settings(**values), container).device_ids == ["v.com/c=1"]
+
+
+def test_a_deep_tree_is_looked_through() -> None:
+    """A key in another case is found however deep it is, and depth alone is no error."""
+    oci: dict[str, Any] = {"annotations": ASKING, "process": {}}
+    node = oci["process"]
+    for _ in range(5000):
+        node["process"] = {}
+        node = node["process"]
+    assert names(oci) == ["v.com/c=1"]
+    node["Env"] = []
+    with pytest.raises(BundleError, match='a key "Env"'):
+        names(oci)
