@@ -78,7 +78,7 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
-faults: ## have every system call of every form fail, and kill it there; takes an hour (test does a part of it)
+faults: ## have every system call of every form fail, and kill it there; takes over an hour (test does a part)
 	@sh tests/setup.sh test
 	@CDI_HOOK_FAULTS=all .venv/bin/python -m pytest -n auto --dist loadgroup tests/faults
 
