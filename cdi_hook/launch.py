@@ -47,7 +47,7 @@ def main(here: str, loaded: Any) -> None:
         elif mode != "door":
             from cdi_hook import hook
 
-            hook.enter(mode)
+            hook.enter(mode, sys.argv[2:])
     except Exception as error:  # as in a module that can't be loaded
         try:
             from cdi_hook import restart
