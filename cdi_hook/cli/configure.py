@@ -188,7 +188,7 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         restart = ""
     reload = engine.reload_command(path, restart=bool(restart))
     is_asked = bool(options.reload and reload and not options.dry_run and not restart)
-    is_reloaded = is_asked and _runs(reload or ())
+    is_reloaded = is_asked and (options.engine != _ALL or _runs(reload or ()))
     if restart:
         notes = [*notes, restart]
     if path == engine.default_path() != engine.file:
