@@ -48,6 +48,7 @@ _WORD = frozenset(_LETTERS + "0123456789_")
 _SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
 _MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
+_STAYS = (6, 13, 20, 40)  # ENXIO, EACCES, ENOTDIR, ELOOP: what is there stays like that
 _DEV_NULL = 0x103  # which is as good as no file
 _SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
 
@@ -93,10 +94,11 @@ class Config:
 
     ``origins`` maps a key to ``default`` or ``FILE:LINE``; ``problems`` are one
     line each and name file and line. ``hiding`` are those of them that may hide
-    that a container asks.
+    that a container asks. ``failure`` is why the file couldn't be read, if that isn't
+    because it is of another kind or we may not.
     """
 
-    __slots__ = ("hiding", "origins", "path", "problems", "values")
+    __slots__ = ("failure", "hiding", "origins", "path", "problems", "values")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -104,6 +106,7 @@ class Config:
         self.origins = dict.fromkeys(_DEFAULTS, "default")
         self.problems: list[str] = []
         self.hiding: list[str] = []
+        self.failure: OSError | None = None
 
     def complain(self, problem: str, key: str = SOURCES[0]) -> None:
         """Note a problem, with the value of a key where that is known."""
@@ -144,7 +147,7 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
     except FileNotFoundError:
         return config
     except OSError as error:
-        config.complain(f"{config.path}: {error.strerror}")
+        _fail(config, error)
         return config
     text = b""
     try:
@@ -158,11 +161,17 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
                 config.complain(f"{config.path}: larger than {_MOST} bytes")
                 text = b""
     except OSError as error:
-        config.complain(f"{config.path}: {error.strerror}")
+        _fail(config, error)
     finally:
         posix.close(descriptor)
     parse(text.decode("utf-8", "surrogateescape"), config)
     return config
+
+
+def _fail(config: Config, error: OSError) -> None:
+    config.complain(f"{config.path}: {error.strerror}")
+    if error.errno not in _STAYS:
+        config.failure = error
 
 
 def _variable(environ: Mapping[bytes, bytes], name: bytes) -> str:

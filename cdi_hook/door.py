@@ -27,20 +27,22 @@ _SETTLED_NS = 2_000_000_000
 
 
 def run() -> None:
-    """Print the lines, and keep them."""
+    """Print the lines, and keep them; raises OSError if nobody can tell what they are."""
     environ = dict(os.environb)
     path = config.path(environ)
     before = _times(path)
-    text = _lines(config.load(environ))
+    settings = config.load(environ)
+    if settings.failure:
+        raise settings.failure
+    text = _lines(settings)
     sys.stdout.buffer.write(text)
     sys.stdout.flush()
-    os.umask(0o077)
-    directory = config.state_dir(environ, config.is_system_root())
-    if directory and before and before == _times(path):
-        try:
+    try:
+        directory = config.state_dir(environ, config.is_system_root())
+        if directory and before and before == _times(path):
             _keep(f"{directory}/conf{path}", text, before)
-        except OSError:
-            pass  # then Python is asked again
+    except OSError:
+        pass  # then Python is asked again
 
 
 def prune(directory: str) -> None:
@@ -67,6 +69,7 @@ def _lines(settings: config.Config) -> bytes:
         "cdi_sources": " ".join(f"-e {pattern}" for pattern in patterns),
         # Where a line can't be used, anything may be a request: Python looks, and says so.
         "cdi_odd": "1" if settings.problems else "",
+        "cdi_whole": "1",  # the last: the shell has read all of it
     }
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
     return text.encode("utf-8", "surrogateescape")
@@ -90,6 +93,7 @@ def _times(path: str) -> tuple[files.Identity, files.Identity] | None:
 
 
 def _keep(path: str, text: bytes, times: tuple[files.Identity, files.Identity]) -> None:
+    os.umask(0o077)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     for name, data, identity in ((f"{path}.dir", b"", times[1]), (path, text, times[0])):
         files.replace(name, data, 0o600)

@@ -141,10 +141,15 @@ def _create(path: str, directory: int | None) -> tuple[int, posix.stat_result]:
         except FileExistsError:
             _remove_left(path, directory)
             continue
-        if _lock(descriptor):
-            status = posix.fstat(descriptor)
-            if status.st_nlink:
-                return descriptor, status
+        try:
+            if _lock(descriptor):
+                status = posix.fstat(descriptor)
+                if status.st_nlink:
+                    return descriptor, status
+        except OSError:
+            posix.unlink(path, dir_fd=directory)
+            posix.close(descriptor)
+            raise
         posix.close(descriptor)  # before it was locked, another process took it for what one left
     raise OSError(_EBUSY, "another process is writing it", path)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # What runs only if something fails, or is logged: a class costs 15 us.
 _RARE = ("errors", "log", "audit")
+_PROGRAMS = {"runtime": "cdi-runtime", "door": "cdi-runtime"}
 
 
 def main(here: str, loaded: Any) -> None:
@@ -47,11 +48,18 @@ def main(here: str, loaded: Any) -> None:
             from cdi_hook import hook
 
             hook.enter(mode, sys.argv[2:])
-    except Exception:
-        from cdi_hook import restart
+    except Exception as error:  # as in a module that can't be loaded
+        try:
+            from cdi_hook import restart
 
-        restart.restart_if_replaced()
-        raise
+            restart.restart_if_replaced()
+        except (ImportError, OSError):  # it can't be loaded either
+            pass
+        if "--debug" in sys.argv:
+            raise
+        text = f"{_PROGRAMS.get(mode, 'cdi-hook')} can't go on: {type(error).__name__}: {error}\n"
+        posix.write(2, text.encode("utf-8", "backslashreplace"))
+        posix._exit(1)
 
 
 def _load(here: str, sources: Any, codes: Any) -> bool:

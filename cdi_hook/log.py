@@ -104,11 +104,14 @@ def _encode(text: str) -> bytes:
 
 
 def _write(descriptor: int, data: bytes, close: bool) -> bool:
+    is_written = True
     try:
         posix.write(descriptor, data)
     except OSError:
-        return False
-    finally:
-        if close:
+        is_written = False
+    if close:
+        try:
             posix.close(descriptor)
-    return True
+        except OSError:  # as a network filesystem may say only now
+            is_written = False
+    return is_written

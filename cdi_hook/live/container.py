@@ -17,7 +17,7 @@ from cdi_hook.live.rootfs import Rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import ClassVar, NoReturn
 
 _NAMESPACES = {
@@ -28,6 +28,8 @@ _NAMESPACES = {
     "uts": linux.CLONE_NEWUTS,
     "pid": linux.CLONE_NEWPID,
 }
+
+_DIED = "the hook's own process died"
 
 
 class Container:
@@ -127,9 +129,7 @@ class Child:
         self._keeps.append(self._keep)
         self._pid = os.fork()
         if self._pid == 0:
-            for descriptor in (done, *self._keeps):
-                os.close(descriptor)
-            _serve(do, undo, done_write, keep_read)
+            _serve(do, undo, done_write, keep_read, (done, *self._keeps))
         os.close(done_write)
         os.close(keep_read)
         with open(done, "rb") as stream:
@@ -138,24 +138,35 @@ class Child:
             self.undo()
             if answer == "unforeseen":
                 raise RuntimeError(words)
-            raise InjectionError(words or "the hook's own process died")
+            raise InjectionError(words or _DIED)
 
     def keep(self) -> None:
-        """Keep what was done."""
-        os.write(self._keep, b"k")
-        self.undo()
+        """Keep what was done; raises InjectionError if the process didn't hear that, and so undid it."""
+        try:
+            os.write(self._keep, b"k")
+        except OSError:
+            pass  # it is no longer there
+        if self.undo():
+            raise InjectionError(_DIED)
 
-    def undo(self) -> None:
-        """Make the process undo what it did, unless that was kept, and wait for its end."""
+    def undo(self) -> int:
+        """Make the process undo what it did, unless that was kept; return its wait status, 0 if it was."""
         self._keeps.remove(self._keep)
-        os.close(self._keep)
-        os.waitpid(self._pid, 0)
+        try:
+            os.close(self._keep)
+        except OSError:
+            pass  # close(2): it is closed all the same
+        return os.waitpid(self._pid, 0)[1]
 
 
-def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep: int) -> NoReturn:
-    """Run as the child; this function never returns or raises."""
+def _serve(
+    do: Callable[[], object], undo: Callable[[], object], done: int, keep: int, others: Sequence[int]
+) -> NoReturn:
+    """Run as the child, without the hook's descriptors ``others``; this function never returns or raises."""
     status = 1
     try:
+        for descriptor in others:
+            os.close(descriptor)
         os.setsid()  # Ctrl-C ends the hook, but not this process, which has to undo
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (1, 2):  # runc waits until they are closed, even after it has killed the hook
@@ -168,13 +179,20 @@ def _serve(do: Callable[[], object], undo: Callable[[], object], done: int, keep
         except BaseException as error:  # noqa: BLE001  # the hook has to hear of every error
             answer = f"unforeseen {_words(error)}"
         try:
-            os.write(done, answer.encode("utf-8", "surrogateescape"))
-        except BrokenPipeError:
-            pass  # the hook has died
-        os.close(done)
-        if not os.read(keep, 1):
+            try:
+                os.write(done, answer.encode("utf-8", "surrogateescape"))
+            finally:
+                os.close(done)  # or the hook would wait for ever
+        except OSError:
+            pass  # the hook has died, or takes this process for dead
+        try:
+            is_kept = os.read(keep, 1) != b""
+        except OSError:
+            is_kept = False
+        if is_kept:
+            status = 0
+        else:
             undo()
-        status = 0
     finally:
         os._exit(status)
 

@@ -52,7 +52,11 @@ class Node:
     def make(self, directory: int, name: str, owner: tuple[int, int]) -> None:
         """Make the node under a name in a dir; PermissionError if that isn't allowed."""
         os.mknod(name, self.type | self.mode, self.rdev, dir_fd=directory)
-        os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+        try:
+            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            os.unlink(name, dir_fd=directory)  # nobody knows of it yet who could undo it
+            raise
 
     def take(self, directory: int, name: str) -> None:
         """Choose the node under a name in a dir as the one to bind."""

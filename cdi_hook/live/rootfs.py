@@ -97,9 +97,9 @@ class Rootfs:
         """Attach a tree of mounts at the place of a descriptor, and close that descriptor."""
         try:
             linux.move_mount(tree, target)
+            self._undo.append(lambda: linux.umount2(by(tree), linux.MNT_DETACH))
         finally:
             os.close(target)
-        self._undo.append(lambda: linux.umount2(by(tree), linux.MNT_DETACH))
 
     def undo(self) -> None:
         """Remove what was made and attached, the last first, unless somebody has replaced it."""
@@ -113,23 +113,22 @@ class Rootfs:
         return self._have(create_dir, directory, name)
 
     def _have(self, create: Callable[[int, str], None], directory: int, name: str) -> int:
+        holder = os.dup(directory)
+        was: list[tuple[int, int]] = []  # stays empty if it can't be looked at
+
+        def remove() -> None:
+            now = os.stat(name, dir_fd=holder, follow_symlinks=False)
+            if was in ([], [(now.st_dev, now.st_ino)]):
+                (os.rmdir if stat.S_ISDIR(now.st_mode) else os.unlink)(name, dir_fd=holder)
+
         try:
             create(directory, name)
         except FileExistsError:  # another container that shares the dir was faster
             return os.open(name, _FLAGS, dir_fd=directory)
-        return self._note(directory, name)
-
-    def _note(self, directory: int, name: str) -> int:
-        descriptor = os.open(name, _FLAGS, dir_fd=directory)
-        was = os.fstat(descriptor)
-        holder = os.dup(directory)
-
-        def remove() -> None:
-            now = os.stat(name, dir_fd=holder, follow_symlinks=False)
-            if (now.st_dev, now.st_ino) == (was.st_dev, was.st_ino):
-                (os.rmdir if stat.S_ISDIR(now.st_mode) else os.unlink)(name, dir_fd=holder)
-
         self._undo.append(remove)
+        descriptor = os.open(name, _FLAGS, dir_fd=directory)
+        made = os.fstat(descriptor)
+        was.append((made.st_dev, made.st_ino))
         return descriptor
 
     def _walk(self, path: str, mkdir: Callable[[int, str], int] | None) -> Found:

@@ -8,6 +8,7 @@ what this module finds.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # A file that changed a moment ago may change again without a new time stamp.
 SETTLED_NS = 50_000_000
+# Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
+_STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
 
 class Problem(NamedTuple):
@@ -97,6 +100,7 @@ class Cache:
         self.identities: dict[str, Identity | None] = {}
         self.remembered = remembered or {}
         self._read_ns = 0
+        self._is_whole = True
         self.refresh()
 
     @property
@@ -196,6 +200,7 @@ class Cache:
     def refresh(self) -> None:
         """Read the specs again, except those that haven't changed since they were read."""
         self._read_ns = time.time_ns()
+        self._is_whole = True
         self._specs, self._devices, self._problems, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
@@ -228,8 +233,8 @@ class Cache:
 
     @property
     def is_settled(self) -> bool:
-        """Say whether everything watched was so old when it was read that no change since goes unseen."""
-        return all(one is None or self._is_old(one) for one in self.identities.values())
+        """Say whether everything was read, and was so old then that no change since goes unseen."""
+        return self._is_whole and all(one is None or self._is_old(one) for one in self.identities.values())
 
     def _is_old(self, identity: Identity) -> bool:
         return max(identity[3:5]) <= self._read_ns - SETTLED_NS
@@ -250,6 +255,7 @@ class Cache:
         except FileNotFoundError:
             return []
         except OSError as error:
+            self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
             message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
             self._add_problem(directory, message, f"can't read this dir: {reason}")
@@ -263,11 +269,13 @@ class Cache:
                     return Spec(self.remembered[path][1], path, priority, is_valid=True)
                 return specfile.load(path, priority, source)
         except OSError as error:
+            self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
             self._add_problem(
                 path, f"failed to load CDI Spec open {path}: {reason}", f"can't read it: {reason}"
             )
         except InvalidSpec as error:
+            self._note_failure(error.__cause__)
             more = len(error.findings) - 1
             plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
             is_quoting = not isinstance(error.__cause__, OSError)
@@ -277,6 +285,11 @@ class Cache:
             plain = f"{message}; to mend it: {error.remedy}"
             self._add_problem(path, f"failed to load CDI Spec {message}", plain)
         return None
+
+    def _note_failure(self, error: BaseException | None) -> None:
+        """Note that something couldn't be read, unless reading it again would end the same way."""
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
+            self._is_whole = False
 
     def _add_problem(self, path: str, message: str, plain: str, is_quoting: bool = False) -> None:
         self._problems.setdefault(path, []).append(Problem(message, plain, is_quoting))

@@ -37,7 +37,8 @@ def write(registry: Registry) -> None:
 def build(registry: Registry) -> str:
     """Write the index of a registry as soon as the specs have settled, and return its path.
 
-    Raises OSError when it can't be written, CDIError when the specs don't settle within a second.
+    Raises OSError when it can't be written, CDIError when the specs don't settle within a second
+    or can't be read.
     """
     with Turn(registry.path):
         for _ in range(20):
@@ -46,7 +47,7 @@ def build(registry: Registry) -> str:
                 return registry.path
             time.sleep(SETTLED_NS / 1e9)
             registry.cache.refresh()
-    raise CDIError("a CDI spec changes all the time, or is dated in the future")
+    raise CDIError("a CDI spec changes all the time, is dated in the future, or can't be read")
 
 
 def _replace(registry: Registry) -> None:

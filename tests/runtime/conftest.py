@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .lab import BUSYBOX, DEVICE, RUNTIMES, Lab, Runtime, why_not
-from .spy import Spy
+from .spy import Spy, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -60,13 +59,7 @@ def lab(runtime: Runtime, busybox: Path, tmp_path: Path) -> Generator[Lab]:
 @pytest.fixture(scope="session")
 def spy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled spy."""
-    compiler = shutil.which("cc")
-    if not compiler:
-        pytest.skip("cc isn't installed")
-    program = tmp_path_factory.mktemp("spy") / "spy"
-    source = Path(__file__).with_name("spy.c")
-    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
-    return program
+    return compiled(Path(__file__).with_name("spy.c"), tmp_path_factory.mktemp("spy"))
 
 
 @pytest.fixture

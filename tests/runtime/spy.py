@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .lab import CDI_RUNTIME, STANDARD_PATH, TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ class Situation:
     arguments: tuple[bytes, ...] = ()  # more arguments, at the end
     setup: Callable[[], object] | None = None  # called in the new process, before exec
     prefix: tuple[str, ...] = ()  # a command before the program's
+
+
+def compiled(source: Path, directory: Path) -> Path:
+    """Compile a program of one file into a directory; skip the test if there is no compiler."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("cc isn't installed")
+    program = directory / source.stem
+    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+    return program
 
 
 class Spy:

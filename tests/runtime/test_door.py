@@ -169,6 +169,37 @@ def test_a_grep_that_fails_hides_nothing(door: Door, errno: str, call: str) -> N
     assert door.is_injected() or "CDI device injection failed" in done.stderr or "can't read" in done.stderr
 
 
+@pytest.mark.parametrize("what", ["its lines", "its file", "Python"])
+def test_no_other_runtime_is_called(door: Door, what: str) -> None:
+    """If the configuration can't be read this time, the default runtime isn't called instead of the configured one."""
+    if not shutil.which("strace"):
+        pytest.skip("strace isn't installed")
+    runc = door.spy.install(door.spy.directory / "bin/runc")
+    conf = door.spy.configuration
+    if what == "its lines":  # which are kept where nothing has changed
+        door.settle()
+    call, path = {
+        "its lines": ("read", f"{STATE}/conf{conf}"),
+        "its file": ("read", str(conf)),
+        "Python": ("execve", "/usr/bin/python3"),
+    }[what]
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", f"inject={call}:error=EIO:when=1",
+         *door.shell, CDI_RUNTIME, "delete", "id"],
+        env={"PATH": f"{runc.parent}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": str(conf)},
+        cwd=door.spy.directory, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert not door.spy.record(runc)
+    if what == "its lines":  # the file is read again
+        assert (done.returncode, bool(door.spy.record(door.spy.program))) == (0, True)
+    else:
+        assert (done.returncode, door.spy.record(door.spy.program)) == (1, {})
+        assert done.stderr.endswith(
+            f"/usr/bin/python3 can't read {conf}, which names the runtime to call; it takes Python 3.9 or newer\n"
+        )
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words", [("create", "--help"), ("run", "-h"), ("--root", "/r", "restore", "--help")]
 )
@@ -360,7 +391,7 @@ def test_without_python(door: Door, options: tuple[str, ...], log_format: str) -
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         done = subprocess.run(
             [*door.shell, program, *(one.replace("LOG", str(log)) for one in options), *arguments],
-            env={"PATH": f"{place}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": "/none.conf"},
+            env={"PATH": f"{place}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": "/none/none.conf"},
             cwd=place, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -120,6 +121,21 @@ def test_a_killed_process_leaves_nothing_for_ever(tmp_path: Path) -> None:
         assert run() == 0
         assert (os.listdir(file.parent), file.read_bytes()) == (["file"], new)
     assert left >= 5  # it was killed where there was something to leave
+
+
+def test_a_new_file_that_cannot_be_looked_at_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the very first thing after its creation fails, nothing is left beside the old file."""
+    file = tmp_path / "file"
+    file.write_text("old")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("posix.fstat", fail)
+        with pytest.raises(OSError, match="I/O error"):
+            files.replace(str(file), b"new", 0o644)
+    assert (os.listdir(tmp_path), file.read_text()) == (["file"], "old")
 
 
 def test_two_processes_replace_a_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from cdi_hook.specs.cache import Cache
 from cdi_hook.trust import Untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cdi_hook.specs.model import Spec
@@ -276,3 +277,31 @@ def test_no_temporary_files_stay(tmp_path: Path) -> None:
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
     registry(tmp_path).parts(["v.com/c=one"])
     assert {path.name for path in (tmp_path / "state").iterdir()} == {index_file(tmp_path).name, "lock"}
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EMFILE])
+@pytest.mark.parametrize("what", ["spec", "dir"])
+def test_what_could_not_be_read_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+) -> None:
+    """If reading a spec or a dir fails once, the index doesn't go on saying that the spec isn't there."""
+    write(tmp_path / "low/a.yaml", "v.com/c", "one")
+    write(tmp_path / "high/b.yaml", "v.com/c", "one")
+    path = str(tmp_path / "high/b.yaml" if what == "spec" else tmp_path / "high")
+    failed: list[str] = []
+
+    def once(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(name: str, *arguments: Any, **more: Any) -> Any:
+            if name == path and not failed:
+                failed.append(name)
+                raise OSError(number, os.strerror(number), name)
+            return function(name, *arguments, **more)
+
+        return call
+
+    module, name = ("posix", "open") if what == "spec" else ("os", "scandir")
+    monkeypatch.setattr(f"{module}.{name}", once(os.open if what == "spec" else os.scandir))
+    assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "low/a.yaml")
+    assert failed
+    assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(tmp_path / "high/b.yaml")

@@ -66,6 +66,27 @@ def test_child_that_fails_by_a_defect() -> None:
         Child(lambda: 1 / 0)
 
 
+@pytest.mark.parametrize(
+    ("call", "where"), [("write", "in the child"), ("read", "in the child"), ("write", "in the hook")]
+)
+def test_who_does_not_hear_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, where: str
+) -> None:
+    """If a call by which the hook and its child talk fails, the hook says so, what was done is undone, and nobody waits."""
+    made, hook, real = tmp_path / "made", os.getpid(), getattr(os, call)
+
+    def fail(*arguments: object) -> object:
+        if made.exists() and (os.getpid() == hook) == (where == "in the hook"):
+            raise OSError(errno.EIO, "I/O error")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{call}", fail)
+        with pytest.raises(InjectionError, match=r"^the hook's own process died$"):
+            Child(made.touch, made.unlink).keep()
+    assert not made.exists()
+
+
 def test_kernels_that_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system call that the kernel lacks, or an argument that it doesn't know, gets a message of its own."""
     with pytest.raises(OSError, match=r"Linux 5\.12 or newer") as caught:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -47,6 +48,18 @@ def test_text_lines_are_runcs() -> None:
 def test_no_phrase_that_changes_an_engines_exit_code(message: str, expected: str) -> None:
     """The phrases that engines turn into 126 and 127 are replaced by other words, on one line, and no character controls a terminal."""
     assert log.plain(message) == expected
+
+
+@pytest.mark.parametrize("call", ["write", "close"])
+def test_a_log_that_fails_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """A filesystem may say only when a file is written or closed that it can't be: that is no error of the caller's."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"posix.{call}", fail)
+        assert not log.append(str(tmp_path / "log"), "a\n")
 
 
 def test_appending(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,3 +87,32 @@ def test_failure_leaves_nothing(live: Live, userns: bool) -> None:
     after = sorted(path for path in bundle.rootfs.rglob("*") if path.name not in made_by_the_runtime)
     assert after == [path for path in before if path.name not in made_by_the_runtime]
     assert bundle.identity() == identity
+
+
+@pytest.mark.parametrize("fault", ["error=EIO", "error=ENOMEM", "signal=KILL"])
+@pytest.mark.parametrize(
+    "call", ["setns", "mknodat", "open_tree", "move_mount", "fchownat", "rename,renameat,renameat2"]
+)
+def test_a_call_that_fails(live: Live, call: str, fault: str) -> None:
+    """Whichever call of the hook fails, the container has its device or isn't created, and the next one has it."""
+    if not Path("/usr/bin/strace").exists():
+        pytest.skip("strace isn't installed")
+    edits = {
+        "mounts": [{"hostPath": str(live.data), "containerPath": "/data", "options": ["bind"]}],
+        "deviceNodes": [{"path": NODE, "hostPath": str(DEVICE)}],
+    }
+    inject = ("/usr/bin/strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:{fault}:when=1")
+    bundle = live.bundle(f"{OPEN}; cat /data/file", edits, before=inject)
+    before, mounts = bundle.config_file.read_bytes(), Path("/proc/self/mountinfo").read_text("utf-8")
+    completed = live.call("run", bundle)
+    whole = "read\nwrite\nof the host\n"
+    assert completed.returncode == 0 or whole not in completed.stdout
+    assert completed.returncode != 0 or completed.stdout == whole
+    if completed.returncode and fault != "signal=KILL":
+        assert [line["level"] for line in live.logged()] == ["ERROR"]
+        assert bundle.config_file.read_bytes() == before
+    assert Path("/proc/self/mountinfo").read_text("utf-8") == mounts
+    bundle.config["hooks"] = {"createRuntime": [live.hook("createRuntime")]}
+    bundle.write()
+    live.log.unlink(missing_ok=True)
+    assert live.run(bundle) == whole

@@ -262,3 +262,33 @@ def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:
     path = cdi_hook.spec("vendor.json")
     expected = (0, f"vendor.com/gpu=gpu0  {path}\nvendor.com/gpu=gpu1  {path}\n", "")
     assert cdi_hook("list", PYTHONPATH=str(cdi_hook.root), PYTHONSTARTUP="/nowhere") == expected
+
+
+@pytest.mark.parametrize("program", ["cdi-hook list", "cdi-hook precreate", "cdi-runtime create id"])
+def test_a_module_that_cannot_be_loaded_is_one_line(tmp_path: Path, program: str) -> None:
+    """If Python can't load a module of ours, the user gets one line and not a traceback, unless --debug asks for it."""
+    (tmp_path / "packaging/bin").mkdir(parents=True)
+    (tmp_path / "cdi_hook/cli").mkdir(parents=True)
+    name, *arguments = program.split()
+    path = Path(shutil.copy(PROGRAM.with_name(name), tmp_path / "packaging/bin"))
+    for module in ("__init__", "start", "launch"):
+        shutil.copy(ROOT / f"cdi_hook/{module}.py", tmp_path / "cdi_hook")
+    for module in ("cli/__init__", "hook", "runtime"):
+        (tmp_path / f"cdi_hook/{module}.py").write_text("import none_such\n")
+    (tmp_path / "cdi_hook/bytecode.py").write_text("def write(_): pass\n")
+    (tmp_path / "config.json").write_text('{"annotations": {"cdi.k8s.io/a": "v.com/c=d"}}')
+    environ = {"PATH": "/usr/bin:/bin", "CDI_HOOK_CONFIG": str(tmp_path / "none/conf")}
+
+    def run(*more: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [path, *arguments, *more], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+    status, message = run()
+    assert status == 1
+    assert message.startswith((f"{name} can't go on: Module", "cdi-hook: can't start: Module"))
+    assert (message.count("\n"), "none_such" in message) == (1, True)
+    if name == "cdi-runtime" or arguments == ["list"]:
+        assert "Traceback" in run("--debug")[1]
