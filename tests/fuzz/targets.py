@@ -48,7 +48,7 @@ class Run:
         self.name = name
         self.count = 0
         settings.register_profile(
-            "fuzz", deadline=None, max_examples=200, suppress_health_check=list(HealthCheck)
+            "fuzz", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck)
         )
         settings.load_profile("fuzz")
         self.atheris = _atheris()
