@@ -28,13 +28,14 @@ mandir = $(DESTDIR)$(PREFIX)/share/man
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 confdir = $(DESTDIR)$(SYSCONFDIR)/cdi-hook
 conf = $(confdir)/cdi-hook.conf
+udev = $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-cdi-hook.rules
 tmpfiles = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cdi-hook.conf
 logrotate = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/cdi-hook
 bash = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cdi-hook
 zsh = $(DESTDIR)$(ZSHDIR)/_cdi-hook
 fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
-units = cdi-hook-index.path cdi-hook-index.service
+units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service))
 docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
 # What README.md links to. It is installed with these links changed.
 examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
@@ -129,6 +130,7 @@ install: ## install below DESTDIR
 		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/systemd/$$unit" >'$(unitdir)/'"$$unit" && \
 		chmod 644 '$(unitdir)/'"$$unit" || exit; \
 	done
+	install -Dpm 644 packaging/udev/90-cdi-hook.rules '$(udev)'
 	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
 	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
 	install -Dm 644 SECURITY.md '$(docdir)/SECURITY.md'
@@ -152,7 +154,7 @@ uninstall: ## remove what install installed, but not a configuration that was ed
 	for name in $(programs) $(links); do rm -f '$(bindir)/'"$$name"; done
 	for name in $(pages) $(links:=.8); do rm -f '$(mandir)/man'"$${name##*.}/$$name"; done
 	for name in $(units); do rm -f '$(unitdir)/'"$$name"; done
-	rm -f '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
+	rm -f '$(udev)' '$(tmpfiles)' '$(logrotate)' '$(bash)' '$(zsh)' '$(fish)'
 	rm -rf '$(DESTDIR)$(PREFIX)/share/cdi-hook' '$(docdir)'
 	if cmp -s packaging/cdi-hook.conf '$(conf)'; then rm '$(conf)' && rmdir '$(confdir)' 2>/dev/null || :; fi
 

@@ -30,12 +30,13 @@ KEYS = (
     ("SANDBOXES", "skip", "skip inject"),
     ("SPEC_TRUST", "strict", "strict none"),
     ("HOOK_UNSUPPORTED", "fail", "fail warn"),
+    ("GENERATE", "", "classes"),
     ("LOG", "", "path"),
     ("LOG_LEVEL", "info", "debug info warning error"),
 )
 # The keys that say what asks for a device.
 SOURCES = ("ANNOTATION_PREFIXES", "DEFAULT_KIND", "DEVICE_ENV", "DEVICE_MOUNTS", "SANDBOXES")
-_LISTS = ("prefixes", "variables")  # of which each word counts for itself
+_LISTS = ("prefixes", "variables", "classes")  # of which each word counts for itself
 _DEFAULTS = {key: default for key, default, _ in KEYS}
 _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -133,7 +134,9 @@ def parse(text: str, config: Config) -> None:
         if not equals:
             config.complain(f"{where}: not of the form KEY=value")
         elif key not in _DEFAULTS:
-            config.complain(f"{where}: unknown key {key}; known are {', '.join(_DEFAULTS)}")
+            from cdi_hook import spelling
+
+            config.complain(f"{where}: unknown key {key}; {spelling.instead(key, _DEFAULTS)}")
         else:
             value = rest.lstrip(" \t")
             if before != key or (value != rest and not value.startswith("#")):
@@ -249,12 +252,20 @@ def _kind(value: str, _kind_name: str) -> None:
             raise ValueError(f'"{value}" is not of the form vendor/class') from None
 
 
+def _class(word: str, _kind_name: str) -> None:
+    from cdi_hook.devices import CLASSES
+
+    if word not in CLASSES:
+        raise ValueError(f'"{word}" is no class of devices; known are {", ".join(CLASSES)}')
+
+
 _CHECKS = {
     "words": _any,
     "directories": _directories,
     "prefixes": _searchable,
     "kind": _kind,
     "variables": _variable_name,
+    "classes": _class,
     "searchable directory": _searchable,
     "path": _absolute,
 }

@@ -57,9 +57,11 @@ def prune(directory: str) -> None:
 
 def _lines(settings: config.Config) -> bytes:
     keys = ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS")
-    words = ["cdi.k8s.io/", *(word for key in keys for word in settings.words(key))]
+    words = [word for key in keys for word in settings.words(key)]
     # JSON may have a slash as "\/", so the longest part between two is what is searched for.
     patterns = dict.fromkeys(max(word.split("/"), key=len) for word in words)
+    # The usual prefix is searched for by what a misspelt one has too.
+    patterns = {"cdi.k8s": None, **{one: None for one in patterns if "cdi.k8s" not in one}}
     values = {
         "cdi_runtimes": settings["RUNTIMES"],
         "cdi_sources": " ".join(f"-e {pattern}" for pattern in patterns),

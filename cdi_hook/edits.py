@@ -56,15 +56,15 @@ class Kind:
     ``too_late`` names an edit that can't be made any more once the container is
     being created, and returns "" for one that can. Without it none can.
 
-    ``host_path`` returns the path that an edit needs on the host when the runtime
-    carries it out, or "". ``convert`` looks for no such path.
+    ``hindrance`` says why no runtime can carry out an edit on this host, or returns "".
+    ``convert`` doesn't look for that.
 
     ``features`` maps a field ("": the kind itself) that not every runtime knows to
     what a runtime that does has below ``linux`` of its features.
     """
 
     __slots__ = (
-        "add", "convert", "features", "host_path", "is_list", "optional", "schema", "since", "too_late",
+        "add", "convert", "features", "hindrance", "is_list", "optional", "schema", "since", "too_late",
         "touches",
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Kind:
         since: Mapping[str, str] = {},  # nobody alters it
         optional: Sequence[str] = (),
         too_late: Callable[[Any], str] | None = None,
-        host_path: Callable[[Any], str] | None = None,
+        hindrance: Callable[[Any], str] | None = None,
         features: Mapping[str, str] = {},
     ) -> None:
         self.schema = schema
@@ -88,7 +88,7 @@ class Kind:
         self.since = since
         self.optional = optional
         self.too_late = too_late
-        self.host_path = host_path
+        self.hindrance = hindrance
         self.features = features
 
 
@@ -242,21 +242,25 @@ def apply(
 
 
 def check_host(changes: Iterable[Change]) -> None:
-    """Raise InjectionError if the host lacks a path that these changes need when the runtime makes them."""
-    gone = {}
+    """Raise InjectionError if no runtime could make one of these changes on this host."""
+    hindrances = {}
     for change in changes:
-        host_path = KINDS[change.kind].host_path
-        if host_path and change.is_put:
-            path = host_path(change.edit)
-            if path[:1] == "/" and _is_gone(path):
-                gone[path] = change
-    if gone:
-        path, change = next(iter(gone.items()))
-        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        hindrance = KINDS[change.kind].hindrance
+        if hindrance and change.is_put:
+            reason = hindrance(change.edit)
+            if reason:
+                hindrances[reason] = change
+    if hindrances:
+        reason, change = next(iter(hindrances.items()))
+        more = f" and {len(hindrances) - 1} more" if len(hindrances) > 1 else ""
         raise errors.InjectionError(
-            f"{errors.FAILED}the host has no {errors.quote(path)}{more}, needed by the spec's {change.kind}",
-            change.sources[0],
+            f"{errors.FAILED}{reason}{more}, needed by the spec's {change.kind}", change.sources[0]
         )
+
+
+def lack(path: str) -> str:
+    """Say that the host lacks a file, if it does; of a relative path that isn't known."""
+    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and _is_gone(path) else ""
 
 
 def _is_gone(path: str) -> bool:
@@ -559,10 +563,9 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
             target.append(place, target.open(place, list, one), one, one.item)
 
 
-def _hook_program(edit: Edits) -> str:
-    """Return the program of a hook, unless it is looked for in the container."""
-    path: str = "" if edit["hookName"] == "startContainer" else edit["path"]
-    return path
+def _hook_hindrance(edit: Edits) -> str:
+    # The program of a startContainer hook is looked for in the container.
+    return "" if edit["hookName"] == "startContainer" else lack(edit["path"])
 
 
 def _late_hook(edit: Edits) -> str:
@@ -592,10 +595,14 @@ def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
     return destination, mount
 
 
-def _bind_source(edit: Edits) -> str:
-    options = edit.get("options") or ()
-    source: str = edit["hostPath"]
-    return source if "bind" in options or "rbind" in options or edit.get("type") == "bind" else ""
+def _mount_hindrance(edit: Edits) -> str:
+    options, type_ = edit.get("options") or (), edit.get("type")
+    if "bind" in options or "rbind" in options or type_ == "bind":
+        return lack(edit["hostPath"])
+    if type_:
+        return ""
+    source, place = errors.quote(edit["hostPath"]), errors.quote(edit["containerPath"])
+    return f'"options: [bind]" is missing for the mount of {source} at {place}'
 
 
 def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
@@ -701,7 +708,7 @@ KINDS = {
             "timeout": INT64,
         }),
         _oci_hook, _add_hooks, ((("hooks",), dict, list),),
-        optional=("timeout",), too_late=_late_hook, host_path=_hook_program,
+        optional=("timeout",), too_late=_late_hook, hindrance=_hook_hindrance,
     ),
     "mounts": Kind(
         ("list", {
@@ -709,7 +716,7 @@ KINDS = {
         }),
         _oci_mount, _add_mounts,
         ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
-        since={"type": "0.4.0"}, too_late=_can_be_late, host_path=_bind_source,
+        since={"type": "0.4.0"}, too_late=_can_be_late, hindrance=_mount_hindrance,
     ),
     "intelRdt": Kind(
         {

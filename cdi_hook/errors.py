@@ -77,19 +77,21 @@ class Finding:
     """One thing wrong with a document.
 
     ``path`` is the place in jq's notation (``.devices[3].name``; "" is the whole
-    document). ``within`` is the text that the reference implementation puts before
-    the message.
+    document). ``message`` is in the words of the reference implementation, and
+    ``within`` is the text that this puts before the message. ``plain`` is what a person
+    is told: what is wrong, and what to write instead.
     """
 
-    __slots__ = ("message", "path", "within")
+    __slots__ = ("message", "path", "plain", "within")
 
-    def __init__(self, path: str, message: str, within: str = "") -> None:
+    def __init__(self, path: str, message: str, within: str = "", plain: str = "") -> None:
         self.path = path
         self.message = message
         self.within = within
+        self.plain = plain or message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return f"{self.path}: {self.plain}" if self.path else self.plain
 
     def __repr__(self) -> str:
         return f"Finding({self.path!r}, {self.message!r})"

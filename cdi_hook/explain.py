@@ -3,42 +3,72 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import files
+from cdi_hook import files, onhost, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdi_hook.registry import Registry
     from cdi_hook.request import DeviceRequest
+    from cdi_hook.specs.cache import Problem
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
 _STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
 PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
 _SHOWN = 5  # of each kind of thing
-# How a cache's errors begin that don't quote what a spec says, except the names of devices.
-_QUOTES_NOTHING = (
-    "conflicting device ",
-    "failed to read CDI Spec directory ",
-    "failed to load CDI Spec open ",
-    "failed to load CDI Spec failed to read CDI Spec ",
-    "failed to load CDI Spec refused by SPEC_TRUST=strict: ",
-)
+NO_SPEC = '"cdi-hook generate" makes one of what this host has'
+_PACKAGES = {
+    "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
+    "(Fedora, RHEL), or with pip PyYAML",
+}
 
 
-def for_everybody(errors: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return a cache's errors without what is quoted from specs that not everybody may read.
+def for_everybody(problems: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
+    """Return a cache's problems without what is quoted from specs that not everybody may read.
 
     Whoever starts a container sees them, in an event of Kubernetes for example.
     """
     return {
-        path: [one if one.startswith(_QUOTES_NOTHING) or _is_public(path) else PRIVATE for one in messages]
-        for path, messages in errors.items()
+        path: [
+            one._replace(message=PRIVATE, plain=PRIVATE) if one.is_quoting and not _is_public(path) else one
+            for one in found
+        ]
+        for path, found in problems.items()
     }
+
+
+def overlooked(spec_dirs: Sequence[str]) -> list[str]:
+    """Return what to do with the files of the spec dirs that are no specs only because of their names."""
+    found = []
+    for directory in spec_dirs:
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            continue
+        for name in names:
+            stem, dot, extension = name.rpartition(".")
+            if dot and extension.lower() in ("yml", "yaml", "json") and extension not in ("yaml", "json"):
+                path = f"{directory}/{name}"
+                right = f"{stem}.{'json' if extension.lower() == 'json' else 'yaml'}"
+                rename = f"mv {shlex.quote(path)} {shlex.quote(f'{directory}/{right}')}"
+                found.append(
+                    f"{path} isn't read, because its name ends neither in .json nor in .yaml: {rename}"
+                )
+    return found
+
+
+def defect(error: BaseException, who: str = "") -> str:
+    """Return the message for an error that nobody expected, with ``who`` can't go on."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
+        return f"{FAILED if who else ''}{_PACKAGES[error.name]}"
+    return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()
 
 
 def _is_public(path: str) -> bool:
@@ -52,7 +82,10 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     """Return the driver's error with the device, what asked for it, and the spec that defines it."""
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry)
-    parts = [str(error)]
+    link = ""
+    if onhost.NO_NODE in str(error):
+        link = onhost.link_in(registry.parts(request.device_ids), error)
+    parts = [f"{FAILED}{link}" if link else str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:
         parts.append(asked(request.device_ids[:_SHOWN], request))
@@ -60,7 +93,7 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
         parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
     else:
         parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
-    if any(words in str(error) for words in _STALE):
+    if not link and any(words in str(error) for words in _STALE):
         parts.append(GENERATE)
     return CDIError("; ".join(parts))
 
@@ -69,19 +102,19 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
     shown = error.names[:_SHOWN]
     parts = [f"{FAILED}unresolvable CDI devices {_some(error.names, ', ')} ({asked(shown, request)})"]
     dirs = ", ".join(registry.cache.spec_dirs)
-    known, errors = registry.cache.devices(), registry.errors
-    messages = [message.split('"') for path in errors for message in errors[path]]
+    known, problems = registry.cache.devices(), for_everybody(registry.cache.problems)
+    messages = [one.message.split('"') for found in problems.values() for one in found]
     conflicting = {texts[1] for texts in messages if texts[0] == "conflicting device "}
     conflicts = [name for name in error.names if name in conflicting]
     if conflicts:
         parts.append(f"{_some(conflicts, ', ')}: two spec files in one dir define it, so neither counts")
     else:
         parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
-    refused = {path: f"{path}: {errors[path][0]}" for path in sorted(errors)}
+    refused = {path: f"{path}: {problems[path][0].plain}" for path in sorted(problems)}
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {_some(theirs, ' | ')}")
-    near = {close: None for name in shown for close in difflib.get_close_matches(name, known, 3, 0.6)}
+    near = {close: None for name in shown for close in spelling.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif known:
@@ -90,6 +123,11 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
         parts.append("no device is known")
     if refused:
         parts.append(f"{'also ' if theirs else ''}refused: {_some(list(refused.values()), ' | ')}")
+    elif not known:
+        parts.append(NO_SPEC)
+    lost = overlooked(registry.spec_dirs)
+    if lost:
+        parts.append(_some(lost, " | "))
     return CDIError("; ".join([*parts, NEXT]))
 
 

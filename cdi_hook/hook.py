@@ -77,7 +77,9 @@ def main(stage: str, configuration: str | None = None, debug: bool = False, by_p
             from cdi_hook import restart
 
             restart.restart_if_replaced(hook.stdin)
-        hook.say("error", f"cdi-hook {stage} can't go on: {type(error).__name__}: {error}")
+        from cdi_hook import explain
+
+        hook.say("error", explain.defect(error, f"cdi-hook {stage}"))
         return 1
     return 0
 

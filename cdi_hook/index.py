@@ -11,9 +11,10 @@ owner can write. All numbers are little-endian, of 4 bytes:
              the watched paths with their identities (each dir, each spec file;
              null for what wasn't there)
     table    offset and length of a record: for each slot, then for each
-             watched path, then again for each watched path
+             watched path, then again for each watched path, then one more
     records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a
-             spec, [its own edits], and then [all its data] for specs/compiled.py
+             spec, [its own edits], and then [all its data] for specs/compiled.py;
+             the last one is inventory.py's
 
 A name's slot is its bytes as a number modulo the slots. A spec's number is that
 of its watched path. Where a record is empty, its length is 0. An index that doesn't
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits import Part
 
-MAGIC = b"cdi-hook\x03"
+MAGIC = b"cdi-hook\x04"
 HEAD_AT = len(MAGIC) + 8
 
 
@@ -64,12 +65,8 @@ def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:
 
 def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> Any:
     start, slots, table = head(descriptor)
-    if (start["version"], start["dirs"], start["strict"]) != (__version__, spec_dirs, strict):
+    if not holds(start, spec_dirs, strict):
         return None
-    for path, identity in start["watched"]:
-        current = identify(path)
-        if identity != (None if current is None else list(current)):
-            return None
     parts: list[Part] = []
     seen = set()
     for name in names:
@@ -84,6 +81,17 @@ def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Seq
             parts.append(((None, path), common))
         parts.append(((name, path), own))
     return parts
+
+
+def holds(start: dict[str, Any], spec_dirs: Sequence[str], strict: bool) -> bool:
+    """Say whether an index with this head fits the specs in these dirs as they are now."""
+    if (start["version"], start["dirs"], start["strict"]) != (__version__, spec_dirs, strict):
+        return False
+    for path, identity in start["watched"]:
+        current = identify(path)
+        if identity != (None if current is None else list(current)):
+            return False
+    return True
 
 
 def head(descriptor: int) -> tuple[dict[str, Any], int, int]:

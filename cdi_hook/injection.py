@@ -126,6 +126,8 @@ def inject(
             host.call.doubt = f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
         elif not host.call.container and request.is_sandbox(oci, "") and host.settings["SANDBOXES"] == "skip":
             host.call.doubt = CLAIMED
+        elif not request.is_sandbox(oci, host.call.container):
+            host.call.doubt = request.misspelt(oci, host.settings)
         return wanted, []
     registry = registry or host.registry()
     try:

@@ -20,6 +20,7 @@ def check(request: DeviceRequest, config: Config) -> None:
             reason = f"DENY={denied[0]} ({config.origins['DENY']}) refuses it"
         elif not any(matches(name, pattern) for pattern in allow):
             reason = f"ALLOW={' '.join(allow)} ({config.origins['ALLOW']}) has no pattern that matches it"
+            reason += f"; whoever runs this host can add {name} there"
         else:
             continue
         raise InvalidRequest(

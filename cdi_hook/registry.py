@@ -51,7 +51,8 @@ class Registry:
         """What is wrong with the specs, by path, in words that anybody may read."""
         from cdi_hook import explain
 
-        return explain.for_everybody(self.cache.errors)
+        problems = explain.for_everybody(self.cache.problems)
+        return {path: [one.message for one in found] for path, found in problems.items()}
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""

@@ -33,6 +33,7 @@ _KEYS = {
         "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
     )
 }  # fmt: skip
+_LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 _NOTHING = ("", "none", "void")
 
@@ -205,11 +206,35 @@ def _qualified(item: str, origin: str, config: Config) -> str:
         parse_qualified_name(name)
     except errors.InvalidName as error:
         hint = "" if "=" in item or not item else ", or set DEFAULT_KIND in the configuration"
+        reason = "there is a space in it" if " " in item else error
         raise errors.InvalidAnnotation(
-            f"{origin}: invalid CDI device name {quote(item)} ({error}); "
+            f"{origin}: invalid CDI device name {quote(item)} ({reason}); "
             f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
         ) from error
     return name
+
+
+def misspelt(oci: dict[str, Any], config: Config) -> str:
+    """Say which annotation looks like a request and isn't one, because of its key; "" if none does."""
+    annotations = oci.get("annotations")
+    if not isinstance(annotations, dict):
+        return ""
+    prefixes = config.words("ANNOTATION_PREFIXES")
+    for key in sorted(annotations):
+        is_like = "cdi.k8s" in key.lower() or f"{key}/" in prefixes
+        if not is_like or key.startswith(tuple(prefixes)) or not prefixes or len(key) > _LONG_KEY:
+            continue
+        for item in str(annotations[key]).split(","):
+            try:
+                parse_qualified_name(item.strip())
+            except errors.InvalidName:
+                continue
+            name = key.rpartition("/")[2] if "/" in key else "device"
+            return (
+                f"annotation {quote(key)} asks for no device, because its key doesn't begin with "
+                f"{quote(prefixes[0])}; write the key as {prefixes[0]}{name}"
+            )
+    return ""
 
 
 def asked(names: Iterable[str], request: DeviceRequest) -> str:

@@ -44,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         restart.restart_if_replaced()
         if "--debug" in rest:
             raise
-        defect = f"{type(error).__name__}: {error}"
-        return call.fail(f"cdi-runtime can't go on: {defect} (--debug shows where)")
+        from cdi_hook import explain
+
+        return call.fail(explain.defect(error, "cdi-runtime"))
 
 
 class Call:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posix
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Untrusted(Exception):
-    """Somebody other than root could have written a file; the text says why."""
+    """Somebody other than root could have written a file; the text says why, ``remedy`` is a command."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(message)
 
 
 @contextlib.contextmanager
@@ -59,7 +64,11 @@ def _walk(path: str) -> int:
             is_link = status.st_mode & _S_IFMT == _S_IFLNK
             if status.st_uid not in (roots[:1] if is_shared else roots):
                 kind = "is a link that " if is_link else ""
-                raise Untrusted(f"{entry} {kind}belongs to uid {status.st_uid}, not to root")
+                link = "-h " if is_link else ""
+                raise Untrusted(
+                    f"{entry} {kind}belongs to uid {status.st_uid}, not to root",
+                    f"chown {link}root {shlex.quote(entry)}",
+                )
             if is_link:
                 if links == _MAX_LINKS:
                     raise Untrusted(f"{entry} is in a loop of links")
@@ -73,7 +82,9 @@ def _walk(path: str) -> int:
             is_shared = bool(status.st_mode & 0o022)
             if is_shared and not (status.st_mode & 0o1000 and pending):
                 mode = f"mode {status.st_mode & 0o7777:04o}"
-                raise Untrusted(f"{entry} is writable by others than root ({mode})")
+                raise Untrusted(
+                    f"{entry} is writable by others than root ({mode})", f"chmod go-w {shlex.quote(entry)}"
+                )
             here = entry
             for outer in way[:-1]:
                 posix.close(outer)

@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What a package does before its programs are removed (not when they are upgraded): it
-# restores the engines that `cdi-hook configure` changed, and says what it couldn't
-# restore. build.sh puts this into the packages' scripts.
+# restores the engines that `cdi-hook configure` changed, says what it couldn't
+# restore, and removes the specs of GENERATE. build.sh puts this into the packages' scripts.
 # Without tomlkit `configure` can't have written a TOML file; the search below finds what somebody else wrote.
 { cdi-hook configure all --remove 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
+conf=$(mktemp)
+{ cat /etc/cdi-hook/cdi-hook.conf 2>/dev/null || :; printf '\nGENERATE=\n'; } >"$conf"
+CDI_HOOK_CONFIG=$conf cdi-hook generate --configured 2>/dev/null || : # what it can't remove is gone after the next boot
+rm -f "$conf"
+rmdir /run/cdi 2>/dev/null || : # other specs are there, or it never was
 # Other files that name cdi-runtime or cdi-hook: files that somebody wrote, and files that an engine was started with.
 named() {
 	grep -EIls --exclude='*.before-cdi-hook' '["/=]cdi-(runtime|hook|runc|crun)([^-./a-z]|$)' "$@"

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 # A command's name: its module, and what it does.
 COMMANDS = {
     "list": ("cdi_hook.cli.listing", "show the devices that CDI specs define"),
+    "show": ("cdi_hook.cli.show", "show what a device gives to a container, and how to ask for it"),
     "validate": ("cdi_hook.cli.validate", "check CDI spec files"),
     "inject": (
         "cdi_hook.cli.inject",
         "give a container's OCI spec its devices, or show what that would change",
     ),
+    "generate": ("cdi_hook.cli.generate", "make CDI specs of the devices that this host has"),
     "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or stop using it"),
     "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
     "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),

@@ -8,10 +8,12 @@ has what is the same for all engines: options, messages, the reload.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import textwrap
 from typing import TYPE_CHECKING
 
+from cdi_hook import spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
@@ -20,11 +22,15 @@ from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from cdi_hook.engines.engine import Engine
 
 _ALL = "all"
+_OWN_FILE = (
+    "{path} is the file of the user {user}, which only that user's own (rootless) {engine} reads; "
+    "with sudo this command edits {file}, which the host's {engine} reads"
+)
 
 
 def _files() -> str:
@@ -82,6 +88,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument(
             "--path", metavar="PROGRAM", help="where cdi-runtime is (default: beside cdi-hook, or on PATH)"
         )
+        one.add_argument(
+            "--enable-cdi",
+            action="store_true",
+            help="turn on the engine's own CDI too, for its option --device or the kubelet's CDI devices",
+        )
         for flag, what in engine.flags:
             one.add_argument(flag, action="append_const", dest="flags", const=flag, help=what)
         one.add_argument("--remove", action="store_true", help="take out what was added")
@@ -97,7 +108,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
-    parser.set_defaults(set_default=False, runtime="", path=None, flags=None)
+    parser.set_defaults(set_default=False, runtime="", path=None, flags=None, enable_cdi=False)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument("--reload", action="store_true", help="make the engine read its configuration again")
     add_json(
@@ -107,7 +118,9 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.remove and (options.set_default or options.runtime or options.path or options.flags):
+    if options.remove and (
+        options.set_default or options.runtime or options.path or options.flags or options.enable_cdi
+    ):
         raise CDIError(
             "--remove takes out all that was added; it can't be used with options that add something"
         )
@@ -127,7 +140,10 @@ def run(options: argparse.Namespace) -> int:
             options.set_default,
             tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")),
             tuple(options.flags or ()),
+            options.enable_cdi,
         )
+        if options.file:
+            _check_dir(os.path.dirname(path))
         planned = plan.add(engine, path, request)
     done = _carry_out(engine, planned, options)
     if options.json:
@@ -165,6 +181,8 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
     is_reloaded = bool(options.reload and reload and not options.dry_run and not restart)
     if restart:
         notes = [*notes, restart]
+    if path == engine.default_path() != engine.file:
+        notes = [*notes, _OWN_FILE.format(path=path, engine=engine.name, user=_user(), file=engine.file)]
     if is_reloaded and reload:
         _reload(reload)
     if not options.json:
@@ -192,6 +210,27 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
     }
 
 
+def _check_dir(directory: str) -> None:
+    """Refuse to make the dir of a file that was named, which no engine reads; a dir of drop-ins is made."""
+    if directory.endswith(".d"):
+        directory = os.path.dirname(directory)
+    if os.path.lexists(directory):
+        return
+    parent, name = os.path.split(directory)
+    near = spelling.near(name, os.listdir(parent)) if os.path.isdir(parent) else []
+    advice = (
+        f"did you mean {os.path.join(parent, near[0])}?" if near else "make it first, if the path is right"
+    )
+    raise CDIError(f"--config: there is no dir {quote(directory)}; {advice}")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"with uid {os.geteuid()}"
+
+
 def _program(path: str | None, runtime: str) -> str:
     """Return the path of the program to configure; raises CDIError if there is none."""
     if runtime and (
@@ -206,24 +245,12 @@ def _program(path: str | None, runtime: str) -> str:
         if not os.path.exists(program):
             output.warn(f"there is no {program} here")
         return program
-    for directory in _directories():
-        if os.access(os.path.join(directory, "cdi-runtime"), os.X_OK):
-            program = os.path.join(directory, name)
-            if not os.path.exists(program):
-                raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
-            return program
+    for found in host.programs():
+        program = os.path.join(os.path.dirname(found), name)
+        if not os.path.exists(program):
+            raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
+        return program
     raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
-
-
-def _directories() -> Iterator[str]:
-    """Yield the dirs where cdi-runtime can be; the dirs of this installation come first."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    lib = os.path.dirname(package)
-    yield os.path.join(lib, "packaging", "bin")
-    yield os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin")
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
-        if directory.startswith("/"):
-            yield directory
 
 
 def _reload(command: Sequence[str]) -> None:

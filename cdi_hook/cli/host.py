@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cdi_hook import injection
+from cdi_hook import explain, injection, inventory, spelling
 from cdi_hook.cli import output
+from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from cdi_hook.specs.cache import Cache
+    from cdi_hook.inventory import Inventory
 
 
 def host(options: argparse.Namespace) -> injection.Host:
@@ -28,26 +29,51 @@ def host(options: argparse.Namespace) -> injection.Host:
     return found
 
 
-def read_specs(found: injection.Host) -> Cache:
-    """Read the specs."""
-    from cdi_hook.specs.cache import Cache  # not every command needs PyYAML
-
-    return Cache(found.spec_dirs, strict=found.strict)
-
-
 def warn_of_problems(found: injection.Host) -> None:
     """Warn of what is wrong with the configuration; for commands that work without it."""
     for problem in found.settings.problems:
         output.warn(problem)
 
 
-def warn_of_errors(errors: dict[str, list[str]]) -> None:
-    """Warn of what is wrong with the specs, which a Cache has by path."""
-    for path in sorted(errors):
-        for message in errors[path]:
-            output.warn(f"{path}: {message}")
+def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str]) -> None:
+    """Warn of what is wrong with specs, by path, and of files that only their names keep from being read."""
+    for path, problem in problems:
+        output.warn(f"{path}: {problem}")
+    for problem in explain.overlooked(spec_dirs):
+        output.warn(problem)
 
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:
-    """Say that the dirs have no specs."""
-    output.complain(f"no CDI spec in {', '.join(dirs)}" if dirs else "no CDI spec: SPEC_DIRS is empty")
+    """Say that the dirs have no specs, and what makes one."""
+    where = f"in {', '.join(dirs)}" if dirs else "can be found: SPEC_DIRS is empty"
+    output.complain(f"no CDI spec {where}; {explain.NO_SPEC}")
+
+
+def no_such_device(name: str, known: Inventory) -> str:
+    """Say that no device has this name, and which names are near it."""
+    near = spelling.near(name, known.devices, 3)
+    advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
+    return f"there is no device {quote(name)}; {advice}"
+
+
+def place(name: str, known: Inventory, found: injection.Host) -> dict[str, Any]:
+    """Return where a device is defined, as --json has it."""
+    spec, shadowed = known.devices[name]
+    priority = inventory.priority(spec, found.spec_dirs)
+    return {"name": name, "spec": spec, "priority": priority, "shadowed": shadowed}
+
+
+def programs() -> Iterator[str]:
+    """Yield the paths of cdi-runtime that exist; that of this installation comes first."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    lib = os.path.dirname(package)
+    directories = [
+        os.path.join(lib, "packaging", "bin"),
+        os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin"),
+        *os.environ.get("PATH", "").split(":"),
+        "/usr/bin",
+    ]
+    for directory in directories:
+        program = os.path.join(directory, "cdi-runtime")
+        if directory.startswith("/") and os.access(program, os.X_OK):
+            yield program

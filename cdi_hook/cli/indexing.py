@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import door
+from cdi_hook import door, explain
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     host.warn_of_problems(found)
     directory = found.state_dir
     if not directory:
-        raise CDIError("there is no place for an index: set XDG_RUNTIME_DIR")
+        raise CDIError(
+            "there is no place for your own index: set XDG_RUNTIME_DIR; with sudo the host's index is made"
+        )
     registry = found.registry()
     written = compiled.build(registry) if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())
@@ -48,5 +50,8 @@ def run(options: argparse.Namespace) -> int:
             output.say(f"{written}: {devices} device{'' if devices == 1 else 's'}")
         for path in removed:
             output.say(f"{path}: removed")
-    host.warn_of_errors(registry.errors)
+    problems = explain.for_everybody(registry.cache.problems)  # they go to the journal
+    host.warn_of_specs(
+        [(path, one.plain) for path in sorted(problems) for one in problems[path]], found.spec_dirs
+    )
     return 0

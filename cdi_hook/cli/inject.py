@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         path = f"{options.bundle}/config.json"
         loaded = bundle.load(path)
+        if loaded is None and os.path.isfile(options.bundle):
+            directory = os.path.dirname(options.bundle) or "."
+            raise BundleError(f"{quote(options.bundle)} is a file; name the bundle, its dir: {directory}")
         if loaded is None:
             raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
         oci, place = loaded

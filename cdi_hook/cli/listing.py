@@ -5,43 +5,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdi_hook import inventory
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
+from cdi_hook.policy import matches
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = """\
 Show the qualified names of the devices that the CDI specs define, sorted, one on
-each line. A warning reports each error in the specs; "cdi-hook validate" says
-more.
+each line, with the spec file that defines it. With PATTERNs, show only the names
+that one of them matches: * is any text, ? any character. A warning reports each
+error in the specs; "cdi-hook validate" says more. "cdi-hook show NAME" shows what
+a device gives to a container.
 
 exit status: 0, also if no device is defined; 1 if errors in the specs leave no
-device to show; 2 for wrong arguments"""
+device to show, or no name matches; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patterns", metavar="PATTERN", nargs="*", help="show only names like 'vendor.com/*'")
     add_spec_dir(parser)
-    add_json(parser, "a list of objects: name, spec (a path), priority (of the dir; the highest wins)")
+    add_json(
+        parser,
+        "a list of objects: name, spec (a path), priority (of the dir; the highest wins), "
+        "shadowed (paths of specs whose device of this name doesn't count)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     host.warn_of_problems(found)
-    cache = host.read_specs(found)
-    devices = [device for _, device in sorted(cache.by_name().items())]
+    known = inventory.read(found.registry())
+    names = [
+        name
+        for name in known.devices
+        if not options.patterns or any(matches(name, pattern) for pattern in options.patterns)
+    ]
     if options.json:
-        output.say_json(
-            [
-                {"name": one.qualified_name, "spec": one.spec.path, "priority": one.spec.priority}
-                for one in devices
-            ]
-        )
+        output.say_json([host.place(name, known, found) for name in names])
     else:
-        for device in devices:
-            output.say(device.qualified_name)
-    errors = cache.errors
-    host.warn_of_errors(errors)
-    if not devices and not errors:
-        host.complain_of_no_specs(cache.spec_dirs)
-    return 1 if errors and not devices else 0
+        width = max(map(len, names), default=0)
+        for name in names:
+            output.say(f"{name:<{width}}  {known.devices[name].spec}")
+    host.warn_of_specs(known.problems, found.spec_dirs)
+    if known.devices and not names:
+        output.complain(host.no_such_device(" ".join(options.patterns), known))
+        return 1
+    if not known.devices and not known.problems:
+        host.complain_of_no_specs(found.spec_dirs)
+    return 1 if known.problems and not names else 0

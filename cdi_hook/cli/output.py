@@ -19,6 +19,11 @@ def say(line: str) -> None:
     _write(log.shown(line))
 
 
+def say_text(text: str) -> None:
+    """Write a text of several lines to stdout, whose characters can all be printed."""
+    _write(text.removesuffix("\n"))
+
+
 def say_json(value: object) -> None:
     """Write a value to stdout, as one line of JSON."""
     _write(jsontext.dumps(value))
@@ -36,11 +41,16 @@ def warn(message: str) -> None:
 
 def describe(error: Exception) -> str:
     """Return the message for an error."""
+    cause = error.__cause__ if isinstance(error, CDIError) else error
+    advice = "; try it with sudo" if isinstance(cause, PermissionError) and os.geteuid() != 0 else ""
     if isinstance(error, CDIError):
-        return str(error)
+        return f"{error}{advice}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return f"can't go on: {type(error).__name__}: {error} (--debug shows where)"
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror}{advice}"
+    from cdi_hook import explain
+
+    return explain.defect(error)
 
 
 def flush() -> None:

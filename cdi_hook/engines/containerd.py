@@ -68,6 +68,11 @@ class Containerd(Engine):
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
     runtime_type = "io.containerd.runc.v2"
+    requests = {  # noqa: RUF012 # nobody alters it
+        "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
+        "pod": "# containerd needs: cdi-hook configure containerd --pod-annotations\n"
+        'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
+    }
 
     def files(self, path: str) -> Files:
         """Return config.toml and what it imports; the edit goes to a drop-in if one is imported."""
@@ -104,6 +109,9 @@ class Containerd(Engine):
     def table(self, document: Document) -> Key:
         number = document.tree.get("version")  # an unknown one has no such table
         return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "", "containerd")
+
+    def cdi_key(self, document: Document) -> Key:
+        return (*self.table(document)[:-1], "enable_cdi")
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
         return name == "runc" or name in runtimes

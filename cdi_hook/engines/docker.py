@@ -33,9 +33,15 @@ class Docker(Engine):
     user_file = "docker/daemon.json"
     daemon = "dockerd"
     keeps_runtime = True
+    requests = {  # noqa: RUF012 # nobody alters it
+        "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
+        "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
+        '      {key}: "{names}"',
+    }
     document = JSONText
     default_key = "default-runtime"
     program_key = ("path",)
+    cdi_needs_restart = True
 
     def files(self, path: str) -> Files:
         return Files(path, (path,), (path,))
@@ -53,6 +59,12 @@ class Docker(Engine):
 
     def has(self, name: str, runtimes: dict[str, Any]) -> bool:
         return name == "runc" or name in runtimes or "." in name  # with a dot it is a shim's
+
+    def cdi_key(self, document: Document) -> Key:
+        features = document.tree.get("features", {})
+        if not isinstance(features, dict):
+            raise UnusableConfiguration("features is not an object")
+        return ("features", "cdi")
 
     def remove(self, text: str, before: str | None) -> Edited:
         edited = super().remove(text, before)

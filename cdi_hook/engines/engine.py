@@ -18,13 +18,17 @@ from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.engines.document import Document, Key
 
     Other = tuple[str, str]  # another file that the engine reads: its path and text
 
 NAME = "cdi"
+_CDI_AT_START = (
+    "{} turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: a restart ends "
+    "containers, unless live-restore is on"
+)
 _FIRST_LINE = "# Written by `cdi-hook configure"
 
 
@@ -35,7 +39,7 @@ class Request:
     ``path`` is the path of cdi-runtime, or with a low-level ``runtime`` the path of
     the link cdi-NAME. ``annotations`` are patterns of keys; an engine that filters
     annotations must let these through. ``flags`` are the engine's own options that
-    were given.
+    were given. ``enable_cdi`` is whether the engine's own CDI is turned on too.
     """
 
     path: str
@@ -43,6 +47,7 @@ class Request:
     set_default: bool = False
     annotations: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    enable_cdi: bool = False
 
     @property
     def name(self) -> str:
@@ -78,6 +83,9 @@ class Engine(ABC):
     flags: tuple[tuple[str, str], ...] = ()  # the engine's own options, and what each does
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
     reload = "reload"  # the systemctl command that makes the daemon read its files
+    requests: Mapping[
+        str, str
+    ] = {}  # what a person writes to ask for devices; show.py has the words in braces
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
     # The form of the text.
     document: type[Document] = TOMLText
@@ -85,6 +93,7 @@ class Engine(ABC):
     default_key: str
     program_key: Key = ()  # where an entry has the path of its program
     runtime_type = ""  # of the entries that can be copied
+    cdi_needs_restart = False  # whether a reload doesn't turn the engine's own CDI on
 
     @abstractmethod
     def files(self, path: str) -> Files:
@@ -135,7 +144,15 @@ class Engine(ABC):
         notes = self.edit(document, (*table, "runtimes", request.name), request, others)
         if request.set_default and document.get((*table, self.default_key)) != request.name:
             document.set((*table, self.default_key), request.name)
-        return Edited(document.text, tuple(notes))
+        restart = ""
+        if request.enable_cdi:
+            key = self.cdi_key(document)
+            if key is None:
+                notes.append(f"the CDI of {self.name} itself is always on")
+            elif document.get(key) is not True:
+                document.set(key, True)
+                restart = _CDI_AT_START.format(self.name) if self.cdi_needs_restart else ""
+        return Edited(document.text, tuple(notes), restart)
 
     def remove(self, text: str, before: str | None) -> Edited:
         """Return the text without our entries, and with the default runtime that ``before`` has."""
@@ -155,6 +172,21 @@ class Engine(ABC):
                         f"the former default runtime {former} is gone: {self.name} uses its own default"
                     )
         return Edited(document.text if ours else text, tuple(notes))
+
+    def cdi_key(self, document: Document) -> Key | None:  # noqa: ARG002  # containerd looks at its version
+        """Return the key that turns the engine's own CDI on; None if that is always on."""
+        return None
+
+    def without_cdi(self, text: str) -> str:
+        """Return the text without what turns the engine's own CDI on."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        if key is None or document.get(key) is not True:
+            return text
+        document.remove(key)
+        if document.get(key[:-1]) == {}:
+            document.remove(key[:-1])
+        return document.text
 
     def names(self, text: str) -> list[str]:
         """Return the names of our entries."""

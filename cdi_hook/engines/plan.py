@@ -49,7 +49,7 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
         change = Change(place, before, edited.text)
         if before is not None and _is_backup_due(engine, place, before, edited.text):
             change.backup = backup_of(place)
-    return Plan(place, [change], [*edited.notes])
+    return Plan(place, [change], [*edited.notes], edited.restart)
 
 
 def remove(engine: Engine, path: str) -> Plan:
@@ -72,13 +72,11 @@ def remove(engine: Engine, path: str) -> Plan:
                 engine.names(before)
         with named(one):
             edited = engine.remove(text, before)
+            after = _as_it_was(engine, edited.text, before)
         notes += edited.notes
         restart = edited.restart or restart
-        after: str | None = edited.text
-        if before is not None and edited.text.rstrip() == before.rstrip():
-            after = before
-        elif before is None and engine.is_blank(edited.text):
-            after = None
+        if after == edited.text != engine.without_cdi(edited.text):
+            notes.append(f"the CDI of {engine.name} itself is still on, by {one}")
         changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
     for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():
         text = read(other) or ""
@@ -86,6 +84,20 @@ def remove(engine: Engine, path: str) -> Plan:
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
                 raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
     return Plan(path, changes, notes, restart)
+
+
+def _as_it_was(engine: Engine, text: str, before: str | None) -> str | None:
+    """Return the text that a file is to have; that is what it had before us, if nothing else was edited.
+
+    The engine's own CDI may have been turned on by others, so it is turned off only then.
+    """
+    for one in (text, engine.without_cdi(text)):
+        if before is None:
+            if engine.is_blank(one):
+                return None
+        elif one.rstrip() == before.rstrip() or (engine.is_blank(one) and not before.strip()):
+            return before
+    return text
 
 
 def _existing(files: Files) -> list[str]:

@@ -24,6 +24,7 @@ class Podman(Engine):
     user_file = "containers/containers.conf.d/99-cdi-hook.conf"
     daemon = ""
     keeps_runtime = True
+    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # as above
     tables = (("engine",),)
     default_key = "runtime"
 

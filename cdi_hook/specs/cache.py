@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook import edits
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
@@ -30,6 +30,28 @@ if TYPE_CHECKING:
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # A file that changed a moment ago may change again without a new time stamp.
 SETTLED_NS = 50_000_000
+
+
+class Problem(NamedTuple):
+    """Something wrong with a spec file or a spec dir.
+
+    ``message`` is in the reference's words, ``plain`` what a person is told; ``is_quoting``
+    says whether they quote what the file says.
+    """
+
+    message: str
+    plain: str
+    is_quoting: bool = False
+
+
+class Snapshot(NamedTuple):
+    """What a cache holds at one moment."""
+
+    specs: list[Spec]
+    devices: dict[str, Device]
+    problems: dict[str, list[Problem]]
+    identities: dict[str, Identity | None]
+    remembered: Remembered
 
 
 class Cache:
@@ -71,7 +93,7 @@ class Cache:
         self._strict = strict
         self._specs: list[Spec] = []
         self._devices: dict[str, Device] = {}
-        self._errors: dict[str, list[str]] = {}
+        self._problems: dict[str, list[Problem]] = {}
         self.identities: dict[str, Identity | None] = {}
         self.remembered = remembered or {}
         self._read_ns = 0
@@ -80,14 +102,24 @@ class Cache:
     @property
     def errors(self) -> dict[str, list[str]]:
         """What is wrong, by path of a file or dir; a conflict is listed for both files."""
+        return {path: [one.message for one in problems] for path, problems in self.problems.items()}
+
+    @property
+    def problems(self) -> dict[str, list[Problem]]:
+        """The same, with what a person is told."""
         self._refresh_if_changed()
-        return {path: list(messages) for path, messages in self._errors.items()}
+        return {path: list(problems) for path, problems in self._problems.items()}
 
     @property
     def specs(self) -> list[Spec]:
         """The valid specs: the lowest priority first, the files of a dir in byte order of their names."""
         self._refresh_if_changed()
         return list(self._specs)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that the specs say now, each part of it of the same moment; nobody alters it."""
+        self._refresh_if_changed()
+        return Snapshot(self._specs, self._devices, self._problems, self.identities, self.remembered)
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""
@@ -164,7 +196,7 @@ class Cache:
     def refresh(self) -> None:
         """Read the specs again, except those that haven't changed since they were read."""
         self._read_ns = time.time_ns()
-        self._specs, self._devices, self._errors, self.identities = [], {}, {}, {}
+        self._specs, self._devices, self._problems, self.identities = [], {}, {}, {}
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
             for path in self._spec_files(directory):
@@ -182,7 +214,9 @@ class Cache:
                     paths = (path, other.spec.path)
                     for one in paths:
                         both = f"{quote(paths[0])}, {quote(paths[1])}"
-                        self._file_error(one, f"conflicting device {quote(name)} (specs {both})")
+                        message = f"conflicting device {quote(name)} (specs {both})"
+                        plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
+                        self._add_problem(one, message, plain)
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
@@ -217,7 +251,8 @@ class Cache:
             return []
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._file_error(directory, f"failed to read CDI Spec directory {quote(directory)}: {reason}")
+            message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
+            self._add_problem(directory, message, f"can't read this dir: {reason}")
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
@@ -229,12 +264,19 @@ class Cache:
                 return specfile.load(path, priority, source)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._file_error(path, f"failed to load CDI Spec open {path}: {reason}")
+            self._add_problem(
+                path, f"failed to load CDI Spec open {path}: {reason}", f"can't read it: {reason}"
+            )
         except InvalidSpec as error:
-            self._file_error(path, f"failed to load CDI Spec {error}")
+            more = len(error.findings) - 1
+            plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
+            is_quoting = not isinstance(error.__cause__, OSError)
+            self._add_problem(path, f"failed to load CDI Spec {error}", plain, is_quoting)
         except Untrusted as error:
-            self._file_error(path, f"failed to load CDI Spec refused by SPEC_TRUST=strict: {error}")
+            message = f"refused by SPEC_TRUST=strict: {error}"
+            plain = f"{message}; to mend it: {error.remedy}"
+            self._add_problem(path, f"failed to load CDI Spec {message}", plain)
         return None
 
-    def _file_error(self, path: str, message: str) -> None:
-        self._errors.setdefault(path, []).append(message)
+    def _add_problem(self, path: str, message: str, plain: str, is_quoting: bool = False) -> None:
+        self._problems.setdefault(path, []).append(Problem(message, plain, is_quoting))

@@ -13,7 +13,7 @@ import time
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import __version__, files, index, jsontext
+from cdi_hook import __version__, files, index, inventory, jsontext
 from cdi_hook.errors import CDIError
 from cdi_hook.specs.cache import SETTLED_NS
 from cdi_hook.specs.turn import Turn
@@ -86,19 +86,21 @@ def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
 
 def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes:
     """Return the index of what a cache of these dirs holds."""
-    devices = sorted(cache.by_name().items())  # asked once: the specs may change at any moment
-    numbers = {path: number for number, path in enumerate(cache.identities)}
+    snapshot = cache.snapshot()  # one: the specs may change at any moment
+    devices = sorted(snapshot.devices.items())
+    numbers = {path: number for number, path in enumerate(snapshot.identities)}
     slots = 2 * len(devices) + 1
-    records: dict[int, list[Any]] = {}
+    records: dict[int, Any] = {}
     for name, device in devices:
         number = numbers[device.spec.path]
         records.setdefault(index.number(name) % slots, []).append([name, number, device.container_edits])
         records[slots + number] = [device.spec.container_edits]
-    for path, (_, data) in cache.remembered.items():
+    for path, (_, data) in snapshot.remembered.items():
         records[slots + len(numbers) + numbers[path]] = [data]
-    watched = list(cache.identities.items())
+    watched = list(snapshot.identities.items())
     head = {"version": __version__, "dirs": spec_dirs, "strict": strict, "watched": watched}
-    texts = [b""] * (slots + 2 * len(numbers))
+    records[slots + 2 * len(numbers)] = inventory.compile_inventory(snapshot)
+    texts = [b""] * (slots + 2 * len(numbers) + 1)
     for place, record in records.items():
         texts[place] = jsontext.dumps(record).encode()
     start = jsontext.dumps(head).encode()

@@ -13,7 +13,8 @@ from typing import Any, Callable
 from cdi_hook.edits import HOOK_NAMES, KINDS
 from cdi_hook.errors import Finding, InvalidName, quote
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
-from cdi_hook.specs.versions import VERSIONS, minimum_version
+from cdi_hook.specs.versions import USABLE, VERSIONS, requirement
+from cdi_hook.spelling import instead
 
 NODE_TYPES = ("", "b", "c", "u", "p")
 
@@ -31,21 +32,52 @@ def validate(data: dict[str, Any]) -> list[Finding]:
     ]
 
 
+def warnings(data: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what is allowed in a valid spec, but troubles some engines."""
+    version, minimum = data["cdiVersion"].removeprefix("v"), requirement(data, in_full=True)[0]
+    if version != minimum:
+        yield Finding(
+            ".cdiVersion",
+            f"{version} is higher than this spec needs; engines that know only {minimum} could read it too",
+        )
+    for text, part in zip(parse_qualifier(data["kind"]), ("vendor", "class")):
+        if len(text) == 1:
+            yield Finding(
+                ".kind",
+                f"the {part} {quote(text)} has one letter, which crashes docker, podman and other engines "
+                "(CDI's own library up to 1.1.0); take a longer name",
+            )
+
+
 def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
     declared = data.get("cdiVersion", "")
     version = declared.removeprefix("v")
+    minimum, what = requirement(data)
+    need = f"{what or 'this spec'} needs {minimum}"
     if version not in VERSIONS:
-        yield Finding(".cdiVersion", f"invalid version {quote(declared)}")
-    elif VERSIONS.index(minimum := minimum_version(data)) < VERSIONS.index(version):
-        yield Finding(".cdiVersion", f"the spec version must be at least v{minimum}")
+        message = f"invalid version {quote(declared)}"
+        plain = f"there is no cdiVersion; {need}"
+        if declared:
+            plain = f"{message}, known are {', '.join(USABLE)}; {need}"
+        yield Finding(".cdiVersion", message, plain=plain)
+    elif VERSIONS.index(minimum) < VERSIONS.index(version):
+        message = f"the spec version must be at least v{minimum}"
+        yield Finding(".cdiVersion", message, plain=f"{declared} is too low: {need}")
 
 
 def _validate_kind(data: dict[str, Any]) -> Iterator[Finding]:
-    for text, part in zip(parse_qualifier(data.get("kind", "")), ("vendor", "class")):
+    kind = data.get("kind", "")
+    for text, part in zip(parse_qualifier(kind), ("vendor", "class")):
         try:
             validate_kind_part(text, part)
         except InvalidName as error:
-            yield Finding(".kind", str(error))
+            plain = ""
+            if not text:
+                lacking = f"{quote(kind)} is not vendor/class" if kind else "there is no kind"
+                plain = f"{lacking}; write one such as vendor.com/gpu"
+            yield Finding(".kind", str(error), plain=plain)
+            if not text:
+                return
 
 
 def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
@@ -58,23 +90,25 @@ def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
         try:
             validate_device_name(name)
         except InvalidName as error:
-            yield Finding(f"{path}.name", str(error), within)
+            yield Finding(f"{path}.name", str(error), within, "" if name else "there is no name")
         edits = device.get("containerEdits", {})
         if not any(value or "" in KINDS[kind].optional for kind, value in edits.items()):
-            yield Finding(f"{path}.containerEdits", "invalid device, empty device edits", within)
+            plain = f"device {quote(name)} has no edits; a device has at least one"
+            yield Finding(f"{path}.containerEdits", "invalid device, empty device edits", within, plain)
         within += f"invalid device {quote(name)}: "
         yield from validate_edits(edits, f"{path}.containerEdits", within)
         if name in seen:
             yield Finding(f"{path}.name", f"invalid spec, multiple device {quote(name)}")
         seen.add(name)
     if not devices:
-        yield Finding(".devices", "invalid spec, no devices")
+        plain = "there are no devices; a spec has at least one"
+        yield Finding(".devices", "invalid spec, no devices", plain=plain)
 
 
 def validate_edits(edits: dict[str, Any] | None, path: str = "", within: str = "") -> list[Finding]:
     """Return all findings of one container edits object."""
     return [
-        Finding(one.path, one.message, within + one.within)
+        Finding(one.path, one.message, within + one.within, one.plain)
         for name, rule in RULES.items()
         if edits and edits.get(name) is not None
         for one in rule(edits[name], f"{path}.{name}")
@@ -89,7 +123,12 @@ def _each(rule: Rule) -> Rule:
 
 def _validate_env(env: list[str], path: str, within: str = "invalid container edits: ") -> list[Finding]:
     return [
-        Finding(f"{path}[{index}]", f"invalid environment variable {quote(variable)}", within)
+        Finding(
+            f"{path}[{index}]",
+            f"invalid environment variable {quote(variable)}",
+            within,
+            f"{quote(variable)} is no variable; one is written NAME=value",
+        )
         for index, variable in enumerate(env)
         if variable.find("=") <= 0
     ]
@@ -98,30 +137,34 @@ def _validate_env(env: list[str], path: str, within: str = "invalid container ed
 def _validate_node(node: dict[str, Any], path: str) -> Iterator[Finding]:
     name = node.get("path", "")
     if not name:
-        yield Finding(f"{path}.path", "invalid (empty) device path")
+        yield Finding(f"{path}.path", "invalid (empty) device path", plain="there is no path")
         return
     type_ = node.get("type", "")
     if type_ not in NODE_TYPES:
-        yield Finding(f"{path}.type", f"device {quote(name)}: invalid type {quote(type_)}")
+        message = f"device {quote(name)}: invalid type {quote(type_)}"
+        yield Finding(f"{path}.type", message, plain=f"{message}; known are {', '.join(NODE_TYPES[1:])}")
     permissions = node.get("permissions", "")
     if permissions != "none" and permissions.strip("rwm"):
-        yield Finding(
-            f"{path}.permissions", f"device {quote(name)}: invalid permissions {quote(permissions)}"
-        )
+        message = f"device {quote(name)}: invalid permissions {quote(permissions)}"
+        plain = f"{message}; they are some of r (read), w (write) and m (mknod), such as rw, or none"
+        yield Finding(f"{path}.permissions", message, plain=plain)
 
 
 def _validate_hook(hook: dict[str, Any], path: str) -> list[Finding]:
     name = hook.get("hookName", "")
     if name not in HOOK_NAMES:
-        return [Finding(f"{path}.hookName", f"invalid hook name {quote(name)}")]
+        message = f"invalid hook name {quote(name)}"
+        plain = f"{message if name else 'there is no hookName'}; {instead(name, HOOK_NAMES)}"
+        return [Finding(f"{path}.hookName", message, plain=plain)]
     if not hook.get("path"):
-        return [Finding(f"{path}.path", f"invalid hook {quote(name)} with empty path")]
+        message = f"invalid hook {quote(name)} with empty path"
+        return [Finding(f"{path}.path", message, plain=f"{name} hook: there is no path")]
     return _validate_env(hook.get("env", []), f"{path}.env", f"invalid hook {quote(name)}: ")
 
 
 def _validate_mount(mount: dict[str, Any], path: str) -> list[Finding]:
     return [
-        Finding(f"{path}.{whose}Path", f"invalid mount, empty {whose} path")
+        Finding(f"{path}.{whose}Path", f"invalid mount, empty {whose} path", plain=f"there is no {whose}Path")
         for whose in ("host", "container")
         if not mount.get(f"{whose}Path")
     ]
@@ -152,7 +195,9 @@ def _validate_net_devices(devices: list[dict[str, str]], path: str) -> Iterator[
 def _validate_rdt(rdt: dict[str, Any], path: str) -> Iterator[Finding]:
     clos = rdt.get("closID", "")
     if clos != "/" and (len(clos.encode()) >= 4096 or clos in (".", "..") or "/" in clos or "\n" in clos):
-        yield Finding(f"{path}.closID", "invalid ClosID")
+        yield Finding(
+            f"{path}.closID", "invalid ClosID", plain=f"invalid closID {quote(clos[:80])}; it is a dir's name"
+        )
 
 
 # By kind of edit, in the order in which the reference implementation checks them.

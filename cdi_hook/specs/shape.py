@@ -21,10 +21,20 @@ from cdi_hook.errors import Finding, quote
 from cdi_hook.specs.compose import Node, SyntaxProblem, line
 from cdi_hook.specs.decode import LinedMapping, LinedSequence, decode
 from cdi_hook.specs.scalars import float_text
+from cdi_hook.spelling import instead
 
 Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
 Findings = list[Finding]
 _SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 can't encode
+
+_LONG = 60  # characters; more of a text aren't shown
+# Words of a parser's error, and what to do.
+_SYNTAX = {
+    "cannot start any token": "YAML is indented with spaces, not with tabs",
+    "mapping values are not allowed": "is this line, or the one above it, indented as its neighbours are?",
+    "expected <block end>": "is this line indented as its neighbours are?",
+    "did not find expected": "is this line indented as its neighbours are?",
+}
 
 
 def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
@@ -35,7 +45,8 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
     try:
         value = decode(data)
     except SyntaxProblem as problem:
-        return None, [Finding("", str(problem))]
+        advice = next((advice for words, advice in _SYNTAX.items() if words in str(problem)), "")
+        return None, [Finding("", str(problem), plain=advice and f"{problem}; {advice}")]
     except RecursionError:
         return None, [Finding("", "nested too deeply")]
     findings: Findings = []
@@ -119,7 +130,8 @@ def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Finding
         if name not in fields:
             name = next((name for name in fields if _fold(name) == _fold(key)), "")
             if not name:
-                findings.append(Finding(path, f"unknown field {quote(key)} (line {line(value.nodes[key])})"))
+                message = f"unknown field {quote(key)} (line {line(value.nodes[key])})"
+                findings.append(Finding(path, message, plain=f"{message}; {_field_instead(key, fields)}"))
                 continue
         schema = fields[name]
         if schema is not STRING or type(child) is not str:
@@ -129,6 +141,16 @@ def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Finding
         if child is not None:
             shaped[name] = child
     return {name: shaped[name] for name in fields if name in shaped}
+
+
+def _field_instead(key: str, fields: Mapping[str, Schema]) -> str:
+    """Return where a field that isn't known here belongs, or what it may be meant for."""
+    homes = []
+    for name, schema in fields.items():
+        inner = schema[1] if isinstance(schema, tuple) else schema
+        if isinstance(inner, Mapping) and key in inner:
+            homes.append(name)
+    return f"it belongs in {' or '.join(homes)}" if homes else instead(key, fields, "known here are")
 
 
 def _fold(name: str) -> str:
@@ -177,4 +199,7 @@ def _found(value: object) -> str:
         return "a mapping"
     if isinstance(value, LinedSequence):
         return "a list"
-    return f"the string {quote(value)}" if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        more = f"... ({len(value)} characters)" if len(value) > _LONG else ""
+        return f"the string {quote(value[:_LONG])}{more}"
+    return str(value)

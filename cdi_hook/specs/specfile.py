@@ -27,13 +27,21 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         raise
     except OSError as error:
         if isinstance(error, IsADirectoryError):
-            reason = f"read {path}: is a directory"
+            action, reason = "read", "is a directory"
         else:
-            reason = f"open {path}: {(error.strerror or str(error)).lower()}"
-        message = f"failed to read CDI Spec {quote(path)}: {reason}"
-        raise InvalidSpec(message, [Finding("", reason)]) from error
+            action, reason = "open", (error.strerror or str(error)).lower()
+        finding = Finding("", f"{action} {path}: {reason}", plain=f"can't read it: {reason}")
+        message = f"failed to read CDI Spec {quote(path)}: {finding.message}"
+        raise InvalidSpec(message, [finding]) from error
+    return parse(data, path, priority)
+
+
+def parse(data: bytes, path: str, priority: int = 0) -> Spec:
+    """Return the spec that is in a file; raises InvalidSpec in the reference's words."""
     value, findings = read(data, SCHEMA)
     if findings:
+        if not {"cdiVersion", "devices"}.intersection(value or ()) and (no_spec := _no_spec(data)):
+            findings = [Finding("", str(findings[0]), plain=no_spec)]
         raise InvalidSpec(
             f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
         )
@@ -42,6 +50,15 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         raise InvalidSpec(message, [Finding("", "no Spec data")])
     refuse("Spec", validate(value))
     return Spec(value, path, priority, is_valid=True)
+
+
+def _no_spec(data: bytes) -> str:
+    """Say what a text is that wasn't meant to be a CDI spec, or "" if it may have been."""
+    if b'"ociVersion"' in data:
+        return 'this is an OCI spec, no CDI spec; "cdi-hook inject --diff BUNDLE" shows what it asks for'
+    if any(word in data for word in (b"cdiVersion", b"kind", b"devices")):
+        return ""
+    return "this is no CDI spec: it has no cdiVersion, kind or devices"
 
 
 def spec_name(vendor: str, class_: str) -> str:

@@ -60,8 +60,17 @@ class Docker:
         for stage in ("createRuntime", "prestart"):
             box.write(f"{hooks.PLACE}/{stage}/runc", RUNC_WITH_HOOK, "755")
         box.write("/etc/docker/daemon.json", json.dumps({**CONFIGURATION, **more}))
-        box.daemon("dockerd", ready=("docker", "version"))
+        self._start()
         box.do("docker", "load", "-i", world.ARCHIVE)
+
+    def _start(self) -> None:
+        self.box.daemon("dockerd", ready=("docker", "version"))
+
+    def restart(self) -> None:
+        """Stop dockerd, and start it again."""
+        self.box.do("sh", "-c", "kill $(busybox pidof dockerd)")  # which sees only the box's processes
+        self.box.wait(lambda: self.box.call("busybox", "pidof", "dockerd").returncode)
+        self._start()
 
     def call(self, *arguments: str, **options: Any) -> Completed:
         """Call docker."""

@@ -219,6 +219,18 @@ def test_containerd_has_the_runtime(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("containerd_1")
+def test_containerd_has_its_own_cdi(tmp_path: Path) -> None:
+    """--enable-cdi turns on containerd's own CDI, which 1.7 has off, and --remove turns it off again."""
+    file = tmp_path / "config.toml"
+    file.write_text(BASE)
+    assert cri(file)["enable_cdi"] is False
+    configure("containerd", file, "--enable-cdi")
+    assert (cri(file)["enable_cdi"], cri(file)["sandbox_image"]) == (True, "mine")
+    configure("containerd", file, "--remove")
+    assert file.read_text() == BASE
+
+
+@pytest.mark.usefixtures("containerd_1")
 @pytest.mark.parametrize(
     "before", [None, "version = 2\n", "default"], ids=["no file", "next to nothing", "the default"]
 )

@@ -73,8 +73,8 @@ SEEN_AGAIN = "not set\nhello\nopened\n"
 
 FAILED = "CDI device injection failed: "
 _REFUSED = (
-    'refused: /etc/cdi/broken.yaml: failed to load CDI Spec invalid CDI Spec: failed add device "one": '
-    'invalid device "one": invalid hook name "lunch"; '
+    'refused: /etc/cdi/broken.yaml: .devices[0].containerEdits.hooks[0].hookName: invalid hook name "lunch"; known are '
+    "prestart, createRuntime, createContainer, startContainer, poststart, poststop; "
 )
 # Requests that fail, and the message that whoever asked gets.
 REFUSALS = {

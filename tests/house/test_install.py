@@ -37,9 +37,12 @@ devices:
 SHARED = {
     "etc/cdi-hook/cdi-hook.conf",
     "etc/logrotate.d/cdi-hook",
+    "usr/lib/systemd/system/cdi-hook-generate.path",
+    "usr/lib/systemd/system/cdi-hook-generate.service",
     "usr/lib/systemd/system/cdi-hook-index.path",
     "usr/lib/systemd/system/cdi-hook-index.service",
     "usr/lib/tmpfiles.d/cdi-hook.conf",
+    "usr/lib/udev/rules.d/90-cdi-hook.rules",
     "usr/share/bash-completion/completions/cdi-hook",
     "usr/share/cdi-hook/hooks.d/README.md",
     "usr/share/cdi-hook/hooks.d/createRuntime/cdi-hook.json",
@@ -78,6 +81,7 @@ class Host:
     """A bundle that asks for a device, the spec that defines it, and a runtime that prints how it was called."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.bundle = directory / "bundle"
         self.bundle.mkdir()
         (self.bundle / "config.json").write_text(
@@ -100,7 +104,10 @@ class Host:
         assert called == f"stub {' '.join(create)}\n"
         config = json.loads((self.bundle / "config.json").read_text())
         assert config["process"]["env"] == ["THING=one"]
-        assert run(programs / "cdi-hook", "list", env=self.environment) == "example.com/thing=one\n"
+        assert (
+            run(programs / "cdi-hook", "list", env=self.environment)
+            == f"example.com/thing=one  {self.directory}/cdi/example.yaml\n"
+        )
         assert (
             run(programs / "cdi-hook", "--version", env=self.environment)
             == f"cdi-hook {cdi_hook.__version__}\n"
@@ -189,7 +196,7 @@ def test_install_without_pyyaml(tmp_path: Path) -> None:
     command = ("make", "-s", "-C", ROOT, "install", f"DESTDIR={tmp_path}", f"PYTHON={PYTHON} -S")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "No module named 'yaml'" in done.stderr
+    assert done.stderr.startswith("cdi-hook: PyYAML is missing")
     assert installed(tmp_path) == set()
 
 

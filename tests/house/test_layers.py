@@ -16,11 +16,11 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "trust"),
+    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "driver", "engines", "explain", "features", "index", "injection", "live", "log",
-        "ownlog", "registry", "specs",
+        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
+        "log", "onhost", "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),

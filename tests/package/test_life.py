@@ -91,7 +91,8 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
     check(machine, VERSION)
     assert compiled(machine, manager) == {tag(machine)}
     units = {
-        f"/etc/systemd/system/multi-user.target.wants/cdi-hook-index.{kind}" for kind in ("path", "service")
+        f"/etc/systemd/system/multi-user.target.wants/cdi-hook-{unit}"
+        for unit in ("generate.path", "generate.service", "index.path", "index.service")
     }
     added = machine.files("/etc") - before
     assert added - units == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
@@ -158,6 +159,9 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     before = ours(machine.files(*PLACES))
     manager.install()
     machine.write("/var/log/cdi-hook.log", "{}\n")
+    machine.write("/srv/fuse.conf", "GENERATE=fuse")
+    generate = ("cdi-hook", "--config", "/srv/fuse.conf", "generate", "--configured")
+    assert machine.do(*generate) == "/var/run/cdi/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.3.0"
     check(machine, VERSION)
     for engine, (path, _) in ENGINES.items():
         machine.do("cdi-hook", "configure", engine, "--set-default")

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("deb")
 
-UNITS = ("cdi-hook-index.path", "cdi-hook-index.service")
+SERVICES = ("cdi-hook-generate.service", "cdi-hook-index.service")
+UNITS = ("cdi-hook-generate.path", "cdi-hook-index.path", *SERVICES)
 INDEX = "/run/cdi-hook/etc-cdi-var-run-cdi.strict.index"
 # It exists while the box runs.
 SERVICE = "/sys/fs/cgroup/boot/system.slice/cdi-hook-index.service"
 TARGET = """\
 [Unit]
 DefaultDependencies=no
-Wants=cdi-hook-index.path cdi-hook-index.service
+Wants=cdi-hook-{0}.path cdi-hook-{0}.service
 """
+CONF = "/etc/cdi-hook/cdi-hook.conf"
 # As in a container: the machine's own files can't be written, above all /proc/sys.
 BOOT = """
 mkdir /sys/fs/cgroup/boot
@@ -41,7 +43,7 @@ mount -t cgroup2 none /sys/fs/cgroup
 mount -t proc proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-exec /usr/lib/systemd/systemd --system --unit=index.target --log-target=console --show-status=no
+exec /usr/lib/systemd/systemd --system --unit=boot.target --log-target=console --show-status=no
 """
 
 
@@ -58,13 +60,14 @@ def unified(tmp_path: Path, packages: Callable[..., Path]) -> Generator[Machine]
 
 
 def test_units_are_sound(unified: Machine) -> None:
-    """systemd accepts the units, and finds that the service can do little harm."""
+    """systemd accepts the units, and finds that the services can do little harm."""
     units = [f"/usr/lib/systemd/system/{name}" for name in UNITS]
     done = unified.call("systemd-analyze", "verify", "--man=no", *units)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     security = ("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15")
-    done = unified.call(*security, units[1])
-    assert done.returncode == 0, done.stdout
+    for service in SERVICES:
+        done = unified.call(*security, f"/usr/lib/systemd/system/{service}")
+        assert done.returncode == 0, done.stdout
 
 
 def has(machine: Machine, kind: str) -> bool:
@@ -74,7 +77,7 @@ def has(machine: Machine, kind: str) -> bool:
 
 def test_index_follows_the_specs(unified: Machine) -> None:
     """After boot a machine has an index, and after new specs or a new spec dir the index has their devices too."""
-    unified.write("/etc/systemd/system/index.target", TARGET)
+    unified.write("/etc/systemd/system/boot.target", TARGET.format("index"))
     unified.do("rm", "-rf", "/run/cdi-hook")
     log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
     assert has(unified, "example.com/thing")
@@ -91,10 +94,46 @@ def test_index_follows_the_specs(unified: Machine) -> None:
     unified.wait(lambda: not has(unified, kind), log=log)
 
 
+def test_specs_follow_the_configuration(unified: Machine) -> None:
+    """After boot a machine has the specs of GENERATE, compiled, and when GENERATE changes, they change."""
+    unified.write("/etc/systemd/system/boot.target", TARGET.format("generate"))
+    unified.write(CONF, "GENERATE=fuse\n")
+    unified.do("rm", "-rf", "/run/cdi-hook", "/run/cdi")
+    fuse = "/run/cdi/host.local-fuse.yaml"
+    log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
+    assert unified.do("stat", "-c", "%U %a", fuse) == "root 644"
+    assert "host.local/fuse=fuse" in unified.read(INDEX)
+    assert unified.do("cdi-hook", "validate", fuse) == f"{fuse}: host.local/fuse, 2 devices, CDI 0.3.0"
+    assert unified.call("test", "-e", "/run/cdi-hook/generate").returncode == 0
+    unified.write("/run/cdi/mine.yaml", unified.read(SPEC))
+    unified.write(CONF, "GENERATE=\n")
+    unified.wait(lambda: unified.call("test", "-e", fuse).returncode, log=log)
+    assert unified.call("test", "-e", "/run/cdi-hook/generate").returncode == 1
+    assert unified.files("/run/cdi") == {"/run/cdi", "/run/cdi/mine.yaml"}
+
+
+def test_udev_starts_the_service(unified: Machine) -> None:
+    """When a device of a class comes or goes, udev starts the service, but only if GENERATE has a class."""
+    need("udevadm")
+    start = "/usr/bin/systemctl --no-block start cdi-hook-generate.service"
+
+    def runs(action: str, device: str) -> bool:
+        done = unified.call("udevadm", "test", f"--action={action}", f"/sys/class/{device}")
+        return start in done.stdout + done.stderr
+
+    assert not runs("add", "misc/fuse")
+    unified.write(CONF, "GENERATE=fuse\n")
+    unified.do("cdi-hook", "generate", "--configured")
+    assert [runs(action, "misc/fuse") for action in ("add", "change", "remove", "bind")] == [True] * 3 + [
+        False
+    ]
+    assert not runs("add", "mem/null")
+
+
 def test_log_is_rotated(unified: Machine) -> None:
     """A log at the place that the configuration suggests is rotated, and then written again."""
     need("logrotate", "runc")
-    unified.write("/etc/cdi-hook/cdi-hook.conf", "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
+    unified.write(CONF, "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
     rotate = ("logrotate", "--force", "/etc/logrotate.d/cdi-hook")
     unified.do(*rotate)
     for name in ("first", "second"):

@@ -337,3 +337,46 @@ def test_a_configuration_that_is_no_file(door: Door, kind: str) -> None:
         door.ask()
         done = door.call(*door.create, environ=environ)
         assert (done.returncode, str(conf) in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "log_format"),
+    [
+        (("--log", "LOG"), "text"),
+        (("--log=LOG", "--log-format", "json"), "json"),
+        (("--log", "file:LOG", "--log-format=json"), "json"),
+        ((), ""),
+    ],
+)
+def test_without_python(door: Door, options: tuple[str, ...], log_format: str) -> None:
+    """Where Python is missing, a container that may ask is refused, in --log and on stderr, and others are passed on."""
+    place = door.spy.directory / "without"
+    place.mkdir()
+    program, runc, log = place / "cdi-runtime", place / "runc", place / "log"
+    program.write_text(CDI_RUNTIME.read_text("utf-8").replace("=/usr/bin/python3", "=/none/python3"), "utf-8")
+    runc.write_text("#!/bin/sh\necho runc $1\n", "utf-8")
+    runc.chmod(0o755)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*door.shell, program, *(one.replace("LOG", str(log)) for one in options), *arguments],
+            env={"PATH": f"{place}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": "/none.conf"},
+            cwd=place, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    first = (*(one.replace("LOG", str(log)) for one in options), "state")[0]
+    door.ask()
+    assert call("state", "id") == (0, f"runc {first}\n", "")
+    message = (
+        "CDI device injection failed: the container may ask for a CDI device, and there is no /none/python3 to read "
+        "its config.json; install python3 (3.9 or newer) and python3-yaml"
+    )
+    assert call(*door.create) == (1, "", f"{message}\n")
+    if log_format == "json":
+        line = json.loads(log.read_text("utf-8"))
+        assert (sorted(line), line["level"], line["msg"]) == (["level", "msg", "time"], "error", message)
+    elif log_format:
+        assert log.read_text("utf-8").endswith(f' level=error msg="{message}"\n')
+    door.ask("other/key")
+    assert call(*door.create)[0] == 0

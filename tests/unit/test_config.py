@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook import config
+from cdi_hook.devices import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,7 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
         ("SANDBOXES=maybe", 'SANDBOXES: "maybe" is none of skip, inject'),
         ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
         ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
+        ("GENERATE=kmv", f'GENERATE: "kmv" is no class of devices; known are {", ".join(CLASSES)}'),
         ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
         ("DEVICE_MOUNTS=/a//", 'DEVICE_MOUNTS: "/a//" has two slashes in a row'),
         ("ANNOTATION_PREFIXES=x/\ry/", "ANNOTATION_PREFIXES: '\\r' is neither a space nor a tab"),
@@ -116,6 +118,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
          "1: DEVICE_ENV: it must begin the line, with no spaces around the ="),
         ('DENY = "a b"\n', "DENY", "a b", "1: DENY: it must begin the line, with no spaces around the ="),
         ("DEVICE_ENV=GPU\nDEVICE_ENV=$X\n", "DEVICE_ENV", "GPU", "2: DEVICE_ENV: $ needs quotes"),
+        ("GENERATE=kvm,fuse\n", "GENERATE", "kvm fuse", "1: GENERATE: its words are separated by spaces"),
         ("ANNOTATION_PREFIXES='\n", "ANNOTATION_PREFIXES", "cdi.k8s.io/",
          "1: ANNOTATION_PREFIXES: the quote ' isn't closed"),
     ],

@@ -85,7 +85,7 @@ def test_the_index_says_what_the_cache_says(tmp_path: Path, monkeypatch: pytest.
         lambda tmp: (tmp / "low" / "a.yaml").rename(tmp / "low" / "b.yaml"),
         lambda tmp: os.utime(tmp / "low" / "a.yaml", ns=(1, 1)),
         lambda tmp: (tmp / "low" / "a.yaml").chmod(0o600),
-        lambda tmp: index_file(tmp).write_bytes(b"cdi-hook\x03"),
+        lambda tmp: index_file(tmp).write_bytes(index.MAGIC),
         lambda tmp: index_file(tmp).write_bytes(index_file(tmp).read_bytes().partition(b'[["')[0]),
         lambda tmp: index_file(tmp).write_bytes(b"\0" * 400),
         lambda tmp: index_file(tmp).chmod(0o666),

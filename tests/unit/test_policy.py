@@ -25,9 +25,14 @@ def settings(**values: str) -> Config:
         ({"DENY": "v.com/c=2 *"}, "DENY=* (/etc/cdi-hook/cdi-hook.conf:1) refuses it"),
         (
             {"ALLOW": "w.com/*"},
-            "ALLOW=w.com/* (/etc/cdi-hook/cdi-hook.conf:1) has no pattern that matches it",
+            "ALLOW=w.com/* (/etc/cdi-hook/cdi-hook.conf:1) has no pattern that matches it; "
+            "whoever runs this host can add v.com/c=1 there",
         ),
-        ({"ALLOW": ""}, "ALLOW= (/etc/cdi-hook/cdi-hook.conf:1) has no pattern that matches it"),
+        (
+            {"ALLOW": ""},
+            "ALLOW= (/etc/cdi-hook/cdi-hook.conf:1) has no pattern that matches it; "
+            "whoever runs this host can add v.com/c=1 there",
+        ),
         ({"ALLOW": "v.com/*", "DENY": "*=1"}, "DENY=*=1 (/etc/cdi-hook/cdi-hook.conf:1) refuses it"),
     ],
 )

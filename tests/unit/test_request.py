@@ -57,8 +57,9 @@ def test_nothing_asked(oci: dict[str, Any]) -> None:
     [
         ("gpu0", 'invalid CDI device name "gpu0" (unqualified device "gpu0", missing vendor)'),
         ("v.com/c=1,", 'invalid CDI device name "" (unqualified device "", missing vendor)'),
-        (" v.com/c=1", 'invalid CDI device name " v.com/c=1" (invalid device " v.com/c=1": '
-                       'invalid vendor. " v.com", should start with letter)'),
+        ("v.com/c=1, v.com/c=2", 'invalid CDI device name " v.com/c=2" (there is a space in it)'),
+        ("v.com/c=1/2", 'invalid CDI device name "v.com/c=1/2" (invalid device "v.com/c=1/2": '
+                        'invalid character \'/\' in device name "1/2")'),
     ],
 )  # fmt: skip
 def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
@@ -71,6 +72,41 @@ def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
         f'annotation "cdi.k8s.io/x": {problem}; a device is written vendor.com/class=name, '
         f"several with commas and no spaces between{hint}"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("cdi.k8s.io", "v.com/c=1", "device"),
+        ("cdi.k8s/gpu", "x,v.com/c=1", "gpu"),
+        ("CDI.k8s.io/gpu", "v.com/c=1", "gpu"),
+        ("cdi.k8s.io", "gpu0", ""),
+        ("cdi.k8s.io/x", "v.com/c=1", ""),
+        ("other/x", "v.com/c=1", ""),
+        ("cdi.k8s/" + "x" * 400, "v.com/c=1", ""),
+        ("cdi.k8s/x", 7, ""),
+    ],
+)
+def test_a_key_that_is_nearly_right_is_noticed(key: str, value: object, name: str) -> None:
+    """Of an annotation that names a device under a key much like ours, the right key is told."""
+    told = request.misspelt({"annotations": {"a": "b", key: value}}, settings())
+    expected = (
+        f'annotation "{key}" asks for no device, because its key doesn\'t begin with "cdi.k8s.io/"; '
+        f"write the key as cdi.k8s.io/{name}"
+    )
+    assert told == (expected if name else "")
+
+
+def test_keys_are_compared_with_the_configured_prefixes() -> None:
+    """With a prefix of one's own, its slash can be forgotten too; without prefixes no annotation asks."""
+    annotations = {"annotations": {"devices.example": "v.com/c=1"}}
+    told = request.misspelt(annotations, settings(ANNOTATION_PREFIXES="devices.example/"))
+    assert told.endswith("write the key as devices.example/device")
+    assert request.misspelt(annotations, settings()) == ""
+    assert (
+        request.misspelt({"annotations": {"cdi.k8s.io": "v.com/c=1"}}, settings(ANNOTATION_PREFIXES="")) == ""
+    )
+    assert request.misspelt({"annotations": []}, settings()) == ""
 
 
 @pytest.mark.parametrize(

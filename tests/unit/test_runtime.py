@@ -172,9 +172,7 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
          f"{FAILED}device vendor.com/thing=one {ASKED} is not allowed on this host: DENY=vendor.com/* "
          "(@/conf:3) refuses it"),
         ("vendor.com/thing=one", "SANBOXES=skip\n",
-         f"{FAILED}the configuration can't be used: @/conf:3: unknown key SANBOXES; known are RUNTIMES, "
-         "SPEC_DIRS, ANNOTATION_PREFIXES, DEFAULT_KIND, DEVICE_ENV, DEVICE_MOUNTS, ALLOW, DENY, SANDBOXES, "
-         "SPEC_TRUST, HOOK_UNSUPPORTED, LOG, LOG_LEVEL"),
+         f"{FAILED}the configuration can't be used: @/conf:3: unknown key SANBOXES; did you mean SANDBOXES?"),
     ],
 )  # fmt: skip
 def test_what_the_person_is_told(host: Host, value: str, configuration: str, message: str) -> None:
@@ -201,7 +199,7 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     log = host.directory / "log"
     done = host.create("--log", str(log), "--log-format", "json")
     reason = 'failed to load CDI Spec invalid CDI Spec: invalid version "9"'
-    assert f"refused: {host.directory}/cdi/vendor.yaml: {reason}; " in done.stderr
+    assert f'refused: {host.directory}/cdi/vendor.yaml: .cdiVersion: invalid version "9", ' in done.stderr
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["level"], line.get("error")) for line in lines] == [
         ("warning", f"{host.directory}/cdi/vendor.yaml: {reason}"),
@@ -510,8 +508,11 @@ def test_a_refused_spec_of_the_vendor_comes_first(host: Host) -> None:
     (host.directory / "cdi" / "vendor2.yaml").write_text('cdiVersion: "9"\nkind: vendor2.com/thing\n')
     (host.directory / "cdi" / "other.yaml").write_text('cdiVersion: "8"\nkind: other.com/thing\n')
     host.ask("vendor2.com/thing=one")
-    reason = "failed to load CDI Spec invalid CDI Spec: invalid version"
+    known = (
+        "known are 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0; this spec needs 0.3.0 (and 1 more)"
+    )
     assert (
-        f'defines it; refused: {host.directory}/cdi/vendor2.yaml: {reason} "9"; did you mean vendor.com/thing=one or '
-        f'vendor.com/thing=gone?; also refused: {host.directory}/cdi/other.yaml: {reason} "8"; "cdi-hook list"'
+        f'defines it; refused: {host.directory}/cdi/vendor2.yaml: .cdiVersion: invalid version "9", {known}; did you '
+        f"mean vendor.com/thing=one or vendor.com/thing=gone?; also refused: {host.directory}/cdi/other.yaml: "
+        f'.cdiVersion: invalid version "8", {known}; "cdi-hook list"'
     ) in host.create().stderr

@@ -13,7 +13,7 @@ import pytest
 PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
 
 VENDOR = {
-    "cdiVersion": "0.6.0",
+    "cdiVersion": "0.3.0",
     "kind": "vendor.com/gpu",
     "containerEdits": {"env": ["DRIVER=1"]},
     "devices": [

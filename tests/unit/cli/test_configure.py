@@ -91,6 +91,7 @@ def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
 
 def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
     """A new file has no copy, and --remove removes the file."""
+    (etc / "new").mkdir()
     file = etc / "new/daemon.json"
     assert cdi_hook("configure", "docker", "--config", file) == (0, f"{file}: written\n{RELOAD}", "")
     assert [*contents(etc)] == ["new/daemon.json"]
@@ -685,3 +686,51 @@ def test_all_is_for_removing(cdi_hook: World, etc: Path) -> None:
     assert everywhere(cdi_hook, etc, "configure", "all") == (2, "", f"cdi-hook: {message}\n")
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--set-default")[0] == 2
     assert contents(etc) == {}
+
+
+def test_enable_cdi(cdi_hook: World, etc: Path) -> None:
+    """--enable-cdi turns on docker's own CDI, for which docker has to be restarted; --remove takes all back."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON)
+    restart = (
+        "docker turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: "
+        "a restart ends containers, unless live-restore is on"
+    )
+    done = cdi_hook.json("configure", "docker", "--config", file, "--enable-cdi", "--json")
+    assert json.loads(file.read_text())["features"] == {"cdi": True}
+    assert (done["notes"], done["reload"]) == ([restart], ["systemctl", "restart", "docker"])
+    assert (
+        cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[1] == f"{file}: nothing to change\n"
+    )
+    assert cdi_hook("configure", "docker", "--config", file, "--remove")[0] == 0
+    assert contents(etc) == {"daemon.json": DAEMON}
+
+
+def test_own_cdi_stays_on_if_others_edited_the_file(cdi_hook: World, etc: Path) -> None:
+    """Whoever else edited the file may want the engine's own CDI: --remove leaves it on and says so."""
+    file = etc / "daemon.json"
+    file.write_text(DAEMON)
+    assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[0] == 0
+    file.write_text(file.read_text().replace('"debug": true', '"debug": false'))
+    note = f"cdi-hook: note: the CDI of docker itself is still on, by {file}\n"
+    status, _, err = cdi_hook("configure", "docker", "--config", file, "--remove")
+    assert (status, err) == (0, note)
+    assert json.loads(file.read_text()) == {**json.loads(DAEMON), "debug": False, "features": {"cdi": True}}
+
+
+def test_features_of_another_type(cdi_hook: World, etc: Path) -> None:
+    """A file whose features aren't an object is refused as it is."""
+    file = etc / "daemon.json"
+    file.write_text('{"features": []}')
+    message = f"cdi-hook: {file}: features is not an object\n"
+    assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi") == (1, "", message)
+
+
+def test_a_dir_that_does_not_exist(cdi_hook: World, etc: Path) -> None:
+    """No dir is made for a file that is named, because that is a typo; a dir near it is shown."""
+    (etc / "docker").mkdir()
+    advice = f"did you mean {etc}/docker?", "make it first, if the path is right"
+    for name, told in zip(("dokcer", "none"), advice):
+        message = f'cdi-hook: --config: there is no dir "{etc}/{name}"; {told}\n'
+        assert cdi_hook("configure", "docker", "--config", etc / name / "daemon.json") == (1, "", message)
+    assert [one.name for one in etc.iterdir()] == ["docker"]

@@ -263,9 +263,11 @@ def test_stdin_that_is_not_utf8(cdi_hook: World) -> None:
 def test_missing_bundle(cdi_hook: World) -> None:
     """A missing bundle is an error, and so is a config.json named in place of its bundle."""
     path = cdi_hook.oci({})
-    for name in ("nowhere", str(path), ""):
+    for name in ("nowhere", ""):
         message = f'cdi-hook: no bundle at "{name}": there is no "{name}/config.json"\n'
         assert cdi_hook("inject", name) == (1, "", message)
+    message = f'cdi-hook: "{path}" is a file; name the bundle, its dir: {cdi_hook.bundle}\n'
+    assert cdi_hook("inject", path) == (1, "", message)
 
 
 def test_unreadable_bundle(cdi_hook: World) -> None:

@@ -5,23 +5,53 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdi_hook.explain import NO_SPEC
+
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
-LISTED = "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n"
+
+def listed(path: str) -> str:
+    """Return the lines for the devices of VENDOR."""
+    return f"vendor.com/gpu=gpu0  {path}\nvendor.com/gpu=gpu1  {path}\n"
 
 
 def test_names_sorted(cdi_hook: World) -> None:
-    """Each device is a line, sorted by name, whichever file comes first."""
-    cdi_hook.spec("z.json")
+    """Each device is a line with its spec, sorted by name, whichever file comes first."""
+    gpus = cdi_hook.spec("z.json")
     edits = {"env": ["A=1"]}
     nic = {
         "cdiVersion": "0.6.0",
         "kind": "a.org/nic",
         "devices": [{"name": n, "containerEdits": edits} for n in "ba"],
     }
-    cdi_hook.spec("zz.json", nic)
-    assert cdi_hook("list") == (0, f"a.org/nic=a\na.org/nic=b\n{LISTED}", "")
+    nics = cdi_hook.spec("zz.json", nic)
+    lines = f"a.org/nic=a          {nics}\na.org/nic=b          {nics}\n{listed(gpus)}"
+    assert cdi_hook("list") == (0, lines, "")
+
+
+def test_patterns(cdi_hook: World) -> None:
+    """Patterns choose the names that one of them matches; if none does, near names are shown."""
+    gpus = cdi_hook.spec("z.json")
+    assert cdi_hook("list", "*=gpu0", "*=gpu1") == (0, listed(gpus), "")
+    assert cdi_hook("list", "vendor.com/*=gpu?") == (0, listed(gpus), "")
+    assert cdi_hook("list", "vendor.com/gpu=gpu1") == (0, f"vendor.com/gpu=gpu1  {gpus}\n", "")
+    near = "did you mean vendor.com/gpu=gpu1 or vendor.com/gpu=gpu0?"
+    message = f'cdi-hook: there is no device "vendor.com/gpu=gpu2"; {near}\n'
+    assert cdi_hook("list", "vendor.com/gpu=gpu2") == (1, "", message)
+    assert cdi_hook("list", "--json", "x") == (
+        1, "[]\n", 'cdi-hook: there is no device "x"; "cdi-hook list" shows the known devices\n',
+    )  # fmt: skip
+
+
+def test_a_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
+    """A file that only its name keeps from being read is a warning, with the command that renames it."""
+    path = cdi_hook.spec("a b.yml")
+    warning = f"cdi-hook: warning: {path} isn't read, because its name ends neither in .json nor in .yaml"
+    rename = f"mv '{path}' '{cdi_hook.specs}/a b.yaml'"
+    assert cdi_hook("list") == (
+        0, "", f"{warning}: {rename}\ncdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n",
+    )  # fmt: skip
 
 
 def test_json(cdi_hook: World) -> None:
@@ -38,17 +68,17 @@ def test_json(cdi_hook: World) -> None:
     (cdi_hook.specs / "vendor.yaml").rename(high / "vendor.yaml")
     path = str(high / "vendor.yaml")
     assert cdi_hook.json("list", "--json", "--spec-dir", cdi_hook.specs, "--spec-dir", high) == [
-        {"name": "vendor.com/gpu=gpu0", "spec": low, "priority": 0},
-        {"name": "vendor.com/gpu=gpu1", "spec": path, "priority": 1},
+        {"name": "vendor.com/gpu=gpu0", "spec": low, "priority": 0, "shadowed": []},
+        {"name": "vendor.com/gpu=gpu1", "spec": path, "priority": 1, "shadowed": [low]},
     ]
 
 
 def test_bad_file_is_a_warning(cdi_hook: World) -> None:
     """A file that can't be used is a warning with its path, and the others still count."""
-    cdi_hook.spec("good.json")
+    good = cdi_hook.spec("good.json")
     bad = cdi_hook.spec("bad.yaml", "kind: x/y\n")
-    reason = 'failed to load CDI Spec invalid CDI Spec: invalid version ""'
-    assert cdi_hook("list") == (0, LISTED, f"cdi-hook: warning: {bad}: {reason}\n")
+    reason = ".cdiVersion: there is no cdiVersion; this spec needs 0.3.0 (and 1 more)"
+    assert cdi_hook("list") == (0, listed(good), f"cdi-hook: warning: {bad}: {reason}\n")
 
 
 def test_nothing_but_errors_fails(cdi_hook: World) -> None:
@@ -57,22 +87,22 @@ def test_nothing_but_errors_fails(cdi_hook: World) -> None:
     for arguments, out in (("list",), ""), (("list", "--json"), "[]\n"):
         status, printed, err = cdi_hook(*arguments)
         assert (status, printed) == (1, out)
-        assert err.startswith(f"cdi-hook: warning: {bad}: failed to load CDI Spec failed to parse CDI Spec ")
+        assert err.startswith(f"cdi-hook: warning: {bad}: this is no CDI spec: ")
 
 
 def test_no_specs_is_no_failure(cdi_hook: World) -> None:
     """A host without specs has no devices, and a message names the dirs that were searched."""
-    note = f"cdi-hook: no CDI spec in {cdi_hook.specs}\n"
+    note = f"cdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n"
     assert cdi_hook("list", "--spec-dir", cdi_hook.specs) == (0, "", note)
     assert cdi_hook("list", "--json", "--spec-dir", cdi_hook.specs) == (0, "[]\n", note)
 
 
 def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
     """A line of the configuration that can't be used is a warning, and the other lines count."""
-    cdi_hook.spec("vendor.json")
+    path = cdi_hook.spec("vendor.json")
     cdi_hook.configure(SANDBOXES="maybe")
     warning = f'cdi-hook: warning: {cdi_hook.config}:2: SANDBOXES: "maybe" is none of skip, inject\n'
-    assert cdi_hook("list") == (0, LISTED, warning)
+    assert cdi_hook("list") == (0, listed(path), warning)
 
 
 def test_configuration_that_is_named_has_to_be_there(cdi_hook: World) -> None:

@@ -59,7 +59,7 @@ def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
     ("arguments", "message"),
     [
         (["list", "--nonsense"], "unrecognized arguments: --nonsense; see cdi-hook --help"),
-        (["list", "more"], "unrecognized arguments: more; see cdi-hook --help"),
+        (["index", "more"], "unrecognized arguments: more; see cdi-hook --help"),
         (["inject", "--dev", "x"], "unrecognized arguments: --dev; see cdi-hook --help"),
         (["inject", "--device"], "argument -d/--device: expected one argument; see cdi-hook inject --help"),
         (["--config"], "argument --config: expected one argument; see cdi-hook --help"),
@@ -81,12 +81,12 @@ def test_unknown_command(cdi_hook: World) -> None:
 @pytest.mark.parametrize("place", [0, 1])
 def test_config_before_and_after_the_command(cdi_hook: World, place: int) -> None:
     """--config may stand before the command and after it, and overrides CDI_HOOK_CONFIG."""
-    cdi_hook.spec("vendor.json")
+    path = cdi_hook.spec("vendor.json")
     other = cdi_hook.root / "other.conf"
     cdi_hook.config.rename(other)
     arguments = ["list"]
     arguments[place:place] = ["--config", str(other)]
-    expected = "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n"
+    expected = f"vendor.com/gpu=gpu0  {path}\nvendor.com/gpu=gpu1  {path}\n"
     assert cdi_hook(*arguments, CDI_HOOK_CONFIG="/nowhere") == (0, expected, "")
 
 
@@ -184,7 +184,7 @@ def test_any_locale_and_any_name(cdi_hook: World, locale: str) -> None:
     status, out, err = cdi_hook("validate", LC_ALL=locale)
     shown = f"{cdi_hook.specs}/\\xff\\n\\x1b[31m€.yaml"
     assert (status, err) == (1, "")
-    assert out.splitlines()[0] == f'{shown}: .cdiVersion: invalid version ""'
+    assert out.splitlines()[0] == f"{shown}: .cdiVersion: there is no cdiVersion; this spec needs 0.3.0"
     status, out, err = cdi_hook("validate", "--json", path, LC_ALL=locale)
     assert (status, err) == (1, "")
     assert '/\\udcff\\n\\u001b[31m\\u20ac.yaml"' in out
@@ -212,10 +212,14 @@ def test_debug_shows_where(cdi_hook: World) -> None:
 @pytest.mark.parametrize("command", ["list", "validate"])
 def test_without_pyyaml(command: str) -> None:
     """If PyYAML is missing, any command that needs it says so in one line."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cdi_hook import cli; cli.run()"
-    arguments = [sys.executable, "-IS", "-c", program, command]
+    modules = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['yaml'] = None"
+    program = f"{modules}; from cdi_hook import cli; cli.run()"
+    arguments = [sys.executable, "-IS", "-c", program, command, "--spec-dir", "/nowhere"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    message = "can't go on: ModuleNotFoundError: No module named 'yaml' (--debug shows where)"
+    message = (
+        "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
+        "(Fedora, RHEL), or with pip PyYAML"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"cdi-hook: {message}\n")
 
 
@@ -255,6 +259,6 @@ def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:
     """Neither PYTHONPATH nor the cwd affects what is imported."""
     for name in ("json", "yaml", "argparse", "cdi_hook"):
         (cdi_hook.root / f"{name}.py").write_text("raise SystemExit('led astray')\n")
-    cdi_hook.spec("vendor.json")
-    expected = (0, "vendor.com/gpu=gpu0\nvendor.com/gpu=gpu1\n", "")
+    path = cdi_hook.spec("vendor.json")
+    expected = (0, f"vendor.com/gpu=gpu0  {path}\nvendor.com/gpu=gpu1  {path}\n", "")
     assert cdi_hook("list", PYTHONPATH=str(cdi_hook.root), PYTHONSTARTUP="/nowhere") == expected

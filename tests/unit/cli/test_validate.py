@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook.explain import NO_SPEC
+
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
@@ -19,14 +21,14 @@ def test_valid_file_is_said_so(cdi_hook: World, named: bool) -> None:
     """A valid file is one line, and the status is 0."""
     path = cdi_hook.spec("vendor.json")
     arguments = [path] if named else []
-    assert cdi_hook("validate", *arguments) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n", "")
+    assert cdi_hook("validate", *arguments) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n", "")
 
 
 def test_one_device(cdi_hook: World) -> None:
     """A spec with one device is described as "1 device"."""
-    text = "cdiVersion: v0.3.0\nkind: v.com/c\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
+    text = "cdiVersion: v0.3.0\nkind: v.com/cc\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
     path = cdi_hook.spec("one.yaml", text)
-    assert cdi_hook("validate") == (0, f"{path}: v.com/c, 1 device, CDI v0.3.0\n", "")
+    assert cdi_hook("validate") == (0, f"{path}: v.com/cc, 1 device, CDI v0.3.0\n", "")
 
 
 BAD = {
@@ -40,11 +42,14 @@ BAD = {
 }
 FINDINGS = [
     (".kind", 'invalid vendor. "1vendor", should start with letter'),
-    (".devices[0].containerEdits.env[0]", 'invalid environment variable "=x"'),
-    (".devices[0].containerEdits.env[2]", 'invalid environment variable "none"'),
-    (".devices[1].containerEdits.deviceNodes[0].type", 'device "/dev/a": invalid type "x"'),
+    (".devices[0].containerEdits.env[0]", '"=x" is no variable; one is written NAME=value'),
+    (".devices[0].containerEdits.env[2]", '"none" is no variable; one is written NAME=value'),
+    (
+        ".devices[1].containerEdits.deviceNodes[0].type",
+        'device "/dev/a": invalid type "x"; known are b, c, u, p',
+    ),
     (".devices[1].name", 'invalid spec, multiple device "a"'),
-    (".devices[2].containerEdits", "invalid device, empty device edits"),
+    (".devices[2].containerEdits", 'device "b" has no edits; a device has at least one'),
 ]
 
 
@@ -66,21 +71,23 @@ def test_json(cdi_hook: World) -> None:
             "path": bad,
             "valid": False,
             "findings": [{"path": place, "message": message} for place, message in FINDINGS],
+            "warnings": [],
         },
         {
             "path": good,
             "valid": True,
             "findings": [],
+            "warnings": [],
             "kind": "vendor.com/gpu",
             "devices": 2,
-            "cdiVersion": "0.6.0",
+            "cdiVersion": "0.3.0",
         },
     ]
 
 
 def test_text_that_is_no_spec(cdi_hook: World) -> None:
     """Text that isn't YAML, unknown fields, and an empty file are findings with their line."""
-    broken = cdi_hook.spec("broken.yaml", "a: [\n")
+    broken = cdi_hook.spec("broken.yaml", "kind: [\n")
     empty = cdi_hook.spec("empty.yaml", "")
     fields = cdi_hook.spec("fields.yaml", "cdiVersion: 0.6.0\nkin: v/c\ndevices: 7\n")
     status, out, err = cdi_hook("validate")
@@ -90,7 +97,7 @@ def test_text_that_is_no_spec(cdi_hook: World) -> None:
     assert lines[1:] == [
         f"{empty}: no Spec data",
         f"{fields}: .devices: expected a list, found 7 (line 3)",
-        f'{fields}: unknown field "kin" (line 2)',
+        f'{fields}: unknown field "kin" (line 2); did you mean kind?',
     ]
 
 
@@ -101,7 +108,9 @@ def test_conflict_between_files(cdi_hook: World) -> None:
     other.update(kind="vendor.com/gpu", devices=[BAD["devices"][0], BAD["devices"][0]])
     other["devices"] = [{"name": name, "containerEdits": {"env": ["A=1"]}} for name in ("free", "gpu1")]
     second = cdi_hook.spec("b.json", other)
-    message = f'conflicting device "vendor.com/gpu=gpu1" (specs "{second}", "{first}")'
+    message = (
+        f'vendor.com/gpu=gpu1 is defined in two files of one dir ("{second}", "{first}"), so neither counts'
+    )
     out = f"{first}: .devices[1].name: {message}\n{second}: .devices[1].name: {message}\n"
     assert cdi_hook("validate", cdi_hook.specs) == (1, out, "")
     status, printed, _ = cdi_hook("validate", "--json")
@@ -112,7 +121,7 @@ def test_conflict_between_files(cdi_hook: World) -> None:
 def test_files_named_one_by_one_do_not_conflict(cdi_hook: World) -> None:
     """Named files are each checked by themselves."""
     paths = [cdi_hook.spec("a.json"), cdi_hook.spec("b.json")]
-    out = "".join(f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n" for path in paths)
+    out = "".join(f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n" for path in paths)
     assert cdi_hook("validate", *paths) == (0, out, "")
 
 
@@ -135,7 +144,7 @@ def test_what_cannot_be_read(cdi_hook: World) -> None:
     assert cdi_hook("validate", "nowhere.yaml", fifo, cdi_hook.specs) == (
         1,
         "nowhere.yaml: no such file or directory\n"
-        f"{fifo}: open {fifo}: not a regular file\n"
+        f"{fifo}: can't read it: not a regular file\n"
         f"{link}: no such file or directory\n",
         "",
     )
@@ -146,7 +155,7 @@ def test_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
     path = cdi_hook.spec("vendor.yml")
     assert cdi_hook("validate", path) == (
         0,
-        f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n",
+        f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n",
         f"cdi-hook: warning: {path}: a spec dir's file isn't read unless its name ends in .json or .yaml\n",
     )
 
@@ -156,8 +165,8 @@ def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
     path = cdi_hook.spec("vendor.json")
     os.chmod(path, 0o666)
     reason = f"refused by SPEC_TRUST=strict: {path} is writable by others than root (mode 0666)"
-    valid = (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n", "")
-    refused = (1, f"{path}: failed to load CDI Spec {reason}\n", "")
+    valid = (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n", "")
+    refused = (1, f"{path}: {reason}; to mend it: chmod go-w {path}\n", "")
     assert cdi_hook("validate") == (refused if os.geteuid() == 0 else valid)
     assert cdi_hook("validate", path) == valid
     assert cdi_hook("validate", cdi_hook.specs) == valid
@@ -167,7 +176,7 @@ def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
 
 def test_nothing_to_check(cdi_hook: World) -> None:
     """If there is no spec file, nothing is wrong, and a message says so."""
-    expected = (0, "", f"cdi-hook: no CDI spec in {cdi_hook.specs}\n")
+    expected = (0, "", f"cdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n")
     assert cdi_hook("validate", cdi_hook.specs) == expected
     assert cdi_hook("validate", "--spec-dir", cdi_hook.specs) == expected
 
@@ -177,5 +186,84 @@ def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
     path = cdi_hook.spec("vendor.json")
     cdi_hook.configure(NONSENSE="1")
     status, out, err = cdi_hook("validate")
-    assert (status, out) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.6.0\n")
+    assert (status, out) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n")
     assert err.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: unknown key NONSENSE; known are ")
+
+
+HOST = {
+    "cdiVersion": "0.6.0",
+    "kind": "v/gpu",
+    "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/none/hook"}]},
+    "devices": [
+        {
+            "name": "a",
+            "containerEdits": {
+                "deviceNodes": [{"path": "/dev/null"}, {"path": "/none/node"}, {"path": "LINK"}],
+                "mounts": [
+                    {"hostPath": "/none/source", "containerPath": "/a", "options": ["rbind"]},
+                    {"hostPath": "/etc", "containerPath": "/b"},
+                    {"hostPath": "tmpfs", "containerPath": "/c", "type": "tmpfs"},
+                ],
+            },
+        },
+    ],
+}
+OF_THE_SPEC = [
+    (".cdiVersion", "0.6.0 is higher than this spec needs; engines that know only 0.4.0 could read it too"),
+    (
+        ".kind",
+        'the vendor "v" has one letter, which crashes docker, podman and other engines '
+        "(CDI's own library up to 1.1.0); take a longer name",
+    ),
+]
+OF_THE_HOST = [
+    (".containerEdits.hooks[0]", 'the host has no "/none/hook"'),
+    (".devices[0].containerEdits.deviceNodes[1]", 'the host has no "/none/node"'),
+    (
+        ".devices[0].containerEdits.deviceNodes[2]",
+        "\"LINK\" is a link, and a node's host path can't be one: write hostPath: /dev/null",
+    ),
+    (".devices[0].containerEdits.mounts[0]", 'the host has no "/none/source"'),
+    (
+        ".devices[0].containerEdits.mounts[1]",
+        '"options: [bind]" is missing for the mount of "/etc" at "/b"',
+    ),
+]
+
+
+def test_what_the_host_lacks_is_a_warning(cdi_hook: World) -> None:
+    """A valid spec is held against this host, unless --no-host; what troubles engines is a warning too."""
+    link = cdi_hook.root / "link"
+    link.symlink_to("/dev/null")
+    path = cdi_hook.spec("a.json", json.dumps(HOST).replace("LINK", str(link)))
+    for more, warnings in ([], [*OF_THE_SPEC, *OF_THE_HOST]), (["--no-host"], OF_THE_SPEC):
+        said = [(place, message.replace("LINK", str(link))) for place, message in warnings]
+        lines = "".join(f"{path}: warning: {place}: {message}\n" for place, message in said)
+        assert cdi_hook("validate", *more) == (0, f"{path}: v/gpu, 1 device, CDI 0.6.0\n{lines}", "")
+        (report,) = cdi_hook.json("validate", "--json", *more)
+        assert report["warnings"] == [{"path": place, "message": message} for place, message in said]
+        assert report["valid"] is True
+
+
+def test_stdin(cdi_hook: World) -> None:
+    """A spec is read from stdin for the file -."""
+    text = "cdiVersion: 0.3.0\nkind: v.com/gpu\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
+    assert cdi_hook("validate", "-", stdin=text) == (0, "stdin: v.com/gpu, 1 device, CDI 0.3.0\n", "")
+    assert cdi_hook("validate", "-", stdin="") == (1, "stdin: no Spec data\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"ociVersion": "1.0", "process": {}, "linux": {"devices": []}, "annotations": {"a": "b"}}',
+         'this is an OCI spec, no CDI spec; "cdi-hook inject --diff BUNDLE" shows what it asks for'),
+        ("root:x:0:0:root:/root:/bin/bash\n" * 100, "this is no CDI spec: it has no cdiVersion, kind or devices"),
+        ("\x7fELF\x00", "this is no CDI spec: it has no cdiVersion, kind or devices"),
+        ("kind: [\n", "line 2: did not find expected node content; is this line indented as its neighbours are?"),
+    ],
+)  # fmt: skip
+def test_what_was_never_a_spec(cdi_hook: World, text: str, said: str) -> None:
+    """Of a file that is no spec at all, one short line says so."""
+    path = cdi_hook.root / "file"
+    path.write_text(text)
+    assert cdi_hook("validate", path) == (1, f"{path}: {said}\n", "")

@@ -31,6 +31,22 @@ def test_added_to_a_new_file_and_removed(engine: Engine) -> None:
 
 
 @EVERY
+def test_its_own_cdi(engine: Engine) -> None:
+    """The engine's own CDI is turned on once, or is always on; a text without it is as it was."""
+    before = added(engine, Request(PATH))
+    edited = engine.add(before, Request(PATH, enable_cdi=True))
+    key = engine.cdi_key(engine.document(before))
+    if key is None:
+        assert edited.text == before
+        assert f"the CDI of {engine.name} itself is always on" in edited.notes
+    else:
+        assert engine.document(edited.text).get(key) is True
+        assert engine.without_cdi(edited.text) == before
+        assert added(engine, Request(PATH, enable_cdi=True), edited.text) == edited.text
+    assert engine.without_cdi(before) == before
+
+
+@EVERY
 def test_a_file_that_has_more_in_it_is_not_blank(engine: Engine) -> None:
     """A line that somebody else added is not part of a new file."""
     line = '{"debug": true}\n' if engine.is_blank("{}") else "x = 1\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.errors import InvalidSpec
-from cdi_hook.specs import specfile
+from cdi_hook.specs import rules, specfile, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,3 +35,16 @@ def test_a_null_in_a_list_is_refused_in_its_turn(
     with pytest.raises(InvalidSpec) as caught:
         specfile.load(str(path))
     assert str(caught.value) == f"invalid CDI Spec: {message}"
+
+
+def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
+    """The reference overlooks what some devices need; whoever lowers the version by a warning must not lose that."""
+    node = {"path": "/dev/a", "hostPath": "/dev/b"}
+    devices = [
+        {"name": "a", "containerEdits": {"deviceNodes": [node]}},
+        {"name": "b", "containerEdits": {"env": ["B=1"]}},
+    ]
+    data = {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": devices}
+    assert versions.minimum_version(data) == "0.3.0"
+    assert list(rules.warnings(data)) == []
+    assert [one.path for one in rules.warnings({**data, "cdiVersion": "0.6.0"})] == [".cdiVersion"]

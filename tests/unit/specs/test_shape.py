@@ -55,8 +55,11 @@ def test_shaped_as_the_reference_does(text: str, expected: object) -> None:
         ("texts: {}", ".texts: expected a list, found a mapping (line 1)"),
         ("map: [a]", ".map: expected a mapping, found a list (line 1)"),
         ("object: x", '.object: expected a mapping, found the string "x" (line 1)'),
-        ("gid: 1\n\ufefftext: x", r'unknown field "\ufefftext" (line 2)'),
-        ("text: x\nnope: 1", 'unknown field "nope" (line 2)'),
+        ("gid: 1\n\ufefftext: x", r'unknown field "\ufefftext" (line 2); did you mean text?'),
+        (
+            "text: x\nnope: 1",
+            'unknown field "nope" (line 2); known here are text, texts, map, number, gid, flag, object, objects',
+        ),
         ("text: 'x", "line 1: found unexpected end of stream"),
         ("[" * 5000, "nested too deeply"),
     ],

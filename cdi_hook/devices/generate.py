@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found -> the data of CDI specs, of the lowest CDI version that fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.devices import naming, nodes
+from cdi_hook.devices.deviceclass import ALL
+from cdi_hook.errors import InvalidName, quote
+from cdi_hook.specs.model import Spec
+from cdi_hook.specs.versions import minimum_version
+
+if TYPE_CHECKING:
+    from cdi_hook.devices.deviceclass import Found
+
+
+def names(found: Found) -> list[list[str]]:
+    """Return the names that a spec has for each of the devices."""
+    return naming.distinct([device.names for device in found.devices], ALL)
+
+
+def spec(found: Found, kind: str = "") -> dict[str, Any]:
+    """Return the spec for what was found, with another kind than its own if that is given.
+
+    Raises as checked() does.
+    """
+    devices = [
+        {"name": name, "containerEdits": device.edits}
+        for device, its in zip(found.devices, names(found))
+        for name in its
+    ]
+    everything = nodes.together([device.edits for device in found.devices])
+    devices.append({"name": ALL, "containerEdits": everything})
+    data = {"kind": kind or found.kind, "devices": devices, "containerEdits": found.edits}
+    return checked(data)
+
+
+def checked(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec's data with the lowest version that has all that it uses.
+
+    Raises InvalidSpec if it breaks a rule, and InvalidName for a kind that makes other CDI
+    implementations crash.
+    """
+    data = {"cdiVersion": minimum_version(data), **data}
+    spec = Spec(data)
+    if min(len(spec.vendor), len(spec.class_)) == 1:
+        raise InvalidName(
+            f"{quote(spec.kind)}: a vendor or class of one letter makes docker and podman crash"
+        )
+    return data

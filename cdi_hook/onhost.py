@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps container edits from being carried out on this host: nodes, mount sources, programs.
+
+It asks what an injection asks: edits.KINDS has both questions. Nothing is changed here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import edits
+from cdi_hook.errors import Finding, InjectionError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_NODE = ": not a device node"  # how edits.py says so of a path
+
+
+def findings(part: edits.Edits, path: str = "") -> Iterator[Finding]:
+    """Yield what is missing for one containerEdits object; ``path`` is its place in the spec."""
+    for name, found in edits.each_kind(part):
+        kind = edits.KINDS[name]
+        for index, edit in enumerate(found):
+            reason = hindrance(name, edit)
+            if reason:
+                yield Finding(f"{path}.{name}{f'[{index}]' if kind.is_list else ''}", reason)
+
+
+def hindrance(name: str, edit: Any) -> str:
+    """Return why an edit of the kind ``name`` can't be carried out on this host, or ""."""
+    kind = edits.KINDS[name]
+    try:
+        kind.convert(edit, edits.Target({}, keep_present=False, may_map_ids=False))
+    except InjectionError as error:
+        return link(edit) or edits.lack(edit.get("hostPath") or edit["path"]) or str(error)
+    return kind.hindrance(edit) if kind.hindrance else ""
+
+
+def link(node: dict[str, Any]) -> str:
+    """Return what to write in place of a device node's host path that is a link, or ""."""
+    path = node.get("hostPath") or node["path"]
+    if not os.path.islink(path):
+        return ""
+    target = os.path.realpath(path)
+    if not os.path.exists(target):
+        return f"{quote(path)} is a link to {quote(target)}, and the host has no such file"
+    return f"{quote(path)} is a link, and a node's host path can't be one: write hostPath: {target}"
+
+
+def link_in(parts: list[edits.Part], error: InjectionError) -> str:
+    """Return the advice for the device node at which an injection failed, "" if it isn't a link."""
+    for source, part in parts:
+        for node in part.get("deviceNodes") or () if source == error.source else ():
+            if f"{quote(node.get('hostPath') or node['path'])}{NO_NODE}" in str(error):
+                return link(node)
+    return ""

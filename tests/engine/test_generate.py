@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person's first minutes: a spec that `cdi-hook generate` makes, and a container that asks for its device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import image, world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .box import Box
+    from .docker import Docker
+    from .podman import Podman
+
+GROUP = 4242
+NODE = "/run/board/node"
+# Looks at both devices, and opens one, as a user who is in no group of the image.
+LOOK = f"id -u; test -c /dev/fuse && echo fuse; stat -c '%g %a' {NODE}; : <{NODE} && echo node"
+SEEN = f"1000\nfuse\n{GROUP} 660\nnode\n"
+DEVICES = "host.local/fuse=fuse,example.com/grouped=one"
+
+
+def generate(box: Box) -> None:
+    """Make the spec of a class, and one by hand of a node that belongs to a group; both as a person does."""
+    if box.call("test", "-e", NODE).returncode:
+        box.do("mknod", "-m", "660", NODE, "c", "10", "229")
+        box.do("chown", f"0:{GROUP}", NODE)
+    assert box.do("cdi-hook", "generate", "fuse", "--output", "/etc/cdi") == (
+        "/etc/cdi/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.3.0"
+    )
+    by_hand = ("--device", f"one={NODE}", "--kind", "example.com/grouped", "--output", "/etc/cdi")
+    assert box.do("cdi-hook", "generate", *by_hand) == (
+        "/etc/cdi/example.com-grouped.yaml: example.com/grouped, 2 devices, CDI 0.7.0"
+    )
+
+
+@pytest.mark.xdist_group("docker")
+@pytest.mark.parametrize("runtime", ["cdi", "cdi-crun"])
+def test_docker(dockers: Callable[[str], Docker], runtime: str) -> None:
+    """A docker container has generated devices, and a user in it may open a node of a group that the user isn't in."""
+    docker = dockers("v1")
+    generate(docker.box)
+    done = docker.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
+    assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
+    annotation = f"{world.KEY}=host.local/fuse=all"
+    done = docker.call(
+        "run", "--rm", "--network=none", "--annotation", annotation, image.NAME, "ls", "/dev/fuse"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "/dev/fuse\n", "")
+
+
+@pytest.mark.xdist_group("podman")
+@pytest.mark.parametrize("runtime", ["cdi", "cdi-crun"])
+def test_podman(podmans: Callable[..., Podman], runtime: str) -> None:
+    """A podman container has them too."""
+    podman = podmans(rootless=False, layout="v1")
+    generate(podman.box)
+    done = podman.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
+    assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook generate: the table of classes, where specs go, what the configuration has made, wrong arguments."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook import config, devices
+from cdi_hook.cli import generate, main
+from cdi_hook.devices.deviceclass import Device, Found
+from cdi_hook.devices.root import Root
+from tests.unit.devices.cases import CASES
+from tests.unit.devices.fakehost import FakeHost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import World
+
+KVM = """\
+---
+cdiVersion: 0.7.0
+kind: host.local/kvm
+devices:
+- name: kvm
+  containerEdits:
+    deviceNodes:
+    - path: /dev/kvm
+      hostPath: {root}/dev/kvm
+      gid: 108
+    additionalGids:
+    - 108
+- name: all
+  containerEdits:
+    deviceNodes:
+    - path: /dev/kvm
+      hostPath: {root}/dev/kvm
+      gid: 108
+    additionalGids:
+    - 108
+containerEdits: {{}}
+"""
+MARK = "# Made by `cdi-hook generate`, which replaces this file as long as this line is here.\n"
+
+
+@pytest.fixture
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A host with /dev/kvm, which belongs to a group, and /dev/fuse."""
+    root = tmp_path_factory.mktemp("host")
+    host = FakeHost(root)
+    host.node("/dev/kvm", 108)
+    host.node("/dev/fuse")
+    return root
+
+
+def test_the_table(cdi_hook: World, other: Path) -> None:
+    """Without arguments each class has its devices, then a line for each thing that is missing."""
+    status, out, err = cdi_hook("generate", "--root", other)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == [*devices.CLASSES]
+    at = lines.index("kvm         host.local/kvm=kvm")
+    assert lines[at + 1 : at + 4] == [
+        "            no /dev/vhost-net: modprobe vhost_net",
+        "            no /dev/vhost-vsock: modprobe vhost_vsock",
+        "            no /dev/net/tun: modprobe tun",
+    ]
+    assert "fuse        host.local/fuse=fuse" in lines
+    assert "amd         no /dev/kfd: modprobe amdgpu" in lines
+
+
+def test_the_table_as_json(cdi_hook: World, other: Path) -> None:
+    """With --json the table has the same as objects."""
+    table = {one["class"]: one for one in cdi_hook.json("generate", "--root", other, "--json")}
+    assert list(table) == [*devices.CLASSES]
+    assert table["fuse"] == {
+        "class": "fuse",
+        "about": "filesystems in user space",
+        "kinds": ["host.local/fuse"],
+        "devices": ["host.local/fuse=fuse"],
+        "missing": [],
+    }
+
+
+def test_the_table_of_many_devices(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A line of the table has a few names, and the number of the others; kinds have a line each."""
+    root = tmp_path_factory.mktemp("host")
+    host = FakeHost(root)
+    for number in range(12):
+        host.device(f"virtual/hidraw/hidraw{number}", "hidraw", f"hidraw{number}")
+    CASES["intel"].build(host)
+    lines = cdi_hook("generate", "--root", root)[1].splitlines()
+    eight = ", ".join(f"hidraw{number}" for number in range(8))
+    assert f"hidraw      host.local/hidraw={eight} and 4 more" in lines
+    at = lines.index("intel       intel.com/gpu=0, 1")
+    assert lines[at + 1] == "            intel.com/npu=0"
+
+
+def test_to_stdout(cdi_hook: World, other: Path) -> None:
+    """A spec goes to stdout, as YAML or as JSON; of the lowest version that has what it needs."""
+    assert cdi_hook("generate", "kvm", "--root", other) == (0, KVM.format(root=other), "")
+    data = cdi_hook.json("generate", "fuse", "--root", other, "--json")
+    assert (data["cdiVersion"], data["kind"]) == ("0.5.0", "host.local/fuse")
+
+
+def test_several_to_stdout(cdi_hook: World, other: Path) -> None:
+    """Several specs on stdout come with a warning, because a file has only one."""
+    status, out, err = cdi_hook("generate", "kvm", "fuse", "kvm", "--root", other)
+    assert (status, out.count("\ncdiVersion: ")) == (0, 2)
+    assert (
+        err
+        == "cdi-hook: warning: these are 2 specs, and a file has one: --output DIR writes a file for each\n"
+    )
+
+
+def test_to_a_dir(cdi_hook: World, other: Path) -> None:
+    """Each spec goes to a file of its own in a dir that is made; the program's umask doesn't matter."""
+    directory = cdi_hook.root / "etc/cdi"
+    was = os.umask(0o077)
+    try:
+        done = cdi_hook("generate", "kvm", "fuse", "--root", other, "--output", directory)
+    finally:
+        os.umask(was)
+    assert done == (
+        0,
+        f"{directory}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
+        f"{directory}/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.5.0\n",
+        "",
+    )
+    file = directory / "host.local-kvm.yaml"
+    assert file.read_text() == MARK + KVM.format(root=other)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    said = cdi_hook.json("generate", "kvm", "--root", other, "--output", directory, "--json")
+    assert said == {"path": str(file), "kind": "host.local/kvm", "devices": 2, "cdiVersion": "0.7.0"}
+
+
+def test_to_a_file(cdi_hook: World, other: Path) -> None:
+    """A name that ends in .yaml is a file's; other names of spec files are refused."""
+    file = cdi_hook.root / "mine.yaml"
+    command = ("generate", "kvm", "--root", other, "--output")
+    assert cdi_hook(*command, "mine.yaml") == (
+        0,
+        "./mine.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n",
+        "",
+    )
+    assert file.read_text() == MARK + KVM.format(root=other)
+    for name in ("x.json", "x.yml"):
+        assert cdi_hook(*command, name) == (
+            1,
+            "",
+            f'cdi-hook: "{name}": the name of a file has to end in .yaml\n',
+        )
+    assert cdi_hook("generate", "kvm", "fuse", *command[2:], "mine.yaml") == (
+        1,
+        "",
+        'cdi-hook: "mine.yaml" can\'t have 2 specs: name a dir\n',
+    )
+
+
+def test_not_over_a_file_of_somebody_else(cdi_hook: World, other: Path) -> None:
+    """A file that this command didn't make stays as it is."""
+    file = cdi_hook.root / "mine.yaml"
+    file.write_text(KVM)
+    status, out, err = cdi_hook("generate", "kvm", "--root", other, "--output", file)
+    assert (status, out) == (1, "")
+    assert (
+        err
+        == f"cdi-hook: {file} isn't replaced: cdi-hook generate didn't make it, or somebody has edited it\n"
+    )
+    assert file.read_text() == KVM
+
+
+def test_no_device(cdi_hook: World, other: Path) -> None:
+    """A class without a device is named with what is missing, and the specs of the others are made."""
+    status, out, err = cdi_hook("generate", "amd", "fuse", "--root", other)
+    assert (status, out.count("\nkind: host.local/fuse\n")) == (1, 1)
+    assert err == "cdi-hook: no device of the class amd: no /dev/kfd: modprobe amdgpu\n"
+
+
+def test_another_kind(cdi_hook: World, other: Path) -> None:
+    """--vendor and --name make the kind."""
+    data = cdi_hook.json(
+        "generate", "kvm", "--root", other, "--vendor", "example.com", "--name", "vm", "--json"
+    )
+    assert data["kind"] == "example.com/vm"
+    assert cdi_hook("generate", "kvm", "--root", other, "--vendor", "x") == (
+        1,
+        "",
+        'cdi-hook: "x/kvm": a vendor or class of one letter makes docker and podman crash\n',
+    )
+
+
+def test_two_of_one_kind(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Specs that would have the same kind, of which one would replace the other, are refused."""
+    root = tmp_path_factory.mktemp("host")
+    host = FakeHost(root)
+    CASES["amd"].build(host)
+    host.device("pci0000:00/0000:00:02.0", "pci", driver="xe")
+    host.device("pci0000:00/0000:00:02.0/drm/card9", "drm", "dri/card9")
+    both = ("generate", "amd", "intel", "--root", root)
+    assert cdi_hook(*both)[0] == 0
+    assert cdi_hook(*both, "--vendor", "example.com") == (
+        1,
+        "",
+        'cdi-hook: there would be several specs of the kind "example.com/gpu": make them one by one\n',
+    )
+
+
+def test_by_hand(cdi_hook: World) -> None:
+    """--device makes a spec of what is named."""
+    data = cdi_hook.json(
+        *(
+            "generate",
+            "--kind",
+            "example.com/thing",
+            "--device",
+            "null=/dev/null:rw",
+            "--env",
+            "A=1",
+            "--json",
+        )
+    )
+    assert data["devices"][0] == {
+        "name": "null",
+        "containerEdits": {"deviceNodes": [{"path": "/dev/null", "permissions": "rw"}]},
+    }
+    assert data["containerEdits"] == {"env": ["A=1"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "a=/dev/null"], "--device needs --kind VENDOR/CLASS"),
+        (["kvm", "--device", "a=/dev/null"], "--device makes a spec of its own: leave out CLASS"),
+        (
+            ["--device", "a=/dev/null", "--kind", "a.com/b", "--name", "x"],
+            "--device takes --kind, not --vendor and --name",
+        ),
+        (["kvm", "--env", "A=1"], "--kind, --mount and --env need --device"),
+        (["kvm", "--hook", "x"], "--hook needs --device, or a class that has a choice of hooks"),
+        (["kvm", "fuse", "--name", "x"], "--name needs one CLASS, which has one kind of devices"),
+        (["intel", "--name", "x"], "--name needs one CLASS, which has one kind of devices"),
+        (["--output", "x"], "what to make is missing: CLASS or --device"),
+        (
+            ["--configured", "kvm"],
+            "--configured takes no other options: the configuration says what is made",
+        ),
+    ],
+)
+def test_wrong_arguments(cdi_hook: World, arguments: list[str], message: str) -> None:
+    """Options that don't go together are one line and status 2."""
+    assert cdi_hook("generate", *arguments) == (
+        2,
+        "",
+        f"cdi-hook: {message}; see cdi-hook generate --help\n",
+    )
+
+
+def test_unknown_class(cdi_hook: World) -> None:
+    """An unknown class is refused, and the message names the classes."""
+    status, out, err = cdi_hook("generate", "kmv")
+    assert (status, out) == (2, "")
+    known = ", ".join(map(repr, devices.CLASSES)), ", ".join(devices.CLASSES)
+    assert err in [
+        f"cdi-hook: argument CLASS: invalid choice: 'kmv' (choose from {names}); see cdi-hook generate --help\n"
+        for names in known
+    ]
+
+
+@pytest.fixture
+def configured(cdi_hook: World, other: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what runs --configured in this process, with /dev's devices from another root and a state dir here."""
+    monkeypatch.setattr(config, "state_dir", lambda _environ, _system: str(cdi_hook.root / "run"))
+    monkeypatch.setattr(config, "is_system_root", lambda: True)
+    monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
+    monkeypatch.setattr("cdi_hook.cli.generate.Root", _root_of(other))
+
+    def run(classes: str) -> int:
+        cdi_hook.configure(GENERATE=classes)
+        return main(["generate", "--configured"])
+
+    return run
+
+
+def _root_of(path: Path) -> Any:
+    return lambda: Root(str(path))
+
+
+def test_what_the_configuration_wants(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The specs of GENERATE's classes are made, and removed when the device or the class is gone; others stay."""
+    hers = cdi_hook.spec("hers.yaml")
+    kvm, fuse = (cdi_hook.specs / f"host.local-{name}.yaml" for name in ("kvm", "fuse"))
+    note = cdi_hook.root / "run/generate"
+    made = {one: f"{one}: host.local/{one.stem[11:]}, 2 devices, CDI {{}}\n" for one in (kvm, fuse)}
+    assert configured("kvm fuse amd") == 0
+    assert capfd.readouterr() == (made[kvm].format("0.7.0") + made[fuse].format("0.5.0"), "")
+    assert note.exists()
+    assert kvm.read_text() == KVM.format(root=other).join(
+        [
+            "# Made by `cdi-hook generate --configured`, which replaces and removes this file as long as this line is here.\n",
+            "",
+        ]
+    )
+    (other / "dev/fuse").unlink()
+    assert configured("kvm fuse") == 0
+    assert capfd.readouterr() == (f"{made[kvm].format('0.7.0')}{fuse}: removed\n", "")
+    assert configured("") == 0
+    assert capfd.readouterr() == (f"{kvm}: removed\n", "")
+    assert not note.exists()
+    assert [str(path) for path in cdi_hook.specs.iterdir()] == [hers]
+
+
+def test_what_stands_in_the_way(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """If another file has the device, ours gives way; an unknown class is named; the rest is made all the same."""
+    assert configured("kvm") == 0
+    capfd.readouterr()
+    hers = cdi_hook.spec("hers.yaml", KVM.format(root=other))
+    kvm, fuse = (cdi_hook.specs / f"host.local-{name}.yaml" for name in ("kvm", "fuse"))
+    assert configured("kvm nope fuse") == 1
+    out, err = capfd.readouterr()
+    assert out == f"{fuse}: host.local/fuse, 2 devices, CDI 0.5.0\n{kvm}: removed\n"
+    assert err == (
+        f'cdi-hook: warning: {cdi_hook.config}:2: GENERATE: "nope" is no class of devices; known are '
+        f"{', '.join(devices.CLASSES)}\n"
+        f"cdi-hook: kvm: {hers} already defines host.local/kvm=all, and two files in one dir must not: "
+        "remove it, or choose another kind with --vendor or --name\n"
+    )
+
+
+def test_a_class_that_fails(
+    cdi_hook: World, configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A class that can't be looked at is named, and the others are made."""
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/dev/fuse")
+
+    monkeypatch.setattr(devices.get("fuse"), "find", fail)
+    assert configured("fuse kvm") == 1
+    kvm = f"{cdi_hook.specs}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
+    assert capfd.readouterr() == (kvm, "cdi-hook: fuse: /dev/fuse: Input/output error\n")
+
+
+def test_nowhere_to_write(
+    configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a spec dir nothing can be made."""
+    monkeypatch.setattr(config, "spec_dirs", lambda *_: [])
+    assert configured("kvm") == 1
+    assert capfd.readouterr().err == "cdi-hook: there is no place for specs: SPEC_DIRS is empty\n"
+
+
+def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user is told of the group that a node belongs to; root isn't."""
+    nodes = [
+        {"path": "/dev/kvm", "gid": 4242},
+        {"path": "/dev/own", "gid": os.getegid()},
+        {"path": "/dev/null"},
+    ]
+    found = [Found("host.local/kvm", [Device(["kvm"], {"deviceNodes": nodes})])]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert generate._groups(Root(), found) == []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert generate._groups(Root(), found) == [
+        "you aren't in the group 4242, which rootless containers need: sudo usermod -aG 4242 $USER"
+    ]

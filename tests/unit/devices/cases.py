@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For each class of devices: a host that has some, and what containers get of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .fakehost import FakeHost
+
+
+@dataclass(frozen=True)
+class Case:
+    """A host, and the devices by kind: each with its nodes, a link as "LINK -> NODE".
+
+    "" is what all devices of the kind get. "all" isn't listed: it has the nodes of all devices.
+    """
+
+    build: Callable[[FakeHost], None]
+    kinds: Mapping[str, Mapping[str, Sequence[str]]]
+    missing: Sequence[str] = field(default_factory=list)
+
+
+def _accel(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:00:0b.0", "pci")
+    host.device("pci0000:00/0000:00:0b.0/accel/accel0", "accel", "accel/accel0", gid=44)
+    host.device("pci0000:80/0000:83:00.0", "pci")
+    for name in ("accel1", "accel_controlD1"):
+        host.device(f"pci0000:80/0000:83:00.0/accel/{name}", "accel", f"accel/{name}", gid=44)
+
+
+def _amd(host: FakeHost) -> None:
+    host.node("/dev/kfd", 44)
+    topology = "/sys/class/kfd/kfd/topology/nodes"
+    host.file(f"{topology}/0/properties", "drm_render_minor 0")
+    # 0: a GPU on its own; 1 and 2: a GPU in two partitions, of which the second is a platform device
+    gpus = (
+        ("1", "pci0000:00/0000:03:00.0", "card1", 129, 0x300, 0, 42),
+        ("2", "pci0000:c0/0002:c1:00.0", "card0", 128, 0xC100, 2, 43),
+        ("10", "platform/amdgpu_xcp_0", "card2", 130, 0xC100, 2, 43),
+    )
+    for number, path, card, render, location, domain, unique in gpus:
+        host.device(path, "platform" if path.startswith("platform") else "pci")
+        for name in (card, f"renderD{render}"):
+            host.device(f"{path}/drm/{name}", "drm", f"dri/{name}", gid=44)
+        host.file(
+            f"{topology}/{number}/properties",
+            f"cpu_cores_count 0\nlocation_id {location}\ndomain {domain}\ndrm_render_minor {render}\nunique_id {unique}",
+        )
+    host.link("/dev/dri/by-path/pci-0000:03:00.0-render", "../renderD129")
+
+
+def _dri(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:00:02.0", "pci")
+    host.device("pci0000:00/0000:00:02.0/drm/card1", "drm", "dri/card1", gid=44)
+    host.device("pci0000:00/0000:00:02.0/drm/card1/card1-HDMI-A-1", "drm")
+    host.device("pci0000:00/0000:00:02.0/drm/renderD128", "drm", "dri/renderD128", gid=45)
+    host.device("pci0000:00/0000:00:05.0", "pci")
+    host.device("pci0000:00/0000:00:05.0/virtio3", "virtio")
+    host.device("pci0000:00/0000:00:05.0/virtio3/drm/card0", "drm", "dri/card0", gid=44)
+    host.link("/dev/dri/by-path/pci-0000:00:02.0-card", "../card1")
+    host.link("/dev/dri/by-path/pci-0000:00:02.0-render", "../renderD128")
+
+
+def _gpio(host: FakeHost) -> None:
+    host.device("platform/fe200000.gpio", "platform")
+    host.device("platform/fe200000.gpio/gpiochip0", "gpio", "gpiochip0", gid=46)
+
+
+def _hidraw(host: FakeHost) -> None:
+    port = "pci0000:00/0000:00:14.0/usb1/1-3"
+    for path, subsystem in (
+        (f"{port}", "usb"),
+        (f"{port}/1-3:1.0", "usb"),
+        (f"{port}/1-3:1.0/0003:1050:0407.0001", "hid"),
+    ):
+        host.device(path, subsystem)
+    host.device(f"{port}/1-3:1.0/0003:1050:0407.0001/hidraw/hidraw0", "hidraw", "hidraw0")
+
+
+def _i2c(host: FakeHost) -> None:
+    host.device("platform/fe804000.i2c", "platform")
+    host.device("platform/fe804000.i2c/i2c-1", "i2c")
+    host.device("platform/fe804000.i2c/i2c-1/i2c-dev/i2c-1", "i2c-dev", "i2c-1", gid=47)
+    host.device("pci0000:00/0000:00:02.0", "pci")  # two buses at one address: it names neither
+    for number in (10, 9):
+        host.device(f"pci0000:00/0000:00:02.0/i2c-{number}", "i2c")
+        host.device(
+            f"pci0000:00/0000:00:02.0/i2c-{number}/i2c-dev/i2c-{number}", "i2c-dev", f"i2c-{number}", gid=47
+        )
+
+
+def _infiniband(host: FakeHost) -> None:
+    for number, address in enumerate(("0000:b1:00.0", "0000:b1:00.1")):
+        pci = f"pci0000:b0/{address}"
+        host.device(pci, "pci")
+        host.device(f"{pci}/infiniband/mlx5_{number}", "infiniband")
+        host.device(
+            f"{pci}/infiniband_verbs/uverbs{number}",
+            "infiniband_verbs",
+            f"infiniband/uverbs{number}",
+            files={"ibdev": f"mlx5_{number}"},
+        )
+        for name in (f"issm{number}", f"umad{number}"):
+            host.device(
+                f"{pci}/infiniband_mad/{name}",
+                "infiniband_mad",
+                f"infiniband/{name}",
+                files={"ibdev": f"mlx5_{number}"},
+            )
+    host.node("/dev/infiniband/rdma_cm")
+
+
+def _input(host: FakeHost) -> None:
+    usb = "pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0"
+    host.device(usb, "usb")
+    host.device(f"{usb}/input/input5", "input")
+    for name in ("event3", "mouse0"):
+        path = f"{usb}/input/input5/{name}"
+        host.device(path, "input", f"input/{name}", gid=48)
+        host.link(f"/sys/devices/{path}/device", "..")
+    host.device("virtual/input/mice", "input", "input/mice", gid=48)
+    host.link("/dev/input/by-id/usb-Maker_Mouse-event-mouse", "../event3")
+
+
+def _intel(host: FakeHost) -> None:
+    for address, card, render, driver, model in (
+        ("0000:00:02.0", "card1", "renderD128", "i915", "0x46a6"),
+        ("0000:03:00.0", "card0", "renderD129", "xe", "0x56a0"),
+        ("0000:04:00.0", "card2", "renderD130", "nouveau", "0x1234"),
+    ):
+        host.device(f"pci0000:00/{address}", "pci", driver=driver, files={"device": model})
+        for name in (card, render):
+            host.device(f"pci0000:00/{address}/drm/{name}", "drm", f"dri/{name}", gid=44)
+    host.link("/dev/dri/by-path/pci-0000:03:00.0-card", "../card0")
+    host.device("pci0000:00/0000:00:0b.0", "pci", driver="intel_vpu", files={"device": "0x7d1d"})
+    host.device("pci0000:00/0000:00:0b.0/accel/accel0", "accel", "accel/accel0", gid=45)
+
+
+def _serial(host: FakeHost) -> None:
+    usb = "pci0000:00/0000:00:14.0/usb1/1-2/1-2:1.0"
+    host.device(usb, "usb")
+    host.device(f"{usb}/ttyUSB0", "usb-serial")
+    host.device(f"{usb}/ttyUSB0/tty/ttyUSB0", "tty", "ttyUSB0", gid=20)
+    host.link("/dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0", "../../ttyUSB0")
+    host.link("/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "../../ttyUSB0")
+    host.device("pnp0/00:05", "pnp")
+    host.device("pnp0/00:05/tty/ttyS0", "tty", "ttyS0", gid=20, files={"type": "4"})
+    host.device("platform/serial8250", "platform")
+    host.device(
+        "platform/serial8250/tty/ttyS1", "tty", "ttyS1", gid=20, files={"type": "0"}
+    )  # nothing is there
+    host.device("virtual/tty/tty1", "tty", "tty1", gid=5)
+    (host.root / "sys/devices/virtual/tty/tty1/device").unlink()  # a console has no parent
+
+
+def _snd(host: FakeHost) -> None:
+    for address, card, label in (("0000:00:1f.3", "card0", "PCH"), ("0000:01:00.1", "card1", "NVidia")):
+        path = f"pci0000:00/{address}/sound/{card}"
+        host.device(f"pci0000:00/{address}", "pci")
+        host.device(path, "sound", files={"id": label})
+        number = card[-1]
+        for name in (f"controlC{number}", f"pcmC{number}D0c", f"pcmC{number}D0p"):
+            host.device(f"{path}/{name}", "sound", f"snd/{name}", gid=29)
+            host.link(f"/sys/devices/{path}/{name}/device", "..")
+    for name in ("seq", "timer"):
+        host.device(f"virtual/sound/{name}", "sound", f"snd/{name}", gid=29)
+    host.link("/dev/snd/by-path/pci-0000:00:1f.3", "../controlC0")
+
+
+def _spi(host: FakeHost) -> None:
+    host.device("platform/fe204000.spi", "platform")
+    for name in ("spidev0.0", "spidev0.1"):
+        host.device(f"platform/fe204000.spi/spi_master/spi0/spi{name[6:]}", "spi")
+        host.device(f"platform/fe204000.spi/spi_master/spi0/spi{name[6:]}/spidev/{name}", "spidev", name)
+
+
+def _tpm(host: FakeHost) -> None:
+    host.device("platform/MSFT0101:00", "platform")
+    host.device("platform/MSFT0101:00/tpm/tpm0", "tpm", "tpm0", gid=49)
+    host.device("platform/MSFT0101:00/tpmrm/tpmrm0", "tpmrm", "tpmrm0", gid=50)
+
+
+def _usb(host: FakeHost) -> None:
+    hub = "pci0000:00/0000:00:14.0/usb1"
+    host.device(hub, "usb", "bus/usb/001/001", files={"bDeviceClass": "09"})
+    for port, node, vendor, product, serial in (
+        ("1-1", "002", "0403", "6001", "A50285BI"),
+        ("1-2", "003", "046d", "0825", ""),
+        ("1-10", "004", "1d6b", "0104", "same one"),
+        ("1-3", "005", "1d6b", "0104", "same one"),
+    ):
+        model = {"idVendor": vendor, "idProduct": product, **({"serial": serial} if serial else {})}
+        host.device(f"{hub}/{port}", "usb", f"bus/usb/001/{node}", files={"bDeviceClass": "00", **model})
+        host.device(f"{hub}/{port}/{port}:1.0", "usb")
+    host.device(f"{hub}/1-1/1-1:1.0/ttyUSB0", "usb-serial")
+    host.device(f"{hub}/1-1/1-1:1.0/ttyUSB0/tty/ttyUSB0", "tty", "ttyUSB0", gid=20)
+    host.link("/dev/serial/by-id/usb-FTDI-if00-port0", "../../ttyUSB0")
+    host.device(f"{hub}/1-2/1-2:1.0/video4linux/video0", "video4linux", "video0", gid=44)
+    host.device(f"{hub}/1-2/1-2:1.0/media0", "media", "media0", gid=44)
+    host.device(f"{hub}/1-3/1-3:1.0/hid/hidraw/hidraw0", "hidraw", "hidraw0")
+    host.device(f"{hub}/1-3/1-3:1.0/host0/block/sda", "block", "sda", gid=6)
+
+
+def _v4l(host: FakeHost) -> None:
+    usb = "pci0000:00/0000:00:14.0/usb1/1-2/1-2:1.0"
+    host.device(usb, "usb")
+    for name in ("video0", "video1"):
+        host.device(f"{usb}/video4linux/{name}", "video4linux", name, gid=44)
+    host.device(f"{usb}/media0", "media", "media0", gid=44)
+    host.link("/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0", "../../video0")
+    host.device("platform/codec", "platform")
+    host.device("platform/codec/video4linux/video10", "video4linux", "video10", gid=44)
+
+
+def _vfio(host: FakeHost) -> None:
+    for node in ("vfio/vfio", "vfio/12", "vfio/noiommu-3", "vfio/devices/vfio0", "iommu"):
+        host.node(f"/dev/{node}")
+    for group, address, driver in (
+        (12, "0000:65:00.0", "vfio-pci"),
+        (12, "0000:65:00.1", "snd_hda_intel"),
+        (3, "0000:66:00.0", "vfio-pci"),
+    ):
+        path = f"pci0000:64/{address}"
+        host.device(path, "pci", driver=driver)
+        host.link(f"/sys/kernel/iommu_groups/{group}/devices/{address}", f"../../../../devices/{path}")
+    host.file("/sys/devices/pci0000:64/0000:65:00.0/vfio-dev/vfio0/uevent", "DEVNAME=vfio/devices/vfio0")
+
+
+def _kvm(host: FakeHost) -> None:
+    for path in ("/dev/kvm", "/dev/vhost-net", "/dev/net/tun"):
+        host.node(path)
+
+
+def _sgx(host: FakeHost) -> None:
+    for path in ("/dev/sgx_enclave", "/dev/sgx_provision"):
+        host.node(path)
+
+
+def _under(names: Sequence[str], nodes: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return nodes under several names."""
+    return dict.fromkeys(names, nodes)
+
+
+_UVERBS = {
+    number: [f"/dev/infiniband/{name}{number}" for name in ("uverbs", "issm", "umad")] for number in (0, 1)
+}
+_CARD1 = [
+    "/dev/dri/card1",
+    "/dev/dri/renderD129",
+    "/dev/dri/by-path/pci-0000:03:00.0-render -> /dev/dri/renderD129",
+]
+_PART1 = ["/dev/dri/card0", "/dev/dri/renderD128"]
+_PART2 = ["/dev/dri/card2", "/dev/dri/renderD130"]
+_GPU = [
+    "/dev/dri/card1",
+    "/dev/dri/by-path/pci-0000:00:02.0-card -> /dev/dri/card1",
+    "/dev/dri/renderD128",
+    "/dev/dri/by-path/pci-0000:00:02.0-render -> /dev/dri/renderD128",
+]
+_MOUSE = [
+    "/dev/input/event3",
+    "/dev/input/by-id/usb-Maker_Mouse-event-mouse -> /dev/input/event3",
+    "/dev/input/mouse0",
+]
+_I915 = ["/dev/dri/card1", "/dev/dri/renderD128"]
+_XE = ["/dev/dri/card0", "/dev/dri/by-path/pci-0000:03:00.0-card -> /dev/dri/card0", "/dev/dri/renderD129"]
+_USB0 = [
+    "/dev/ttyUSB0",
+    "/dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0 -> /dev/ttyUSB0",
+    "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0 -> /dev/ttyUSB0",
+]
+_PCH = [
+    "/dev/snd/controlC0",
+    "/dev/snd/by-path/pci-0000:00:1f.3 -> /dev/snd/controlC0",
+    "/dev/snd/pcmC0D0c",
+    "/dev/snd/pcmC0D0p",
+]
+_NVIDIA = [f"/dev/snd/{name}" for name in ("controlC1", "pcmC1D0c", "pcmC1D0p")]
+_FTDI = ["/dev/bus/usb/001/002", "/dev/ttyUSB0", "/dev/serial/by-id/usb-FTDI-if00-port0 -> /dev/ttyUSB0"]
+_CAM = ["/dev/bus/usb/001/003", "/dev/media0", "/dev/video0"]
+_VIDEO = [
+    "/dev/video0",
+    "/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0 -> /dev/video0",
+    "/dev/video1",
+    "/dev/media0",
+]
+CASES = {
+    "accel": Case(
+        _accel,
+        {
+            "host.local/accel": {
+                **_under(("accel0", "0000:00:0b.0"), ["/dev/accel/accel0"]),
+                **_under(
+                    ("accel1", "accel_controlD1", "0000:83:00.0"),
+                    ["/dev/accel/accel1", "/dev/accel/accel_controlD1"],
+                ),
+            }
+        },
+    ),
+    "amd": Case(
+        _amd,
+        {
+            "amd.com/gpu": {
+                "": ["/dev/kfd"],
+                **_under(("0", "0000:03:00.0", "GPU-000000000000002a", "card1", "renderD129"), _CARD1),
+                **_under(("1", "card0", "renderD128"), _PART1),
+                **_under(("2", "card2", "renderD130"), _PART2),
+            }
+        },
+    ),
+    "dri": Case(
+        _dri,
+        {
+            "host.local/dri": {
+                **_under(("card0", "0000:00:05.0"), ["/dev/dri/card0"]),
+                **_under(("card1", "renderD128", "0000:00:02.0"), _GPU),
+            }
+        },
+    ),
+    "fuse": Case(lambda host: host.node("/dev/fuse"), {"host.local/fuse": {"fuse": ["/dev/fuse"]}}),
+    "gpio": Case(_gpio, {"host.local/gpio": _under(("gpiochip0", "fe200000.gpio"), ["/dev/gpiochip0"])}),
+    "hidraw": Case(_hidraw, {"host.local/hidraw": _under(("hidraw0", "1-3:1.0"), ["/dev/hidraw0"])}),
+    "i2c": Case(
+        _i2c,
+        {
+            "host.local/i2c": {
+                **_under(("i2c-1", "fe804000.i2c"), ["/dev/i2c-1"]),
+                "i2c-9": ["/dev/i2c-9"],
+                "i2c-10": ["/dev/i2c-10"],
+            }
+        },
+    ),
+    "infiniband": Case(
+        _infiniband,
+        {
+            "host.local/infiniband": {
+                "": ["/dev/infiniband/rdma_cm"],
+                **_under(("mlx5_0", "0000:b1:00.0"), _UVERBS[0]),
+                **_under(("mlx5_1", "0000:b1:00.1"), _UVERBS[1]),
+            }
+        },
+    ),
+    "input": Case(
+        _input,
+        {
+            "host.local/input": _under(
+                ("event3", "mouse0", "usb-Maker_Mouse-event-mouse", "1-1:1.0"), _MOUSE
+            )
+        },
+    ),
+    "intel": Case(
+        _intel,
+        {
+            "intel.com/gpu": {
+                **_under(("0", "0000:03:00.0", "0000-03-00-0-0x56a0", "card0", "renderD129"), _XE),
+                **_under(("1", "0000:00:02.0", "0000-00-02-0-0x46a6", "card1", "renderD128"), _I915),
+            },
+            "intel.com/npu": _under(
+                ("0", "0000:00:0b.0", "0000-00-0b-0-0x7d1d", "accel0"), ["/dev/accel/accel0"]
+            ),
+        },
+    ),
+    "kvm": Case(
+        _kvm,
+        {"host.local/kvm": {"kvm": ["/dev/kvm"], "vhost-net": ["/dev/vhost-net"], "tun": ["/dev/net/tun"]}},
+        ["no /dev/vhost-vsock: modprobe vhost_vsock"],
+    ),
+    "serial": Case(
+        _serial,
+        {
+            "host.local/serial": {
+                **_under(("ttyS0", "00:05"), ["/dev/ttyS0"]),
+                **_under(("ttyUSB0", "usb-FTDI_FT232R_A50285BI-if00-port0", "1-2:1.0"), _USB0),
+            }
+        },
+    ),
+    "sgx": Case(
+        _sgx,
+        {"host.local/sgx": {"enclave": ["/dev/sgx_enclave"], "provision": ["/dev/sgx_provision"]}},
+    ),
+    "snd": Case(
+        _snd,
+        {
+            "host.local/snd": {
+                "": ["/dev/snd/timer", "/dev/snd/seq"],
+                **_under(("card0", "PCH", "0000:00:1f.3"), _PCH),
+                **_under(("card1", "NVidia", "0000:01:00.1"), _NVIDIA),
+            }
+        },
+    ),
+    "spi": Case(
+        _spi, {"host.local/spi": {"spidev0.0": ["/dev/spidev0.0"], "spidev0.1": ["/dev/spidev0.1"]}}
+    ),
+    "tpm": Case(_tpm, {"host.local/tpm": {"tpm0": ["/dev/tpm0"], "tpmrm0": ["/dev/tpmrm0"]}}),
+    "usb": Case(
+        _usb,
+        {
+            "host.local/usb": {
+                **_under(("1-1", "0403:6001:A50285BI", "0403:6001"), _FTDI),
+                **_under(("1-2", "046d:0825"), _CAM),
+                **_under(
+                    ("1-3", "1d6b:0104:same_one-2c43ecb2-1-3"), ["/dev/bus/usb/001/005", "/dev/hidraw0"]
+                ),
+                **_under(("1-10", "1d6b:0104:same_one-2c43ecb2-1-10"), ["/dev/bus/usb/001/004"]),
+            }
+        },
+    ),
+    "v4l": Case(
+        _v4l,
+        {
+            "host.local/v4l": {
+                **_under(
+                    ("video0", "video1", "media0", "usb-Maker_Cam_AB12-video-index0", "1-2:1.0"), _VIDEO
+                ),
+                **_under(("video10", "codec"), ["/dev/video10"]),
+            }
+        },
+    ),
+    "vfio": Case(
+        _vfio,
+        {
+            "host.local/vfio": {
+                "": ["/dev/vfio/vfio", "/dev/iommu"],
+                **_under(
+                    ("12", "0000:65:00.0", "vfio0"), ["/dev/vfio/12", "/dev/vfio/devices/vfio0"]
+                ),
+                **_under(("noiommu-3", "0000:66:00.0"), ["/dev/vfio/noiommu-3"]),
+            }
+        },
+    ),
+}  # fmt: skip

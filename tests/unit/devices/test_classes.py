@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each class of devices, on a host that has some of it and on one that has nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook import devices
+from cdi_hook.cli import main
+from cdi_hook.devices import generate
+from cdi_hook.devices.root import Root
+from cdi_hook.devices.specfiles import SpecFiles
+from cdi_hook.specs.versions import minimum_version
+
+from .cases import CASES
+from .fakehost import FakeHost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERY = pytest.mark.parametrize("name", CASES)
+
+
+def shown(edits: dict[str, Any], root: str) -> list[str]:
+    """Return the nodes of containerEdits as a case has them, and check that they are below the root."""
+    lines = []
+    for node in edits.get("deviceNodes", ()):
+        assert node["hostPath"].startswith(f"{root}/dev/")
+        host_path = node["hostPath"].removeprefix(root)
+        lines.append(node["path"] if host_path == node["path"] else f"{node['path']} -> {host_path}")
+    return lines
+
+
+@EVERY
+def test_devices_and_their_nodes(name: str, tmp_path: Path) -> None:
+    """A class finds exactly its devices, under all their names, each with exactly its nodes; "all" has all of them."""
+    case = CASES[name]
+    case.build(FakeHost(tmp_path))
+    found = devices.get(name).find(Root(str(tmp_path)))
+    specs = {each.kind: generate.spec(each) for each in found}
+    made = {
+        kind: {one["name"]: shown(one["containerEdits"], str(tmp_path)) for one in data["devices"]}
+        for kind, data in specs.items()
+    }
+    everything = {kind: by_name.pop("all") for kind, by_name in made.items()}
+    for kind, data in specs.items():
+        assert sorted(everything[kind]) == sorted({node for nodes in made[kind].values() for node in nodes})
+        if common := shown(data["containerEdits"], str(tmp_path)):
+            made[kind][""] = common
+    assert made == {kind: {one: [*nodes] for one, nodes in own.items()} for kind, own in case.kinds.items()}
+    assert devices.get(name).missing(Root(str(tmp_path))) == case.missing
+
+
+@EVERY
+def test_specs_are_valid(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`cdi-hook validate` finds nothing wrong with a class's specs, and their version is the lowest that fits."""
+    CASES[name].build(FakeHost(tmp_path / "host"))
+    specs = [generate.spec(each) for each in devices.get(name).find(Root(str(tmp_path / "host")))]
+    paths = [SpecFiles(str(tmp_path / "cdi")).write(data) for data in specs]
+    assert main(["validate", *paths]) == 0
+    lines = [
+        f"{path}: {data['kind']}, {len(data['devices'])} devices, CDI {minimum_version(data)}\n"
+        for path, data in zip(paths, specs, strict=True)
+    ]
+    assert capfd.readouterr() == ("".join(lines), "")
+
+
+@EVERY
+def test_a_host_without_devices(name: str, tmp_path: Path) -> None:
+    """On a host that has nothing, a class finds no device and says in one line what is missing, and how to get it."""
+    one = devices.get(name)
+    assert one.find(Root(str(tmp_path))) == []
+    missing = one.missing(Root(str(tmp_path)))
+    assert missing
+    assert all(line.startswith("no ") and line.isprintable() for line in missing)
+
+
+@pytest.mark.parametrize("name", ["accel", "dri", "intel", "serial", "usb"])
+def test_a_device_without_its_node(name: str, tmp_path: Path) -> None:
+    """If the kernel has a device, and /dev lacks its node, the device isn't offered, and the node is named."""
+    CASES[name].build(FakeHost(tmp_path))
+    nodes = [path for path in (tmp_path / "dev").rglob("*") if not path.is_dir()]
+    for path in nodes:
+        path.unlink()
+    one = devices.get(name)
+    assert one.find(Root(str(tmp_path))) == []
+    missing = one.missing(Root(str(tmp_path)))
+    assert missing
+    for line in missing:
+        node, _, reason = line.removeprefix("no ").partition(", ")
+        assert tmp_path / node.lstrip("/") in nodes
+        assert reason == "though the kernel has the device: udev has to make it"
+
+
+def test_kinds_are_those_that_a_class_names(tmp_path: Path) -> None:
+    """What a class finds is of the kinds that it says it has."""
+    for name, case in CASES.items():
+        case.build(FakeHost(tmp_path / name))
+        assert {found.kind for found in devices.get(name).find(Root(str(tmp_path / name)))} == set(
+            devices.get(name).kinds
+        )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices that are named by hand: the spec of them, and what is wrong with what was named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdi_hook.devices import custom
+from cdi_hook.devices.root import Root
+from cdi_hook.errors import CDIError
+
+from .fakehost import FakeHost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_everything(tmp_path: Path) -> None:
+    """Nodes with the same name are one device; mounts, variables and hooks are for all devices."""
+    host = FakeHost(tmp_path)
+    host.node("/dev/a", 44)
+    host.node("/dev/b")
+    host.link("/dev/by-path/pci-0000:00:1.0", "../b")
+    host.file("/etc/a.conf")
+    host.file("/opt/a/x")
+    made = custom.spec(
+        Root(str(tmp_path)),
+        "vendor.com/thing",
+        ["one=/dev/a:rw", "one=/dev/b", "two=/dev/by-path/pci-0000:00:1.0:r"],
+        ["/etc/a.conf:/etc/a.conf:ro", "/opt/a:/a", "/opt/a:/b:bind,ro"],
+        ["A=1"],
+        ["createContainer:/bin/sh --flag 'two words'", "poststop:/bin/cat"],
+    )
+    a = {"path": "/dev/a", "hostPath": f"{tmp_path}/dev/a", "gid": 44, "permissions": "rw"}
+    b = {"path": "/dev/b", "hostPath": f"{tmp_path}/dev/b"}
+    link = {"path": "/dev/by-path/pci-0000:00:1.0", "hostPath": f"{tmp_path}/dev/b", "permissions": "r"}
+    assert made == {
+        "cdiVersion": "0.7.0",
+        "kind": "vendor.com/thing",
+        "devices": [
+            {"name": "one", "containerEdits": {"deviceNodes": [a, b], "additionalGids": [44]}},
+            {"name": "two", "containerEdits": {"deviceNodes": [link]}},
+            {"name": "all", "containerEdits": {"deviceNodes": [a, b, link], "additionalGids": [44]}},
+        ],
+        "containerEdits": {
+            "env": ["A=1"],
+            "mounts": [
+                {
+                    "hostPath": f"{tmp_path}/etc/a.conf",
+                    "containerPath": "/etc/a.conf",
+                    "options": ["ro", "bind"],
+                },
+                {"hostPath": f"{tmp_path}/opt/a", "containerPath": "/a", "options": ["rbind"]},
+                {"hostPath": f"{tmp_path}/opt/a", "containerPath": "/b", "options": ["bind", "ro"]},
+            ],
+            "hooks": [
+                {"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "--flag", "two words"]},
+                {"hookName": "poststop", "path": "/bin/cat"},
+            ],
+        },
+    }
+
+
+def test_a_device_called_all() -> None:
+    """Somebody's own "all" is theirs."""
+    made = custom.spec(Root(), "vendor.com/thing", ["all=/dev/null", "zero=/dev/zero"])
+    assert [(one["name"], one["containerEdits"]["deviceNodes"]) for one in made["devices"]] == [
+        ("all", [{"path": "/dev/null"}]),
+        ("zero", [{"path": "/dev/zero"}]),
+    ]
+    assert made["cdiVersion"] == "0.3.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["null"],), '--device "null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
+        ((["a=dev/null"],), '--device "a=dev/null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
+        ((["a b=/dev/null"],), '--device "a b=/dev/null": invalid character \' \' in device name "a b"'),
+        ((["a=/dev/none:rw"],), '--device "a=/dev/none:rw": there is no "/dev/none"'),
+        ((["a=/dev"],), '--device "a=/dev": "/dev" is no device node'),
+        ((["a=/dev/null:rx"],), '--device "a=/dev/null:rx": there is no "/dev/null:rx"'),
+        ((["a=/dev/null"], ["/etc"]), '--mount "/etc": not of the form HOST:CONTAINER or HOST:CONTAINER:OPTION,...'),
+        ((["a=/dev/null"], ["/none:/x"]), '--mount "/none:/x": there is no "/none"'),
+        (
+            (["a=/dev/null"], [], [], ["createRuntime"]),
+            "--hook \"createRuntime\": not of the form NAME:PROGRAM or 'NAME:PROGRAM ARGUMENT ...'",
+        ),
+        (
+            (["a=/dev/null"], [], [], ["createRuntime:/x 'y"]),
+            "--hook \"createRuntime:/x 'y\": not of the form NAME:PROGRAM or 'NAME:PROGRAM ARGUMENT ...'",
+        ),
+        ((["a=/dev/null"], [], [], ["poststop:/none"]), '--hook "poststop:/none": there is no "/none"'),
+        (
+            (["a=/dev/null"], [], [], ["onCreate:/bin/sh"]),
+            'invalid CDI Spec: invalid hook name "onCreate"',
+        ),
+        ((["a=/dev/null"], [], ["A"]), 'invalid CDI Spec: invalid container edits: invalid environment variable "A"'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong(arguments: tuple[list[str], ...], message: str) -> None:
+    """Each mistake is named, with the option that has it."""
+    with pytest.raises(CDIError) as caught:
+        custom.spec(Root(), "vendor.com/thing", *arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("vendor.com/x", '"vendor.com/x": a vendor or class of one letter makes docker and podman crash'),
+        ("v/thing", '"v/thing": a vendor or class of one letter makes docker and podman crash'),
+        ("thing", "invalid CDI Spec: invalid vendor. empty name"),
+    ],
+)  # fmt: skip
+def test_a_kind_that_nobody_can_use(kind: str, message: str) -> None:
+    """A kind that CDI forbids, or that makes engines crash, is refused."""
+    with pytest.raises(CDIError) as caught:
+        custom.spec(Root(), kind, ["a=/dev/null"])
+    assert str(caught.value) == message
