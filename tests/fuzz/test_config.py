@@ -100,6 +100,7 @@ def test_the_doors_lines_are_the_configuration(text: str, runtimes: str) -> None
         words = [
             word for key in ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS") for word in made.words(key)
         ]
-        parts = {max(word.split("/"), key=len) for word in words}  # JSON may have a slash as "\\/"
-        assert {*sources.removeprefix("-e ").split(" -e ")} == {"cdi.k8s.io", *parts}
+        patterns = sources.removeprefix("-e ").split(" -e ")
+        for word in words:  # JSON may have a slash as "\\/", so the pattern has none
+            assert any(pattern in part for pattern in patterns for part in word.split("/"))
         assert odd == ("1" if made.problems else "")
