@@ -57,11 +57,9 @@ def test_any_text_is_read(text: str) -> None:
     """Whatever is in the file, each value is valid, and each problem is one line that names file and line."""
     made = parsed(text)
     for key, value in made.values.items():
-        config._CHECKS[config._KINDS[key]](
-            value if config._KINDS[key] not in config._LISTS else "", config._KINDS[key]
-        )
-        for word in made.words(key) if config._KINDS[key] in config._LISTS else ():
-            config._CHECKS[config._KINDS[key]](word, config._KINDS[key])
+        kind = config._KINDS[key]
+        for one in made.words(key) if kind in config._LISTS else (value,):
+            config._CHECKS[kind](one, kind)
         assert made.origins[key] == "default" or made.origins[key].startswith("/c:")
     for problem in made.problems:
         path, number, _ = problem.split(":", 2)
@@ -73,6 +71,7 @@ def test_any_text_is_read(text: str) -> None:
 @FEWER
 @given(st.lists(st.builds("{}={}".format, st.sampled_from(KEYS), VALUES | BITS), max_size=4).map("\n".join))
 @example("RUNTIMES=a\u3000b")
+@example("RUNTIMES=a \r")
 def test_a_shell_reads_the_same(text: str) -> None:
     """A file without problems is read by every shell to the same values."""
     made = parsed(text)
