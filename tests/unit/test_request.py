@@ -152,6 +152,16 @@ def test_mounts_name_devices_where_configured() -> None:
     assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
 
 
+def test_what_asks_is_said_for_every_source() -> None:
+    """A variable and a mount are named as what asked for a device, also if the dir of mounts is written with a slash."""
+    oci = {"process": {"env": ["V=v.com/c=1"]}, "mounts": [{"destination": "/run/X/v.com/c/2"}]}
+    made = request.collect(oci, settings(DEVICE_ENV="V", DEVICE_MOUNTS="/run/X/"))
+    assert made.origins == {"v.com/c=1": "environment variable V", "v.com/c=2": 'mount "/run/X/v.com/c/2"'}
+    oci = {"process": {"env": ["V=?"]}}
+    with pytest.raises(CDIError, match=r"^environment variable V: invalid CDI device name"):
+        request.collect(oci, settings(DEVICE_ENV="V"))
+
+
 ASKING = {"cdi.k8s.io/a": "v.com/c=1"}
 
 
