@@ -22,6 +22,7 @@ NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wro
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
 _STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
 PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
+MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
 _SHOWN = 5  # of each kind of thing
 NO_SPEC = '"cdi-hook generate" makes one of what this host has'
 _PACKAGES = {
@@ -44,8 +45,8 @@ def for_everybody(problems: dict[str, list[Problem]]) -> dict[str, list[Problem]
     }
 
 
-def overlooked(spec_dirs: Sequence[str]) -> list[str]:
-    """Return what to do with the files of the spec dirs that are no specs only because of their names."""
+def misnamed(spec_dirs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the files of the spec dirs that are no specs only because of their names, and better names."""
     found = []
     for directory in spec_dirs:
         try:
@@ -55,13 +56,14 @@ def overlooked(spec_dirs: Sequence[str]) -> list[str]:
         for name in names:
             stem, dot, extension = name.rpartition(".")
             if dot and extension.lower() in ("yml", "yaml", "json") and extension not in ("yaml", "json"):
-                path = f"{directory}/{name}"
                 right = f"{stem}.{'json' if extension.lower() == 'json' else 'yaml'}"
-                rename = f"mv {shlex.quote(path)} {shlex.quote(f'{directory}/{right}')}"
-                found.append(
-                    f"{path} isn't read, because its name ends neither in .json nor in .yaml: {rename}"
-                )
+                found.append((f"{directory}/{name}", f"{directory}/{right}"))
     return found
+
+
+def overlooked(spec_dirs: Sequence[str]) -> list[str]:
+    """Return what to do with such files."""
+    return [f"{path}{MISNAMED}: {shlex.join(('mv', path, right))}" for path, right in misnamed(spec_dirs)]
 
 
 def defect(error: BaseException, who: str = "") -> str:

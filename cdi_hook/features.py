@@ -8,13 +8,10 @@ nothing is asked for any other edit.
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import edits, jsontext
+from cdi_hook.ask import ask
 from cdi_hook.errors import FAILED, InjectionError, quote
 
 if TYPE_CHECKING:
@@ -27,8 +24,6 @@ SINCE = {
     "intelRdt.monitoring": ("1.4", "1.24"),
 }
 _CRUN = "run.oci.crun.version"  # an annotation of its answer, which has no fields for Intel RDT's
-_TIMEOUT_S = 10
-_MOST = 1 << 20  # bytes
 
 
 def check(runtime: str, changes: Sequence[edits.Change], environ: Mapping[bytes, bytes]) -> None:
@@ -39,9 +34,9 @@ def check(runtime: str, changes: Sequence[edits.Change], environ: Mapping[bytes,
             if not change.is_put or (field and not change.edit.get(field)):
                 continue
             if answer is None:
-                answer = _features(runtime, environ)
-            if not _has(answer, feature):
-                version = _ask(runtime, "--version", environ).decode("utf-8", "replace").partition("\n")[0]
+                answer = features(runtime, environ)
+            if not has(answer, feature):
+                version = version_of(runtime, environ)
                 runc, crun = SINCE[feature]
                 what = f"{change.kind}.{field}" if field else change.kind
                 raise InjectionError(
@@ -52,15 +47,22 @@ def check(runtime: str, changes: Sequence[edits.Change], environ: Mapping[bytes,
                 )
 
 
-def _features(runtime: str, environ: Mapping[bytes, bytes]) -> dict[str, Any]:
+def version_of(runtime: str, environ: Mapping[bytes, bytes]) -> str:
+    """Return the first line of what a runtime says of its version; "" if it says nothing."""
+    return ask((runtime, "--version"), environ).said.partition("\n")[0]
+
+
+def features(runtime: str, environ: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what a runtime says of its features; {} if it says nothing."""
     try:
-        answer = jsontext.loads(_ask(runtime, "features", environ).decode())
+        tree = jsontext.loads(ask((runtime, "features"), environ).said)
     except ValueError:
-        answer = None
-    return answer if isinstance(answer, dict) else {}
+        tree = None
+    return tree if isinstance(tree, dict) else {}
 
 
-def _has(answer: dict[str, Any], feature: str) -> bool:
+def has(answer: dict[str, Any], feature: str) -> bool:
+    """Say whether a runtime that answered so has a feature of SINCE."""
     node: Any = answer.get("linux")
     for name in feature.split("."):
         node = node.get(name) if isinstance(node, dict) else None
@@ -75,31 +77,3 @@ def _release(version: str) -> list[int]:
     """Return the first two numbers of a version, or [] if it doesn't begin with two."""
     numbers = version.split(".")[:2]
     return [int(one) for one in numbers] if all(one.isdecimal() for one in numbers) else []
-
-
-def _ask(runtime: str, argument: str, environ: Mapping[bytes, bytes]) -> bytes:
-    """Return what a runtime prints, or b"" if it fails, takes too long or prints too much."""
-    end = time.monotonic() + _TIMEOUT_S
-    data = b""
-    try:
-        process = subprocess.Popen(  # noqa: S603 # the program that this process becomes
-            [runtime, argument],
-            env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-    except OSError:
-        return b""
-    with process:
-        assert process.stdout
-        descriptor = process.stdout.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        chunk = b"..."
-        while chunk and len(data) <= _MOST and poll.poll(max(0, end - time.monotonic()) * 1000):
-            chunk = os.read(descriptor, 1 << 16)
-            data += chunk
-        try:
-            ended = not chunk and process.wait(max(0, end - time.monotonic())) == 0
-        except subprocess.TimeoutExpired:
-            ended = False
-        process.kill()
-    return data if ended else b""

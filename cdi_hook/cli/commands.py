@@ -30,6 +30,7 @@ COMMANDS = {
         "give a container's OCI spec its devices, or show what that would change",
     ),
     "generate": ("cdi_hook.cli.generate", "make CDI specs of the devices that this host has"),
+    "doctor": ("cdi_hook.cli.doctor", "say why a device isn't there, and what mends it"),
     "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or stop using it"),
     "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
     "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),

@@ -26,19 +26,25 @@ at most, and of 2.1.4:
 
 from __future__ import annotations
 
+import base64
+import binascii
 import fnmatch
 import glob
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.ask import ask
 from cdi_hook.engines import filechange
+from cdi_hook.engines.answer import TIMEOUT_S, Container, Unreachable, ask_json, dig
+from cdi_hook.engines.answer import program as program_of
 from cdi_hook.engines.document import UnusableConfiguration, named
 from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cdi_hook.engines.document import Document, Key
     from cdi_hook.engines.engine import Other
@@ -48,6 +54,12 @@ _PLUGINS = {
     3: "io.containerd.cri.v1.runtime",
     4: "io.containerd.cri.v1.runtime",
 }
+_SOCKET = "/run/containerd/containerd.sock"
+_BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
+_OTHERS = ("moby",)  # namespaces of engines that speak for themselves
+# A container's labels that people know it by.
+_NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
+_BINARY_NAME = 6 << 3 | 2  # containerd.runc.v1.Options: field 6, of bytes
 _MERGES = (3, 4)  # the versions whose imported files are merged at every level
 _DROP_IN = "99-cdi-hook.toml"
 _POD_FLAG = "--pod-annotations"
@@ -64,6 +76,9 @@ class Containerd(Engine):
     daemon = "containerd"
     reload = "restart"
     flags = ((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),)
+    programs = ("containerd",)
+    own_cdi = "what the kubelet's CDI field and containers' annotations cdi.k8s.io/ ask for"
+    own_cdi_since = (2, 0)
     tables = tuple(("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values()))
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
@@ -155,6 +170,106 @@ class Containerd(Engine):
         if edited.text != text and is_alone and document.is_marked(runc):
             document.remove(runc)
         return Edited(document.text, edited.notes)
+
+    def says(self) -> None:
+        _ctr("version")
+
+    def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:
+        document = TOMLText(text)
+        passed = document.get((*self.table(document), "runtimes", name, "container_annotations")) or []
+        missing = [one for one in annotations if one not in passed and "*" not in passed]
+        return f"container_annotations doesn't have {', '.join(missing)}" if missing else ""
+
+    def inspect(self, name: str) -> list[Container]:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            return []  # neither an id nor a name
+        found = []
+        filters = [f'id~="^{re.escape(name)}"', *(f'labels."{label}"=={name}' for label in _NAMES)]
+        for namespace in _ctr("namespaces", "ls", "-q"):
+            if namespace not in _OTHERS:
+                for identity in _ctr("-n", namespace, "containers", "ls", "-q", *filters):
+                    found += list(_container(namespace, identity))
+        return found
+
+
+def _ctr(*arguments: str) -> list[str]:
+    """Return the lines that ctr prints; raises Unreachable."""
+    if not os.path.exists(_SOCKET):
+        raise Unreachable(f"there is no {_SOCKET}")
+    answer = ask((program_of("ctr") or "ctr", *arguments), timeout=TIMEOUT_S)
+    if answer.status != 0:
+        raise Unreachable(answer.why)
+    return answer.out.split("\n")[:-1]
+
+
+def _container(namespace: str, identity: str) -> Iterator[Container]:
+    """Yield a container, unless it is a pod's sandbox or gone by now."""
+    one = ask_json("ctr", "-n", namespace, "containers", "info", identity, unknown="not found")
+    if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
+        return
+    bundle = f"{_BUNDLES}/{namespace}/{identity}"
+    handler, lost = _of_kubernetes(namespace, one)
+    yield Container(
+        identity,
+        handler or str(dig(one, "Runtime", "Name") or ""),
+        _binary(dig(one, "Runtime", "Options", "value")),
+        bundle if os.path.isdir(bundle) else "",
+        dig(one, "Spec") or {},
+        dig(one, "Labels") or {},
+        lost=lost,
+        client="pod" if handler else "",
+    )
+
+
+def _of_kubernetes(namespace: str, one: Any) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
+    """Return the handler of a container's pod, "" without one, and the annotations that don't get through."""
+    own = _metadata(one, "container")
+    sandbox = dig(own, "SandboxID")
+    if not sandbox:
+        return "", ()
+    pod = ask_json("ctr", "-n", namespace, "containers", "info", str(sandbox), unknown="not found")
+    of_pod = _metadata(pod, "sandbox")
+    passed = dig(one, "Spec", "annotations") or {}
+    lost = [
+        (whose, key, str(value), flag)
+        for whose, tree, flag in (("the container", own, ""), ("its pod", of_pod, _POD_FLAG))
+        for key, value in (dig(tree, "Config", "annotations") or {}).items()
+        if key not in passed
+    ]
+    return str(dig(of_pod, "RuntimeHandler") or "the default"), tuple(lost)
+
+
+def _metadata(one: Any, kind: str) -> Any:
+    """Return what the CRI plugin keeps beside a container, as JSON in base64; None for another's."""
+    try:
+        text = base64.b64decode(dig(one, "Extensions", f"io.cri-containerd.{kind}.metadata", "value") or "")
+        return json.loads(text)["Metadata"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _binary(options: Any) -> str:
+    """Return BinaryName of a shim's options, which ctr shows as protobuf in base64; without it, runc."""
+    try:
+        data = base64.b64decode(options or "")
+        while data:
+            tag, kind, data = data[0], data[0] & 7, data[1:]
+            length, data = _number(data)
+            if kind == 2:
+                value, data = data[:length], data[length:]
+                if tag == _BINARY_NAME:
+                    return value.decode()
+            elif kind:
+                break
+    except (binascii.Error, IndexError, StopIteration, TypeError, UnicodeDecodeError):
+        return ""
+    return "runc"
+
+
+def _number(data: bytes) -> tuple[int, bytes]:
+    """Return a protobuf's number at the beginning of data, and what comes after it."""
+    size = next(index for index, byte in enumerate(data, 1) if byte < 0x80)
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(data[:size])), data[size:]
 
 
 def version(text: str) -> int:

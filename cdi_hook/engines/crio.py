@@ -16,8 +16,11 @@ annotations to the runtime, and a pod's annotations to its containers
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig, program
+from cdi_hook.engines.configuration import Configuration
 from cdi_hook.engines.engine import Engine, Files, Request, drop_ins
 from cdi_hook.engines.tomledit import TOMLText
 
@@ -35,6 +38,8 @@ _NOT_COPIED = (
     "platform_runtime_paths",
     "inherit_default_runtime",
 )
+_BUNDLE = "/run/containers/storage/overlay-containers/{}/userdata"
+_CRICTL = ("crictl", "--runtime-endpoint", "unix:///var/run/crio/crio.sock")
 _POD_ANNOTATIONS = (
     "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can "
     "ask for any device that ALLOW and DENY in cdi-hook.conf permit"
@@ -45,6 +50,10 @@ class Crio(Engine):
     name = "crio"
     file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     daemon = "crio"
+    programs = ("crio",)
+    own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
+    hooks_key = ("crio", "runtime", "hooks_dir")
+    hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
     tables = (("crio", "runtime"),)
     default_key = "default_runtime"
     program_key = ("runtime_path",)
@@ -62,3 +71,29 @@ class Crio(Engine):
             document.set(key, {"runtime_path": request.path, "runtime_type": self.runtime_type, **copied})
         super().edit(document, key, request, others)
         return [_POD_ANNOTATIONS]
+
+    def inspect(self, name: str) -> list[Container]:
+        if not program(_CRICTL[0]):
+            raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
+        found = ask_json(*_CRICTL, "inspect", name, unknown="could not find container")
+        if found is None:
+            return []
+        pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))
+        runtime = str(dig(pod, "status", "runtimeHandler") or "")
+        configuration = Configuration(self)
+        runtime = runtime or configuration.default
+        identity = str(dig(found, "status", "id"))
+        bundle = _BUNDLE.format(identity)
+        return [
+            Container(
+                identity,
+                runtime,
+                configuration.program(runtime),
+                bundle if os.path.isdir(bundle) else "",
+                dig(found, "info", "runtimeSpec") or {},
+                dig(found, "status", "labels") or {},
+                (),
+                str(dig(found, "status", "message") or ""),
+                dig(found, "status", "state") == "CONTAINER_RUNNING",
+            )
+        ]

@@ -9,8 +9,10 @@ to the runtime. After a reload it keeps its default runtime if the file names no
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.engines.answer import Container, Daemon, Unreachable, ask_json, dig, oci
 from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.engine import Edited, Engine, Files
 from cdi_hook.engines.jsonedit import JSONText
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from cdi_hook.engines.document import Document, Key
     from cdi_hook.engines.engine import Other
 
+# Where its containers' bundles are: with a containerd of its own, and with the host's.
+_BUNDLES = (
+    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{}",
+    "/run/containerd/io.containerd.runtime.v2.task/moby/{}",
+)
 _NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other. --reload "
     "doesn't restart it: a restart ends containers, unless live-restore is on"
@@ -33,6 +40,9 @@ class Docker(Engine):
     user_file = "docker/daemon.json"
     daemon = "dockerd"
     keeps_runtime = True
+    programs = ("dockerd", "docker")
+    own_cdi = "what --device vendor.com/class=name asks for"
+    own_cdi_since = (28, 2)
     requests = {  # noqa: RUF012 # nobody alters it
         "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
         "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
@@ -77,3 +87,38 @@ class Docker(Engine):
         is_empty = not document.tree and before is not None and not before.strip()
         after = before if before is not None and is_empty else document.text
         return Edited(after, edited.notes, _NEEDS_RESTART if is_default_gone else "")
+
+    def says(self) -> Daemon | None:
+        said = ask_json("docker", "info", "--format", "{{json .}}")
+        errors = dig(said, "ServerErrors")
+        if errors or not dig(said, "ServerVersion"):
+            raise Unreachable(" ".join(errors or ["docker's daemon says nothing of itself"]))
+        entries = dig(said, "Runtimes") or {}
+        runtimes = {name: str(dig(entry, "path") or "") for name, entry in entries.items()}
+        return Daemon(runtimes, str(dig(said, "DefaultRuntime") or ""))
+
+    def inspect(self, name: str) -> list[Container]:
+        found = ask_json("docker", "inspect", "--type", "container", name, unknown="no such container")
+        daemon = self.says() if found else None
+        containers = []
+        for one in found or ():
+            identity, runtime = str(dig(one, "Id")), str(dig(one, "HostConfig", "Runtime") or "")
+            native = [
+                f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
+                for request in dig(one, "HostConfig", "DeviceRequests") or ()
+            ]
+            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
+            containers.append(
+                Container(
+                    identity,
+                    runtime,
+                    daemon.runtimes.get(runtime, "") if daemon else "",
+                    next(filter(os.path.isdir, (place.format(identity) for place in _BUNDLES)), ""),
+                    oci(dig(one, "HostConfig", "Annotations"), dig(one, "Config", "Env"), mounts),
+                    dig(one, "Config", "Labels") or {},
+                    tuple(native),
+                    str(dig(one, "State", "Error") or ""),
+                    dig(one, "State", "Running") is True,
+                )
+            )
+        return containers

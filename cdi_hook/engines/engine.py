@@ -2,24 +2,29 @@
 """An engine: its files, and the edits of their texts.
 
 Every engine has a table "runtimes", and beside it a key that names the default
-runtime. A method takes a text and returns a text; only ``files`` and
-``default_path`` look at the host.
+runtime. A method that edits takes a text and returns a text; ``files`` and
+``default_path`` look at the host. What `cdi-hook doctor` asks is at the end of
+the class: it looks at the host, or calls the engine's own command.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cdi_hook.ask import ask
+from cdi_hook.engines import answer
 from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cdi_hook.engines.answer import Container, Daemon
     from cdi_hook.engines.document import Document, Key
 
     Other = tuple[str, str]  # another file that the engine reads: its path and text
@@ -83,10 +88,16 @@ class Engine(ABC):
     flags: tuple[tuple[str, str], ...] = ()  # the engine's own options, and what each does
     daemon: str  # its process's name; "" for an engine that reads its files whenever it is called
     reload = "reload"  # the systemctl command that makes the daemon read its files
-    requests: Mapping[
-        str, str
-    ] = {}  # what a person writes to ask for devices; show.py has the words in braces
+    # By a name, what a person writes to ask for devices; show.py has the words in braces.
+    requests: Mapping[str, str] = {}
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
+    # For doctor.
+    programs: tuple[str, ...]  # it is on this host if one of them is
+    needs_configuration = True  # whether it runs cdi-runtime only if it is configured to
+    own_cdi: str  # what its own CDI injects
+    own_cdi_since: tuple[int, int] = (0, 0)  # the version from which that is on without a switch
+    hooks_key: Key = ()  # where the configuration has the dirs of OCI hooks
+    hooks_dirs: tuple[str, ...] = ()  # those dirs, if the configuration has none
     # The form of the text.
     document: type[Document] = TOMLText
     tables: tuple[Key, ...]  # the tables that can have "runtimes" and default_key
@@ -177,6 +188,12 @@ class Engine(ABC):
         """Return the key that turns the engine's own CDI on; None if that is always on."""
         return None
 
+    def has_cdi(self, text: str) -> bool:
+        """Say whether the text turns the engine's own CDI on."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        return key is not None and document.get(key) is True
+
     def without_cdi(self, text: str) -> str:
         """Return the text without what turns the engine's own CDI on."""
         document = self.document(text)
@@ -209,6 +226,11 @@ class Engine(ABC):
                         return entry
         return {}
 
+    def runtimes(self, text: str) -> dict[str, str]:
+        """Return the programs of all runtimes in a text, by the runtimes' names; "" for one without."""
+        entries = self._runtimes(self.document(text)).items()
+        return {name: one if isinstance(one := self.program(entry), str) else "" for name, entry in entries}
+
     def _runtimes(self, document: Document) -> dict[str, Any]:
         runtimes = document.get((*self.table(document), "runtimes"))
         return runtimes if isinstance(runtimes, dict) else {}
@@ -227,12 +249,51 @@ class Engine(ABC):
         user = ["--user"] if path == self.default_path() != self.file else []
         return ["systemctl", *user, "restart" if restart else self.reload, self.name]
 
+    def version(self) -> str:
+        """Return the version of the engine on this host, "" if that can't be told; None is in found()."""
+        said = ask((self.found(), "--version"), timeout=answer.TIMEOUT_S).said
+        number = re.search(r"\b\d+\.\d[^\s,]*", said)
+        return number[0] if number else ""
+
+    def found(self) -> str:
+        """Return the path of the engine's program; "" if the engine isn't on this host."""
+        return next(filter(None, map(answer.program, self.programs)), "")
+
+    def says(self) -> Daemon | None:
+        """Return what the running daemon says of its runtimes; None if it can't say.
+
+        Raises Unreachable if the daemon doesn't run, or doesn't answer us.
+        """
+        return None
+
+    def has_own_cdi(self, text: str, version: str) -> bool:
+        """Say whether the engine injects CDI devices itself, by a file's text and its version."""
+        document = self.document(text)
+        key = self.cdi_key(document)
+        switch = document.get(key) if key else True
+        numbers = [int(one) for one in version.split(".")[:2] if one.isdecimal()]
+        return bool(switch if switch is not None else tuple(numbers) >= self.own_cdi_since)
+
+    def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:  # noqa: ARG002  # for those that filter
+        """Say which of the patterns of annotations don't get through to a runtime of ours; "" if all do."""
+        return ""
+
+    @abstractmethod
+    def inspect(self, name: str) -> list[Container]:
+        """Return the containers with this name or id, most often one; raises Unreachable."""
+
 
 def is_ours(name: str, path: object) -> bool:
     """Say whether an entry with this name and program is one that cdi-hook adds."""
     program = path.rpartition("/")[2] if isinstance(path, str) else ""
     is_named = name == NAME or name.startswith(f"{NAME}-")
     return is_named and program in ("cdi-runtime", name)
+
+
+def runs_us(program: str) -> bool:
+    """Say whether a program is cdi-runtime, or a link to it."""
+    names = (os.path.basename(program), os.path.basename(os.path.realpath(program)))
+    return "cdi-runtime" in names
 
 
 def drop_ins(path: str, names: str) -> Files:

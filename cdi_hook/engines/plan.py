@@ -75,7 +75,7 @@ def remove(engine: Engine, path: str) -> Plan:
             after = _as_it_was(engine, edited.text, before)
         notes += edited.notes
         restart = edited.restart or restart
-        if after == edited.text != engine.without_cdi(edited.text):
+        if after and engine.has_cdi(after) and not (before and engine.has_cdi(before)):
             notes.append(f"the CDI of {engine.name} itself is still on, by {one}")
         changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
     for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():

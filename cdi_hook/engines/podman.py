@@ -13,8 +13,11 @@ podman passes all annotations to the runtime.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from cdi_hook.engines.answer import Container, ask_json, dig, oci
+from cdi_hook.engines.configuration import Configuration
 from cdi_hook.engines.engine import Engine, Files, drop_ins
 
 
@@ -24,7 +27,12 @@ class Podman(Engine):
     user_file = "containers/containers.conf.d/99-cdi-hook.conf"
     daemon = ""
     keeps_runtime = True
-    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # as above
+    programs = ("podman",)
+    own_cdi = "what --device vendor.com/class=name asks for"
+    needs_configuration = False
+    hooks_key = ("engine", "hooks_dir")
+    hooks_dirs = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
+    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # nobody alters it
     tables = (("engine",),)
     default_key = "runtime"
 
@@ -36,3 +44,25 @@ class Podman(Engine):
 
     def value(self, program: str) -> Any:
         return [program]
+
+    def inspect(self, name: str) -> list[Container]:
+        found = ask_json("podman", "inspect", "--type", "container", name, unknown="no such container")
+        containers = []
+        for one in found or ():
+            runtime = str(dig(one, "OCIRuntime") or "")
+            file = str(dig(one, "OCIConfigPath") or "")
+            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
+            containers.append(
+                Container(
+                    str(dig(one, "Id")),
+                    runtime,
+                    runtime if "/" in runtime else Configuration(self).program(runtime),
+                    os.path.dirname(file) if os.path.exists(file) else "",
+                    oci(dig(one, "Config", "Annotations"), dig(one, "Config", "Env"), mounts),
+                    dig(one, "Config", "Labels") or {},
+                    (),
+                    str(dig(one, "State", "Error") or ""),
+                    dig(one, "State", "Running") is True,
+                )
+            )
+        return containers

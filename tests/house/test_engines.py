@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
 
 # Modules of cdi_hook/engines that aren't engines.
-SHARED = {"document", "engine", "filechange", "jsonedit", "plan", "tomledit"}
+SHARED = {"answer", "configuration", "document", "engine", "filechange", "jsonedit", "plan", "tomledit"}
 # Scripts that name engines; a test below compares each with the modules.
 SCRIPTS = {
     "packaging/deb/cdi-hook.postinst": set(ENGINES),

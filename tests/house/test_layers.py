@@ -16,10 +16,10 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
+    "leaves": ("ask", "files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "devices", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
+        "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
         "log", "onhost", "ownlog", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
@@ -31,7 +31,7 @@ LAYERS = {
 SIDEWAYS = ("pure", "files")
 # Packages that are neither ours nor Python's, and the modules that may import each.
 OTHERS = {
-    "yaml": ("specs.compose", "specs.decode", "specs.dump"),
+    "yaml": ("doctor.host", "specs.compose", "specs.decode", "specs.dump"),
     "pythonjsonlogger": ("ownlog",),
     "tomlkit": ("engines.tomledit",),
 }

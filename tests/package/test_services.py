@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,40 @@ def test_udev_starts_the_service(unified: Machine) -> None:
         False
     ]
     assert not runs("add", "mem/null")
+
+
+# Runs a command in the namespaces of systemd, which answers nobody else.
+_WITHIN = 'exec nsenter -t "$(busybox pidof systemd)" -m -p -C -- "$@"'
+
+
+def within(machine: Machine, *command: str) -> str:
+    """Return what a command prints where systemd runs."""
+    return machine.call("sh", "-c", _WITHIN, "sh", *command).stdout
+
+
+def units(machine: Machine) -> list[tuple[str, str, str | None]]:
+    """Return what doctor says of the units."""
+    found = json.loads(within(machine, "cdi-hook", "doctor", "--json"))
+    return [(one["level"], one["fact"], one["fix"]) for one in found if one["check"] == "units"]
+
+
+def test_doctor_asks_systemd(unified: Machine) -> None:
+    """cdi-hook doctor says of the units that they are enabled, that one isn't, and that one has failed."""
+    path, service = "cdi-hook-index.path", "cdi-hook-index.service"
+    unified.write("/etc/systemd/system/boot.target", TARGET.format("index"))
+    unified.do("rm", "-rf", "/run/cdi-hook")
+    log = unified.daemon("sh", "-c", BOOT, "sh", INIT, ready=("test", "-e", INDEX))
+    unified.wait(lambda: unified.call("test", "-e", SERVICE).returncode, log=log)
+    assert units(unified) == [("ok", f"enabled: {', '.join(sorted(UNITS))}", None)]
+    within(unified, "systemctl", "disable", path)
+    unified.write(f"/run/systemd/system/{service}.d/x.conf", "[Service]\nExecStartPre=/bin/false\n")
+    within(unified, "systemctl", "daemon-reload")
+    within(unified, "systemctl", "start", service)
+    failed = f"the unit {service} has failed"
+    assert units(unified)[:2] == [
+        ("error", failed, f"systemctl status {service}; journalctl -u {service}"),
+        ("warning", f"not enabled: {path}", f"systemctl enable --now {path}"),
+    ]
 
 
 def test_log_is_rotated(unified: Machine) -> None:

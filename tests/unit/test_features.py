@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import edits, features
+from cdi_hook import ask, edits, features
 from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_an_answer(tmp_path: Path, answer: str, wanted: dict[str, Any], is_known
 @pytest.mark.parametrize("script", ["yes", "kill -9 $$", "exit 1", "sleep 30 & exit 0", "exec >&-; sleep 30"])
 def test_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """A runtime that prints without end, hangs or fails knows nothing, and holds nothing up."""
-    monkeypatch.setattr(features, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(ask, "TIMEOUT_S", 0.3)
     runtime = stub(tmp_path, script)
     assert f'runtime "{runtime}" (of an unknown version) would ignore netDevices' in check(runtime, NET)
 
@@ -100,7 +100,7 @@ def test_real_runtimes(name: str, wanted: dict[str, Any]) -> None:
     runtime = shutil.which(name)
     if not runtime:
         pytest.skip(f"{name} isn't installed")
-    said = features._ask(runtime, "--version", dict(os.environb)).decode().splitlines()[0]
+    said = features.version_of(runtime, dict(os.environb))
     found = re.search(r"\d+\.\d+", said)
     assert found
     kind = next(iter(wanted))

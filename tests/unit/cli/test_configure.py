@@ -734,3 +734,13 @@ def test_a_dir_that_does_not_exist(cdi_hook: World, etc: Path) -> None:
         message = f'cdi-hook: --config: there is no dir "{etc}/{name}"; {told}\n'
         assert cdi_hook("configure", "docker", "--config", etc / name / "daemon.json") == (1, "", message)
     assert [one.name for one in etc.iterdir()] == ["docker"]
+
+
+def test_own_cdi_that_was_on_before(cdi_hook: World, etc: Path) -> None:
+    """docker's own CDI that was on before stays on, and nothing is said of it."""
+    file = etc / "daemon.json"
+    before = '{"features": {"cdi": true}}\n'
+    file.write_text(before)
+    assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[::2] == (0, "")
+    assert cdi_hook("configure", "docker", "--config", file, "--remove")[::2] == (0, "")
+    assert file.read_text() == before

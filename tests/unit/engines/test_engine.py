@@ -96,6 +96,14 @@ def test_only_a_daemon_is_reloaded(engine: Engine) -> None:
         assert command is restart is None
 
 
+@EVERY
+def test_doctor_knows_what_to_ask(engine: Engine) -> None:
+    """An engine says by which programs it is known, and what its own CDI injects; here none of them need be."""
+    assert engine.programs
+    assert engine.own_cdi.startswith("what ")
+    assert engine.found() == "" or engine.version()[:1].isdecimal()
+
+
 def test_a_user_has_a_file_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who isn't root edits the file below their own configuration dir, if the engine reads one there."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)

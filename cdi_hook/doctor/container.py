@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: one container: its runtime, what it asks for, what only looks like asking, what it was given."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook import bundle, injection, jsontext, request
+from cdi_hook.doctor import engines, logs
+from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.engines import ENGINES, answer
+from cdi_hook.engines.engine import runs_us
+from cdi_hook.errors import FAILED, CDIError, quote
+from cdi_hook.names import is_qualified_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cdi_hook.config import Config
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.engines.answer import Container
+    from cdi_hook.engines.engine import Engine
+
+# Variables by which other runtimes are asked for devices.
+_KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_NOTHING = ("", "none", "void")
+_SHOWN = 3  # lines of LOG
+_MOST = 200  # characters of a value
+
+
+def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding]]:
+    """Return the containers with this name, id or dir, each with its engine, and who couldn't be asked."""
+    if os.path.basename(name) == "config.json" and os.path.isfile(name):
+        name = os.path.dirname(name) or "."
+    if os.path.isfile(f"{name}/config.json"):
+        directory = os.path.abspath(name)
+        return [(None, answer.Container(os.path.basename(directory), bundle=directory))], []
+    found: list[tuple[Engine | None, Container]] = []
+    findings, asked = [], []
+    for engine in ENGINES.values():
+        if not engine.found():
+            continue
+        try:
+            found += [(engine, one) for one in engine.inspect(name)]
+            asked.append(engine.name)
+        except CDIError as error:
+            fact, fix = f"{engine.name} can't be asked: {error}", ""
+            if isinstance(error, answer.Unreachable) and error.is_forbidden:
+                fact, fix = f"only root may ask {engine.name}", f"{ASK_ROOT} {shlex.quote(name)}"
+            findings.append(Finding(UNKNOWN, fact, fix))
+    if found:
+        findings = []
+    elif asked or not findings:
+        whom = f"; asked: {', '.join(asked)}" if asked else ", and no engine that could be asked is here"
+        who = "root" if os.geteuid() == 0 else "you"
+        fact = f"no container and no bundle {quote(name)} is known to {who}{whom}"
+        findings.append(Finding(ERROR, fact, "a user's engine and root's don't know each other's containers"))
+    return found, findings
+
+
+def examine(patient: Patient, engine: Engine | None, container: Container) -> Iterator[tuple[str, Finding]]:
+    """Yield what there is to say of a container, each with the name that --json has for it."""
+    host = patient.host
+    host.call.container = container.identity
+    who = f"{engine.name}'s container {container.identity[:12]}" if engine else container.bundle
+    oci, is_whole = _config(container)
+    asks: Any = None
+    try:
+        asks = request.collect(oci, host.settings, container.identity)
+    except CDIError as error:
+        yield "asked", Finding(ERROR, f"{who}: {error}", "start it again with a name of `cdi-hook list`")
+    names = asks.device_ids if asks else []
+    lacks, is_said = asks is None, False
+    if names:
+        origins = ", ".join(f"{name} ({asks.origins[name]})" for name in names)
+        yield "asked", Finding(OK, f"{who} asks for {origins}")
+        finding, is_given = _given(who, patient, container, oci, is_whole)
+        lacks, is_said = not is_given, finding.level == ERROR
+        yield "given", finding
+    likes = list(_looks_like(who, container, oci, host.settings, names))
+    for finding in likes:
+        lacks = lacks or finding.level == ERROR
+        yield "looks like", finding
+    for finding in _lost(who, engine, container, host.settings, names):
+        likes.append(finding)
+        lacks = True
+        yield "looks like", finding
+    if container.native:
+        fact = f"{who} asks {engine.name if engine else 'its engine'} itself: {'; '.join(container.native)}"
+        yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
+    elif asks is not None and not names and not likes:
+        lacks = True
+        fix = f"{_option(host.settings)}; cdi-hook list shows the names"
+        yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
+    lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
+    for finding in _runtime(who, engine, container, ",".join(names or lost[:1]), is_needed=lacks):
+        yield "runtime", finding
+    if container.error and not (FAILED in container.error and is_said):
+        fix = _option(host.settings) if container.native else ""
+        yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
+    for finding in _log(patient, container):
+        yield "log", finding
+
+
+def _option(settings: Config, names: str = "vendor.com/class=name", key: str = "") -> str:
+    """Return the option by which an engine's command line asks for devices, quoted for a shell."""
+    prefix = next(iter(settings.words("ANNOTATION_PREFIXES")), "")
+    return shlex.join(("--annotation", f"{key or prefix + 'NAME'}={names}"))
+
+
+def _config(container: Container) -> tuple[dict[str, Any], bool]:
+    """Return the container's OCI spec as it is in its bundle, and True, else what its engine has of it."""
+    if container.bundle:
+        with contextlib.suppress(CDIError):
+            loaded = bundle.load(f"{container.bundle}/config.json")
+            if loaded:
+                return loaded[0], True
+    return dict(container.oci), False
+
+
+def _given(
+    who: str, patient: Patient, container: Container, oci: dict[str, Any], is_whole: bool
+) -> tuple[Finding, bool]:
+    """Say whether the container has what it asks for: then injecting again changes nothing."""
+    registry = patient.host.registry(keep_index=False)
+    try:
+        changes = injection.inject(copy.deepcopy(oci), patient.host, _no_warning, registry=registry)[1]
+    except CDIError as error:
+        return Finding(ERROR, f"{who}: {str(error).removeprefix(FAILED)}", "cdi-hook doctor"), False
+    if not is_whole and container.is_running:
+        fact = f"only root may read the config.json of {who}, which says what it was given"
+        return Finding(UNKNOWN, fact, ASK_ROOT), False
+    if not is_whole:
+        return Finding(OK, f"{who} isn't running; cdi-runtime could give it all of that"), False
+    if not changes:
+        return Finding(OK, f"{who} was given all of that"), True
+    stages = {
+        stage for stage, hooks in _object(oci.get("hooks")).items() for one in _list(hooks)
+        if os.path.basename(str(answer.dig(one, "path"))) == "cdi-hook"
+    }  # fmt: skip
+    if stages:
+        fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
+        return Finding(OK, fact), True
+    count = f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
+    fact = f"{who} was not given all of that: its config.json lacks {count}"
+    if runs_us(container.program):
+        fact += "; the spec may have changed since it was created"
+    return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
+
+
+def _no_warning(_message: str, _errors: list[str]) -> None:
+    pass
+
+
+def _runtime(
+    who: str, engine: Engine | None, container: Container, names: str, *, is_needed: bool
+) -> Iterator[Finding]:
+    """Yield which runtime it was made with, and if the container lacks something how to make it with ours."""
+    if engine is None or not (container.runtime or container.program):
+        return
+    made = f"{who} was made with the runtime {container.runtime}"
+    if container.program not in ("", container.runtime):
+        made += f" ({container.program})"
+    if runs_us(container.program):
+        yield Finding(OK, f"{made}, which is cdi-runtime")
+        return
+    made += ", which isn't cdi-runtime"
+    if not is_needed:
+        yield Finding(OK, made)
+        return
+    kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
+    again = engines.request(engine, container.client, names=names or engines.NAMES)
+    again = again or f"{shlex.join(('cdi-hook', 'show', names or engines.NAMES))} says how"
+    yield Finding(ERROR, f"{made}{kept}", f"make it again: {again}")
+
+
+def _looks_like(
+    who: str, container: Container, oci: Mapping[str, Any], settings: Config, names: list[str]
+) -> Iterator[Finding]:
+    """Yield what looks like a request and is none; ``names`` are the devices that are asked for."""
+    prefixes, variables = settings.words("ANNOTATION_PREFIXES"), settings.words("DEVICE_ENV")
+    for key, value in sorted(_object(answer.dig(oci, "annotations")).items()):
+        if not key.startswith(tuple(prefixes)) and _is_near(key, str(value), prefixes):
+            fact = f"{who} has the annotation {quote(key)}, which asks for nothing: the key has to begin with"
+            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", _option(settings, str(value)))
+    for key, value in sorted(container.labels.items()):
+        is_right = key.startswith(tuple(prefixes))
+        if is_right or _is_near(key, str(value), prefixes):
+            fact = f"{who} has the label {quote(key)}, which asks for nothing: it has to be an annotation"
+            yield Finding(ERROR, fact, _option(settings, str(value), key if is_right else ""))
+    for one in _list(answer.dig(oci, "process", "env")):
+        name, _, value = str(one).partition("=")
+        is_known = _KNOWN.fullmatch(name) and value not in _NOTHING and not names
+        # an image may have such a variable, so one word in it is no request beside a request
+        if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
+            shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
+            fact = f"{who} has the variable {name}={shown}, which asks for nothing"
+            fix = f"{_option(settings)}, or DEVICE_ENV={name} in cdi-hook.conf"
+            yield Finding(WARNING if names else ERROR, fact, fix)
+
+
+def _lost(
+    who: str, engine: Engine | None, container: Container, settings: Config, names: list[str]
+) -> Iterator[Finding]:
+    """Yield the requests that the engine doesn't pass on to the runtime, for other devices than ``names``."""
+    for whose, key, value, flag in container.lost:
+        is_request = key.startswith(tuple(settings.words("ANNOTATION_PREFIXES")))
+        if engine and is_request and not set(value.split(",")) <= set(names):
+            fact = (
+                f"{who} gets nothing by {whose}'s annotation {key}={value}: {engine.name} doesn't pass it on"
+            )
+            fix = as_root("cdi-hook", "configure", engine.name, *filter(None, [flag]), "--reload")
+            yield Finding(ERROR, fact, fix)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_near(key: str, value: str, prefixes: list[str]) -> bool:
+    """Say whether a key was meant to begin with a prefix."""
+    if _names_devices(value):
+        return True
+    first = key.partition("/")[0].lower()
+    known = [prefix.rstrip("/") for prefix in prefixes]
+    return first in known or ("=" in value and bool(difflib.get_close_matches(first, known, 1, 0.8)))
+
+
+def _names_devices(value: str) -> bool:
+    """Say whether a text is a list of qualified names."""
+    return all(is_qualified_name(one.strip()) for one in value.split(","))
+
+
+def _log(patient: Patient, container: Container) -> Iterator[Finding]:
+    """Yield the last lines of LOG about a container."""
+    path = patient.host.settings["LOG"]
+    if not path:
+        return
+    try:
+        lines = logs.tail(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        fix = f"{ASK_ROOT} {shlex.quote(container.bundle or container.identity)}"
+        yield Finding(UNKNOWN, f"LOG={path} can't be read: {error.strerror}", fix)
+        return
+    found = []
+    for line in lines:
+        if container.identity in line:
+            with contextlib.suppress(ValueError):
+                tree = jsontext.loads(line)
+                if answer.dig(tree, "container") == container.identity:
+                    found.append(tree)
+    for tree in found[-_SHOWN:]:
+        level = {"ERROR": ERROR, "WARNING": WARNING}.get(str(tree.get("level")), OK)
+        devices = ", ".join(str(one.get("name")) for one in tree.get("devices") or ())
+        said = f"{tree.get('msg')}{f': {devices}' if devices and level == OK else ''}"
+        yield Finding(level, f"{path}, {tree.get('time')}: {said}")

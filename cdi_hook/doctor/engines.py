@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: the engines on this host, and whether they run cdi-runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from cdi_hook import files
+from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.engines import ENGINES, answer
+from cdi_hook.engines.configuration import Configuration
+from cdi_hook.engines.engine import NAME, runs_us
+from cdi_hook.errors import CDIError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.engines.engine import Engine
+
+KEY, NAMES = "cdi.k8s.io/NAME", "vendor.com/class=name"  # a request
+
+
+def check(patient: Patient) -> list[Finding]:
+    """Say of each engine which version it has, and whether it runs cdi-runtime."""
+    found = [engine for engine in ENGINES.values() if engine.found()]
+    if not found:
+        return [Finding(WARNING, f"no container engine is on this host ({', '.join(ENGINES)})")]
+    patterns = [f"{prefix}*" for prefix in patient.host.settings.words("ANNOTATION_PREFIXES")]
+    findings: list[Finding] = []
+    unused: list[tuple[Engine, str, list[Finding]]] = []
+    for engine in found:
+        version = engine.version()
+        who = f"{engine.name} {version}" if version else engine.name
+        try:
+            configuration = Configuration(engine)
+        except CDIError as error:
+            findings.append(_unreadable(who, error))
+            continue
+        of_files, names = _of_files(who, engine, configuration, patterns)
+        of_daemon, names = _of_daemon(who, engine, configuration, names)
+        errors = [one for one in of_daemon if one.level == ERROR]
+        findings += [*of_files, *_wrong_places(who, engine, configuration), *errors]
+        others = [one for one in of_daemon if one.level != ERROR]
+        is_on = engine.has_own_cdi(next(iter(configuration.texts.values()), ""), version)
+        own = f"on: it injects {engine.own_cdi} itself, whatever ALLOW and DENY say" if is_on else "off"
+        plural = "s" if len(names) > 1 else ""
+        uses = [f"runs cdi-runtime as its runtime{plural} {', '.join(names)}"] if names else []
+        uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
+        if uses:
+            default = f" (the default is {configuration.default})" if configuration.default else ""
+            fact = f"{who} {' and '.join(uses)}{default}; its own CDI is {own}"
+            findings += [*others, Finding(OK, fact)]
+        elif not errors:
+            unused.append((engine, f"{who} isn't configured to run cdi-runtime", others))
+    is_used = len(unused) < len(found)
+    for engine, fact, of_daemon in unused:
+        if not engine.needs_configuration:
+            findings.append(Finding(OK, f"{fact}; `{request(engine)}` does so"))
+        elif is_used:
+            findings.append(Finding(OK, fact))
+        else:
+            fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+            findings += [*of_daemon, Finding(ERROR, fact, fix)]
+    return findings
+
+
+def program() -> str:
+    """Return the path of cdi-runtime, or where packages install it."""
+    return answer.program("cdi-runtime") or "/usr/bin/cdi-runtime"
+
+
+def request(engine: Engine, client: str = "", key: str = KEY, names: str = NAMES) -> str:
+    """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
+    text = engine.requests.get(client) or next(iter(engine.requests.values()), "\n")
+    return "" if "\n" in text else text.format(program=program(), key=key, names=names)
+
+
+def _unreadable(who: str, error: CDIError) -> Finding:
+    if isinstance(error.__cause__, PermissionError):
+        return Finding(UNKNOWN, f"{who}: {error}: only root may look", ASK_ROOT)
+    return Finding(ERROR, f"{who}: {error}")
+
+
+def _of_files(
+    who: str, engine: Engine, configuration: Configuration, patterns: Sequence[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with our runtimes in the files, and the names of those that are right."""
+    findings, names = [], []
+    fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+    ours = configuration.ours()
+    for name, (runs, path) in configuration.programs.items():
+        runtime = f"{who}: {path}: the runtime {name}"
+        if name not in ours:
+            if name == NAME:
+                fact = f"{runtime} is {quote(runs)}, which isn't cdi-runtime"
+                findings.append(Finding(ERROR, fact, f"give it the path {program()} in {path}"))
+        elif os.path.isabs(runs) and not os.access(runs, os.X_OK):
+            findings.append(Finding(ERROR, f"{runtime} is {runs}, and there is no such program", fix))
+        else:
+            names.append(name)
+            if lacks := engine.lacks(configuration.texts[path], name, patterns):
+                findings.append(Finding(ERROR, f"{runtime} doesn't get all annotations: {lacks}", fix))
+    return findings, names
+
+
+def _of_daemon(
+    who: str, engine: Engine, configuration: Configuration, names: list[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with the daemon, and the names of our runtimes that it has."""
+    if not engine.daemon:
+        return [], names
+    of_host = [name for name in names if not _is_users(engine, configuration, name)]
+    try:
+        said = engine.says()
+    except answer.Unreachable as error:
+        if error.is_forbidden:
+            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], of_host
+        fix = as_root("systemctl", "start", engine.name)
+        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
+    if said is None:
+        changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
+        started = _start(engine.daemon)
+        if names and started and changed > started:
+            fix = as_root("systemctl", "restart", engine.name)
+            return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
+        return [], names
+    findings = []
+    for name in names:
+        if name not in said.runtimes:
+            path = configuration.programs[name][1]
+            fact = f"{who}: its daemon doesn't know the runtime {name} of {path}"
+            if name in of_host:
+                fix = as_root(*(engine.reload_command(path, restart=False) or ()))
+            else:
+                fact += f", which only a user's own (rootless) {engine.name} reads"
+                fix = shlex.join(("sudo", "cdi-hook", "configure", engine.name, "--reload"))
+            findings.append(Finding(ERROR, fact, fix))
+    default = configuration.default
+    if default in names and default in said.runtimes and said.default != default:
+        fact = (
+            f"{who}: its daemon has the default runtime {said.default}, and its configuration has {default}"
+        )
+        fix = as_root(*(engine.reload_command(engine.file, restart=False) or ()))
+        findings.append(Finding(ERROR, fact, fix))
+    configuration.default = said.default or default
+    has = [name for name, runs in said.runtimes.items() if name in names or runs_us(runs)]
+    return findings, has
+
+
+def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
+    """Say whether a runtime is only in a user's own file, which the host's daemon doesn't read."""
+    return configuration.programs[name][1] == engine.default_path() != engine.file
+
+
+def _start(daemon: str) -> float:
+    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told.
+
+    A container may have such a daemon too: it has other process ids.
+    """
+    here = os.readlink("/proc/self/ns/pid")
+    for directory in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
+            if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
+                ticks = int(files.read(f"{directory}/stat").rpartition(b")")[2].split()[19])
+                up = float(files.read("/proc/uptime").split()[0])
+                return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+    return 0
+
+
+def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:
+    """Yield our precreate hook where buildah and CRI-O read it, and fail at it."""
+    for stage, path in configuration.hooks():
+        if stage == "precreate" and os.path.dirname(path) in engine.hooks_dirs:
+            fact = f"{who}: {path} has the stage precreate, at which buildah and CRI-O fail"
+            yield Finding(ERROR, fact, as_root("rm", path))

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finding of `cdi-hook doctor`: a fact, how bad it is, and what mends it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cdi_hook.injection import Host
+    from cdi_hook.specs.cache import Cache
+
+OK = "ok"  # as it should be, or worth knowing
+WARNING = "warning"  # works now, and may not later
+ERROR = "error"  # a container that asks for a device may not get it
+UNKNOWN = "unknown"  # can't be told, most often because only root may look
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fact, and what mends it: a command to paste, or a sentence; "" if nothing has to be done."""
+
+    level: str
+    fact: str
+    fix: str = ""
+
+
+class Patient:
+    """The host that is examined. ``root`` stands before the system's paths; tests have one."""
+
+    def __init__(self, host: Host, root: str = "") -> None:
+        self.host = host
+        self._root = root
+        self.registry = host.registry()
+
+    @property
+    def cache(self) -> Cache:
+        """The specs; raises ImportError without PyYAML."""
+        return self.registry.cache
+
+    def path(self, path: str) -> str:
+        """Return where a path of the system is."""
+        return self._root + path
+
+
+def as_root(*command: str) -> str:
+    """Return a command that only root can run, as this user has to write it."""
+    return shlex.join(command if os.geteuid() == 0 else ("sudo", *command))
+
+
+ASK_ROOT = "sudo cdi-hook doctor"

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor.container: what a bundle asks for and was given, what LOG says, and how engines are asked for a container.
+
+The engines here are scripts; tests/engine/test_doctor.py asks the real ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook.doctor import container
+from cdi_hook.engines import ENGINES
+from cdi_hook.engines.containerd import _binary
+
+if TYPE_CHECKING:
+    from .conftest import Place
+
+ASK = {"cdi.k8s.io/x": "vendor.com/gpu=gpu0"}
+WHO = "/T/bundle"
+ASKED = f'{WHO} asks for vendor.com/gpu=gpu0 (annotation "cdi.k8s.io/x")'
+GIVEN = f"{WHO} was given all of that"
+
+
+def said(place: Place, name: str = "") -> list[tuple[str, str, str, str]]:
+    """Return what is said of a container or of the bundle, as check, level, fact and fix."""
+    name = name or f"{place.root}/bundle"
+    found, unasked = container.find(name)
+    findings = [("container", one) for one in unasked]
+    for engine, one in found:
+        findings += container.examine(place.patient(), engine, one)
+    here = str(place.root)
+    return [
+        (check, one.level, one.fact.replace(here, "/T"), one.fix.replace(here, "/T"))
+        for check, one in findings
+    ]
+
+
+def bundle(place: Place, annotations: dict[str, str], env: tuple[str, ...] = (), **more: Any) -> None:
+    """Write a bundle that has these annotations and variables."""
+    oci = {"ociVersion": "1.0.2", "annotations": annotations, "process": {"env": list(env)}, **more}
+    place.write("bundle/config.json", json.dumps(oci))
+
+
+def test_given(place: Place) -> None:
+    """A bundle that has all that its devices bring was given it."""
+    place.spec()
+    bundle(place, ASK, ("A=1",))
+    expected = [("asked", "ok", ASKED, ""), ("given", "ok", GIVEN, "")]
+    assert said(place) == expected
+    assert said(place, f"{place.root}/bundle/config.json") == expected
+
+
+def test_not_given(place: Place) -> None:
+    """A bundle that lacks something was not given it, and the command that shows it is there."""
+    place.spec()
+    bundle(place, ASK)
+    fact = f"{WHO} was not given all of that: its config.json lacks 1 change"
+    assert said(place)[1] == ("given", "error", fact, "cdi-hook inject --diff /T/bundle")
+
+
+def test_given_by_a_hook(place: Place) -> None:
+    """A bundle that has our hook gets its devices while it is created."""
+    place.spec()
+    bundle(place, ASK, hooks={"createRuntime": [{"path": "/usr/bin/cdi-hook"}]})
+    fact = f"{WHO} is given all of that by its hook createRuntime, while it is created"
+    assert said(place)[1] == ("given", "ok", fact, "")
+
+
+def test_it_cannot_be_given(place: Place) -> None:
+    """A device that isn't known, or that the policy refuses, is an error in the words that the runtime has."""
+    bundle(place, ASK)
+    (_, (check, level, fact, fix)) = said(place)
+    assert (check, level, fix) == ("given", "error", "cdi-hook doctor")
+    assert fact.startswith(f"{WHO}: unresolvable CDI devices vendor.com/gpu=gpu0 (asked for by annotation ")
+    place.spec()
+    place.configure(DENY="vendor.com/*")
+    assert "is not allowed on this host: DENY=vendor.com/*" in said(place)[1][2]
+
+
+def test_malformed(place: Place) -> None:
+    """A request that can't be understood is an error."""
+    bundle(place, {"cdi.k8s.io/x": "gpu0"})
+    ((check, level, fact, _),) = said(place)
+    assert (check, level) == ("asked", "error")
+    assert fact.startswith(f'{WHO}: annotation "cdi.k8s.io/x": invalid CDI device name "gpu0"')
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env", "fact", "fix"),
+    [
+        (
+            {"cdi.k8s.io": "vendor.com/gpu=gpu0"},
+            (),
+            'annotation "cdi.k8s.io", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation cdi.k8s.io/NAME=vendor.com/gpu=gpu0",
+        ),
+        (
+            {"cdi.k8s/x": "vendor.com/gpu=gpu0"},
+            (),
+            'annotation "cdi.k8s/x", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation cdi.k8s.io/NAME=vendor.com/gpu=gpu0",
+        ),
+        (
+            {"CDI.k8s.io/x": "vendor.com/gpu= gpu0"},
+            (),
+            'annotation "CDI.k8s.io/x", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation 'cdi.k8s.io/NAME=vendor.com/gpu= gpu0'",
+        ),
+        (
+            {"devices": "vendor.com/gpu=gpu0, vendor.com/gpu=gpu1"},
+            (),
+            'annotation "devices", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation 'cdi.k8s.io/NAME=vendor.com/gpu=gpu0, vendor.com/gpu=gpu1'",
+        ),
+        (
+            {"cdi.k8s.io": "$(reboot)"},
+            (),
+            'annotation "cdi.k8s.io", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            "--annotation 'cdi.k8s.io/NAME=$(reboot)'",
+        ),
+        (
+            {},
+            ("NVIDIA_VISIBLE_DEVICES=all",),
+            "variable NVIDIA_VISIBLE_DEVICES=all, which asks for nothing",
+            "--annotation cdi.k8s.io/NAME=vendor.com/class=name, or DEVICE_ENV=NVIDIA_VISIBLE_DEVICES in cdi-hook.conf",
+        ),
+        (
+            {},
+            ("MINE=vendor.com/gpu=gpu0",),
+            "variable MINE=vendor.com/gpu=gpu0, which asks for nothing",
+            "--annotation cdi.k8s.io/NAME=vendor.com/class=name, or DEVICE_ENV=MINE in cdi-hook.conf",
+        ),
+    ],
+)
+def test_what_only_looks_like_asking(
+    place: Place, annotations: dict[str, str], env: tuple[str, ...], fact: str, fix: str
+) -> None:
+    """A key that is near ours, a value that names devices, and a variable of another runtime are found."""
+    bundle(place, annotations, env)
+    assert said(place) == [("looks like", "error", f"{WHO} has the {fact}", fix)]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "env"),
+    [
+        ({"io.kubernetes.cri.container-type": "container", "k8s.io/x": "a=b"}, ()),
+        (
+            {},
+            (
+                "NVIDIA_VISIBLE_DEVICES=void",
+                "CUDA_VISIBLE_DEVICES=0",
+                "PATH=/bin",
+                "A=b=c",
+                "E=",
+                "$(reboot)=vendor.com/gpu=gpu0",
+            ),
+        ),
+    ],
+)
+def test_what_does_not_look_like_asking(
+    place: Place, annotations: dict[str, str], env: tuple[str, ...]
+) -> None:
+    """Other annotations and variables mean nothing: then the container asks for no device."""
+    bundle(place, annotations, env)
+    fix = "--annotation cdi.k8s.io/NAME=vendor.com/class=name; cdi-hook list shows the names"
+    assert said(place) == [("asked", "error", f"{WHO} asks for no device", fix)]
+
+
+@pytest.mark.parametrize("more", [{"annotations": []}, {"hooks": 1, "process": []}, {"process": {"env": {}}}])
+def test_odd_bundle(place: Place, more: dict[str, Any]) -> None:
+    """A config.json with another shape is no reason to fail."""
+    place.write("bundle/config.json", json.dumps({"annotations": ASK, **more}))
+    assert [line[0] for line in said(place)] in (["asked"], ["asked", "given"])
+
+
+def test_variable_that_counts(place: Place) -> None:
+    """A variable of DEVICE_ENV asks, and one that an image brings is nothing beside a request."""
+    place.spec()
+    place.configure(DEVICE_ENV="MINE")
+    bundle(place, {}, ("MINE=vendor.com/gpu=gpu0", "A=1", "NVIDIA_VISIBLE_DEVICES=all"))
+    fact = f"{WHO} asks for vendor.com/gpu=gpu0 (environment variable MINE)"
+    assert said(place) == [("asked", "ok", fact, ""), ("given", "ok", GIVEN, "")]
+
+
+def test_log(place: Place) -> None:
+    """The last lines of LOG about the container are shown, and no others."""
+    place.spec()
+    log = place.root / "log"
+    place.configure(LOG=str(log))
+    bundle(place, ASK, ("A=1",))
+    lines: list[dict[str, Any]] = [
+        {"time": f"T{number}", "level": "INFO", "msg": "CDI devices injected", "container": "bundle",
+         "devices": [{"name": "vendor.com/gpu=gpu0", "source": "x"}]}
+        for number in range(3)
+    ]  # fmt: skip
+    lines += [
+        {"time": "T3", "level": "ERROR", "msg": "no bundle", "container": "other"},
+        {"time": "T4", "level": "ERROR", "msg": "it failed", "container": "bundle"},
+    ]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"container":"bundle"\n')
+    assert said(place)[2:] == [
+        ("log", "ok", "/T/log, T1: CDI devices injected: vendor.com/gpu=gpu0", ""),
+        ("log", "ok", "/T/log, T2: CDI devices injected: vendor.com/gpu=gpu0", ""),
+        ("log", "error", "/T/log, T4: it failed", ""),
+    ]
+
+
+def test_log_that_is_a_fifo(place: Place) -> None:
+    """A LOG that isn't a file is not waited for."""
+    place.spec()
+    os.mkfifo(place.root / "log")
+    place.configure(LOG=str(place.root / "log"))
+    bundle(place, ASK, ("A=1",))
+    fix = "sudo cdi-hook doctor /T/bundle"
+    assert said(place)[2:] == [("log", "unknown", "LOG=/T/log can't be read: not a regular file", fix)]
+
+
+def test_no_such_container(place: Place) -> None:
+    """A name that nothing knows is an error that says who was asked."""
+    place.program("podman", "echo 'Error: no such container x' >&2; exit 125")
+    who = "root" if os.geteuid() == 0 else "you"
+    fix = "a user's engine and root's don't know each other's containers"
+    fact = f'no container and no bundle "x" is known to {who}; asked: podman'
+    assert said(place, "x") == [("container", "error", fact, fix)]
+    place.program("docker", "echo permission denied while trying to connect >&2; exit 1")
+    assert said(place, "x")[0] == (
+        "container", "unknown", "only root may ask docker", "sudo cdi-hook doctor x",
+    )  # fmt: skip
+
+
+def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container of CRI-O is asked for by crictl: its OCI spec, and the runtime of its pod."""
+    inspect = {
+        "status": {"id": "abc", "labels": {"io.kubernetes.pod.name": "web"}},
+        "info": {"sandboxID": "pod1", "runtimeSpec": {"annotations": ASK, "process": {"env": []}}},
+    }
+    place.program(
+        "crictl",
+        f"[ $3 = inspectp ] && echo '{json.dumps({'status': {'runtimeHandler': ''}})}' || echo '{json.dumps(inspect)}'",
+    )
+    place.program("crio", "")
+    place.spec()
+    pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
+    monkeypatch.setattr(ENGINES["crio"], "file", f"{place.root}/etc/crio/crio.conf.d/99-cdi-hook.conf")
+    text = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
+    place.write("etc/crio/crio.conf", text)
+    who = "crio's container abc"
+    assert said(place, "abc") == [
+        ("asked", "ok", f'{who} asks for vendor.com/gpu=gpu0 (annotation "cdi.k8s.io/x")', ""),
+        ("given", "ok", f"{who} isn't running; cdi-runtime could give it all of that", ""),
+        (
+            "runtime",
+            "error",
+            f"{who} was made with the runtime runc (/usr/sbin/runc), which isn't cdi-runtime",
+            "make it again: cdi-hook show vendor.com/gpu=gpu0 says how",
+        ),
+    ]
+    (place.programs / "crictl").unlink()
+    assert said(place, "abc")[0][:3] == (
+        "container",
+        "unknown",
+        "crio can't be asked: crictl isn't installed, and nothing else asks CRI-O for a container",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "program"),
+    [
+        (b"\x32\x14/usr/bin/cdi-runtime", "/usr/bin/cdi-runtime"),
+        (b"\x08\x01\x2a\x03abc\x32\x04runc\x48\x01", "runc"),
+        (b"\x2a\x80\x01" + b"x" * 128 + b"\x32\x04crun", "crun"),
+        (b"\x48\x01", "runc"),
+        (b"", "runc"),
+        (b"\x2a", ""),
+        (b"\x32\x02\xff\xff", ""),
+    ],
+)
+def test_options_of_a_shim(options: bytes, program: str) -> None:
+    """BinaryName is found in the shim's options as protobuf, wherever it stands; what is damaged says nothing."""
+    assert _binary(base64.b64encode(options).decode()) == program
