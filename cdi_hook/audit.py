@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import time
 
-from cdi_hook import jsontext, log
+from cdi_hook import jsontext, log, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,18 +34,14 @@ if TYPE_CHECKING:
     from cdi_hook.injection import Host
 
 LEVELS = ("debug", "info", "warning", "error")
-# An engine, and the annotation, with its value if it has just one, that only its containers have.
+# An engine, and what only its dirs have in their paths: the bundle's, and the one for the runtime's state.
+ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
+# Else an annotation tells, which a container's user may have set: an engine, the annotation, and
+# its value if it has just one.
 ENGINES = (
-    ("containerd", "io.kubernetes.cri.container-type", ""),
     ("crio", "io.container.manager", "cri-o"),
     ("podman", "io.container.manager", "libpod"),
-)
-# Else the dir in which the engine has the runtime keep its state tells.
-ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
-# The pod's name and namespace, as containerd and CRI-O write them.
-_PODS = (
-    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-namespace"),
-    ("io.kubernetes.pod.name", "io.kubernetes.pod.namespace"),
+    ("containerd", "io.kubernetes.cri.container-type", ""),
 )
 
 
@@ -55,7 +51,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         return True
     fields = about(host)
     if errors:
-        fields["errors"] = errors
+        fields["errors"] = log.short(errors, log.MOST_ERRORS)
     make = line
     if level != "info":
         from cdi_hook import site_packages
@@ -67,7 +63,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
             pass
         else:
             make = ownlog.line
-    return log.append(host.settings["LOG"], make(level, message, fields))
+    return log.append(host.settings["LOG"], make(level, log.short(message), fields))
 
 
 def line(level: str, message: str, fields: dict[str, Any]) -> str:
@@ -81,7 +77,8 @@ def about(host: Host) -> dict[str, Any]:
     call = host.call
     annotations = (call.oci or {}).get("annotations")
     annotations = annotations if isinstance(annotations, dict) else {}
-    pod, namespace = next((pair for pair in _PODS if pair[0] in annotations), _PODS[0])
+    there = [one for one in request.PODS if one[1] in annotations] or request.PODS
+    pod, namespace, _ = next((one for one in there if one[2] in f"{call.bundle}/"), there[0])
     devices = call.request.origins if call.request else {}
     made = {id(change.edit): change.kind for change in call.changes if change.edit is not None}
     kinds = list(made.values())
@@ -89,7 +86,7 @@ def about(host: Host) -> dict[str, Any]:
     fields = {
         "container": call.container,
         "bundle": call.bundle,
-        "engine": _engine(annotations, call.root),
+        "engine": _engine(annotations, f"{call.root}{call.bundle}"),
         "pod": annotations.get(pod),
         "namespace": annotations.get(namespace),
         "devices": [{"name": name, "source": source} for name, source in devices.items()],
@@ -100,8 +97,11 @@ def about(host: Host) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _engine(annotations: dict[str, Any], root: str) -> str:
+def _engine(annotations: dict[str, Any], paths: str) -> str:
+    for engine, part in ROOTS:
+        if part in paths:
+            return engine
     for engine, key, value in ENGINES:
         if annotations.get(key) == value or (not value and key in annotations):
             return engine
-    return next((engine for engine, part in ROOTS if part in root), "")
+    return ""

@@ -36,6 +36,9 @@ BOOL = "true or false"
 INT64 = "an integer"
 UINT32 = "an integer from 0 to 4294967295"
 
+# Of mounts, or of device nodes, that an OCI specification may have: each edit looks through them, and
+# no container has a tenth of that.
+_MOST_ITEMS = 8192
 _NODE_TYPES = {0o060000: "b", 0o020000: "c", 0o010000: "p"}  # by S_IFMT of the host's node
 _S_IFMT = 0o170000
 
@@ -97,7 +100,7 @@ class Wanted:
 
     __slots__ = ("edit", "item", "key", "kind", "sources")
 
-    def __init__(self, kind: str, edit: Any, key: Any, item: Any, sources: list[Source]) -> None:
+    def __init__(self, kind: str, edit: Any, key: Any, item: Any, sources: dict[Source, None]) -> None:
         self.kind = kind
         self.edit = edit
         self.key = key
@@ -141,7 +144,7 @@ class Change:
     @property
     def sources(self) -> list[Source]:
         """Who asked for it."""
-        return self._wanted.sources
+        return list(self._wanted.sources)
 
     @property
     def is_put(self) -> bool:
@@ -232,7 +235,7 @@ def apply(
             for name, edits in each_kind(part):
                 convert, wanted = KINDS[name].convert, by_kind[name]
                 for edit in edits:
-                    wanted.append(Wanted(name, edit, *convert(edit, target), [source]))
+                    wanted.append(Wanted(name, edit, *convert(edit, target), {source: None}))
         except errors.InjectionError as error:
             raise errors.InjectionError(str(error), source) from error
     for name, wanted in by_kind.items():
@@ -341,8 +344,11 @@ def _check_items(items: Any, place: Place, item: type | str | None) -> None:
         kind: Any = item if isinstance(item, type) else dict
         if {*map(type, items)} - {kind} and not all(isinstance(one, kind) for one in items):
             raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
-        if kind is not item and not all(isinstance(one.get(item) or "", str) for one in items):
-            raise _misshapen(place, f"has an item whose {item} is not a string")
+        if kind is not item:
+            if not all(isinstance(one.get(item) or "", str) for one in items):
+                raise _misshapen(place, f"has an item whose {item} is not a string")
+            if len(items) > _MOST_ITEMS:
+                raise _misshapen(place, f"has more than {_MOST_ITEMS} items")
 
 
 def _misshapen(place: Place, reason: str) -> errors.InjectionError:
@@ -363,9 +369,11 @@ def _winners(wanted: list[Wanted], at_first: bool = False) -> list[Wanted]:
     found = {}
     for one in wanted:
         other = found.get(one.key) if at_first else found.pop(one.key, None)
+        sources = dict(one.sources)
         if other is not None and other.item == one.item:
-            one.sources = [*other.sources, *(source for source in one.sources if source not in other.sources)]
-        found[one.key] = one
+            other.sources.update(sources)
+            sources = other.sources
+        found[one.key] = Wanted(one.kind, one.edit, one.key, one.item, sources)
     return list(found.values())
 
 
@@ -489,20 +497,20 @@ def _add_rules(target: Target, wanted: list[Wanted]) -> None:
             rule["access"] = permissions
         key = frozenset(rule.items())
         if not target.keep_present or key not in allowed:
-            sources = allowed[key] = list(one.sources)
+            sources = allowed[key] = dict(one.sources)
             target.append(_RULES, rules, Wanted(one.kind, one.edit, key, rule, sources), rule)
         else:  # it is there, or another device has just been given the same
-            allowed[key] += [source for source in one.sources if source not in allowed[key]]
+            allowed[key].update(one.sources)
 
 
-def _allowed(rules: list[OCI]) -> dict[frozenset[Any], list[Source]]:
+def _allowed(rules: list[OCI]) -> dict[frozenset[Any], dict[Source, None]]:
     """Return the rules from which no later one takes something back."""
-    allowed: dict[frozenset[Any], list[Source]] = {}
+    allowed: dict[frozenset[Any], dict[Source, None]] = {}
     for rule in reversed(rules):
         if not rule.get("allow"):
             break
         try:
-            allowed[frozenset(rule.items())] = []
+            allowed[frozenset(rule.items())] = {}
         except TypeError:  # it has a list, say, and so it is none of ours
             pass
     return allowed
@@ -553,14 +561,28 @@ def _oci_hook(edit: Edits, _target: Target) -> tuple[str, OCI]:
 def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
     present = target.open(("hooks",), dict, wanted[0])
     # Two devices may each ask for the same hook: one that is there does for one of them.
-    unclaimed = {name: list(hooks or ()) for name, hooks in present.items()} if target.keep_present else {}
+    unclaimed: dict[Any, int] = {}
+    for name, hooks in present.items() if target.keep_present else ():
+        for hook in hooks or ():
+            key = name, _hook_identity(hook)
+            unclaimed[key] = unclaimed.get(key, 0) + 1
     for one in wanted:
-        there = unclaimed.get(one.key, [])
-        if one.item in there:
-            there.remove(one.item)
+        key = one.key, _hook_identity(one.item)
+        if unclaimed.get(key):
+            unclaimed[key] -= 1
         else:
             place = ("hooks", one.key)
             target.append(place, target.open(place, list, one), one, one.item)
+
+
+def _hook_identity(hook: OCI) -> Any:
+    """Return what two hooks have in common if they are equal; None for one that none of ours equals."""
+    try:
+        return frozenset(
+            (name, tuple(value) if isinstance(value, list) else value) for name, value in hook.items()
+        )
+    except TypeError:  # it has an object, say
+        return None
 
 
 def _hook_hindrance(edit: Edits) -> str:

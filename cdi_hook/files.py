@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
-_EBUSY, _EISDIR, _EINVAL = 16, 21, 22
+_EBUSY, _EISDIR, _EINVAL, _EFBIG = 16, 21, 22, 27
 READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 TEMPORARY = ".cdi-hook.tmp"  # what is added to a file's name while a new one is written beside it
 _MOST_TRIES = 200
+# bytes; an engine sends a container's spec in one message, and containerd's have no more
+MOST = 16 << 20
 _replacing = allocate_lock()  # _create's lock is its process's, so threads need one
 
 
@@ -58,16 +60,16 @@ def identify(path: str) -> Identity | None:
     )
 
 
-def read(path: str) -> bytes:
-    """Return what is in a regular file; never wait for a FIFO or touch a device.
+def read(path: str, most: int = MOST) -> bytes:
+    """Return what is in a regular file of at most so many bytes; never wait for a FIFO or touch a device.
 
-    Raises OSError; for what isn't a regular file its strerror says so, and for a dir it is an
-    IsADirectoryError.
+    Raises OSError; for a larger file and for what isn't a regular file its strerror says so,
+    and for a dir it is an IsADirectoryError.
     """
-    return read_open(posix.open(path, READ), path)[0]
+    return read_open(posix.open(path, READ), path, most)[0]
 
 
-def read_open(descriptor: int, path: str) -> tuple[bytes, posix.stat_result]:
+def read_open(descriptor: int, path: str, most: int = MOST) -> tuple[bytes, posix.stat_result]:
     """Return what read returns, and the status, of a file that was opened with READ; close it.
 
     ``path`` is for the error.
@@ -78,9 +80,12 @@ def read_open(descriptor: int, path: str) -> tuple[bytes, posix.stat_result]:
         if kind != _S_IFREG:
             raise OSError(_EISDIR if kind == _S_IFDIR else _EINVAL, "not a regular file", path)
         data = b""
-        while chunk := posix.read(descriptor, status.st_size + 1):
+        while status.st_size <= most >= len(data):
+            chunk = posix.read(descriptor, status.st_size + 1)
+            if not chunk:
+                return data, status
             data += chunk
-        return data, status
+        raise OSError(_EFBIG, f"larger than {most} bytes", path)
     finally:
         posix.close(descriptor)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import argv, bundle, injection, jsontext, log, request
+from cdi_hook import argv, bundle, files, injection, jsontext, log, request
 from cdi_hook.errors import (
     FAILED,
     BundleError,
@@ -105,6 +105,7 @@ class Hook:
         text = self._read_stdin()
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
+        self._host.call.may_be_pod = False  # only podman calls this
         changes = injection.inject(oci, self._host, self._warn_of_errors)[1]
         _write_stdout(jsontext.dumps(oci).encode() if changes else text)
         self._host.log_outcome()
@@ -144,9 +145,11 @@ class Hook:
 
     def _read_stdin(self) -> bytes:
         chunks = []
+        left = files.MOST + 1
         try:
-            while chunk := posix.read(0, 1 << 16):
+            while left and (chunk := posix.read(0, min(left, 1 << 16))):
                 chunks.append(chunk)
+                left -= len(chunk)
         except OSError as error:
             raise BundleError(f"can't read stdin: {error.strerror}") from error
         self.stdin = b"".join(chunks)
@@ -174,7 +177,9 @@ class Hook:
 
 
 def parse_stdin(text: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object on stdin; raises BundleError if it isn't one."""
+    """Return the JSON object on stdin; raises BundleError if it isn't one, or larger than a file may be."""
+    if len(text) > files.MOST:
+        raise BundleError(f"stdin must be {what}, but it is larger than {files.MOST} bytes")
     try:
         tree = jsontext.loads(text.decode("utf-8"))
     except ValueError as error:

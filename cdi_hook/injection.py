@@ -34,10 +34,11 @@ class Facts:
 
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
     is when our code started, in s, if there is a LOG. ``doubt`` is why the container
-    may have asked for a device and gets none, "" when it hasn't.
+    may have asked for a device and gets none, "" when it hasn't. ``may_be_pod`` is
+    whether a CRI engine may have called.
     """
 
-    __slots__ = ("bundle", "changes", "container", "doubt", "oci", "request", "root", "start")
+    __slots__ = ("bundle", "changes", "container", "doubt", "may_be_pod", "oci", "request", "root", "start")
 
     def __init__(self) -> None:
         self.container = self.bundle = self.root = self.doubt = ""
@@ -45,6 +46,7 @@ class Facts:
         self.request: request.DeviceRequest | None = None
         self.changes: list[Change] = []
         self.start = 0.0
+        self.may_be_pod = True
 
 
 class Host:
@@ -118,7 +120,7 @@ def inject(
             else request.collect(oci, host.settings, host.call.container)
         )
         host.call.request = wanted
-        _check(wanted, host.settings)
+        _check(wanted, oci, host)
     except errors.CDIError as error:
         raise errors.CDIError(f"{errors.FAILED}{error}") from error
     if not wanted.device_ids:
@@ -143,13 +145,15 @@ def inject(
     return wanted, changes
 
 
-def _check(wanted: request.DeviceRequest, settings: config.Config) -> None:
+def _check(wanted: request.DeviceRequest, oci: dict[str, Any], host: Host) -> None:
+    settings = host.settings
     if wanted.device_ids and settings.problems:
         raise errors.ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
-    if settings["ALLOW"] != "*" or settings["DENY"]:
+    if settings.has_policy:
         from cdi_hook import policy
 
-        policy.check(wanted, settings)
+        bundle = host.call.bundle if host.call.may_be_pod else ""
+        policy.check(wanted, settings, *request.namespaces(oci, bundle))
 
 
 def write(place: bundle.Place, oci: dict[str, Any], changes: list[Change]) -> None:

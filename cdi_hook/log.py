@@ -29,6 +29,8 @@ _MISLEADING = (
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # RFC 3339
 # An engine's pipe, which it may read only once the runtime has ended, holds a page at least.
 _MOST_ON_STDERR = 4000  # bytes
+_MOST = 4000  # characters of a message, which is for a person to read
+MOST_ERRORS = 16_000  # characters of all that is wrong with specs; some read a log's lines up to 64 KiB
 
 
 def shown(text: str) -> str:
@@ -38,9 +40,14 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() else quote(one)[1:-1] for one in text)
 
 
-def plain(message: str) -> str:
-    """Return a message as one line that no engine takes for something else, and no terminal for commands."""
-    message = shown(" ".join(message.split()))
+def short(message: str, most: int = _MOST) -> str:
+    """Return a message, or its beginning if it is too long."""
+    return message if len(message) <= most else f"{message[:most]}..."
+
+
+def plain(message: str, most: int = _MOST) -> str:
+    """Return a message as a short line that no engine takes for another, and no terminal for commands."""
+    message = shown(" ".join(short(message, most).split()))
     for phrase, instead in _MISLEADING:
         parts: list[str] = []
         lowered, end = _lowered(message), 0

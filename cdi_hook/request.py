@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
     from cdi_hook.config import Config
 
+    # A device, what asks for it in words, and the words of the configuration that make that a source.
+    Asked = tuple[str, str, Sequence[str]]
+
 # What a CRI engine says of a pod's sandbox: that it is one, and the sandbox's id, which is the
 # container's own. (cri-dockerd marks it by a label, which never reaches an OCI spec.)
 SANDBOX_ANNOTATIONS = (
     ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),  # containerd
     ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),  # CRI-O
+)
+# Where a CRI engine says a pod's name and namespace, and what the path has of bundles that it makes.
+PODS = (
+    ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-namespace", "/k8s.io/"),  # containerd
+    ("io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "/userdata/"),  # CRI-O; podman's are alike
 )
 # The keys that requests and edits read, by their spelling without case.
 _KEYS = {
@@ -33,6 +41,10 @@ _KEYS = {
         "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
     )
 }  # fmt: skip
+# How many times one container may ask for a device, and the bytes of a name. No host has so many
+# devices to give; a vendor may have 253 bytes and a class 63, as names in Kubernetes have.
+_MOST_ASKED = 16384
+_MOST_NAME = 512
 _LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 _NOTHING = ("", "none", "void")
@@ -43,13 +55,14 @@ class DeviceRequest:
 
     ``driver`` names the driver that serves it; ``count`` and ``options`` are for
     drivers that choose devices themselves; ``device_ids`` are the devices, here
-    qualified names. ``origins`` says in words where each id was asked for.
+    qualified names. ``origins`` says in words where each id was asked for, and
+    ``asked`` each time that one was.
 
     >>> DeviceRequest(["vendor.com/gpu=0"]).device_ids
     ['vendor.com/gpu=0']
     """
 
-    __slots__ = ("count", "device_ids", "driver", "options", "origins")
+    __slots__ = ("asked", "count", "device_ids", "driver", "options", "origins")
 
     def __init__(
         self,
@@ -65,6 +78,7 @@ class DeviceRequest:
         self.device_ids = as_list(device_ids, "device_ids")
         self.options = options or {}
         self.origins = origins or {}
+        self.asked: Sequence[Asked] = [(one, self.origins.get(one, ""), ()) for one in self.device_ids]
 
 
 def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:
@@ -82,7 +96,7 @@ def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceR
     if odd:
         try:
             asks = any(_collect(one, config, container).device_ids for one in (oci, _regular(oci)))
-        except errors.CDIError:
+        except (errors.CDIError, RecursionError):
             asks = True
         if asks:
             raise errors.BundleError(
@@ -92,17 +106,17 @@ def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceR
     return _collect(oci, config, container)
 
 
-def _odd_key(node: dict[str, Any]) -> str:
-    """Return the first key that differs in nothing but case from one that we read, or ""."""
-    for key, value in node.items():
-        known = _KEYS.get(key.casefold())
-        if known and known != key:
-            return key
-        if known and known not in ("annotations", "netDevices"):  # whose keys are names
-            for one in value if isinstance(value, list) else (value,):
-                odd = _odd_key(one) if isinstance(one, dict) else ""
-                if odd:
-                    return odd
+def _odd_key(oci: dict[str, Any]) -> str:
+    """Return a key that differs in nothing but case from one that we read, or ""."""
+    nodes = [oci]
+    for node in nodes:  # to which those below are added: recursion has an end
+        for key, value in node.items():
+            known = _KEYS.get(key.casefold())
+            if known and known != key:
+                return key
+            if known and known not in ("annotations", "netDevices"):  # whose keys are names
+                below = value if isinstance(value, list) else (value,)
+                nodes += [one for one in below if isinstance(one, dict)]
     return ""
 
 
@@ -127,17 +141,27 @@ def _regular(node: Any) -> Any:
 def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceRequest:
     if config["SANDBOXES"] == "skip" and is_sandbox(oci, container):
         return DeviceRequest()
-    origins: dict[str, str] = {}
+    asked = []
     for source in (_from_annotations, _from_environment, _from_mounts):
-        for name, origin in source(oci, config):
-            origins.setdefault(name, origin)
-    return DeviceRequest(list(origins), origins=origins)
+        for one in source(oci, config):
+            asked.append(one)
+            if len(asked) > _MOST_ASKED:
+                raise errors.InvalidRequest(f"the container asks for a device more than {_MOST_ASKED} times")
+    return _request(asked)
+
+
+def _request(asked: list[Asked]) -> DeviceRequest:
+    origins: dict[str, str] = {}
+    for name, origin, _ in asked:
+        origins.setdefault(name, origin)
+    request = DeviceRequest(list(origins), origins=origins)
+    request.asked = asked
+    return request
 
 
 def named(names: Sequence[str], config: Config) -> DeviceRequest:
     """Return a request for the devices that a person named on the command line."""
-    origins = {with_default_kind(one, config): "--device" for one in names}
-    return DeviceRequest(list(origins), origins=origins)
+    return _request([(with_default_kind(one, config), "--device", ()) for one in names])
 
 
 def is_sandbox(oci: dict[str, Any], container: str) -> bool:
@@ -156,7 +180,22 @@ def is_sandbox(oci: dict[str, Any], container: str) -> bool:
     )  # fmt: skip
 
 
-def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+def namespaces(oci: dict[str, Any], bundle: str) -> tuple[list[str], bool]:
+    """Return the Kubernetes namespaces that a container's annotations claim, and whether one is true.
+
+    One is if the bundle is where a CRI engine makes bundles: who chooses a container's annotations
+    doesn't choose its bundle's path. Such an engine always annotates the namespace, and lets nobody
+    change that. But whoever makes a pod may be able to add a claim by another engine's annotation.
+    """
+    annotations = oci.get("annotations")
+    if not isinstance(annotations, dict):
+        return [], False
+    found = [(annotations[key], mark) for _, key, mark in PODS if key in annotations]
+    is_known = any(mark in f"{bundle}/" for _, mark in found)
+    return [claim if isinstance(claim, str) else "" for claim, _ in found], is_known
+
+
+def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
     annotations = oci.get("annotations") or {}
     if not isinstance(annotations, dict):
         raise errors.InvalidAnnotation("the OCI spec's .annotations is not an object")
@@ -166,11 +205,12 @@ def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[tuple[str
         value = annotations[key]
         if not isinstance(value, str):
             raise errors.InvalidAnnotation(f"{origin} is not a string")
+        words = [prefix for prefix in prefixes if key.startswith(prefix)]
         for item in value.split(","):
-            yield _qualified(item, origin, config), origin
+            yield _qualified(item, origin, config), origin, words
 
 
-def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
     wanted = config.words("DEVICE_ENV")
     process = oci.get("process")
     env = process.get("env") if wanted and isinstance(process, dict) else None
@@ -180,10 +220,10 @@ def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[tuple[str
         for item in variables.get(name, "").split(","):
             if item not in _NOTHING:
                 origin = f"environment variable {name}"
-                yield _qualified(item, origin, config), origin
+                yield _qualified(item, origin, config), origin, (name,)
 
 
-def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str]]:
+def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
     directory = config["DEVICE_MOUNTS"].rstrip("/")
     mounts = oci.get("mounts") if directory else None
     for mount in mounts if isinstance(mounts, list) else ():
@@ -191,7 +231,7 @@ def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[tuple[str, str
         if isinstance(destination, str) and destination.startswith(f"{directory}/"):
             kind, _, name = destination[len(directory) + 1 :].rpartition("/")
             origin = f"mount {quote(destination)}"
-            yield _qualified(f"{kind}={name}" if kind else name, origin, config), origin
+            yield _qualified(f"{kind}={name}" if kind else name, origin, config), origin, (directory,)
 
 
 def with_default_kind(item: str, config: Config) -> str:
@@ -202,6 +242,11 @@ def with_default_kind(item: str, config: Config) -> str:
 
 def _qualified(item: str, origin: str, config: Config) -> str:
     name = with_default_kind(item, config)
+    if len(name) > _MOST_NAME:
+        raise errors.InvalidAnnotation(
+            f"{origin}: the CDI device name {quote(name[:30])}... has {len(name)} characters, "
+            f"more than {_MOST_NAME}"
+        )
     try:
         parse_qualified_name(name)
     except errors.InvalidName as error:

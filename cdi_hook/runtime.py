@@ -102,7 +102,9 @@ class Call:
         """Write a line to --log, or to stderr without --log, as runc does; an error is there already."""
         from cdi_hook import log
 
-        text = log.line(level, log.plain(message), self._invocation.log_format, log.plain(error))
+        text = log.line(
+            level, log.plain(message), self._invocation.log_format, log.plain(error, log.MOST_ERRORS)
+        )
         if self._invocation.log:
             log.append(self._invocation.log, text)
         elif level != "error":

@@ -5,7 +5,10 @@
 # restores the engines that `cdi-hook configure` changed, says what it couldn't
 # restore, and removes the specs of GENERATE. build.sh puts this into the packages' scripts.
 # Without tomlkit `configure` can't have written a TOML file; the search below finds what somebody else wrote.
-{ cdi-hook configure all --remove 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
+# An engine whose default runtime this was starts no container before it has read its file again.
+reload=''
+! [ -d /run/systemd/system ] || reload=--reload
+{ cdi-hook configure all --remove $reload 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
 conf=$(mktemp)
 { cat /etc/cdi-hook/cdi-hook.conf 2>/dev/null || :; printf '\nGENERATE=\n'; } >"$conf"
 CDI_HOOK_CONFIG=$conf cdi-hook generate --configured 2>/dev/null || : # what it can't remove is gone after the next boot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for the whole suite: with CI=true a skip is a failure, tests leave no index behind, and hypothesis draws the same.
+"""Rules for the whole suite: a skip fails if CI=true, no index is left behind, hypothesis draws the same, it runs anywhere.
 
 A test skips with `pytest.skip(REASON)` or a mark. If CI is set, the skip is a failure,
 unless tests/expected-skips.txt has its reason, as one regular expression on each line.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,23 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+ON_DISK = "/var/tmp"  # where /tmp may be a tmpfs that allows no device nodes
 # A test that fails does so again; `make fuzz` is for what is drawn by chance.
 settings.register_profile("short", derandomize=True, database=None, deadline=None)
 settings.load_profile("short")
 
 EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
+
+
+def pytest_configure() -> None:
+    """Put the tests' files where device nodes work, and let Ctrl-C reach the programs that tests start.
+
+    A background job of a script starts with SIGINT ignored.
+    """
+    if os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NODEV:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", ON_DISK)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,6 +53,7 @@ present() {
 	groff-base) command -v groff >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;
+	systemd-container) command -v systemd-nspawn >/dev/null ;;
 	iproute2) command -v ip >/dev/null ;;
 	udev) command -v udevadm >/dev/null ;;
 	uidmap) command -v newuidmap >/dev/null ;;
@@ -168,7 +169,7 @@ test)
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
-		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd udev logrotate strace valgrind zsh fish $engines"
+		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue

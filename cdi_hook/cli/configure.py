@@ -13,7 +13,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from cdi_hook import spelling
+from cdi_hook import lowlevel, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from cdi_hook.config import Config
     from cdi_hook.engines.engine import Engine
+    from cdi_hook.engines.filechange import Change
 
 _ALL = "all"
+_TIMEOUT_S = 10  # for an engine to read its files
+_INTERVAL_S = 0.1
 _OWN_FILE = (
     "{path} is the file of the user {user}, which only that user's own (rootless) {engine} reads; "
     "with sudo this command edits {file}, which the host's {engine} reads"
@@ -110,7 +114,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
     parser.set_defaults(set_default=False, runtime="", path=None, flags=None, enable_cdi=False)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
-    parser.add_argument("--reload", action="store_true", help="make the engine read its configuration again")
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="make the engine read its configuration again, and wait until it has",
+    )
     add_json(
         parser, f"{shape}: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded"
     )
@@ -145,6 +153,8 @@ def run(options: argparse.Namespace) -> int:
         if options.file:
             _check_dir(os.path.dirname(path))
         planned = plan.add(engine, path, request)
+        if not any(lowlevel.find([options.runtime] if options.runtime else settings.words("RUNTIMES"))):
+            output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
     done = _carry_out(engine, planned, options)
     if options.json:
         output.say_json(done)
@@ -173,18 +183,22 @@ def _remove_all(options: argparse.Namespace) -> int:
 
 def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) -> dict[str, object]:
     """Make the changes, or show them, and return what --json prints."""
-    path, changes, notes, restart = planned
-    if not options.dry_run:
-        for change in changes:
-            change.make()
+    path, changes, notes, restart, first = planned
+    if options.reload and first:
+        restart = ""
     reload = engine.reload_command(path, restart=bool(restart))
-    is_reloaded = bool(options.reload and reload and not options.dry_run and not restart)
+    is_asked = bool(options.reload and reload and not options.dry_run and not restart)
+    is_reloaded = is_asked and _runs(reload or ())
     if restart:
         notes = [*notes, restart]
     if path == engine.default_path() != engine.file:
         notes = [*notes, _OWN_FILE.format(path=path, engine=engine.name, user=_user(), file=engine.file)]
-    if is_reloaded and reload:
-        _reload(reload)
+    if not options.dry_run:
+        for step in (first, changes) if is_reloaded else (changes,):
+            for change in step:
+                change.make()
+            if is_reloaded and reload and (step or step is changes):
+                _reload(engine, path, reload, step)
     if not options.json:
         if options.dry_run:
             said = [line for change in changes for line in change.diff()]
@@ -194,6 +208,8 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
             said = [change.summary() for change in changes]
             if reload is None:
                 said.append(f"{engine.name} reads it the next time it is called")
+            elif is_asked and not is_reloaded:
+                said.append(f"{engine.name} doesn't run: it reads it when it starts")
             elif not is_reloaded:
                 said.append(f"{engine.name} reads it after: {' '.join(reload)}")
         for line in said:
@@ -208,6 +224,16 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         "reload": reload,
         "reloaded": is_reloaded,
     }
+
+
+def _no_runtime(runtime: str, settings: Config, programs: Sequence[str]) -> str:
+    """Return the warning that cdi-runtime will find no real runtime, and what to write."""
+    missing, step = runtime, "install it"
+    if not runtime:
+        missing, step = f"RUNTIMES ({settings['RUNTIMES']})", "install one, or give a path in RUNTIMES"
+        if there := next(filter(lowlevel.is_runtime, programs), None):
+            step = f"write the line RUNTIMES={there} into {settings.path}"
+    return f"no runtime of {missing} is on PATH or in the standard dirs, so no container will start; {step}"
 
 
 def _check_dir(directory: str) -> None:
@@ -253,8 +279,22 @@ def _program(path: str | None, runtime: str) -> str:
     raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
 
 
-def _reload(command: Sequence[str]) -> None:
+def _runs(command: Sequence[str]) -> bool:
+    """Say whether the unit that a command reloads runs, as far as systemd knows."""
     import subprocess
+
+    *systemctl, _, unit = command
+    try:
+        status = subprocess.run([*systemctl, "is-active", "--quiet", unit], check=False, capture_output=True)  # noqa: S603  # as below
+    except OSError:
+        return True  # the reload says so
+    return status.returncode not in (3, 4)  # inactive; no such unit
+
+
+def _reload(engine: Engine, path: str, command: Sequence[str], changes: Sequence[Change]) -> None:
+    """Make an engine read its files, and wait until it has."""
+    import subprocess
+    import time
 
     text = " ".join(command)
     try:
@@ -264,3 +304,10 @@ def _reload(command: Sequence[str]) -> None:
     if done.returncode:
         why = " ".join(done.stderr.decode(errors="replace").split())
         raise CDIError(f"the configuration is written, but {text} failed: {why or done.returncode}")
+    texts = [change.after for change in changes if change.after is not None]
+    end = time.monotonic() + _TIMEOUT_S
+    while any(engine.has_read(path, one) is False for one in texts):
+        if time.monotonic() > end:
+            slow = f"{engine.name} hasn't read it {_TIMEOUT_S} s after {text}: see its log"
+            raise CDIError(f"the configuration is written, but {slow}")
+        time.sleep(_INTERVAL_S)

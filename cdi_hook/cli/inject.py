@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, hook, injection
+from cdi_hook import bundle, files, hook, injection
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError, quote
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if options.bundle == "-":
         if sys.stdin is None:
             raise BundleError("can't read an OCI spec from stdin: it is closed")
-        oci = hook.parse_stdin(sys.stdin.buffer.read(), "an OCI spec")
+        oci = hook.parse_stdin(sys.stdin.buffer.read(files.MOST + 1), "an OCI spec")
     else:
         path = f"{options.bundle}/config.json"
         loaded = bundle.load(path)
@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
             raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
         oci, place = loaded
     found = host.host(options)
+    found.call.bundle = os.path.realpath(options.bundle) if place else ""
     registry = found.registry(keep_index=False)  # this command isn't asked to write an index
     _, changes = injection.inject(oci, found, _warn, named=options.device, registry=registry)
     if found.call.doubt:

@@ -22,6 +22,10 @@ at most, and of 2.1.4:
 - 1.7 drops its built-in runtimes.runc if the file has any entry under runtimes;
   2.1 keeps it.
 - Both accept [...containerd] after [...containerd.runtimes.cdi].
+
+Seen with 2.0 to 2.3: without a config.toml, no drop-in is read. So a config.toml that
+is written imports none: what that would turn on, nobody has ever seen work. 2.3
+refuses a drop-in of a higher version than config.toml has.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ from cdi_hook.engines.answer import program as program_of
 from cdi_hook.engines.document import UnusableConfiguration, named
 from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
 from cdi_hook.engines.tomledit import TOMLText
+from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,9 +99,8 @@ class Containerd(Engine):
         text = filechange.read(path)
         own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
         if text is None:
-            # containerd 2.2 imports conf.d even without a config.toml
-            place = own if glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml") else path
-            return Files(place, (place,), (place,))
+            unread = sorted({*glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml")} - {own})
+            return Files(path, (path,), (path, own), unread)
         with named(path):
             merges = TOMLText(text).tree.get("version") in _MERGES
             patterns, has_ours = imports(text), bool(self.names(text))
@@ -113,10 +117,9 @@ class Containerd(Engine):
         return Files(place, files, (place, *files))
 
     def start(self, path: str, others: Sequence[Other]) -> str:
-        # A drop-in has the version of its config.toml. Without a config.toml, only containerd 2 reads
-        # conf.d, and every containerd reads version 2.
-        own = 3 if os.path.basename(path) == _DROP_IN else 2
-        return f"{super().start(path, others)}version = {version(others[0][1]) if others else own}\n"
+        # A drop-in has the version of its config.toml. Every containerd reads version 2.
+        number = version(others[0][1]) if os.path.basename(path) == _DROP_IN else 2
+        return f"{super().start(path, others)}version = {number}\n"
 
     def is_blank(self, text: str) -> bool:
         return super().is_blank(re.sub(r"^version = \d+$", "", text, count=1, flags=re.MULTILINE))
@@ -132,6 +135,7 @@ class Containerd(Engine):
         return name == "runc" or name in runtimes
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
+        _refuse_disabled(text)
         if version(text) == 2:
             _refuse_replaced(others)
         return super().add(text, request, others)
@@ -280,6 +284,21 @@ def version(text: str) -> int:
         step = "; add `version = 2` and write plugins' full names (containerd 2: `containerd config migrate`)"
         raise UnusableConfiguration(f"its version is {number!r}; {known}{step if number == 1 else ''}")
     return number
+
+
+def _refuse_disabled(text: str) -> None:
+    """Refuse a configuration that turns the CRI plugin off, as that of docker's packages does."""
+    tree = TOMLText(text).tree
+    disabled = tree.get("disabled_plugins")
+    names = {"cri", *_PLUGINS.values()}.intersection(disabled if isinstance(disabled, list) else ())
+    if names:
+        lines = text.split("\n")
+        number = 1 + next(n for n, line in enumerate(lines) if "disabled_plugins" in line.partition("#")[0])
+        step = "" if "version" in tree else " and add the line `version = 2`"
+        raise UnusableConfiguration(
+            f"line {number}, disabled_plugins, turns off the CRI plugin, which alone reads the entry: take "
+            f"{' and '.join(map(quote, sorted(names)))} out of it{step}; docker and ctr need no entry here"
+        )
 
 
 def imports(text: str) -> list[str]:

@@ -5,6 +5,13 @@
     runtime_path = "/usr/bin/cdi-runtime"
     runtime_type = "oci"
 
+The rest of an entry says which monitor starts the runtime, and how. CRI-O's own
+packages have another monitor, conmonrs, for runtime_type = "pod", and none on PATH.
+So an entry that is there is copied, with only the program replaced.
+
+After a reload, CRI-O lists a new handler, but no pod can use it (seen with 1.33 and
+1.36): it has to be restarted, which ends no container.
+
 CRI-O reads every file in crio.conf.d, in the order of their names; a later file
 overrides an earlier one, in ``runtimes`` entry by entry (pkg/config/config.go,
 UpdateFromPath). ``allowed_annotations`` is copied, and nothing is added to it: it
@@ -54,10 +61,12 @@ class Crio(Engine):
     own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
     hooks_key = ("crio", "runtime", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
+    reload = "restart"
     tables = (("crio", "runtime"),)
     default_key = "default_runtime"
     program_key = ("runtime_path",)
     runtime_type = "oci"
+    other_types = ("pod",)
 
     def files(self, path: str) -> Files:
         return drop_ins(path, "*")
@@ -68,7 +77,8 @@ class Crio(Engine):
             texts = [TOMLText(text) for _, text in reversed(others)]
             template = self.template(request, [document, *texts])
             copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
-            document.set(key, {"runtime_path": request.path, "runtime_type": self.runtime_type, **copied})
+            of_type = template.get("runtime_type") or self.runtime_type
+            document.set(key, {"runtime_path": request.path, "runtime_type": of_type, **copied})
         super().edit(document, key, request, others)
         return [_POD_ANNOTATIONS]
 

@@ -4,7 +4,8 @@
     {"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "cdi"}
 
 dockerd reads no other file. An empty file means {}. dockerd passes all annotations
-to the runtime. After a reload it keeps its default runtime if the file names none.
+to the runtime. After a reload it keeps its default runtime if the file names none,
+and all runtimes that it had. It has read the file some time after a reload's end.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _BUNDLES = (
     "/run/containerd/io.containerd.runtime.v2.task/moby/{}",
 )
 _NEEDS_RESTART = (
-    "docker keeps the old default runtime until it is restarted, because its file names no other. --reload "
-    "doesn't restart it: a restart ends containers, unless live-restore is on"
+    "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
+    "does without a restart, which ends containers unless live-restore is on"
 )
 
 
@@ -43,6 +44,7 @@ class Docker(Engine):
     programs = ("dockerd", "docker")
     own_cdi = "what --device vendor.com/class=name asks for"
     own_cdi_since = (28, 2)
+    still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
     requests = {  # noqa: RUF012 # nobody alters it
         "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
         "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
@@ -86,7 +88,23 @@ class Docker(Engine):
         is_default_gone = self.default(text) is not None and self.default(document.text) is None
         is_empty = not document.tree and before is not None and not before.strip()
         after = before if before is not None and is_empty else document.text
-        return Edited(after, edited.notes, _NEEDS_RESTART if is_default_gone else "")
+        if not is_default_gone:
+            return Edited(after, edited.notes)
+        first = JSONText(text)
+        first.set((self.default_key,), "runc")
+        return Edited(after, edited.notes, _NEEDS_RESTART, first.text)
+
+    def has_read(self, path: str, text: str) -> bool | None:
+        if path != self.default_path():
+            return None
+        try:
+            said = self.says()
+        except Unreachable:
+            return None
+        if said is None:
+            return None
+        has_runtimes = all(said.runtimes.get(name) == one for name, one in self.runtimes(text).items() if one)
+        return has_runtimes and self.default(text) in (None, said.default)
 
     def says(self) -> Daemon | None:
         said = ask_json("docker", "info", "--format", "{{json .}}")

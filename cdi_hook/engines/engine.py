@@ -66,7 +66,8 @@ class Edited:
 
     text: str
     notes: tuple[str, ...] = ()
-    restart: str = ""  # why a reload isn't enough
+    restart: str = ""  # why one reload isn't enough
+    first: str = ""  # the text to have the engine read before this one; then a reload after each is enough
 
 
 class Files(NamedTuple):
@@ -75,6 +76,7 @@ class Files(NamedTuple):
     place: str  # where an edit goes
     read: Sequence[str]  # all that the engine reads, with place; later files win
     ours: Sequence[str]  # the files that our entries are removed from
+    unread: Sequence[str] = ()  # files that look as if the engine read them
 
 
 class Engine(ABC):
@@ -98,12 +100,14 @@ class Engine(ABC):
     own_cdi_since: tuple[int, int] = (0, 0)  # the version from which that is on without a switch
     hooks_key: Key = ()  # where the configuration has the dirs of OCI hooks
     hooks_dirs: tuple[str, ...] = ()  # those dirs, if the configuration has none
+    still = ""  # what remains after a removal, even if the engine has read its files again
     # The form of the text.
     document: type[Document] = TOMLText
     tables: tuple[Key, ...]  # the tables that can have "runtimes" and default_key
     default_key: str
     program_key: Key = ()  # where an entry has the path of its program
     runtime_type = ""  # of the entries that can be copied
+    other_types: tuple[str, ...] = ()  # of others that can be copied
     cdi_needs_restart = False  # whether a reload doesn't turn the engine's own CDI on
 
     @abstractmethod
@@ -222,7 +226,8 @@ class Engine(ABC):
             for document in documents:
                 for table in self.tables:
                     entry = document.get((*table, "runtimes", name))
-                    if isinstance(entry, dict) and entry.get("runtime_type") in (None, "", self.runtime_type):
+                    types = (None, "", self.runtime_type, *self.other_types)
+                    if isinstance(entry, dict) and entry.get("runtime_type") in types:
                         return entry
         return {}
 
@@ -241,6 +246,10 @@ class Engine(ABC):
             base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
             return os.path.join(base, self.user_file)
         return self.file
+
+    def has_read(self, path: str, text: str) -> bool | None:  # noqa: ARG002  # for an engine that reads it later
+        """Say whether the daemon has read a text after a reload or restart; None if it can't be asked."""
+        return True
 
     def reload_command(self, path: str, *, restart: bool) -> list[str] | None:
         """Return the command that makes the engine read this file; None if it needs none."""

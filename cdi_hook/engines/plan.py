@@ -11,10 +11,13 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.engines.document import named
+from cdi_hook.engines.engine import is_ours
 from cdi_hook.engines.filechange import Change, backup_of, read
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdi_hook.engines.engine import Engine, Files, Request
 
 
@@ -24,7 +27,8 @@ class Plan(NamedTuple):
     path: str  # the file, even if nothing changes
     changes: list[Change]
     notes: list[str]
-    restart: str = ""  # why a reload of the engine isn't enough
+    restart: str = ""  # why one reload of the engine isn't enough
+    first: Sequence[Change] = ()  # what it has to read before; then a reload after each is enough
 
 
 def add(engine: Engine, path: str, request: Request) -> Plan:
@@ -33,6 +37,9 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
     place, existing = files.place, _existing(files)
     before = read(place)
     others = [(other, read(other) or "") for other in existing if other != place]
+    notes = [
+        f"{engine.name} doesn't read {one}, and still won't: {place} imports no file" for one in files.unread
+    ]
     later = existing[existing.index(place) + 1 :]
     for other, text in others:
         with named(other):
@@ -43,13 +50,14 @@ def add(engine: Engine, path: str, request: Request) -> Plan:
                 "remove that, or leave out --set-default"
             )
     with named(place):
-        edited = engine.add(engine.start(place, others) if before is None else before, request, others)
+        start = engine.start(place, others) if before is None else before
+        edited = engine.add(start, request, others)
         if edited.text == before:
-            return Plan(place, [], [*edited.notes])
+            return Plan(place, [], [*edited.notes, *notes])
         change = Change(place, before, edited.text)
         if before is not None and _is_backup_due(engine, place, before, edited.text):
             change.backup = backup_of(place)
-    return Plan(place, [change], [*edited.notes], edited.restart)
+    return Plan(place, [change], [*edited.notes, *notes], edited.restart)
 
 
 def remove(engine: Engine, path: str) -> Plan:
@@ -58,6 +66,7 @@ def remove(engine: Engine, path: str) -> Plan:
     notes: list[str] = []
     removed: set[str] = set()
     restart = ""
+    first: list[Change] = []
     files = engine.files(path)
     for one in dict.fromkeys(files.ours):
         text = read(one)
@@ -75,6 +84,8 @@ def remove(engine: Engine, path: str) -> Plan:
             after = _as_it_was(engine, edited.text, before)
         notes += edited.notes
         restart = edited.restart or restart
+        if edited.first:
+            first.append(Change(one, text, edited.first))
         if after and engine.has_cdi(after) and not (before and engine.has_cdi(before)):
             notes.append(f"the CDI of {engine.name} itself is still on, by {one}")
         changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
@@ -83,7 +94,19 @@ def remove(engine: Engine, path: str) -> Plan:
         with named(other):
             if (default := engine.default(text)) in removed.difference(engine.names(text)):
                 raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
-    return Plan(path, changes, notes, restart)
+    if removed and engine.still:
+        notes.append(engine.still)
+    return Plan(path, changes, notes, restart, first)
+
+
+def programs(engine: Engine, path: str) -> list[str]:
+    """Return the programs of the runtimes that the configuration names, without ours."""
+    found = []
+    for one in _existing(engine.files(path)):
+        with named(one):
+            entries = engine.runtimes(read(one) or "").items()
+        found += [program for name, program in entries if not is_ours(name, program)]
+    return found
 
 
 def _as_it_was(engine: Engine, text: str, before: str | None) -> str | None:

@@ -5,7 +5,7 @@ The runtime has read config.json, made the container's namespaces and mounted it
 rootfs, but hasn't entered the rootfs yet. too_late.py finds the edits that come too
 late, plan.py sorts the changes, and carryout.py carries them out in this order:
 
-    rules        the devices that the container may use         rules.py, bpf.py
+    rules        the devices that the container may use         rules.py, bpf.py, systemd.py
     mounts       and device nodes, in a forked process          mounts.py, nodes.py
     hooks        the spec's own, of the stages that run now     hooks.py
     net devices  last: virtual ones are deleted with a netns    net.py

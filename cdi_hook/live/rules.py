@@ -4,7 +4,8 @@
 See the OCI runtime specification, "Allowed Device list". With cgroup v1 a rule is a
 line in devices.allow. With v2, BPF programs decide, and all of them have to agree.
 Each is replaced by a program that first allows what our rules allow, and otherwise
-decides as before. bpf.py makes these programs.
+decides as before. bpf.py makes these programs. systemd makes its own again at any
+time; so it is told of our rules first, see systemd.py.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _ATTR_SIZE = 256  # more than any union bpf_attr; the kernel writes into some of it
 _MAX_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS
 _TRIES = 5
+_SYSTEMD_S = b"sd_devices"  # the name of systemd's own program (src/core/bpf-devices.c), from 249 on
 
 
 def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]) -> None:
@@ -42,12 +44,18 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
     is_v1, cgroups = _cgroups(pid)
     if not cgroups and config.is_system_root():
         warn("the container is in the hook's own cgroup: its device rules stay as they are")
+    is_told = False
+    scope = os.path.basename(cgroups[0]) if cgroups else ""
+    if scope.endswith(".scope") and config.is_system_root():
+        from cdi_hook.live import systemd  # subprocess: 10 ms
+
+        is_told = systemd.allow(scope.removeprefix("_"), allowed, warn)
     for cgroup in cgroups:
         try:
             if is_v1:
                 _allow_v1(cgroup, allowed)
             else:
-                _allow_v2(cgroup, bpf.allowing(allowed))
+                _allow_v2(cgroup, bpf.allowing(allowed), [_SYSTEMD_S] if is_told else [])
         except OSError as error:
             if not isinstance(error, PermissionError) or config.is_system_root():
                 raise _error(cgroup, str(error.strerror)) from error
@@ -160,12 +168,12 @@ def _allow_v1(cgroup: str, rules: bpf.Rules) -> None:
         os.close(descriptor)
 
 
-def _allow_v2(cgroup: str, allowing: bytes) -> None:
+def _allow_v2(cgroup: str, allowing: bytes, but: Sequence[bytes]) -> None:
     descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(_TRIES):
             try:
-                return _put_first(descriptor, allowing)
+                return _put_first(descriptor, allowing, but)
             except FileNotFoundError:
                 continue  # somebody else replaced a program meanwhile
             except ValueError as error:
@@ -175,10 +183,10 @@ def _allow_v2(cgroup: str, allowing: bytes) -> None:
         os.close(descriptor)
 
 
-def _put_first(cgroup: int, allowing: bytes) -> None:
+def _put_first(cgroup: int, allowing: bytes, but: Sequence[bytes]) -> None:
     """Put instructions before those of each program of a cgroup, unless the program has them.
 
-    No program is attached before all are loaded.
+    Programs with the names ``but`` stay. No program is attached before all are loaded.
     """
     name = b"cdi_%08x" % zlib.crc32(allowing)  # a second run finds it
     numbers, flags = _attached(cgroup)
@@ -188,7 +196,7 @@ def _put_first(cgroup: int, allowing: bytes) -> None:
         for number in numbers:
             opened.append(old := linux.bpf(linux.BPF_PROG_GET_FD_BY_ID, _attr("I", number)))
             its_name, program = _program(old)
-            if its_name != name:
+            if its_name not in (name, *but):
                 opened.append(new := _load(allowing + bpf.loadable(program), name))
                 replacements.append((old, new))
         for old, new in replacements:

@@ -19,9 +19,15 @@ from yaml import AliasEvent, DocumentEndEvent, MappingEndEvent, ScalarEvent, Seq
 _CHUNK = 512  # bytes; go-yaml reads so many at a time, libyaml 16384
 _AHEAD = 16384 - _CHUNK
 _DEEPEST = 1000
+# characters; text is read again for each place that is mended, which is seldom more than one
+_MOST_AGAIN = 8 << 20
+_MOST_DIRECTIVES = 100  # libyaml compares each with all before it; a spec has none or one
 _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 # A colon at the end of a word; or else a token in which a colon may mean something.
 _COLON = re.compile(r"(?<!\w)[&*!%]\S*|(?<=\w):(?=[],?[{}])")
+_ESCAPE = re.compile(r"\\.|\"", re.DOTALL)  # in double quotes; or else where they end
+# Characters that no language uses, to stand in for others.
+_PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 
 # An event of PyYAML, which has no types: a scalar, an alias, or the start of a mapping or a
 # sequence. The last two have ``children``; an alias has a ``target``.
@@ -44,10 +50,14 @@ def _compose(data: bytes) -> Node | None:
     # PyYAML may lack its C parser. The other one differs only in rare syntax.
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = _decode(data)
-    unused = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    if text.count("\n%") > _MOST_DIRECTIVES:
+        raise SyntaxProblem(f"more than {_MOST_DIRECTIVES} lines begin with %")
+    used = set(text)
+    unused = (chr(code) for codes in _PRIVATE for code in codes if chr(code) not in used)
     stand_ins = {}
     source = data
     colon = ""
+    again = 0
     if "\ufeff" in text[1:]:  # libyaml, unlike go-yaml, skips it at the start of a line
         bom = next(unused)
         stand_ins[bom] = "\ufeff"
@@ -59,7 +69,8 @@ def _compose(data: bytes) -> Node | None:
         except yaml.scanner.ScannerError as error:
             colon = colon or next(unused)
             mended = _mend(_decode(source), error, colon)
-            if mended is None:
+            again += len(text)
+            if mended is None or again > _MOST_AGAIN:
                 raise
             stand_ins[colon] = ":"
             source = mended.encode("utf-8", "surrogateescape")
@@ -98,8 +109,14 @@ def _mend(text: str, error: yaml.scanner.ScannerError, colon: str) -> str | None
         rest = _COLON.sub(lambda found: colon if found[0] == ":" else found[0], text[at + 1 :])
         return text[:at] + colon + rest
     if error.problem == "found unknown escape character" and text[at : at + 2] == "\\'":
-        return text[:at] + "\\x27" + text[at + 2 :]
+        return text[:at] + _mend_quoted(text[at:])
     return None
+
+
+def _mend_quoted(text: str) -> str:
+    """Replace the escaped apostrophes in the rest of a text in double quotes."""
+    end = next((found.start() for found in _ESCAPE.finditer(text) if found[0] == '"'), len(text))
+    return _ESCAPE.sub(lambda found: "\\x27" if found[0] == "\\'" else found[0], text[:end]) + text[end:]
 
 
 def _document(get_event: Callable[[], Any], data: bytes, stand_ins: dict[str, str]) -> Node | None:

@@ -14,6 +14,10 @@ from cdi_hook.specs.model import SCHEMA, Spec, refuse
 from cdi_hook.specs.rules import validate
 from cdi_hook.specs.shape import read
 
+# bytes; an H100's spec has 17,000. Reading one of this size takes seconds. More devices can
+# be in several files.
+_MOST = 4 << 20
+
 
 def load(path: str, priority: int = 0, source: str = "") -> Spec:
     """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
@@ -22,7 +26,7 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
     if not by its path.
     """
     try:
-        data = files.read(source or path)
+        data = files.read(source or path, _MOST)
     except FileNotFoundError:
         raise
     except OSError as error:

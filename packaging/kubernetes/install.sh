@@ -19,7 +19,8 @@
 #
 # ENGINE is containerd or crio. CONFIG is the engine's configuration, if that isn't in
 # the usual place. POD_ANNOTATIONS=true lets pods' annotations name devices under
-# containerd, until ACTION=remove.
+# containerd, until ACTION=remove. Then the node's /etc/cdi-hook/cdi-hook.conf should say
+# which namespaces may have which devices.
 set -eu
 
 home=/opt/cdi-hook

@@ -36,6 +36,7 @@ class Pod:
         annotations: Mapping[str, str] | None = None,
         *,
         privileged: bool = False,
+        namespace: str = "default",
     ) -> None:
         self.box = engine.box
         self._handler = handler
@@ -50,7 +51,7 @@ class Pod:
         self._security: dict[str, Any] = {"namespace_options": namespaces, "privileged": privileged}
         security = api_pb2.LinuxSandboxSecurityContext(**self._security)
         self._config = api_pb2.PodSandboxConfig(
-            metadata=api_pb2.PodSandboxMetadata(name=self.name, uid=self.name, namespace="default"),
+            metadata=api_pb2.PodSandboxMetadata(name=self.name, uid=self.name, namespace=namespace),
             annotations=annotations or {},
             linux=api_pb2.LinuxPodSandboxConfig(security_context=security),
             log_directory=LOGS,

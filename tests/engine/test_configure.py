@@ -62,9 +62,7 @@ def configure(engine: str, file: Path, *more: str) -> None:
         *more,
         CDI_HOOK_CONFIG=conf,
     )
-    said = [
-        line for line in done.stderr.splitlines() if not line.startswith("cdi-hook: note: docker keeps the ")
-    ]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("cdi-hook: note: docker ")]
     assert (done.returncode, said) == (0, [])
 
 
@@ -99,6 +97,15 @@ def test_dockerd_would_have_said_so(tmp_path: Path) -> None:
     assert call("dockerd", "--validate", "--config-file", file).returncode == 1
 
 
+# In dockerd's mount namespace: the machine's own specs are none of the tests'.
+HIDE = """
+for place in /etc/cdi /var/run/cdi; do
+    ! [ -d "$place" ] || mount -t tmpfs tmpfs "$place"
+done
+exec "$0" "$@"
+"""
+
+
 @pytest.fixture
 def docker_info() -> Generator[Callable[[Path], Any]]:
     """Return what `docker info` says of runtimes; dockerd is started with a daemon.json, or reloads it."""
@@ -113,7 +120,7 @@ def docker_info() -> Generator[Callable[[Path], Any]]:
     def info(file: Path, label: str = "") -> Any:
         """Start dockerd; if the file has a new label, make dockerd reload it."""
         daemon = started[-1] if label else subprocess.Popen(
-            ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", file, "--data-root", state / "data",
+            ["unshare", "-n", "-m", "--propagation", "private", "sh", "-ec", HIDE, "dockerd", "--config-file", file, "--data-root", state / "data",
              "--exec-root", state / "exec", "--pidfile", state / "pid", "-H", f"unix://{state}/socket",
              "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"],
             env={"PATH": PATH, "HOME": "/nonexistent"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -270,6 +277,22 @@ def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
         f'version = 2\n[plugins."{CRI}".containerd.runtimes.cdi]\nruntime_type = "io.containerd.runc.v2"\n'
     )
     assert [*cri(file)["containerd"]["runtimes"]] == ["cdi"]
+
+
+# What docker's package containerd.io has in it that isn't a comment.
+STOCK = 'disabled_plugins = ["cri"]\n'
+
+
+@pytest.mark.usefixtures("containerd_1")
+def test_dockers_containerd(tmp_path: Path) -> None:
+    """containerd takes the file of docker's package, changed as the error says, with our entry in it."""
+    file = tmp_path / "config.toml"
+    file.write_text(STOCK)
+    with pytest.raises(AssertionError):
+        configure("containerd", file)
+    file.write_text(STOCK.replace('"cri"', "") + "version = 2\n")
+    configure("containerd", file)
+    assert cri(file)["containerd"]["runtimes"]["cdi"]["options"]["BinaryName"] == str(PROGRAM)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from .containerd import BUNDLES, ERROR
 from .cri import Pod, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from .containerd import Containerd
 
@@ -114,6 +114,38 @@ def test_refusal(containerds: Callable[..., Containerd], handler: str, case: str
     assert str(refused.value) == f"{TASK}{ERROR}{message}: unknown"
     assert (status.reason, status.exit_code) == ("StartError", 128)
     assert status.message == f"{TASK}{ERROR}{message}: unknown"
+
+
+@pytest.fixture
+def rules(containerds: Callable[..., Containerd]) -> Generator[None]:
+    """A configuration by which pods in one namespace may have the device by their annotations."""
+    box, conf = containerds().box, "/etc/cdi-hook/cdi-hook.conf"
+    before = box.read(conf)
+    box.write(conf, f'ALLOW_ml="{world.FUSE} from=cdi.k8s.io/ namespace=ml-*"\n')
+    yield
+    box.write(conf, before)
+
+
+@pytest.mark.usefixtures("rules")
+@pytest.mark.parametrize("handler", ["cdi-pod", "cdi-all"])
+def test_pods_of_a_namespace_may_have_a_device(containerds: Callable[..., Containerd], handler: str) -> None:
+    """A pod's annotations give it the device in the namespace that may have it, and in no other, whatever it claims."""
+    keys = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
+    with Pod(containerds(), handler, REQUEST, namespace="ml-1") as pod:
+        assert pod.run(world.LOOK, {})[1] == SEEN
+    with Pod(containerds(), handler, {**REQUEST, **dict.fromkeys(keys, "ml-1")}, namespace="guests") as pod:
+        container = pod.create("true", {})
+        with pytest.raises(Refusal) as refused:
+            pod.start(container)
+    claimed = ' and "ml-1"' if handler == "cdi-all" else ""
+    assert str(refused.value) == (
+        f'{TASK}{ERROR}{world.FAILED}device {world.FUSE} (asked for by annotation "{world.KEY}") is not allowed on this '
+        f"host: it is allowed only as in ALLOW_ml={world.FUSE} from=cdi.k8s.io/ namespace=ml-* "
+        f'(/etc/cdi-hook/cdi-hook.conf:1); the container is in namespace "guests"{claimed}: unknown'
+    )
+    claim = [f"--annotation={key}=ml-1" for key in keys]
+    done = containerds().run(f"claims-{handler}", *claim, script="true")
+    assert (done.returncode, "the container is in no namespace of Kubernetes" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("case", ["unknown device", "malformed annotation"])

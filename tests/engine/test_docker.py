@@ -217,6 +217,20 @@ def test_refusal(docker: Docker, case: str) -> None:
     )  # fmt: skip
 
 
+def test_nobody_claims_a_namespace(docker: Docker) -> None:
+    """An annotation that names a namespace of Kubernetes doesn't make a container of docker a pod's."""
+    conf = "/etc/cdi-hook/cdi-hook.conf"
+    before = docker.box.read(conf)
+    docker.box.write(conf, f'ALLOW_ml="{world.FUSE} namespace=ml-*"\n')
+    keys = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
+    done = docker.run("--rm", *(f"--annotation={key}=ml-1" for key in keys))
+    docker.box.write(conf, before)
+    assert (done.returncode, "; the container is in no namespace of Kubernetes: " in done.stderr) == (
+        125,
+        True,
+    )
+
+
 def test_refusal_at_start(docker: Docker) -> None:
     """A container that was created before fails with the message when it is started."""
     device, message = world.REFUSALS["refused policy"]

@@ -233,4 +233,4 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
         box.write("/run/board/end", "")
         assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]
-    assert box.read(CALLS) == "reload crio\n" * 2
+    assert box.read(CALLS) == "restart crio\n" * 2

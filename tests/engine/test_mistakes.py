@@ -167,7 +167,7 @@ MISTAKES: dict[str, list[Case]] = {
     "config key typo": [Case(f"{CONF}:3: unknown key SPEC_DIR; did you mean SPEC_DIRS?", GPU, conf="SPEC_DIR=/x\n")],
     '`ALLOW = "x"`': [Case(f"{CONF}:3: ALLOW: it must begin the line, with no spaces around the =", GPU, conf='ALLOW = "x"\n')],
     "ALLOW refuses": [
-        Case(f"ALLOW=other.com/* ({CONF}:3) has no pattern that matches it; whoever runs this host can add {GPU} there", GPU,
+        Case(f"it matches no pattern of ALLOW=other.com/* ({CONF}:3); whoever runs this host can add {GPU} there", GPU,
              conf="ALLOW=other.com/*\n"),
     ],
     "RUNTIMES wrong, no runc": [

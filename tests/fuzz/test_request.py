@@ -125,7 +125,7 @@ def test_a_claim_to_be_a_sandbox_needs_the_containers_id(oci: dict[str, Any], se
 PATTERNS = st.lists(
     st.builds(
         lambda name, end: name[:end] + "*" * (end < len(name)),
-        QUALIFIED_NAMES | FEW_NAMES,
+        QUALIFIED_NAMES | st.sampled_from(["v.com/c=1", "w.com/c=1"]),
         st.integers(0, 14),
     )
     | st.sampled_from(["*", "v.com/*", "*=1", "?.com/c=1"]),
@@ -158,3 +158,67 @@ def test_nothing_gets_past_allow_and_deny(names: list[str], allow: list[str], de
         )
     else:
         assert not refused
+
+
+RULES = st.fixed_dictionaries(
+    {"patterns": st.lists(st.sampled_from(["*", "v.com/*", "v.com/c=1", "*=2"]), min_size=1, max_size=2)},
+    optional={
+        "from": st.lists(st.sampled_from(["cdi.k8s.io/", "x/", "GPU", "/d"]), max_size=2),
+        "namespace": st.lists(st.sampled_from(["ml-*", "?", "*", "prod"]), max_size=2),
+    },
+)
+CLAIMS = st.dictionaries(
+    st.sampled_from([key for _, key, _ in request.PODS]), st.sampled_from(["ml-1", "a", "prod", ""])
+)
+
+
+def rule(made: dict[str, list[str]]) -> str:
+    """Write a rule as the configuration has it."""
+    conditions = [f"{name}={one}" for name in ("from", "namespace") for one in made.get(name, ())]
+    return " ".join([*made["patterns"], *conditions])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["cdi.k8s.io/a", "cdi.k8s.io/b", "x/a"]), st.sampled_from(["v.com/c=1", "w.com/c=2"])
+    ),
+    st.lists(st.sampled_from(["GPU=v.com/c=1", "GPU=w.com/c=2", "X=v.com/c=1"]), max_size=2),
+    CLAIMS,
+    st.sampled_from(["/run/task/k8s.io/id", "/run/id/userdata", "/run/moby/id"]),
+    st.lists(RULES, max_size=3),
+    st.lists(RULES, max_size=2),
+)
+def test_nothing_gets_past_a_rules_conditions(
+    annotations: dict[str, str], env: list[str], claims: dict[str, str], bundle: str,
+    allow: list[dict[str, list[str]]], deny: list[dict[str, list[str]]],
+) -> None:  # fmt: skip
+    """Every request of a container that passes has a rule of ALLOW that fits it in all, and none of DENY that does."""
+    made = settings(
+        ANNOTATION_PREFIXES="cdi.k8s.io/ x/", DEVICE_ENV="GPU", DEVICE_MOUNTS="/d", ALLOW="",
+        **{f"ALLOW_{number}": rule(one) for number, one in enumerate(allow)},
+        **{f"DENY_{number}": rule(one) for number, one in enumerate(deny)},
+    )  # fmt: skip
+    made.origins.update(dict.fromkeys(made.values, "/c:1"))
+    oci = {"annotations": {**annotations, **claims}, "process": {"env": env}}
+    wanted = [(value, key.partition("/")[0] + "/") for key, value in annotations.items()]
+    wanted += [(one[4:], "GPU") for one in env if one.startswith("GPU")][-1:]
+    true = any(mark in f"{bundle}/" for _, key, mark in request.PODS if key in claims)
+
+    def fits(one: dict[str, list[str]], name: str, source: str, spaces: list[bool]) -> bool:
+        is_there = matches(name, one["patterns"]) and (not one.get("from") or source in one["from"])
+        return is_there and (not one.get("namespace") or spaces == [True] * len(spaces) != [])
+
+    def within(one: dict[str, list[str]]) -> list[bool]:
+        return [space != "" and matches(space, one.get("namespace", [])) for space in claims.values()]
+
+    may = all(
+        any(fits(one, *request_, within(one) if true else []) for one in allow)
+        and not any(fits(one, *request_, [True] if any(within(one)) else []) for one in deny)
+        for request_ in wanted
+    )
+    try:
+        policy.check(request.collect(oci, made), made, *request.namespaces(oci, bundle))
+    except InvalidRequest:
+        assert not may
+    else:
+        assert may

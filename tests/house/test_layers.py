@@ -16,7 +16,7 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("ask", "files", "jsontext", "linux", "names", "restart", "site_packages", "spelling", "trust"),
+    "leaves": ("ask", "files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "policy", "request"),
     "files": (
         "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",

@@ -28,6 +28,7 @@ mount -t tmpfs -o mode=755 tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
 cd /mnt/root
+rm -rf etc/cdi # of the copy
 mount -t proc proc proc
 mount --rbind /dev dev
 mount --rbind /sys sys

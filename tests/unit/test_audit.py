@@ -59,6 +59,12 @@ def test_what_a_line_tells(tmp_path: Path) -> None:
         ({}, "/run/containerd/runc/default", "containerd"),
         ({"io.kubernetes.cri.container-type": "container"}, "/run/containerd/runc/k8s.io", "containerd"),
         ({"io.container.manager": "cri-o"}, "/run/runc", "crio"),
+        (
+            {"io.container.manager": "cri-o", "io.kubernetes.cri.container-type": "container"},
+            "/run/runc",
+            "crio",
+        ),
+        ({"io.container.manager": "cri-o"}, "/run/containerd/runc/k8s.io", "containerd"),
         ({"io.container.manager": "libpod"}, "", "podman"),
         ({"io.container.manager": "other"}, "/run/crun", None),
         (["no", "object"], "", None),
@@ -96,3 +102,17 @@ def test_the_level_decides(tmp_path: Path, level: str, least: str, is_written: b
     host = made(tmp_path, f"LOG_LEVEL={least}\n")
     assert audit.write(host, level, "m")
     assert (tmp_path / "log").exists() is is_written
+
+
+@pytest.mark.parametrize(
+    ("bundle", "pod"), [("/task/k8s.io/id", "web"), ("/id/userdata", "own"), ("/b", "web")]
+)
+def test_the_pod_that_another_engines_annotation_claims(tmp_path: Path, bundle: str, pod: str) -> None:
+    """A pod that its user calls otherwise by another engine's annotations keeps the name that its engine says."""
+    host = made(tmp_path)
+    host.call.bundle = bundle
+    host.call.oci = {"annotations": {}}
+    for prefix, name in (("io.kubernetes.cri.sandbox-", "web"), ("io.kubernetes.pod.", "own")):
+        host.call.oci["annotations"] |= {f"{prefix}name": name, f"{prefix}namespace": f"of-{name}"}
+    fields = audit.about(host)
+    assert (fields["pod"], fields["namespace"]) == (pod, f"of-{pod}")

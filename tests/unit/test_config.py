@@ -15,6 +15,10 @@ from cdi_hook.devices import CLASSES
 if TYPE_CHECKING:
     from pathlib import Path
 
+KNOWN = "known are " + ", ".join(key for key, _, _ in config.KEYS)
+NO_PATTERN = "is no pattern of vendor.com/class=device, and no condition (from= and namespace= are)"
+NO_SOURCE = "is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS"
+
 
 def load(tmp_path: Path, text: str) -> config.Config:
     """Load a configuration with this text."""
@@ -60,25 +64,38 @@ def test_a_value_has_its_origin(tmp_path: Path) -> None:
 def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
     """A value that is accepted is the same to a shell that sources the file."""
     path = tmp_path / "x.conf"
-    path.write_text(f"DENY={written}\n")
+    path.write_text(f"RUNTIMES={written}\n")
     shell = subprocess.run(
-        ["sh", "-c", f'. {path}; printf %s "$DENY"'], capture_output=True, text=True, check=True
+        ["sh", "-c", f'. {path}; printf %s "$RUNTIMES"'], capture_output=True, text=True, check=True
     )
     loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
-    assert (loaded["DENY"], loaded.problems) == (shell.stdout, [])
+    assert (loaded["RUNTIMES"], loaded.problems) == (shell.stdout, [])
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("NOPE=1", "unknown key NOPE; known are " + ", ".join(key for key, _, _ in config.KEYS)),
+        ("NOPE=1", f"unknown key NOPE; {KNOWN}"),
         ("RUNTIMES", "not of the form KEY=value"),
         ("RUNTIMES=runc crun", "RUNTIMES: a value with spaces needs quotes"),
         ("RUNTIMES=$(which runc)", "RUNTIMES: $ needs quotes"),
         ('RUNTIMES="`which runc`"', "RUNTIMES: ` needs a backslash"),
         ("RUNTIMES='runc", "RUNTIMES: the quote ' isn't closed"),
-        ("DENY=a\\", "DENY: ends in a backslash"),
-        ("DENY=a;b", "DENY: ; needs quotes"),
+        ("DENY=a/b=\\", "DENY: ends in a backslash"),
+        ("DENY=a/b=c;d", "DENY: ; needs quotes"),
+        ("DENY=a/b", f'DENY: "a/b" {NO_PATTERN}'),
+        ("DENY='*=c c=d'", f'DENY: "c=d" {NO_PATTERN}'),
+        ("ALLOW_a='* form=cdi.k8s.io/'", f'ALLOW_a: "form=cdi.k8s.io/" {NO_PATTERN}'),
+        ("ALLOW_a='* Namespace=b'", f'ALLOW_a: "Namespace=b" {NO_PATTERN}'),
+        ("ALLOW_a='* namespace = b'", f'ALLOW_a: "namespace" {NO_PATTERN}'),
+        ("DENY_a='* namespace='", "DENY_a: namespace= has no value"),
+        ("DENY_a=from=cdi.k8s.io/", "DENY_a: names no device (* stands for all)"),
+        ("DENY_a='* from=cdi.k8s.io'", f"DENY_a: from=cdi.k8s.io {NO_SOURCE}"),
+        ("ALLOW_a='* from=CDI.k8s.io/'", f"ALLOW_a: from=CDI.k8s.io/ {NO_SOURCE}"),
+        ("DENY_a='* from=GPU'", f"DENY_a: from=GPU {NO_SOURCE}"),
+        ("ALLOW_=*", "unknown key ALLOW_; did you mean ALLOW?"),
+        ("DENY_a-b=*", "unknown key DENY_a-b; did you mean DENY?"),
+        ("allow_a=*", "unknown key allow_a; did you mean ALLOW?"),
         ("SPEC_DIRS=etc/cdi", 'SPEC_DIRS: "etc/cdi" is not an absolute path (dirs are separated by colons)'),
         ("SANDBOXES=maybe", 'SANDBOXES: "maybe" is none of skip, inject'),
         ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
@@ -116,7 +133,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
         ("\ufeffRUNTIMES=crun\n", "RUNTIMES", "crun", "1: begins with a byte order mark; save it without"),
         ("export DEVICE_ENV=GPU\n", "DEVICE_ENV", "GPU",
          "1: DEVICE_ENV: it must begin the line, with no spaces around the ="),
-        ('DENY = "a b"\n', "DENY", "a b", "1: DENY: it must begin the line, with no spaces around the ="),
+        ('DENY = "a/b=* b/*"\n', "DENY", "a/b=* b/*", "1: DENY: it must begin the line, with no spaces around the ="),
         ("DEVICE_ENV=GPU\nDEVICE_ENV=$X\n", "DEVICE_ENV", "GPU", "2: DEVICE_ENV: $ needs quotes"),
         ("GENERATE=kvm,fuse\n", "GENERATE", "kvm fuse", "1: GENERATE: its words are separated by spaces"),
         ("ANNOTATION_PREFIXES='\n", "ANNOTATION_PREFIXES", "cdi.k8s.io/",
@@ -174,3 +191,31 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
 def test_no_spec_dirs(tmp_path: Path) -> None:
     """An empty SPEC_DIRS means no dirs."""
     assert config.spec_dirs(load(tmp_path, "SPEC_DIRS=\n"), {}, system=True) == []
+
+
+def test_a_rule_has_its_line_and_conditions(tmp_path: Path) -> None:
+    """ALLOW_NAME is a rule of its own; the default of ALLOW doesn't count beside it."""
+    loaded = load(
+        tmp_path,
+        "DEVICE_ENV=GPU\nDEVICE_MOUNTS=/run/d/\nDENY=v.com/*\n"
+        "ALLOW_all_of_ml='v.com/gpu=* *=1 namespace=ml-* from=GPU namespace=x from=/run/d/'\n",
+    )
+    assert loaded.problems == []
+    [rule] = loaded.rules("ALLOW")
+    assert (rule.key, rule.origin) == ("ALLOW_all_of_ml", f"{tmp_path}/cdi-hook.conf:4")
+    assert (rule.patterns, rule.sources, rule.namespaces) == (
+        ["v.com/gpu=*", "*=1"],
+        ["GPU", "/run/d"],
+        ["ml-*", "x"],
+    )
+    assert [(rule.key, rule.patterns) for rule in loaded.rules("DENY")] == [("DENY", ["v.com/*"])]
+
+
+def test_rules_beside_a_line_that_is_written(tmp_path: Path) -> None:
+    """ALLOW counts beside its rules if it is written, also as the default; the last line of a key counts."""
+    loaded = load(tmp_path, "ALLOW_a=a/*\nALLOW='b/* c/*'\nALLOW=*\nALLOW_a=d/*\n")
+    assert [(rule.key, rule.patterns) for rule in loaded.rules("ALLOW")] == [
+        ("ALLOW", ["*"]),
+        ("ALLOW_a", ["d/*"]),
+    ]
+    assert [rule.patterns for rule in load(tmp_path, "").rules("ALLOW")] == [["*"]]

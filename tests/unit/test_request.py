@@ -244,3 +244,16 @@ def test_who_asked_is_said_once() -> None:
         'asked for by annotation "cdi.k8s.io/b", annotation "cdi.k8s.io/a"'
     )
     assert request.asked([], made) == request.asked(["x"], made) == "asked for"
+
+
+def test_a_deep_tree_is_looked_through() -> None:
+    """A key in another case is found however deep it is, and depth alone is no error."""
+    oci: dict[str, Any] = {"annotations": ASKING, "process": {}}
+    node = oci["process"]
+    for _ in range(5000):
+        node["process"] = {}
+        node = node["process"]
+    assert names(oci) == ["v.com/c=1"]
+    node["Env"] = []
+    with pytest.raises(BundleError, match='a key "Env"'):
+        names(oci)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +124,8 @@ def _unshare_users(bundle: Bundle) -> None:
     for directory, _, _ in os.walk(bundle.rootfs):
         os.chown(directory, FIRST_ID, FIRST_ID)
     bundle.path.chmod(0o755)
-    for parent in bundle.path.parents:
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    for parent in itertools.takewhile(lambda one: not one.stat().st_mode & stat.S_ISVTX, bundle.path.parents):
+        parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def identity(path: Path) -> tuple[int, int, int]:

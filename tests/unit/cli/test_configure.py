@@ -34,6 +34,7 @@ ADDED = f"""\
 }}
 """
 RELOAD = "docker reads it after: systemctl reload docker\n"
+STILL = f"cdi-hook: note: {ENGINES['docker'].still}\n"
 V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
 V3 = 'version = 3\nimports = ["conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime"]\nkeep = 1\n'
 
@@ -79,7 +80,7 @@ def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
         0,
         f"{file}: changed\n{RELOAD}",
-        "",
+        STILL,
     )
     assert contents(etc) == {"daemon.json": DAEMON}
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
@@ -99,7 +100,7 @@ def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
     assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
         0,
         f"{file}: removed\n{RELOAD}",
-        "",
+        STILL,
     )
     assert contents(etc) == {}
 
@@ -347,29 +348,42 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     add = ("configure", "docker", "--config", file)
     assert cdi_hook(*add, PATH=path) == (0, f"{file}: written\n{RELOAD}", "")
     assert not (cdi_hook.root / "called").exists()
-    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", "")
-    assert (cdi_hook.root / "called").read_text() == "reload docker\n"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", STILL)
+    assert (cdi_hook.root / "called").read_text() == "is-active --quiet docker\nreload docker\n"
     systemctl.write_text("#!/bin/sh\necho no such unit >&2; exit 5\n")
     message = "the configuration is written, but systemctl reload docker failed: no such unit"
     assert cdi_hook(*add, "--reload", PATH=path) == (1, "", f"cdi-hook: {message}\n")
     assert file.exists()
+    systemctl.write_text("#!/bin/sh\n[ $1 != is-active ] || exit 3\nexit 5\n")
+    waits = f"{file}: removed\ndocker doesn't run: it reads it when it starts\n"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, waits, STILL)
 
 
 def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
-    """If daemon.json named no default before, --remove needs a restart, which --reload doesn't do."""
+    """If daemon.json named no default before, --remove needs a restart, or two reloads, the first with runc as the default."""
     file = etc / "daemon.json"
     file.write_text("{}")
     add = ("configure", "docker", "--config", file)
     cdi_hook(*add, "--set-default")
+    configured = file.read_text()
     note = (
-        "note: docker keeps the old default runtime until it is restarted, because its file names no other. "
-        "--reload doesn't restart it: a restart ends containers, unless live-restore is on"
+        "docker keeps the old default runtime until it is restarted, because its file names no other; --reload does "
+        "without a restart, which ends containers unless live-restore is on"
     )
-    assert cdi_hook(*add, "--remove", "--reload", PATH="/nonexistent:/usr/bin") == (
+    assert cdi_hook(*add, "--remove") == (
         0,
         f"{file}: changed\ndocker reads it after: systemctl restart docker\n",
-        f"cdi-hook: {note}\n",
+        f"{STILL}cdi-hook: note: {note}\n",
     )
+    assert file.read_text() == "{}"
+    cdi_hook(*add, "--set-default")
+    systemctl = cdi_hook.root / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$1" >>{etc}/called; cat {file} >>{etc}/called\n')
+    systemctl.chmod(0o755)
+    path = f"{cdi_hook.root}:/usr/bin:/bin"
+    assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: changed\n", STILL)
+    first = configured.replace('"default-runtime": "cdi"', '"default-runtime": "runc"')
+    assert (etc / "called").read_text() == f"is-active\n{configured}reload\n{first}reload\n{{}}"
 
 
 def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
@@ -464,7 +478,7 @@ def test_containerd_3_that_imports_no_dir_is_edited_in_place(cdi_hook: World, et
 
 @pytest.mark.usefixtures("system_tomlkit")
 def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
-    """A new config.toml has version 2, which every containerd reads, but a conf.d in use gets a drop-in."""
+    """A new config.toml has version 2, which every containerd reads, and a drop-in that nothing reads is named, but not imported."""
     file = etc / "config.toml"
     add = ("configure", "containerd", "--config", file)
     cdi_hook(*add)
@@ -473,9 +487,12 @@ def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
     assert contents(etc) == {}
     (etc / "conf.d").mkdir()
     (etc / "conf.d/a.toml").write_text("version = 3\n")
-    cdi_hook(*add)
-    assert [*contents(etc)] == ["conf.d/99-cdi-hook.toml", "conf.d/a.toml"]
-    assert (etc / "conf.d/99-cdi-hook.toml").read_text().splitlines()[1] == "version = 3"
+    _, _, err = cdi_hook(*add)
+    unread = f"containerd doesn't read {etc}/conf.d/a.toml, and still won't: {file} imports no file"
+    assert err == f"cdi-hook: note: {unread}\n"
+    assert [*contents(etc)] == ["conf.d/a.toml", "config.toml"]
+    assert file.read_text().splitlines()[1] == "version = 2"
+    assert "imports" not in file.read_text()
     cdi_hook(*add, "--remove")
     assert contents(etc) == {"conf.d/a.toml": "version = 3\n"}
 
@@ -492,6 +509,29 @@ def test_toml_that_doesnt_parse_is_untouched(cdi_hook: World, etc: Path) -> None
         assert (status, out) == (1, "")
         assert err == f"cdi-hook: {file}: not valid TOML: Unexpected character: '\\n' at line 2 column 5\n"
     assert contents(etc) == {"crio.conf.d/50-own.conf": "[crio]\nx = \n"}
+
+
+@pytest.mark.usefixtures("system_tomlkit")
+def test_a_runtime_that_only_the_engine_finds(cdi_hook: World, etc: Path) -> None:
+    """If none of RUNTIMES is here, a warning says so, with the line that names the engine's own runtime if it has one."""
+    cdi_hook.configure(RUNTIMES="no-such nor-this")
+    program = cdi_hook.root / "libexec/crun"
+    (etc / "crio.conf").write_text(
+        '[crio.runtime.runtimes.crun]\nruntime_path = "/nonexistent"\n'
+        f'[crio.runtime.runtimes.runc]\nruntime_path = "{program}"\n'
+    )
+    drop_in = etc / "crio.conf.d/99-cdi-hook.conf"
+    warning = (
+        "cdi-hook: warning: no runtime of RUNTIMES (no-such nor-this) is on PATH or in the standard dirs, so no "
+        "container will start; {}\n"
+    )
+    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    assert err.startswith(warning.format("install one, or give a path in RUNTIMES"))
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    assert err.startswith(warning.format(f"write the line RUNTIMES={program} into {cdi_hook.config}"))
 
 
 @pytest.mark.usefixtures("system_tomlkit")
@@ -572,7 +612,7 @@ def test_nothing_is_removed_from_a_containerd_of_version_1(cdi_hook: World, etc:
     command = ("configure", "containerd", "--config", file)
     status, out, err = cdi_hook(*command)
     assert (status, out) == (1, "")
-    assert err.startswith(f"cdi-hook: {file}: its version is 1; ")
+    assert err.startswith(f"cdi-hook: {file}: line 1, disabled_plugins, turns off the CRI plugin, ")
     assert cdi_hook(*command, "--remove") == (0, f"{file}: nothing to change\n", "")
 
 
@@ -648,7 +688,7 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
         reload = engine.reload_command(engine.file, restart=False)
         when = f"after: {' '.join(reload)}" if reload else "the next time it is called"
         expected += f"{name} reads it {when}\n"
-    assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, "")
+    assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, STILL)
     assert contents(etc) == configured
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, "", "")
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--json") == (0, "[]\n", "")
@@ -714,7 +754,7 @@ def test_own_cdi_stays_on_if_others_edited_the_file(cdi_hook: World, etc: Path) 
     file.write_text(file.read_text().replace('"debug": true', '"debug": false'))
     note = f"cdi-hook: note: the CDI of docker itself is still on, by {file}\n"
     status, _, err = cdi_hook("configure", "docker", "--config", file, "--remove")
-    assert (status, err) == (0, note)
+    assert (status, err) == (0, note + STILL)
     assert json.loads(file.read_text()) == {**json.loads(DAEMON), "debug": False, "features": {"cdi": True}}
 
 
@@ -742,5 +782,7 @@ def test_own_cdi_that_was_on_before(cdi_hook: World, etc: Path) -> None:
     before = '{"features": {"cdi": true}}\n'
     file.write_text(before)
     assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[::2] == (0, "")
-    assert cdi_hook("configure", "docker", "--config", file, "--remove")[::2] == (0, "")
+    status, _, said = cdi_hook("configure", "docker", "--config", file, "--remove")
+    assert status == 0
+    assert "CDI" not in said
     assert file.read_text() == before

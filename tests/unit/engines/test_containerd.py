@@ -214,13 +214,23 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
             "its version is 1; cdi-hook knows 2, 3, 4; add `version = 2` and write plugins' full names (containerd 2: "
             "`containerd config migrate`)",
         ),
+        (
+            '# docker\'s\n\ndisabled_plugins = ["cri"]\n',
+            'line 3, disabled_plugins, turns off the CRI plugin, which alone reads the entry: take "cri" out of it and '
+            "add the line `version = 2`; docker and ctr need no entry here",
+        ),
+        (
+            'version = 3\ndisabled_plugins = ["a", "io.containerd.cri.v1.runtime"]\n',
+            "line 2, disabled_plugins, turns off the CRI plugin, which alone reads the entry: take "
+            '"io.containerd.cri.v1.runtime" out of it; docker and ctr need no entry here',
+        ),
         ("version = 5\n", "its version is 5; cdi-hook knows 2, 3, 4"),
         ("version = [2]\n", "its version is [2]; cdi-hook knows 2, 3, 4"),
         ('version = "2"\n', "its version is '2'; cdi-hook knows 2, 3, 4"),
     ],
 )
 def test_refused(text: str, message: str) -> None:
-    """An unknown version is refused."""
+    """An unknown version is refused, and a file whose entry would do nothing."""
     with pytest.raises(UnusableConfiguration) as caught:
         Containerd().add(text, ADD)
     assert str(caught.value) == message

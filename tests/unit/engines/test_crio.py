@@ -79,6 +79,26 @@ def test_copies_the_last_entry_and_no_vm() -> None:
     )
 
 
+# As CRI-O's own packages have it, from 1.36 on.
+PACKAGED = """\
+[crio.runtime]
+default_runtime = "crun"
+[crio.runtime.runtimes.crun]
+runtime_path = "/usr/libexec/crio/crun"
+runtime_type = "pod"
+runtime_root = "/run/crun"
+monitor_path = "/usr/libexec/crio/conmonrs"
+"""
+
+
+def test_an_entry_with_another_monitor() -> None:
+    """An entry of CRI-O's packages is copied with its type and its monitor, which aren't on PATH."""
+    assert Crio().add("", ADD, [("/etc/crio/crio.conf.d/10-crio.conf", PACKAGED)]).text == (
+        '[crio.runtime.runtimes.cdi]  # by cdi-hook configure\nruntime_path = "/usr/bin/cdi-runtime"\n'
+        'runtime_type = "pod"\nruntime_root = "/run/crun"\nmonitor_path = "/usr/libexec/crio/conmonrs"\n'
+    )
+
+
 def test_without_an_entry_to_copy() -> None:
     """Without an entry to copy, the entry has only the program."""
     assert Crio().add("", ADD).text == (

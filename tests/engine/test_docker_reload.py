@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook configure docker --reload, with a running dockerd: what is said to be done can be used at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import image, world
+from .box import ROOT, STANDARD_PATH
+from .docker import CONFIGURATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .box import Box
+
+pytestmark = pytest.mark.xdist_group("docker")
+
+FILE = "/etc/docker/daemon.json"
+BEFORE: dict[str, Any] = {name: CONFIGURATION[name] for name in ("bridge", "iptables", "ip6tables")}
+# docker's unit sends the signal and doesn't wait until dockerd has read its file: here that takes half a second.
+SYSTEMCTL = """\
+#!/bin/sh
+[ "$1" != reload ] || { sleep 0.5; kill -HUP $(cat /var/run/docker.pid); } >/dev/null 2>&1 &
+"""
+
+
+@pytest.fixture
+def box(boxes: Callable[[str, str], Box]) -> Box:
+    """A box with a dockerd that knows nothing of us."""
+    made = boxes("dockerd", "v1")
+    made.write("/run/bin/systemctl", SYSTEMCTL, "755")
+    made.write(FILE, json.dumps(BEFORE))
+    made.daemon("dockerd", ready=("docker", "version"))
+    made.do("docker", "load", "-i", world.ARCHIVE)
+    return made
+
+
+def call(box: Box, *command: str) -> None:
+    """Call a command that finds our systemctl."""
+    box.do(*command, environ={"PATH": f"/run/bin:{STANDARD_PATH}"})
+
+
+def run(box: Box, *options: str) -> str:
+    """Run a container that asks for a device; return what it prints."""
+    asks = ("--network", "none", "--annotation", f"{world.KEY}={world.FUSE}")
+    return box.do("docker", "run", "--rm", *asks, *options, image.NAME, "sh", "-c", 'echo "$CDI_TEST"')
+
+
+def test_what_is_configured_is_there(box: Box) -> None:
+    """Once the command has ended, containers run by the runtime that it added, and after a removal by docker's own.
+
+    The removal, also that of a package, takes no restart, although the file named no other default runtime.
+    """
+    configure = ("cdi-hook", "configure", "docker", "--reload")
+    call(box, *configure)
+    assert run(box, "--runtime", "cdi") == "injected"
+    box.write("/run/leave.sh", (ROOT / "packaging/leave.sh").read_text("utf-8"))
+    box.do("mkdir", "/run/systemd", "/run/systemd/system")
+    for remove in ((*configure, "--remove"), ("sh", "-e", "/run/leave.sh")):
+        call(box, *configure, "--set-default")
+        assert run(box) == "injected"
+        call(box, *remove)
+        assert json.loads(box.read(FILE)) == BEFORE
+        assert box.do("docker", "info", "--format", "{{.DefaultRuntime}}") == "runc"
+        assert run(box) == ""

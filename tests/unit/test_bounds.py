@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is bounded, on both sides of each bound; and that many devices cost in proportion to their number."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdi_hook import bundle, config, edits, errors, files, hook, log, request
+from cdi_hook.specs import specfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+README = Path(__file__).parents[2] / "README.md"
+SPEC = '{"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": [{"name": "d", "containerEdits": {"env": ["A=1"]}}]}'
+SETTINGS = config.Config("/none")
+
+
+def spec(path: Path, size: int) -> object:
+    """Load a spec of this size."""
+    path.write_text(SPEC.ljust(size))
+    return specfile.load(str(path))
+
+
+def config_json(path: Path, size: int) -> object:
+    """Load a config.json of this size."""
+    path.write_text("{}".ljust(size))
+    return bundle.load(str(path))
+
+
+def configuration(path: Path, size: int) -> object:
+    """Load a configuration of this size."""
+    path.write_text("LOG_LEVEL=debug\n".ljust(size, "#"))
+    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    assert (loaded["LOG_LEVEL"], loaded.hiding) == ("info" if loaded.problems else "debug", loaded.problems)
+    if loaded.problems:
+        raise errors.ConfigError(*loaded.problems)
+    return loaded
+
+
+def stdin(_path: Path, size: int) -> object:
+    """Parse an OCI spec of this size."""
+    return hook.parse_stdin(b"{}".ljust(size), "an OCI spec")
+
+
+def name(_path: Path, size: int) -> object:
+    """Ask for a device with a name of this size."""
+    return request.collect({"annotations": {"cdi.k8s.io/a": "v.com/c=".ljust(size, "d")}}, SETTINGS)
+
+
+def times(_path: Path, count: int) -> object:
+    """Ask for one device so many times, by two annotations."""
+    values = {"cdi.k8s.io/a": ",".join(["v.com/c=d"] * (count - 1)), "cdi.k8s.io/b": "v.com/c=d"}
+    return request.collect({"annotations": values}, SETTINGS)
+
+
+def mounts(_path: Path, count: int) -> object:
+    """Edit an OCI spec that has so many mounts."""
+    return edits.apply({"mounts": [{"destination": "/a"}] * count}, [])
+
+
+# What is bounded, as README's table has it: the bound, something of a size, and the error.
+BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
+    "a CDI spec file": (4 << 20, spec, 'failed to read CDI Spec "@": open @: larger than 4194304 bytes'),
+    "`config.json`": (16 << 20, config_json, "can't read \"@\": larger than 16777216 bytes"),
+    "stdin": (16 << 20, stdin, "stdin must be an OCI spec, but it is larger than 16777216 bytes"),
+    "`cdi-hook.conf`": (1 << 20, configuration, "@: larger than 1048576 bytes"),
+    "a device's name, when it is asked for": (
+        512, name, 'annotation "cdi.k8s.io/a": the CDI device name "v.com/c=dddddddddddddddddddddd"... '
+        "has 513 characters, more than 512",
+    ),
+    "times that a container asks for a device": (16384, times, "the container asks for a device more than 16384 times"),
+    "mounts, or device nodes, of a container before the injection": (
+        8192, mounts, "the OCI spec's .mounts has more than 8192 items",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BOUNDS)
+def test_bound(what: str, tmp_path: Path) -> None:
+    """What is as large as it may be is used, and what is larger is refused with the bound."""
+    most, use, message = BOUNDS[what]
+    path = tmp_path / "x.json"
+    use(path, most)
+    with pytest.raises(errors.CDIError) as caught:
+        use(path, most + 1)
+    assert str(caught.value) == message.replace("@", str(path))
+
+
+def test_readme_has_the_bounds() -> None:
+    """README's table has each bound."""
+    rows = re.findall(r"^\| ([^|]+) \| ([0-9,]+)(?: (MiB))? \|", README.read_text("utf-8"), re.MULTILINE)
+    shown = {what: int(number.replace(",", "")) << (20 if unit else 0) for what, number, unit in rows}
+    assert {what: shown.get(what) for what in BOUNDS} == {
+        what: bound for what, (bound, _, _) in BOUNDS.items()
+    }
+
+
+def test_a_file_that_grows_while_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that is larger than its size said is refused too, and not read on."""
+    (tmp_path / "f").write_bytes(b"x")
+    monkeypatch.setattr("posix.read", lambda _descriptor, _size: b"xx")
+    with pytest.raises(OSError, match="larger than 9 bytes"):
+        files.read(str(tmp_path / "f"), 9)
+
+
+def test_messages_are_short() -> None:
+    """Of a message that is too long for a person its beginning is shown."""
+    assert log.plain("a" * 4000) == "a" * 4000
+    assert log.plain("a" * 4001) == "a" * 4000 + "..."
+    assert log.plain("a" * 16_001, log.MOST_ERRORS) == "a" * 16_000 + "..."
+
+
+class Source(tuple[Any, ...]):
+    """Who asks for an edit, and counts how often two of them are compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Source.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = tuple.__hash__
+
+
+class Hook(dict[str, Any]):
+    """A hook that counts how often two of them are compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Hook.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = None
+
+
+NODE = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}
+HOOK = {"hookName": "poststop", "path": "/bin/true"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"env": ["A=1"]}, {"deviceNodes": [NODE]}, {"mounts": [{"hostPath": "/a", "containerPath": "/b"}]}],
+)
+def test_many_devices_that_ask_for_the_same(edit: dict[str, Any]) -> None:
+    """One edit is made for all of them, and nobody is compared with all others."""
+    Source.compared = 0
+    count = 1000
+    parts = [(Source((f"v.com/c={number}", "/v.yaml")), edit) for number in range(count)]
+    changes = edits.apply({}, parts, keep_present=True)
+    asked = [change.sources for change in changes if change.is_put]
+    assert asked == [[source for source, _ in parts]] * len(asked) != []
+    assert Source.compared < 2 * count
+
+
+def test_many_hooks_that_are_there() -> None:
+    """A hook isn't compared with all that are there; one that is there does for one that is wanted."""
+    count = 1000
+    there = [Hook(path="/bin/true", args=[str(number)]) for number in range(count)]
+    there.append(Hook(path="/bin/true", args=[{"no": "hook of ours"}]))
+    wanted = [{**HOOK, "args": [str(number // 2)]} for number in range(count)]
+    Hook.compared = 0
+    edits.apply(
+        {"hooks": {"poststop": there}}, [(("v.com/c=d", "/v.yaml"), {"hooks": wanted})], keep_present=True
+    )
+    assert Hook.compared < 2 * count
+    assert len(there) == count + 1 + count // 2
