@@ -9,6 +9,7 @@ it is installed, mutates inputs that reach new lines of cdi_hook; otherwise hypo
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib
@@ -115,6 +116,7 @@ class Run:
 
     def _leave(self, status: int) -> NoReturn:
         print(self.count, flush=True)
+        atexit._run_exitfuncs()
         os._exit(status)  # atheris takes a normal exit for a crash
 
 
