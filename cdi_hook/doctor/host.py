@@ -12,18 +12,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, features, files
+from cdi_hook import edits, features, files, lowlevel
 from cdi_hook.ask import ask
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
-from cdi_hook.engines.engine import runs_us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cdi_hook.doctor.finding import Patient
 
-_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")  # the door's
 _UNITS = "/usr/lib/systemd/system/cdi-hook-*"
 _DENIED = re.compile(r'apparmor="DENIED"|avc: +denied')
 _FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
@@ -79,26 +75,10 @@ def check_configuration(patient: Patient) -> list[Finding]:
     return findings
 
 
-def lowlevel(names: list[str]) -> Iterator[str]:
-    """Yield the paths of the runtimes that there are, in the order in which the door looks."""
-    for name in names:
-        if "/" in name:
-            paths = [name]
-        else:
-            paths = [
-                f"{one}/{name}" for one in (*os.environ.get("PATH", "").split(":"), *_DIRS) if one[:1] == "/"
-            ]
-        for path in paths:
-            is_ours = os.path.basename(path).startswith("cdi-") or runs_us(path)
-            if not is_ours and os.path.isfile(path) and os.access(path, os.X_OK):
-                yield path
-                break
-
-
 def check_runtimes(patient: Patient) -> list[Finding]:
     """Say which runtime cdi-runtime calls, and what it would ignore that a spec asks for."""
     settings = patient.host.settings
-    found = list(lowlevel(settings.words("RUNTIMES")))
+    found = list(lowlevel.find(settings.words("RUNTIMES")))
     if not found:
         fact = f"none of RUNTIMES ({settings['RUNTIMES']}) is on PATH or in the standard dirs"
         return [Finding(ERROR, fact, "install runc or crun, or give a path in RUNTIMES")]
@@ -142,7 +122,7 @@ def check_cgroups(patient: Patient) -> list[Finding]:
     if not os.path.isdir(f"{top}/devices"):
         return [Finding(WARNING, f"no cgroups that can hold device rules are mounted on {top}")]
     if os.path.exists(f"{top}/unified/cgroup.controllers"):
-        first = next(lowlevel(patient.host.settings.words("RUNTIMES")), "")
+        first = next(lowlevel.find(patient.host.settings.words("RUNTIMES")), "")
         if os.path.basename(first) == "crun":
             fact = (
                 f"cgroup v1 and v2 are both mounted, where crun refuses to run, and cdi-runtime calls {first}"

@@ -9,8 +9,8 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, explain, features, files, index, onhost, trust
-from cdi_hook.doctor import engines, host
+from cdi_hook import edits, explain, features, files, index, lowlevel, onhost, trust
+from cdi_hook.doctor import engines
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def check_links(patient: Patient) -> list[Finding]:
     link, node = next(iter(missing.items()))
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     fact = f"no {link} for {node}{more}"
-    runtime = next(host.lowlevel(patient.host.settings.words("RUNTIMES")), "")
+    runtime = next(lowlevel.find(patient.host.settings.words("RUNTIMES")), "")
     if not re.match(_NEEDS_LINKS, features.version_of(runtime, dict(os.environb))):
         return [Finding(OK, f"{fact}, which only runc 1.1.3 to 1.1.6 needs")]
     loss = "where systemd makes the cgroups, containers lose the device after `systemctl daemon-reload`"

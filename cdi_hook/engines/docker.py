@@ -95,18 +95,17 @@ class Docker(Engine):
         return Edited(after, edited.notes, _NEEDS_RESTART, first.text)
 
     def has_read(self, path: str, text: str) -> bool | None:
-        if path != self.default_path():
-            return None
+        if path != self.default_path() or {"DOCKER_HOST", "DOCKER_CONTEXT"} & os.environ.keys():
+            return None  # another daemon may answer than the one that reads the file
         try:
-            said = self.says()
+            daemon = self.says()
         except Unreachable:
             return None
-        if said is None:
-            return None
-        has_runtimes = all(said.runtimes.get(name) == one for name, one in self.runtimes(text).items() if one)
-        return has_runtimes and self.default(text) in (None, said.default)
+        entries = self.runtimes(text).items()
+        has_runtimes = all(daemon.runtimes.get(name) == program for name, program in entries if program)
+        return has_runtimes and self.default(text) in (None, daemon.default)
 
-    def says(self) -> Daemon | None:
+    def says(self) -> Daemon:
         said = ask_json("docker", "info", "--format", "{{json .}}")
         errors = dig(said, "ServerErrors")
         if errors or not dig(said, "ServerVersion"):

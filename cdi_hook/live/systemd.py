@@ -10,8 +10,8 @@ program, so that there is nothing to tell it.
 from __future__ import annotations
 
 import os
-import subprocess
 
+from cdi_hook.ask import ask
 from cdi_hook.errors import InjectionError, quote
 
 TYPE_CHECKING = False
@@ -66,20 +66,8 @@ def _show(scope: str) -> tuple[str, dict[str, str]]:
 
 
 def _systemctl(*arguments: str) -> str:
-    """Return what systemctl prints; raises InjectionError."""
-    try:
-        done = subprocess.run(  # noqa: S603  # a unit's name and numbers; without a shell
-            ["systemctl", *arguments],  # noqa: S607  # env has no PATH: it is looked for in /bin and /usr/bin
-            env={"LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except OSError as error:
-        raise InjectionError(f"systemctl can't be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise InjectionError(f"systemctl {arguments[0]} takes longer than {_TIMEOUT_S} s") from error
-    if done.returncode:
-        raise InjectionError(" ".join(done.stderr.decode("utf-8", "replace").split()))
-    return done.stdout.decode("utf-8", "replace")
+    """Return what systemctl, from /bin or /usr/bin, prints; raises InjectionError."""
+    answer = ask(("systemctl", *arguments), {b"LC_ALL": b"C"}, _TIMEOUT_S)
+    if answer.status != 0:
+        raise InjectionError(answer.why)
+    return answer.out

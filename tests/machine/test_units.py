@@ -35,9 +35,9 @@ def has(machine: Machine, name: str) -> bool:
     return f"example.com/{name}=one" in machine.read(INDEX)
 
 
-def is_idle(machine: Machine) -> bool:
-    """Say whether the service has ended."""
-    return machine.call("systemctl", "is-active", SERVICE).stdout.strip() == "inactive"
+def is_idle(machine: Machine, service: str = SERVICE) -> bool:
+    """Say whether a service has ended."""
+    return machine.call("systemctl", "is-active", service).stdout.strip() == "inactive"
 
 
 def test_index_follows_the_specs(installed: Machine) -> None:
@@ -97,6 +97,8 @@ def test_boot_does_not_wait(installed: Machine) -> None:
 def test_without_classes_nothing_is_made(installed: Machine) -> None:
     """Without GENERATE, the service ends before it starts Python."""
     installed.write(CONF, "# GENERATE=fuse\nGENERATE=\n")
+    installed.do("systemctl", "start", SERVICES[0])  # what was made before is removed
+    installed.wait(functools.partial(is_idle, installed, SERVICES[0]))
     installed.do("systemctl", "start", SERVICES[0])
     assert installed.do("systemctl", "show", "-P", "Result", SERVICES[0]) == "exec-condition"
 
