@@ -281,7 +281,7 @@ def unquote(text: str) -> str:
         elif not quote and character in "'\"":
             quote = character
         elif not quote and character in " \t":
-            if text[index:].lstrip()[:1] not in ("", "#"):
+            if text[index:].lstrip(" \t")[:1] not in ("", "#"):
                 raise ValueError("a value with spaces needs quotes")
             break
         elif character in "$`" or (not quote and character in _SHELL):

@@ -9,6 +9,7 @@ it is installed, mutates inputs that reach new lines of cdi_hook; otherwise hypo
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib
@@ -48,7 +49,7 @@ class Run:
         self.name = name
         self.count = 0
         settings.register_profile(
-            "fuzz", deadline=None, max_examples=200, suppress_health_check=list(HealthCheck)
+            "fuzz", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck)
         )
         settings.load_profile("fuzz")
         self.atheris = _atheris()
@@ -115,6 +116,7 @@ class Run:
 
     def _leave(self, status: int) -> NoReturn:
         print(self.count, flush=True)
+        atexit._run_exitfuncs()
         os._exit(status)  # atheris takes a normal exit for a crash
 
 

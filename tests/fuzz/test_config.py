@@ -57,11 +57,9 @@ def test_any_text_is_read(text: str) -> None:
     """Whatever is in the file, each value is valid, and each problem is one line that names file and line."""
     made = parsed(text)
     for key, value in made.values.items():
-        config._CHECKS[config._KINDS[key]](
-            value if config._KINDS[key] not in config._LISTS else "", config._KINDS[key]
-        )
-        for word in made.words(key) if config._KINDS[key] in config._LISTS else ():
-            config._CHECKS[config._KINDS[key]](word, config._KINDS[key])
+        kind = config._KINDS[key]
+        for one in made.words(key) if kind in config._LISTS else (value,):
+            config._CHECKS[kind](one, kind)
         assert made.origins[key] == "default" or made.origins[key].startswith("/c:")
     for problem in made.problems:
         path, number, _ = problem.split(":", 2)
@@ -73,6 +71,7 @@ def test_any_text_is_read(text: str) -> None:
 @FEWER
 @given(st.lists(st.builds("{}={}".format, st.sampled_from(KEYS), VALUES | BITS), max_size=4).map("\n".join))
 @example("RUNTIMES=a\u3000b")
+@example("RUNTIMES=a \r")
 def test_a_shell_reads_the_same(text: str) -> None:
     """A file without problems is read by every shell to the same values."""
     made = parsed(text)
@@ -100,6 +99,7 @@ def test_the_doors_lines_are_the_configuration(text: str, runtimes: str) -> None
         words = [
             word for key in ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS") for word in made.words(key)
         ]
-        parts = {max(word.split("/"), key=len) for word in words}  # JSON may have a slash as "\\/"
-        assert {*sources.removeprefix("-e ").split(" -e ")} == {"cdi.k8s.io", *parts}
+        patterns = sources.removeprefix("-e ").split(" -e ")
+        for word in words:  # JSON may have a slash as "\\/", so the pattern has none
+            assert any(pattern in part for pattern in patterns for part in word.split("/"))
         assert odd == ("1" if made.problems else "")

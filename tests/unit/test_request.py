@@ -67,7 +67,11 @@ def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
     with pytest.raises(CDIError) as caught:
         names({"annotations": {"cdi.k8s.io/x": value}})
     text = str(caught.value)
-    assert text.startswith(f'annotation "cdi.k8s.io/x": {problem}; a device is written vendor.com/class=name')
+    hint = ", or set DEFAULT_KIND in the configuration" if value == "gpu0" else ""
+    assert text == (
+        f'annotation "cdi.k8s.io/x": {problem}; a device is written vendor.com/class=name, '
+        f"several with commas and no spaces between{hint}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,16 @@ def test_mounts_name_devices_where_configured() -> None:
     assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
 
 
+def test_what_asks_is_said_for_every_source() -> None:
+    """A variable and a mount are named as what asked for a device, also if the dir of mounts is written with a slash."""
+    oci = {"process": {"env": ["V=v.com/c=1"]}, "mounts": [{"destination": "/run/X/v.com/c/2"}]}
+    made = request.collect(oci, settings(DEVICE_ENV="V", DEVICE_MOUNTS="/run/X/"))
+    assert made.origins == {"v.com/c=1": "environment variable V", "v.com/c=2": 'mount "/run/X/v.com/c/2"'}
+    oci = {"process": {"env": ["V=?"]}}
+    with pytest.raises(CDIError, match=r"^environment variable V: invalid CDI device name"):
+        request.collect(oci, settings(DEVICE_ENV="V"))
+
+
 ASKING = {"cdi.k8s.io/a": "v.com/c=1"}
 
 
@@ -208,6 +222,28 @@ def test_sandboxes_are_left_alone_unless_configured(key: str, key_of_id: str) ->
         ({"annotations": {key: "container", key_of_id: "id", **ASKING}}, "id", {}),
     ):
         assert request.collect(asking, settings(**values), container).device_ids == ["v.com/c=1"]
+
+
+def test_a_person_names_devices_with_or_without_the_kind() -> None:
+    """Each device that is named counts once, in order, with the default kind where it has none; an option asked for it."""
+    made = request.named(
+        ["v.com/c=1", "gpu0", "v.com/c=1", "v.com/gpu=gpu0"], settings(DEFAULT_KIND="v.com/gpu")
+    )
+    assert made.device_ids == ["v.com/c=1", "v.com/gpu=gpu0"]
+    assert made.origins == dict.fromkeys(made.device_ids, "--device")
+    assert request.named(["gpu0"], settings()).device_ids == ["gpu0"]
+
+
+def test_who_asked_is_said_once() -> None:
+    """The words for several devices name each that asked for one of them, once; what isn't known is left out."""
+    made = request.collect(
+        {"annotations": {"cdi.k8s.io/a": "v.com/c=1,v.com/c=2", "cdi.k8s.io/b": "v.com/c=3"}}, settings()
+    )
+    assert request.asked(["v.com/c=1", "v.com/c=2", "x"], made) == 'asked for by annotation "cdi.k8s.io/a"'
+    assert request.asked(["v.com/c=3", "v.com/c=1"], made) == (
+        'asked for by annotation "cdi.k8s.io/b", annotation "cdi.k8s.io/a"'
+    )
+    assert request.asked([], made) == request.asked(["x"], made) == "asked for"
 
 
 def test_a_deep_tree_is_looked_through() -> None:
