@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook precreate, createRuntime and prestart: what an engine calls as an OCI hook.
+"""cdi-hook precreate, createRuntime, prestart and createContainer: what is called as an OCI hook.
 
 precreate is podman's stage: the hook reads an OCI spec from stdin and writes the
 edited one to stdout. Nothing tells it which runtime podman will call, so it can't
@@ -8,6 +8,9 @@ ask whether that ignores an edit (see features.py).
 createRuntime and prestart are stages of the OCI runtime specification
 ("POSIX-platform Hooks"): the hook reads a container's state from stdin and injects
 into the container, which is being created. It writes nothing to stdout.
+
+createContainer is such a stage too, but one of a CDI spec's own hooks: the runtime runs
+it in the container's namespaces, with what to do there as arguments (inside/needs.py).
 
 A success writes nothing to stderr.
 """
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
+    from cdi_hook.inside.needs import Needs
     from cdi_hook.live.too_late import LateRegistry
     from cdi_hook.registry import Registry
 
@@ -50,18 +54,27 @@ STATUS = (
 )
 
 
-def main(stage: str, configuration: str | None = None, debug: bool = False, by_path: bool = False) -> int:
+def main(
+    stage: str,
+    configuration: str | None = None,
+    debug: bool = False,
+    by_path: bool = False,
+    needs: Needs | None = None,
+) -> int:
     """Run as a hook of this stage and return the exit status.
 
     ``configuration`` is a path, or None for the usual configuration. A hook that was
-    started ``by_path`` restarts if its modules have just been replaced.
+    started ``by_path`` restarts if its modules have just been replaced. ``needs`` are
+    createContainer's.
     """
     environ = dict(posix.environ)
     if configuration is not None:
         environ[b"CDI_HOOK_CONFIG"] = configuration.encode("utf-8", "surrogateescape")
     hook = Hook(environ)
     try:
-        if stage == "precreate":
+        if needs is not None:
+            hook.prepare(needs)
+        elif stage == "precreate":
             hook.precreate()
         else:
             hook.inject_live()
@@ -136,6 +149,18 @@ class Hook:
                 raise InjectionError(f"{FAILED}{error}; {asked}") from error
         self._host.log_outcome()
 
+    def prepare(self, needs: Needs) -> None:
+        """Do what the container whose state is on stdin needs."""
+        state = parse_stdin(self._read_stdin(), "a container's state")
+        call = self._host.call
+        call.container, call.bundle = (str(state.get(name, "")) for name in ("id", "bundle"))
+        from cdi_hook.inside import preparing  # ctypes: 5 ms
+
+        try:
+            preparing.prepare(needs, _rootfs(state))
+        except InjectionError as error:
+            raise InjectionError(f"{FAILED}{error}") from error
+
     def _late(self, registry: Registry) -> LateRegistry:
         from cdi_hook.live.too_late import LateRegistry
 
@@ -208,6 +233,31 @@ def _bundle(state: dict[str, Any]) -> str:
     return directory
 
 
+def _rootfs(state: dict[str, Any]) -> str:
+    """Return the path of the rootfs that the state, its bundle or the current dir tells; raises BundleError.
+
+    Root of a user namespace may not be allowed to read the bundle. Then crun's state has the path, and
+    runc runs the hook in the rootfs.
+    """
+    directory, path = state.get("bundle"), state.get("root")
+    if not isinstance(path, str):
+        try:
+            found = bundle.load(f"{directory}/config.json")
+        except BundleError as error:
+            path = posix.getcwd()
+            if path in ("/", directory):
+                raise BundleError(f"can't tell where the container's rootfs is: {error}") from error
+        else:
+            root = found[0].get("root") if found else None
+            path = root.get("path") if isinstance(root, dict) else None
+    if not (isinstance(path, str) and path and isinstance(directory, str) and directory.startswith("/")):
+        raise BundleError("the container's state on stdin doesn't lead to its rootfs")
+    path = path if path.startswith("/") else f"{directory}/{path}"
+    if files.clean(path) == "/":
+        raise BundleError("the rootfs of the container's state on stdin is that of the host")
+    return path
+
+
 def _write_stdout(text: bytes) -> None:
     try:
         while text:
@@ -216,6 +266,15 @@ def _write_stdout(text: bytes) -> None:
         raise BundleError(f"can't write the OCI spec to stdout: {error.strerror}") from error
 
 
-def enter(stage: str) -> NoReturn:
+def enter(stage: str, arguments: Sequence[str] = ()) -> NoReturn:
     """Run as the hook program, and exit without Python's own cleanup."""
-    posix._exit(main(stage, by_path=True))
+    needs = None
+    if stage == "createContainer":
+        from cdi_hook.inside.needs import parse
+
+        try:
+            needs = parse(arguments)
+        except ValueError as error:
+            log.stderr(f"cdi-hook: {log.plain(str(error))}; see cdi-hook createContainer --help\n")
+            posix._exit(2)
+    posix._exit(main(stage, by_path=True, needs=needs))

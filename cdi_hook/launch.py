@@ -46,7 +46,7 @@ def main(here: str, loaded: Any) -> None:
         elif mode != "door":
             from cdi_hook import hook
 
-            hook.enter(mode)
+            hook.enter(mode, sys.argv[2:])
     except Exception:
         from cdi_hook import restart
 

@@ -35,7 +35,9 @@ MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
-MS_REC = 0x4000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC = 0x20, 0x400, 0x800, 0x1000, 0x4000
+MS_RELATIME = 1 << 21
 MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
@@ -148,9 +150,10 @@ def umount2(target: str, flags: int) -> None:
     _checked(_libc.umount2(_text(target), ctypes.c_int(flags)), target)
 
 
-def mount(source: str, target: str, flags: int) -> None:
-    """Change the propagation of the mount at target."""
-    _checked(_libc.mount(_text(source), _text(target), None, ctypes.c_ulong(flags), None), target)
+def mount(source: str, target: str, flags: int, fstype: str = "none") -> None:
+    """Mount something at target, or change the mount there, as the flags (MS_*) say."""
+    text = _text(source), _text(target), _text(fstype)
+    _checked(_libc.mount(*text, ctypes.c_ulong(flags), None), target)
 
 
 def fstatfs(fd: int) -> int:

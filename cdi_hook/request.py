@@ -43,7 +43,7 @@ _KEYS = {
 }  # fmt: skip
 # How many times one container may ask for a device, and the bytes of a name. No host has so many
 # devices to give; a vendor may have 253 bytes and a class 63, as names in Kubernetes have.
-_MOST_ASKED = 4096
+_MOST_ASKED = 16384
 _MOST_NAME = 512
 _LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.

@@ -35,6 +35,10 @@ COMMANDS = {
     "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
     "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),
     "prestart": ("cdi_hook.cli.hooks", "run as an OCI prestart hook"),
+    "createContainer": (
+        "cdi_hook.cli.preparing",
+        "run as an OCI createContainer hook, which the specs of generate name",
+    ),
     "index": ("cdi_hook.cli.indexing", "compile the CDI specs before a container needs them"),
     "completion": ("cdi_hook.cli.completion", "print a script that completes commands and options"),
 }

@@ -13,7 +13,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from cdi_hook import lowlevel, spelling
+from cdi_hook import lowlevel, programs, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES, plan
@@ -271,7 +271,7 @@ def _program(path: str | None, runtime: str) -> str:
         if not os.path.exists(program):
             output.warn(f"there is no {program} here")
         return program
-    for found in host.programs():
+    for found in programs.find("cdi-runtime"):
         program = os.path.join(os.path.dirname(found), name)
         if not os.path.exists(program):
             raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")

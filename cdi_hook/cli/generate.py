@@ -104,7 +104,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOOK",
         action="append",
         default=[],
-        help="with --device: run a hook, NAME:PROGRAM, with arguments quoted as in a shell; can be repeated",
+        help="with --device: run a hook, NAME:PROGRAM, with arguments quoted as in a shell; can be repeated; "
+        "with the class nvidia: the program of its hooks, such as nvidia-cdi-hook",
     )
     add_json(
         parser,

@@ -12,7 +12,7 @@ from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cdi_hook.inventory import Inventory
 
@@ -61,19 +61,3 @@ def place(name: str, known: Inventory, found: injection.Host) -> dict[str, Any]:
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)
     return {"name": name, "spec": spec, "priority": priority, "shadowed": shadowed}
-
-
-def programs() -> Iterator[str]:
-    """Yield the paths of cdi-runtime that exist; that of this installation comes first."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    lib = os.path.dirname(package)
-    directories = [
-        os.path.join(lib, "packaging", "bin"),
-        os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin"),
-        *os.environ.get("PATH", "").split(":"),
-        "/usr/bin",
-    ]
-    for directory in directories:
-        program = os.path.join(directory, "cdi-runtime")
-        if directory.startswith("/") and os.access(program, os.X_OK):
-            yield program

@@ -6,7 +6,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import edits, index, inventory, jsontext, onhost, policy, request
+from cdi_hook import edits, index, inventory, jsontext, onhost, policy, programs, request
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.engines import ENGINES
@@ -97,7 +97,7 @@ def _requests(names: list[str], found: Host) -> dict[str, str]:
     prefixes = found.settings.words("ANNOTATION_PREFIXES")
     if not prefixes:
         return {}
-    program = next(host.programs(), "/usr/bin/cdi-runtime")
+    program = next(programs.find("cdi-runtime"), "/usr/bin/cdi-runtime")
     words = {"key": f"{prefixes[0]}{_KEY}", "names": ",".join(names), "program": program}
     return {
         name: text.format(**words) for engine in ENGINES.values() for name, text in engine.requests.items()

@@ -29,6 +29,7 @@ CLASSES = {
     "input": _PLAIN,
     "intel": "cdi_hook.devices.intel",
     "kvm": _PLAIN,
+    "nvidia": "cdi_hook.devices.nvidia",
     "serial": _PLAIN,
     "sgx": _PLAIN,
     "snd": _PLAIN,

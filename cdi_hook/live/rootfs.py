@@ -38,11 +38,11 @@ class Rootfs:
         self._root = descriptor
         self._undo: list[Callable[[], None]] = []
 
-    def open(self, path: str) -> int:
+    def open(self, path: str, *, in_proc: bool = False) -> int:
         """Return an O_PATH descriptor of what is at path, with links followed.
 
         Raises FileNotFoundError if nothing is there, and InjectionError if it can't be
-        reached or is in a procfs.
+        reached or is in a procfs, unless ``in_proc`` says that it may be.
         """
         path = path.lstrip("/") or "."
         try:
@@ -62,12 +62,19 @@ class Rootfs:
             raise InjectionError(
                 f"can't reach {quote('/' + path)} in the container: {error.strerror}"
             ) from error
-        if linux.fstatfs(descriptor) == linux.PROC_SUPER_MAGIC:
+        if not in_proc and linux.fstatfs(descriptor) == linux.PROC_SUPER_MAGIC:
             os.close(descriptor)
             raise InjectionError(
                 f"{quote('/' + path)} is in the container's procfs, where nothing is injected"
             )
         return descriptor
+
+    def real(self, path: str) -> str:
+        """Return the path in the root, without links, of what is at path; raises as open does."""
+        descriptor = self.open(path)
+        found = os.readlink(by(descriptor))
+        os.close(descriptor)
+        return found[len(os.readlink(by(self._root)).rstrip("/")) :]
 
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
         """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
@@ -92,7 +99,7 @@ class Rootfs:
             linux.move_mount(tree, target)
         finally:
             os.close(target)
-        self._undo.append(lambda: linux.umount2(f"/proc/self/fd/{tree}", linux.MNT_DETACH))
+        self._undo.append(lambda: linux.umount2(by(tree), linux.MNT_DETACH))
 
     def undo(self) -> None:
         """Remove what was made and attached, the last first, unless somebody has replaced it."""
@@ -166,6 +173,11 @@ class Rootfs:
         finally:
             for descriptor in way:
                 os.close(descriptor)
+
+
+def by(descriptor: int) -> str:
+    """Return a path by which system calls reach what a descriptor is of."""
+    return f"/proc/self/fd/{descriptor}"
 
 
 def create_file(directory: int, name: str) -> None:

@@ -18,7 +18,17 @@ from tests.unit.devices.cases import CASES
 from .tree import PACKAGE, ROOT
 
 # Modules of cdi_hook/devices that have no class.
-SHARED = {"custom", "deviceclass", "generate", "naming", "nodes", "root", "specfiles", "sysfs"}
+SHARED = {
+    "custom",
+    "deviceclass",
+    "generate",
+    "naming",
+    "nodes",
+    "nvidia_driver",
+    "root",
+    "specfiles",
+    "sysfs",
+}
 EVERY = pytest.mark.parametrize("name", devices.CLASSES)
 
 

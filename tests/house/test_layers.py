@@ -16,11 +16,11 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("ask", "files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "spelling", "trust"),
-    "pure": ("annotation", "argv", "edits", "policy", "request"),
+    "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "spelling", "trust"),
+    "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inventory", "live",
-        "log", "onhost", "ownlog", "registry", "specs",
+        "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
+        "log", "onhost", "ownlog", "programs", "registry", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),

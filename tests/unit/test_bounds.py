@@ -74,7 +74,7 @@ BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
         512, name, 'annotation "cdi.k8s.io/a": the CDI device name "v.com/c=dddddddddddddddddddddd"... '
         "has 513 characters, more than 512",
     ),
-    "times that a container asks for a device": (4096, times, "the container asks for a device more than 4096 times"),
+    "times that a container asks for a device": (16384, times, "the container asks for a device more than 16384 times"),
     "mounts, or device nodes, of a container before the injection": (
         8192, mounts, "the OCI spec's .mounts has more than 8192 items",
     ),

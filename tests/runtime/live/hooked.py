@@ -62,7 +62,7 @@ class Live:
         bundle = self.lab.bundle(script, [self.lab.spec(edits)])
         bundle.config["hooks"] = {stage: [self.hook(stage, *before)]}
         if userns:
-            _unshare_users(bundle)
+            unshare_users(bundle)
         bundle.write()
         return bundle
 
@@ -115,7 +115,7 @@ class Live:
         ]
 
 
-def _unshare_users(bundle: Bundle) -> None:
+def unshare_users(bundle: Bundle) -> None:
     """Give a bundle a user namespace, whose root owns the rootfs."""
     linux = bundle.config["linux"]
     linux["namespaces"].append({"type": "user"})

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What NVIDIA's driver needs in a container beside its libraries.
+
+An image may have libraries of a newer CUDA, made for older drivers: compatible() says whether they
+go with the host's driver. The driver's libraries change device nodes where /proc/driver/nvidia/params
+lets them: keep_nodes() says there that they must not. EGL and Vulkan show every GPU of the host, unless
+an application profile names those that the container has: limit_gpus() writes that.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cdi_hook import elf, jsontext, linux
+from cdi_hook.errors import InjectionError, quote
+from cdi_hook.inside import texts
+from cdi_hook.live.rootfs import by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cdi_hook.live.rootfs import Rootfs
+
+_COMPAT_DIR = "/usr/local/cuda/compat"
+_COMPAT_LIBRARY = "libcuda.so."
+_COMPAT_NOTE = ".note.cuda.fwd_compatibility", "NVIDIA Corporation"
+_PARAMS = "/proc/driver/nvidia/params"
+_MODIFY, _KEEP = "ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0"
+_PROFILE = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf"
+_PROFILE_MODE = 0o444
+_NODE = "nvidia"
+_MOST_GPUS = 64  # the profile has a bit for each
+
+
+def compatible(root: Rootfs, version: str) -> list[str]:
+    """Return the dir of an image's CUDA compatibility libraries, if they go with a driver of this version."""
+    found = [
+        path
+        for path in texts.matching(root, f"{_COMPAT_DIR}/{_COMPAT_LIBRARY}*")
+        if "." in path.rpartition(_COMPAT_LIBRARY)[2]
+    ]
+    found = [path for path in found if stat.S_ISREG(_node(root, path)[0])]
+    if len(found) != 1:
+        return []
+    theirs = _numbers(found[0].rpartition(_COMPAT_LIBRARY)[2])
+    ours = _numbers(version)
+    descriptor = texts.open_file(root, found[0])
+    if not theirs or not ours or descriptor is None:
+        return []
+    try:
+        said = elf.note(descriptor, _COMPAT_NOTE[0])
+    finally:
+        os.close(descriptor)
+    if said and said[0] == _COMPAT_NOTE[1]:
+        try:
+            majors = jsontext.loads(said[1].decode("utf-8"))["Driver"]
+            fits = ours[0] in majors and theirs > ours
+        except (ValueError, KeyError, TypeError):
+            fits = False
+    else:
+        fits = theirs[0] > ours[0]
+    return [root.real(_COMPAT_DIR)] if fits else []
+
+
+def keep_nodes(root: Rootfs) -> None:
+    """Hide from the container that the driver's libraries may change device nodes; raises InjectionError."""
+    try:
+        with open(_PARAMS, encoding="ascii") as stream:
+            text = stream.read()
+    except OSError:
+        return  # no driver
+    if _MODIFY in text.splitlines():
+        hide(root, _PARAMS, text.replace(_MODIFY, _KEEP))
+
+
+def hide(root: Rootfs, path: str, text: str) -> None:
+    """Mount a file that says text over one in the container's procfs; raises InjectionError."""
+    try:
+        target = root.open(path, in_proc=True)
+    except FileNotFoundError:
+        return  # the container has no procfs
+    try:
+        proc = root.open("/proc", in_proc=True)
+        # The file's own filesystem is mounted over all of /proc for a moment, as no dir is made for it.
+        linux.mount("tmpfs", by(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "tmpfs")
+        tmpfs = root.open("/proc")
+        try:
+            texts.fill(tmpfs, "params", text)
+            source = os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs)
+            linux.mount(by(source), by(target), linux.MS_BIND)
+        finally:
+            linux.umount2(by(tmpfs), linux.MNT_DETACH)
+        hidden = root.open(path)
+        flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("none", by(hidden), linux.MS_REMOUNT | linux.MS_BIND | flags)
+    except OSError as error:
+        raise InjectionError(
+            f"can't mount a file over {quote(path)} in the container: {error.strerror}"
+        ) from error
+    for descriptor in (target, proc, tmpfs, source, hidden):
+        os.close(descriptor)
+
+
+def limit_gpus(root: Rootfs) -> None:
+    """Tell EGL and Vulkan which GPUs the container has; raises InjectionError."""
+    mask = 0
+    for path in texts.matching(root, f"/dev/{_NODE}*"):
+        number = path.rpartition(_NODE)[2]
+        mode, rdev = _node(root, path) if number.isdecimal() else (0, 0)
+        if stat.S_ISCHR(mode) and os.minor(rdev) < _MOST_GPUS:
+            mask |= 1 << os.minor(rdev)
+    if mask:
+        profile = (
+            f'{{"profiles":[{{"name":"_container_","settings":["EGLVisibleDGPUDevices",0x{mask:x}]}}],'
+            '"rules":[{"pattern":[],"profile":"_container_"}]}'
+        )
+        before = os.umask(0o222)  # the dirs on the way are not to be written to either
+        texts.write(root, _PROFILE, profile, _PROFILE_MODE)
+        os.umask(before)
+
+
+def _node(root: Rootfs, path: str) -> tuple[int, int]:
+    """Return mode and device number of what is at a path itself, without following a link there."""
+    parent, _, name = path.rpartition("/")
+    directory = root.open(parent)
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0, 0
+    finally:
+        os.close(directory)
+    return status.st_mode, status.st_rdev
+
+
+def _numbers(version: str) -> list[int]:
+    """Return a version's numbers; [] if it has anything else."""
+    parts = version.split(".")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []

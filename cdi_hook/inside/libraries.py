@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Have a container's dynamic linker find libraries: ld.so.conf, links of SONAMEs, and ld.so.cache.
+
+This does for the container's root filesystem what ldconfig(8) does for a system. It doesn't run
+one: the container's own may be anything, and the host's may be for another C library or missing.
+A container with musl, whose linker has no cache, gets the dirs in its path file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from cdi_hook import elf, files, ldcache
+from cdi_hook.errors import InjectionError
+from cdi_hook.inside import links, texts
+from cdi_hook.live.rootfs import by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from cdi_hook.live.rootfs import Rootfs
+
+_CONF = "/etc/ld.so.conf"
+_CONF_DIR = "/etc/ld.so.conf.d"
+_CACHE = "/etc/ld.so.cache"
+# Our files there. They sort as those of NVIDIA's own hook do: an image's 00-cuda-compat.conf comes
+# first, the system's dirs come last.
+_COMPAT, _OURS, _SYSTEM = (
+    f"{_CONF_DIR}/{name}-cdi-hook.conf" for name in ("00-compat", "00-nvcr", "zz-nvcr")
+)
+_DEBIAN, _ALPINE = "/etc/debian_version", "/etc/alpine-release"
+_HWCAPS = "glibc-hwcaps"
+_MOST_INCLUDED = 200  # files, one including the next at worst
+_READ_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_MUSL_DEFAULTS = ("/lib", "/usr/local/lib", "/usr/lib")
+
+
+def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str] = ()) -> None:
+    """Add dirs to those that a container's libraries are searched in, and ``before`` as the first of all.
+
+    Raises InjectionError.
+    """
+    if texts.read(root, _CONF) is None:
+        texts.write(root, _CONF, f"include {_CONF_DIR}/*.conf\n")
+    system = _system_dirs(root)
+    known = {*system, *_configured(root, ignore={_COMPAT, _OURS, _SYSTEM})}
+    added = [directory for directory in dirs if directory not in known]
+    for path, listed in ((_COMPAT, before), (_OURS, added), (_SYSTEM, system)):
+        if listed:
+            texts.write(root, path, "".join(f"{directory}\n" for directory in listed))
+        else:
+            texts.remove(root, path)
+    if texts.read(root, _ALPINE) is not None:
+        _write_musl_path(root, added, system)
+    entries: list[ldcache.Entry] = []
+    seen: set[tuple[int, int]] = set()
+    # An image without debian_version may have Debian's dirs all the same, as small ones do.
+    for directory in [*_configured(root), *_debians_dirs()]:
+        for place, hwcaps in _with_hwcaps(root, directory, seen):
+            entries += _Dir(root, place, hwcaps).entries()
+    texts.write(root, _CACHE, ldcache.build(entries))
+
+
+def _system_dirs(root: Rootfs) -> list[str]:
+    """Return the dirs that the container's own ldconfig searches whatever its configuration says."""
+    if texts.read(root, _DEBIAN) is not None:
+        return [*_debians_dirs(), "/lib", "/usr/lib"]
+    x32 = ["/libx32", "/usr/libx32"] if os.uname().machine == "x86_64" else []
+    return ["/lib", "/usr/lib", "/lib64", "/usr/lib64", *x32]
+
+
+def _debians_dirs() -> list[str]:
+    return [f"{directory}/{os.uname().machine}-linux-gnu" for directory in ("/lib", "/usr/lib")]
+
+
+def _configured(root: Rootfs, ignore: Iterable[str] = ()) -> list[str]:
+    """Return the dirs that ld.so.conf and the files it includes name, in their order."""
+    found: dict[str, None] = {}
+    _read_conf(root, _CONF, {*ignore}, found)
+    return list(found)
+
+
+def _read_conf(root: Rootfs, path: str, read: set[str], found: dict[str, None]) -> None:
+    """Add the dirs that a file names; ``read`` are the files that need no reading."""
+    if path in read or len(read) > _MOST_INCLUDED:
+        return
+    read.add(path)
+    for line in (texts.read(root, path) or "").splitlines():
+        words = line.partition("#")[0].split()
+        if words[:1] == ["include"]:
+            for pattern in words[1:]:
+                for included in texts.matching(root, os.path.join(os.path.dirname(path), pattern)):
+                    _read_conf(root, included, read, found)
+        elif words and words[0].startswith("/"):
+            found[files.clean(" ".join(words))] = None
+
+
+def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) -> None:
+    """Write the dirs that musl searches; a file that isn't there yet takes the place of its defaults."""
+    path = f"/etc/ld-musl-{os.uname().machine}.path"
+    present = texts.read(root, path)
+    dirs = _MUSL_DEFAULTS if present is None else present.replace(":", "\n").split()
+    texts.write(root, path, "".join(f"{one}\n" for one in dict.fromkeys([*added, *dirs, *system])))
+
+
+def _with_hwcaps(root: Rootfs, directory: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    """Yield a dir and the dirs for some processors below it, each with its processors' name."""
+    try:
+        descriptor = root.open(directory)
+    except (FileNotFoundError, InjectionError):
+        return  # as many a directory in a configuration is
+    status = os.fstat(descriptor)
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
+        seen.add((status.st_dev, status.st_ino))
+        yield directory, ""
+        for place in texts.matching(root, f"{directory}/{_HWCAPS}/*"):
+            yield place, place.rpartition("/")[2]
+
+
+class _Library:
+    """A library's file in a dir."""
+
+    __slots__ = ("flags", "is_link", "name", "soname")
+
+    def __init__(self, name: str, soname: str, flags: int, is_link: bool) -> None:
+        self.name = name
+        self.soname = soname
+        self.flags = flags
+        self.is_link = is_link
+
+    def replaces(self, other: _Library) -> bool:
+        """Say whether this file is the one to use, of two with the same SONAME: a file or a newer one."""
+        if self.is_link != other.is_link:
+            return other.is_link
+        return ldcache.is_newer(self.name, other.name)
+
+
+class _Dir:
+    """One dir of a container's libraries."""
+
+    def __init__(self, root: Rootfs, path: str, hwcaps: str) -> None:
+        self._root = root
+        self._path = path
+        self._hwcaps = hwcaps
+        self._files: dict[str, tuple[int, int]] = {}  # a name and what it is in the end
+        self._read: dict[tuple[int, int], tuple[elf.Machine, str] | None] = {}
+
+    def entries(self) -> list[ldcache.Entry]:
+        """Make the links that are missing; return the entries of the cache."""
+        try:
+            place = self._root.open(self._path)
+            directory = os.open(".", _READ_DIR, dir_fd=place)
+        except (OSError, InjectionError):
+            return []  # no dir, or a user namespace's root may not read it
+        os.close(place)
+        found: dict[str, _Library] = {}
+        with os.scandir(directory) as listed:
+            names = sorted(
+                (one.is_symlink(), one.name)
+                for one in listed
+                if _is_library(one.name) and (one.is_symlink() or one.is_file(follow_symlinks=False))
+            )
+        for is_link, name in names:  # files come first
+            library = self._library(directory, name, is_link)
+            if library and (library.soname not in found or library.replaces(found[library.soname])):
+                found[library.soname] = library
+        made = [
+            ldcache.Entry(
+                library.soname,
+                f"{self._path}/{self._name(directory, library)}",
+                library.flags,
+                self._hwcaps,
+            )
+            for library in found.values()
+        ]
+        os.close(directory)
+        return made
+
+    def _library(self, directory: int, name: str, is_link: bool) -> _Library | None:
+        try:
+            content = self._content(directory, name, is_link)
+        except (OSError, InjectionError) as error:
+            cause = error.__cause__ or error
+            leads_nowhere = isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ELOOP)
+            if is_link and ".so." in name and leads_nowhere:  # ldconfig removes it too
+                self._remove(directory, name)
+            return None
+        if content is None or content[0] not in ldcache.FLAGS:
+            return None
+        soname = content[1]
+        if not soname or "/" in soname:
+            soname = name
+        # A link is another name of its library, if that is its SONAME or what programs are linked with.
+        # Any other link is a file to find the library by.
+        if is_link and (name == soname or (name.endswith(".so") and soname.startswith(name))):
+            return _Library(name, name, ldcache.FLAGS[content[0]], is_link=True)
+        return _Library(name, soname, ldcache.FLAGS[content[0]], is_link=False)
+
+    def _content(self, directory: int, name: str, is_link: bool) -> tuple[elf.Machine, str] | None:
+        """Return what is in a file or behind a link, which is noted in _files."""
+        if is_link:
+            target = os.readlink(name, dir_fd=directory)
+            if target in self._files:
+                self._files[name] = self._files[target]
+                return self._read[self._files[name]]
+            place = self._root.open(f"{self._path}/{name}")
+            try:
+                if not stat.S_ISREG(os.fstat(place).st_mode):
+                    return None
+                descriptor = os.open(by(place), os.O_RDONLY | os.O_CLOEXEC)
+            finally:
+                os.close(place)
+        else:
+            descriptor = os.open(name, _READ, dir_fd=directory)
+        try:
+            status = os.fstat(descriptor)
+            identity = self._files[name] = status.st_dev, status.st_ino
+            if identity not in self._read:
+                is_file = stat.S_ISREG(status.st_mode)
+                self._read[identity] = elf.library(descriptor) if is_file else None
+            return self._read[identity]
+        finally:
+            os.close(descriptor)
+
+    def _remove(self, directory: int, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError:
+            pass  # a dir that is read-only
+
+    def _name(self, directory: int, library: _Library) -> str:
+        """Return the name in the dir by which a library will be found, a link that may have to be made."""
+        if self._hwcaps:
+            return library.name
+        if library.is_link or self._files.get(library.soname) == self._files[library.name]:
+            return library.soname
+        try:
+            try:
+                status = os.stat(library.soname, dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                pass
+            else:
+                if not stat.S_ISLNK(status.st_mode):
+                    return library.soname
+            links.put(directory, library.soname, library.name)
+        except OSError:
+            return library.name  # a dir that is read-only: it is found by its own name
+        return library.soname
+
+
+def _is_library(name: str) -> bool:
+    """Say whether ldconfig would look into a file of this name."""
+    if not name.isascii() or name.endswith(("-gdb.py", ".dpkg-new", ".dpkg-tmp", files.TEMPORARY)):
+        return False
+    if name.startswith(("lib", "ld-")):
+        return ".so" in name
+    return name.startswith(("ld.so.", "ld64.so."))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do in a container all that its libraries need, in an order in which each step finds what it uses."""
+
+from __future__ import annotations
+
+import os
+
+from cdi_hook import linux
+from cdi_hook.errors import InjectionError, quote
+from cdi_hook.inside import driver, libraries, links
+from cdi_hook.live.rootfs import Rootfs, by
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cdi_hook.inside.needs import Needs
+
+# Options of a mount as statvfs(3) tells them, and as mount(2) takes them.
+_FLAGS = {
+    os.ST_RDONLY: linux.MS_RDONLY,
+    os.ST_NOSUID: linux.MS_NOSUID,
+    os.ST_NODEV: linux.MS_NODEV,
+    os.ST_NOEXEC: linux.MS_NOEXEC,
+    os.ST_NOATIME: linux.MS_NOATIME,
+    os.ST_NODIRATIME: linux.MS_NODIRATIME,
+    os.ST_RELATIME: linux.MS_RELATIME,
+}
+
+
+def prepare(needs: Needs, path: str) -> None:
+    """Prepare the rootfs at a path; raises InjectionError."""
+    os.umask(0o022)  # crun runs hooks with 0
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
+    was = _make_writable(descriptor, path)
+    try:
+        _prepare(needs, Rootfs(descriptor))
+    finally:
+        if was is not None:
+            linux.mount("none", by(descriptor), was)
+
+
+def _prepare(needs: Needs, root: Rootfs) -> None:
+    links.make(root, needs.links)
+    if needs.driver_version:
+        driver.keep_nodes(root)
+        driver.limit_gpus(root)
+    if needs.dirs:
+        before = driver.compatible(root, needs.driver_version) if needs.driver_version else ()
+        libraries.update(root, needs.dirs, before)
+
+
+def _make_writable(descriptor: int, path: str) -> int | None:
+    """Make a mount that is read-only writable: crun has made the rootfs so before it runs hooks, runc hasn't.
+
+    Return the flags that make it as it was, or None if nothing was changed.
+    """
+    options = os.fstatvfs(descriptor).f_flag
+    if not options & os.ST_RDONLY:
+        return None
+    flags = linux.MS_REMOUNT | linux.MS_BIND
+    flags |= sum(flag for option, flag in _FLAGS.items() if options & option)
+    try:
+        linux.mount("none", by(descriptor), flags & ~linux.MS_RDONLY)
+    except OSError as error:
+        raise InjectionError(
+            f"the container's rootfs {quote(path)} is read-only, and that can't be changed: {error.strerror}"
+        ) from error
+    return flags

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small files in a container: read, replaced in one step, removed, found by a pattern."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cdi_hook import files
+from cdi_hook.errors import InjectionError, quote
+from cdi_hook.live import rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cdi_hook.live.rootfs import Rootfs
+
+_FILE_MODE = 0o644
+
+
+def open_file(root: Rootfs, path: str) -> int | None:
+    """Return a descriptor to read a file by; None if no file is there, or none that can be read."""
+    try:
+        place = root.open(path)
+    except (FileNotFoundError, InjectionError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return None  # opening a device could do something
+        return os.open(rootfs.by(place), files.READ)
+    except OSError:
+        return None
+    finally:
+        os.close(place)
+
+
+def read(root: Rootfs, path: str) -> str | None:
+    """Return a file's text; None if no file is there, or none that can be read."""
+    descriptor = open_file(root, path)
+    if descriptor is None:
+        return None
+    try:
+        return files.read_open(descriptor, path)[0].decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
+def write(root: Rootfs, path: str, content: str | bytes, mode: int = _FILE_MODE) -> None:
+    """Have a file say this, with missing dirs on the way; raises InjectionError."""
+    if isinstance(content, str):
+        if content == read(root, path):
+            return
+        content = content.encode("utf-8", "surrogateescape")
+    parent, _, name = path.rpartition("/")
+    directory = root.make(parent, rootfs.create_dir)
+    try:
+        files.replace(name, content, mode, directory=directory)
+    except OSError as error:
+        raise InjectionError(f"can't write {quote(path)} in the container: {error.strerror}") from error
+    finally:
+        os.close(directory)
+
+
+def fill(directory: int, name: str, content: str) -> None:
+    """Make a file that says this in a dir by its descriptor; raises OSError."""
+    files.replace(name, content.encode("utf-8", "surrogateescape"), _FILE_MODE, directory=directory)
+
+
+def remove(root: Rootfs, path: str) -> None:
+    """Remove a file, if it is there; raises InjectionError."""
+    parent, _, name = path.rpartition("/")
+    try:
+        directory = root.open(parent)
+    except FileNotFoundError:
+        return
+    try:
+        os.unlink(name, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InjectionError(f"can't remove {quote(path)} in the container: {error.strerror}") from error
+    finally:
+        os.close(directory)
+
+
+def matching(root: Rootfs, pattern: str) -> list[str]:
+    """Return the paths that match a pattern whose last part may have wildcards, sorted."""
+    parent, _, last = pattern.rpartition("/")
+    if not any(character in last for character in "*?["):
+        return [pattern]
+    start, _, end = last.partition("*")
+    try:
+        place = root.open(parent)
+    except (FileNotFoundError, InjectionError):
+        return []
+    try:
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    except OSError:
+        return []
+    finally:
+        os.close(place)
+    names = [name for name in os.listdir(directory) if name[:1] != "." or last[:1] == "."]
+    os.close(directory)
+    if any(character in start + end for character in "*?["):
+        import fnmatch  # re: 5 ms
+
+        names = [name for name in names if fnmatch.fnmatchcase(name, last)]
+    else:
+        least = len(start) + len(end)
+        names = [
+            name for name in names if len(name) >= least and name.startswith(start) and name.endswith(end)
+        ]
+    return [f"{parent}/{name}" for name in sorted(names)]

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook createContainer without a runtime: where it finds the rootfs, its messages and exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.elffile import library
+
+from .conftest import PROGRAM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import World
+
+LINK = ("--link", "libcuda.so.1::/lib/libcuda.so")
+
+
+def state(world: World, **more: Any) -> str:
+    """Return the state of a container that is being created, with a rootfs."""
+    (world.bundle / "rootfs").mkdir(exist_ok=True)
+    world.oci({"ociVersion": "1.0.2", "root": {"path": "rootfs"}})
+    return json.dumps({"ociVersion": "1.0.2", "id": "x", "pid": 1, "bundle": str(world.bundle), **more})
+
+
+def test_all_at_once(cdi_hook: World) -> None:
+    """Links, the library cache and the driver's files are made by one silent call."""
+    text = state(cdi_hook)
+    rootfs = cdi_hook.bundle / "rootfs"
+    (rootfs / "opt").mkdir()
+    (rootfs / "opt/libcuda.so.580.1").write_bytes(library("libcuda.so.1"))
+    options = (*LINK, "--ldcache", "/opt", "--driver-version", "580.1")
+    assert cdi_hook("createContainer", *options, stdin=text) == (0, "", "")
+    assert os.readlink(rootfs / "lib/libcuda.so") == "libcuda.so.1"
+    assert os.readlink(rootfs / "opt/libcuda.so.1") == "libcuda.so.580.1"
+    assert b"/opt/libcuda.so.1" in (rootfs / "etc/ld.so.cache").read_bytes()
+
+
+def test_with_other_options(cdi_hook: World) -> None:
+    """Options of all commands may stand before the others."""
+    text = state(cdi_hook)
+    assert cdi_hook("createContainer", "--debug", *LINK, stdin=text) == (0, "", "")
+    assert (cdi_hook.bundle / "rootfs/lib/libcuda.so").is_symlink()
+
+
+def test_root_of_the_state(cdi_hook: World) -> None:
+    """The rootfs is the one that crun's state names, also as a path in the bundle."""
+    text = state(cdi_hook, root="other")
+    (cdi_hook.bundle / "other").mkdir()
+    assert cdi_hook("createContainer", *LINK, stdin=text) == (0, "", "")
+    assert (cdi_hook.bundle / "other/lib/libcuda.so").is_symlink()
+
+
+def test_a_bundle_that_may_not_be_read(cdi_hook: World, tmp_path: Path) -> None:
+    """If the bundle may not be read, as in a user namespace, the rootfs is the dir in which runc runs the hook."""
+    text = state(cdi_hook)
+    (cdi_hook.bundle / "config.json").unlink()
+    (cdi_hook.bundle / "config.json").symlink_to("config.json")  # nobody can read that
+    rootfs = tmp_path / "elsewhere"
+    rootfs.mkdir()
+    done = subprocess.run(
+        [PROGRAM, "createContainer", *LINK],
+        input=text, text=True, cwd=rootfs, env=cdi_hook.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (rootfs / "lib/libcuda.so").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bundle": "relative"}, "the container's state on stdin doesn't lead to its rootfs"),
+        ({"root": "/"}, "the rootfs of the container's state on stdin is that of the host"),
+        ({"root": "/etc/.."}, "the rootfs of the container's state on stdin is that of the host"),
+        ({"bundle": "/nowhere"}, "the container's state on stdin doesn't lead to its rootfs"),
+    ],
+)
+def test_a_state_without_rootfs(cdi_hook: World, changes: dict[str, Any], message: str) -> None:
+    """A state that leads to no rootfs of a container is refused."""
+    assert cdi_hook("createContainer", *LINK, stdin=state(cdi_hook, **changes)) == (3, "", f"{message}\n")
+
+
+def test_a_rootfs_that_is_gone(cdi_hook: World) -> None:
+    """A rootfs that can't be opened is named."""
+    text = state(cdi_hook, root="gone")
+    message = (
+        f"CDI device injection failed: can't open the container's rootfs \"{cdi_hook.bundle}/gone\": "
+        "does not exist\n"
+    )
+    assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", message)
+
+
+def test_what_cannot_be_made(cdi_hook: World) -> None:
+    """What can't be made is named, on stderr and in the log."""
+    log = cdi_hook.root / "log"
+    cdi_hook.configure(LOG=str(log))
+    text = state(cdi_hook)
+    (cdi_hook.bundle / "rootfs/lib/libcuda.so").mkdir(parents=True)
+    message = (
+        'CDI device injection failed: can\'t make "/lib/libcuda.so" a link to "libcuda.so.1" in the container: '
+        "is a dir"
+    )
+    assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", f"{message}\n")
+    assert json.loads(log.read_text())["msg"] == message
+
+
+@pytest.mark.parametrize("before", [(), ("--debug",)])
+def test_wrong_arguments(cdi_hook: World, before: tuple[str, ...]) -> None:
+    """Wrong arguments are refused in the same way whether argparse reads them or not."""
+    message = "cdi-hook: --link takes TARGET::PATH with an absolute PATH, not x; see cdi-hook createContainer --help\n"
+    assert cdi_hook("createContainer", *before, "--link", "x", stdin="") == (2, "", message)
+    status, out, err = cdi_hook("createContainer", *before, "--ldcache", "/x", "more", stdin="")
+    assert (status, out) == (2, "")
+    assert err.startswith("cdi-hook: unrecognized arguments: more; see cdi-hook ")
+
+
+def test_nothing_to_do(cdi_hook: World) -> None:
+    """Without options the hook changes nothing."""
+    text = state(cdi_hook)
+    assert cdi_hook("createContainer", stdin=text) == (0, "", "")
+    assert os.listdir(cdi_hook.bundle / "rootfs") == []
