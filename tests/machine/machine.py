@@ -61,7 +61,7 @@ _MAKE = (
 
 
 def make_root(cache: Path) -> Path:
-    """Return a root dir that is in a cache, or make it there; it is never changed."""
+    """Return a root dir that is in a cache, or make it there in place of an older one; it is never changed."""
     root = cache / hashlib.sha256("\0".join(_MAKE).encode()).hexdigest()[:12]
     if not root.exists():
         new = cache / f"{root.name}.{os.getpid()}"
@@ -71,6 +71,9 @@ def make_root(cache: Path) -> Path:
                 capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
+            for old in cache.iterdir():
+                if "." not in old.name:  # with a dot, another run is making it
+                    shutil.rmtree(old)
             new.rename(root)
         finally:
             shutil.rmtree(new, ignore_errors=True)
