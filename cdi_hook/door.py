@@ -9,6 +9,9 @@ we can enter:
     STATE/conf/etc/cdi-hook/cdi-hook.conf      the lines; its mtime is the file's
     STATE/conf/etc/cdi-hook/cdi-hook.conf.dir  empty; its mtime is that of the file's dir
 
+If there is no file, the names are cdi-hook.conf.none and cdi-hook.conf.none.dir, and
+both have the mtime of the dir.
+
 A file that is edited gets another mtime, and so does its dir when a file is put
 in its place. A shell may compare whole seconds only: what changed just now
 isn't kept. Nor is what a link leads to: it may change and no dir with it.
@@ -50,9 +53,13 @@ def prune(directory: str) -> None:
     kept = f"{directory}/conf"
     for where, _, names in os.walk(kept, topdown=False):
         for name in names:
-            path = f"{where}/{name}"
-            if not os.path.lexists(path[len(kept) :].removesuffix(".dir")):
-                os.unlink(path)
+            path = f"{where}/{name}"[len(kept) :].removesuffix(".dir")
+            if path.endswith(".none"):
+                is_gone = not os.path.exists(os.path.dirname(path))
+            else:
+                is_gone = not os.path.lexists(path)
+            if is_gone:
+                os.unlink(f"{where}/{name}")
         if not os.listdir(where):
             os.rmdir(where)
 
@@ -79,22 +86,37 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\0", "").replace("'", "'\\''") + "'"
 
 
-def _times(path: str) -> tuple[files.Identity, files.Identity] | None:
-    """Return what tells the states of a file and its dir apart; None where its lines can't be kept."""
+def _times(path: str) -> tuple[files.Identity | None, files.Identity] | None:
+    """Return what tells the states of a file, if there is one, and its dir apart.
+
+    None where its lines can't be kept.
+    """
     if not path.startswith("/") or ".." in path or os.path.realpath(path) != path:
         return None
-    identities = files.identify(path), files.identify(os.path.dirname(path))
+    file, directory = files.identify(path), files.identify(os.path.dirname(path))
+    if directory is None or (file is None and not _is_missing(path)):
+        return None
     settled = time.time_ns() - _SETTLED_NS
-    for one in identities:
-        if one is None or max(one[3], one[4]) > settled:
-            return None
-    file, directory = identities
-    return (file, directory) if file and directory and stat.S_ISREG(file[5]) else None
+    if any(max(one[3], one[4]) > settled for one in (file, directory) if one):
+        return None
+    return None if file and not stat.S_ISREG(file[5]) else (file, directory)
 
 
-def _keep(path: str, text: bytes, times: tuple[files.Identity, files.Identity]) -> None:
+def _is_missing(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _keep(path: str, text: bytes, times: tuple[files.Identity | None, files.Identity]) -> None:
     os.umask(0o077)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    for name, data, identity in ((f"{path}.dir", b"", times[1]), (path, text, times[0])):
+    file, directory = times
+    path += "" if file else ".none"
+    for name, data, identity in ((f"{path}.dir", b"", directory), (path, text, file or directory)):
         files.replace(name, data, 0o600)
         os.utime(name, ns=(identity[3], identity[3]))

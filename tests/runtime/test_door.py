@@ -73,12 +73,14 @@ class Door:
         """Say whether the bundle has the device."""
         return "ONE=1" in (self.bundle / "config.json").read_text("utf-8")
 
-    def calls_python(self, *arguments: str | Path, program: str = "execve") -> bool:
+    def calls_python(
+        self, *arguments: str | Path, program: str = "execve", path: str = STANDARD_PATH
+    ) -> bool:
         """Say whether a call starts Python."""
         trace = self.spy.directory / "trace"
         done = subprocess.run(
             ["strace", "-f", "-qq", "-e", f"trace={program}", "-o", trace, *self.shell, CDI_RUNTIME, *arguments],
-            env={"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(self.spy.configuration)},
+            env={"PATH": path, "CDI_HOOK_CONFIG": str(self.spy.configuration)},
             cwd=self.spy.directory, capture_output=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -298,6 +300,25 @@ def test_a_removed_configuration_means_the_defaults(door: Door) -> None:
     environ = {b"PATH": os.fsencode(runc.parent)}
     assert door.call("state", "id", environ=environ).returncode == 0
     assert door.spy.record(runc)
+
+
+def test_lines_are_kept_for_a_file_that_is_missing(door: Door) -> None:
+    """Where a dir has no configuration, Python isn't started either, until there is one."""
+    conf = door.spy.configuration
+    text = conf.read_text("utf-8")
+    conf.unlink()
+    runc = door.spy.install(door.spy.directory / "bin/runc")
+    environ = {b"PATH": os.fsencode(runc.parent)}
+    os.utime(conf.parent, (1, 1))
+    time.sleep(2.1)
+    assert door.call("state", "id", environ=environ).returncode == 0
+    assert door.spy.record(runc)
+    assert not door.calls_python("state", "id", path=f"{runc.parent}:{STANDARD_PATH}")
+    conf.write_text(text, "utf-8")
+    os.utime(conf.parent, (1, 1))
+    door.spy.record(runc)
+    assert door.call("state", "id", environ=environ).returncode == 0
+    assert (door.spy.record(runc), bool(door.spy.record(door.spy.program))) == ({}, True)
 
 
 def test_another_configuration_has_lines_of_its_own(door: Door) -> None:
