@@ -26,7 +26,7 @@ class Amd(DeviceClass):
     about = "AMD GPUs, for ROCm"
     events = ('SUBSYSTEM=="kfd"', 'SUBSYSTEM=="drm"')
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the GPUs; names are ROCm's index, the address, the unique id, and those of the nodes."""
         drm = sysfs.entries(root, r"(card|renderD)\d+", "/sys/class/drm")
         drm = [entry for entry in drm if nodes.is_node(root, entry.node)]

@@ -48,7 +48,7 @@ class DeviceClass(ABC):
     ``kinds`` are the CDI kinds of its devices, ``vendor/class``. ``about`` says in a few
     words what its devices are. ``events`` are the udev events at which its specs are made
     again, in the words of udev(7); packaging/udev has each. With ``takes_hook`` the class has
-    a choice of hooks, which find() gets as ``hook``: the value of --hook, "" without it.
+    a choice of hooks: its find() also takes the value of --hook.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DeviceClass(ABC):
     takes_hook = False
 
     @abstractmethod
-    def find(self, root: Root, hook: str = "") -> list[Found]:
+    def find(self, root: Root) -> list[Found]:
         """Return what the host has, an entry for each kind of which it has a device."""
 
     @abstractmethod

@@ -26,7 +26,7 @@ class InfiniBand(DeviceClass):
         'SUBSYSTEM=="misc", KERNEL=="rdma_cm"',
     )
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the adapters that have a node; a name is the kernel's, or the address on the PCI bus."""
         nodes_of: dict[str, list[str]] = {}
         for entry in sysfs.entries(root, ".*", "/sys/class/infiniband_verbs", "/sys/class/infiniband_mad"):

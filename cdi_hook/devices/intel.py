@@ -27,7 +27,7 @@ class Intel(DeviceClass):
     about = "Intel GPUs and NPUs"
     events = ('SUBSYSTEM=="drm"', 'SUBSYSTEM=="accel"')
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the devices.
 
         Names are the index, the address, the address and model as Intel's DRA driver for

@@ -36,7 +36,7 @@ class Fixed(DeviceClass):
         self._paths = paths
         self._makers = makers
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the nodes that there are."""
         devices = [
             Device((name,), nodes.edits(root, (path,)))
@@ -92,7 +92,7 @@ class Subsystem(DeviceClass):
         self._shared = shared
         self._only = only
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the devices that have a node."""
         found = [entry for entry in self._entries(root) if nodes.is_node(root, entry.node)]
         groups = sysfs.by_parent(found) if self._together else [[entry] for entry in found]

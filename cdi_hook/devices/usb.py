@@ -31,7 +31,7 @@ class Usb(DeviceClass):
     about = "USB devices, with their serial ports, cameras and HID"
     events = ('SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device"', *_EVENTS)
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the devices: by port, by VENDOR:PRODUCT:SERIAL, and by VENDOR:PRODUCT if no other has it."""
         links = sysfs.Links(root, _LINKS)
         found = {

@@ -23,7 +23,7 @@ class Vfio(DeviceClass):
     about = "devices passed through with VFIO"
     events = ('SUBSYSTEM=="vfio|vfio-dev"', 'SUBSYSTEM=="misc", KERNEL=="vfio|iommu"')
 
-    def find(self, root: Root, hook: str = "") -> list[Found]:  # noqa: ARG002 # it has no choice of hooks
+    def find(self, root: Root) -> list[Found]:
         """Return the groups; a group's names are its number, and the addresses of its devices."""
         devices = []
         for group in root.names("/dev/vfio"):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cdi_hook import devices
 from cdi_hook.devices import generate
+from cdi_hook.devices.nvidia import Nvidia
 from cdi_hook.devices.root import Root
 
 from .driverroot import make, of_spec
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make de
 
 def generated(root: Path, hook: str = "") -> dict[str, Any] | None:
     """Return the spec of class nvidia for a root; None if there is no such device."""
-    found = devices.get("nvidia").find(Root(str(root)), hook)
+    found = Nvidia().find(Root(str(root)), hook)
     return generate.spec(found[0]) if found else None
 
 

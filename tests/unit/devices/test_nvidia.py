@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import devices
 from cdi_hook.devices import generate
+from cdi_hook.devices.nvidia import Nvidia
 from cdi_hook.devices.nvidia_driver import Driver
 from cdi_hook.devices.root import Root
 from cdi_hook.errors import CDIError
@@ -19,7 +19,7 @@ from .fakehost import FakeHost
 if TYPE_CHECKING:
     from pathlib import Path
 
-NVIDIA = devices.get("nvidia")
+NVIDIA = Nvidia()
 LIB = "usr/lib/x86_64-linux-gnu"
 UUIDS = [f"GPU-0000000{number}-0000-0000-0000-000000000000" for number in range(3)]
 
