@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MARK = "# Made by `cdi-hook generate"
 _CONFIGURED = f"{_MARK} --configured`, which"
 _EXTENSION = ".yaml"
-_MODE = 0o644
 
 
 class SpecFiles:
@@ -58,11 +57,7 @@ class SpecFiles:
             raise CDIError(
                 f"{path} isn't replaced: cdi-hook generate didn't make it, or somebody has edited it"
             )
-        try:
-            os.makedirs(self._directory, 0o755, exist_ok=True)
-            files.replace(path, text, _MODE, durable=True)
-        except OSError as error:
-            raise CDIError(f"can't write {path}: {error.strerror}") from error
+        specfile.replace(path, text)
         return path
 
     def remove(self, keep: Container[str]) -> list[str]:

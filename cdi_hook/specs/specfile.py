@@ -92,16 +92,20 @@ def name_for(data: dict[str, Any], transient_id: str | None = None) -> str:
 
 
 def write(spec: Spec) -> None:
-    """Write a spec to its path, replacing a file there in one step; make the dir if it is missing.
+    """Write a spec to its path, as replace() does."""
+    replace(spec.path, dump(spec.data, os.path.basename(spec.path)))
+
+
+def replace(path: str, text: bytes) -> None:
+    """Put a spec's text into its file in one step; make the dir if it is missing.
 
     Everybody may read the file: it has mode 0644. Raises CDIError if it can't be written.
     """
-    directory, name = os.path.split(spec.path)
     try:
-        os.makedirs(directory or ".", 0o755, exist_ok=True)
-        files.replace(spec.path, dump(spec.data, name), 0o644)
+        os.makedirs(os.path.dirname(path) or ".", 0o755, exist_ok=True)
+        files.replace(path, text, 0o644, durable=True)
     except OSError as error:
-        raise CDIError(f"can't write CDI spec {quote(spec.path)}: {error.strerror}") from error
+        raise CDIError(f"can't write CDI spec {quote(path)}: {error.strerror}") from error
 
 
 def remove(path: str) -> None:

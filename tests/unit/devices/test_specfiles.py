@@ -111,4 +111,5 @@ def test_a_dir_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CDIError) as caught:
         SpecFiles(str(tmp_path / "file/cdi")).write(thing())
-    assert str(caught.value) == f"can't write {tmp_path}/file/cdi/vendor.com-thing.yaml: Not a directory"
+    path = tmp_path / "file/cdi/vendor.com-thing.yaml"
+    assert str(caught.value) == f'can\'t write CDI spec "{path}": Not a directory'
