@@ -406,6 +406,7 @@ def _add_env(target: Target, wanted: list[Wanted]) -> None:
 
 # Device nodes and their cgroup rules.
 
+NO_NODE = "not a device node"
 _DEVICES = ("linux", "devices")
 _RULES = ("linux", "resources", "devices")
 
@@ -424,7 +425,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     try:
         status = posix.lstat(host_path)
         host_type = _NODE_TYPES.get(status.st_mode & _S_IFMT)
-        problem = "" if host_type else "not a device node"
+        problem = "" if host_type else NO_NODE
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
     except ValueError:  # a NUL in the path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Explain in one line why a request failed. Imported only after a failure."""
+"""What people are told of a request that failed, and of spec files that don't count. Cold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import files, onhost, spelling
+from cdi_hook import edits, files, onhost, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
@@ -85,7 +85,7 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry)
     link = ""
-    if onhost.NO_NODE in str(error):
+    if edits.NO_NODE in str(error):
         link = onhost.link_in(registry.parts(request.device_ids), error)
     parts = [f"{FAILED}{link}" if link else str(error)]
     device, path = error.source or (None, "")
@@ -102,34 +102,36 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
 
 def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> CDIError:
     shown = error.names[:_SHOWN]
-    parts = [f"{FAILED}unresolvable CDI devices {_some(error.names, ', ')} ({asked(shown, request)})"]
+    parts = [f"{FAILED}unresolvable CDI devices {spelling.some(error.names)} ({asked(shown, request)})"]
     dirs = ", ".join(registry.cache.spec_dirs)
     known, problems = registry.cache.devices(), for_everybody(registry.cache.problems)
     messages = [one.message.split('"') for found in problems.values() for one in found]
     conflicting = {texts[1] for texts in messages if texts[0] == "conflicting device "}
     conflicts = [name for name in error.names if name in conflicting]
     if conflicts:
-        parts.append(f"{_some(conflicts, ', ')}: two spec files in one dir define it, so neither counts")
+        parts.append(f"{spelling.some(conflicts)}: two spec files in one dir define it, so neither counts")
     else:
         parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
     refused = {path: f"{path}: {problems[path][0].plain}" for path in sorted(problems)}
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
-        parts.append(f"refused: {_some(theirs, ' | ')}")
+        parts.append(f"refused: {spelling.some(theirs, separator=' | ')}")
     near = {close: None for name in shown for close in spelling.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif known:
-        parts.append(f"known devices: {_some(known, ', ')}")
+        parts.append(f"known devices: {spelling.some(known)}")
     else:
         parts.append("no device is known")
     if refused:
-        parts.append(f"{'also ' if theirs else ''}refused: {_some(list(refused.values()), ' | ')}")
+        parts.append(
+            f"{'also ' if theirs else ''}refused: {spelling.some(refused.values(), separator=' | ')}"
+        )
     elif not known:
         parts.append(NO_SPEC)
     lost = overlooked(registry.spec_dirs)
     if lost:
-        parts.append(_some(lost, " | "))
+        parts.append(spelling.some(lost, separator=" | "))
     return CDIError("; ".join([*parts, NEXT]))
 
 
@@ -140,8 +142,3 @@ def _is_of(path: str, names: list[str]) -> bool:
     except OSError:
         return False
     return any(name.partition("/")[0].encode() in data for name in names)
-
-
-def _some(items: list[str], separator: str) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return f"{separator.join(items[:_SHOWN])}{more}"

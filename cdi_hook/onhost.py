@@ -15,8 +15,6 @@ from cdi_hook.errors import Finding, InjectionError, quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NO_NODE = ": not a device node"  # how edits.py says so of a path
-
 
 def findings(part: edits.Edits, path: str = "") -> Iterator[Finding]:
     """Yield what is missing for one containerEdits object; ``path`` is its place in the spec."""
@@ -53,6 +51,6 @@ def link_in(parts: list[edits.Part], error: InjectionError) -> str:
     """Return the advice for the device node at which an injection failed, "" if it isn't a link."""
     for source, part in parts:
         for node in part.get("deviceNodes") or () if source == error.source else ():
-            if f"{quote(node.get('hostPath') or node['path'])}{NO_NODE}" in str(error):
+            if f"{quote(node.get('hostPath') or node['path'])}: {edits.NO_NODE}" in str(error):
                 return link(node)
     return ""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cdi_hook.config import Config, Rule
     from cdi_hook.request import DeviceRequest
 
-_SHOWN = 5  # lines of the configuration
-
 
 def check(
     request: DeviceRequest, config: Config, namespaces: Sequence[str] = (), is_known: bool = False
@@ -82,8 +80,9 @@ def _words(rule: Rule, patterns: Sequence[str]) -> str:
 
 
 def _some(lines: Sequence[str]) -> str:
-    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    return f"{' and '.join(lines[:_SHOWN])}{more}"
+    from cdi_hook import spelling
+
+    return spelling.some(lines, separator=" and ")
 
 
 def matches(text: str, pattern: str) -> bool:

@@ -47,7 +47,7 @@ _MOST_ASKED = 16384
 _MOST_NAME = 512
 _LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
-_NOTHING = ("", "none", "void")
+NOTHING = ("", "none", "void")
 
 
 class DeviceRequest:
@@ -218,7 +218,7 @@ def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
     variables = dict(one.partition("=")[::2] for one in strings)
     for name in wanted:
         for item in variables.get(name, "").split(","):
-            if item not in _NOTHING:
+            if item not in NOTHING:
                 origin = f"environment variable {name}"
                 yield _qualified(item, origin, config), origin, (name,)
 

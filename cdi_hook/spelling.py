@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that are near a misspelt one, for messages. Imported only after a failure."""
+"""Words of messages: names that are near a misspelt one, long lists cut short, numbers of things.
+
+No container's start imports this, unless it fails: difflib takes a while.
+"""
 
 from __future__ import annotations
 
@@ -21,3 +24,15 @@ def instead(word: str, known: Iterable[str], what: str = "known are") -> str:
     known = list(known)
     close = near(word, known)
     return f"did you mean {close[0]}?" if close else f"{what} {', '.join(known)}"
+
+
+def some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first of some items, and how many more there are."""
+    items = list(items)
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{separator.join(items[:most])}{more}"
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things, such as "1 device" or "2 devices"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import devices, files
+from cdi_hook import devices, files, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.devices import custom, generate
@@ -215,8 +215,7 @@ def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
             {"path": path, "kind": data["kind"], "devices": count, "cdiVersion": data["cdiVersion"]}
         )
     else:
-        plural = "" if count == 1 else "s"
-        output.say(f"{path}: {data['kind']}, {count} device{plural}, CDI {data['cdiVersion']}")
+        output.say(f"{path}: {data['kind']}, {spelling.count(count, 'device')}, CDI {data['cdiVersion']}")
 
 
 def _configured(options: argparse.Namespace) -> int:
@@ -293,8 +292,7 @@ def _lines(names: Sequence[str]) -> Iterator[str]:
         kind, _, device = name.partition("=")
         kinds.setdefault(kind, []).append(device)
     for kind, own in kinds.items():
-        more = f" and {len(own) - _FEW} more" if len(own) > _FEW else ""
-        yield f"{kind}={', '.join(own[:_FEW])}{more}"
+        yield f"{kind}={spelling.some(own, _FEW)}"
 
 
 def _groups(root: Root, found: Sequence[Found]) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import door, explain
+from cdi_hook import door, explain, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         output.say_json({"index": written, "devices": devices, "removed": removed})
     else:
         if written:
-            output.say(f"{written}: {devices} device{'' if devices == 1 else 's'}")
+            output.say(f"{written}: {spelling.count(devices, 'device')}")
         for path in removed:
             output.say(f"{path}: removed")
     problems = explain.for_everybody(registry.cache.problems)  # they go to the journal

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import onhost
+from cdi_hook import onhost, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import CDIError, Finding, InvalidSpec, quote
@@ -82,8 +82,7 @@ def _say(report: dict[str, Any]) -> None:
     for finding in report["findings"]:
         output.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
     if report["valid"]:
-        count = report["devices"]
-        devices = f"{count} device{'' if count == 1 else 's'}"
+        devices = spelling.count(report["devices"], "device")
         output.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
     for warning in report["warnings"]:
         output.say(f"{report['path']}: warning: {Finding(warning['path'], warning['message'])}")
