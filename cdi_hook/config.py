@@ -4,8 +4,8 @@
 It has lines KEY=value in the syntax of os-release(5). ALLOW_NAME and DENY_NAME,
 with any NAME, are keys too: one more rule each. Only this module parses
 it; door.py tells the door, a shell script, what that has to know. A bad line is
-reported when a container asks for a device. It stops no other container. What
-can be used of it counts, so that who asks by that is told.
+reported when a container asks for a device. It stops no other container. The
+part of it that can be used counts, so that a container that asks by that part hears of the error.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 
 ENGINES is the only list of engines. engine.py has what all engines share, plan.py
 decides which files change, and filechange.py changes a file. jsonedit.py and
-tomledit.py edit a text and keep every other byte.
+tomledit.py edit a text and keep every other byte; document.py is what both are. For
+`cdi-hook doctor`, configuration.py reads all files of an engine, and answer.py asks its
+own command.
 """
 
 from cdi_hook.engines.containerd import Containerd
