@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the programs of this installation are, for files that name them."""
+"""Where the programs of this installation are, for files and messages that name them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def find(name: str) -> Iterator[str]:
         program = os.path.join(directory, name)
         if directory.startswith("/") and os.access(program, os.X_OK):
             yield program
+
+
+def path(name: str) -> str:
+    """Return the path of a program of ours, or where packages install it."""
+    return next(find(name), f"/usr/bin/{name}")

@@ -97,7 +97,7 @@ def _requests(names: list[str], found: Host) -> dict[str, str]:
     prefixes = found.settings.words("ANNOTATION_PREFIXES")
     if not prefixes:
         return {}
-    program = next(programs.find("cdi-runtime"), "/usr/bin/cdi-runtime")
+    program = programs.path("cdi-runtime")
     words = {"key": f"{prefixes[0]}{_KEY}", "names": ",".join(names), "program": program}
     return {
         name: text.format(**words) for engine in ENGINES.values() for name, text in engine.requests.items()

@@ -173,7 +173,7 @@ def _mounts(root: Root, driver: Driver) -> list[dict[str, Any]]:
 def _program(hook: str) -> str:
     """Return the path of the hook's program: ours, or the one that is named; raises CDIError."""
     if not hook:
-        return next(programs.find(_OUR_HOOK), f"/usr/bin/{_OUR_HOOK}")
+        return programs.path(_OUR_HOOK)
     path = os.path.abspath(hook) if "/" in hook else shutil.which(hook) or ""
     if not os.access(path, os.X_OK):
         raise CDIError(f"--hook: there is no program {quote(hook)}")

@@ -11,7 +11,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import bundle, injection, jsontext, request
+from cdi_hook import bundle, injection, jsontext, request, spelling
 from cdi_hook.doctor import engines, logs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 # Variables by which other runtimes are asked for devices.
 _KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_NOTHING = ("", "none", "void")
 _SHOWN = 3  # lines of LOG
 _MOST = 200  # characters of a value
 
@@ -100,7 +99,9 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         fix = f"{_option(host.settings)}; cdi-hook list shows the names"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
     lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
-    for finding in _runtime(who, engine, container, ",".join(names or lost[:1]), is_needed=lacks):
+    for finding in _runtime(
+        who, engine, container, host.settings, ",".join(names or lost[:1]), is_needed=lacks
+    ):
         yield "runtime", finding
     if container.error and not (FAILED in container.error and is_said):
         fix = _option(host.settings) if container.native else ""
@@ -109,10 +110,9 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         yield "log", finding
 
 
-def _option(settings: Config, names: str = "vendor.com/class=name", key: str = "") -> str:
+def _option(settings: Config, names: str = engines.NAMES, key: str = "") -> str:
     """Return the option by which an engine's command line asks for devices, quoted for a shell."""
-    prefix = next(iter(settings.words("ANNOTATION_PREFIXES")), "")
-    return shlex.join(("--annotation", f"{key or prefix + 'NAME'}={names}"))
+    return shlex.join(("--annotation", f"{key or engines.key(settings)}={names}"))
 
 
 def _config(container: Container) -> tuple[dict[str, Any], bool]:
@@ -136,7 +136,7 @@ def _given(
         return Finding(ERROR, f"{who}: {str(error).removeprefix(FAILED)}", "cdi-hook doctor"), False
     if not is_whole and container.is_running:
         fact = f"only root may read the config.json of {who}, which says what it was given"
-        return Finding(UNKNOWN, fact, ASK_ROOT), False
+        return Finding(UNKNOWN, fact, _ask_root(container)), False
     if not is_whole:
         return Finding(OK, f"{who} isn't running; cdi-runtime could give it all of that"), False
     if not changes:
@@ -148,11 +148,14 @@ def _given(
     if stages:
         fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
         return Finding(OK, fact), True
-    count = f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
-    fact = f"{who} was not given all of that: its config.json lacks {count}"
+    fact = f"{who} was not given all of that: its config.json lacks {spelling.count(len(changes), 'change')}"
     if runs_us(container.program):
         fact += "; the spec may have changed since it was created"
     return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
+
+
+def _ask_root(container: Container) -> str:
+    return f"{ASK_ROOT} {shlex.quote(container.bundle or container.identity)}"
 
 
 def _no_warning(_message: str, _errors: list[str]) -> None:
@@ -160,7 +163,7 @@ def _no_warning(_message: str, _errors: list[str]) -> None:
 
 
 def _runtime(
-    who: str, engine: Engine | None, container: Container, names: str, *, is_needed: bool
+    who: str, engine: Engine | None, container: Container, settings: Config, names: str, *, is_needed: bool
 ) -> Iterator[Finding]:
     """Yield which runtime it was made with, and if the container lacks something how to make it with ours."""
     if engine is None or not (container.runtime or container.program):
@@ -176,7 +179,7 @@ def _runtime(
         yield Finding(OK, made)
         return
     kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
-    again = engines.request(engine, container.client, names=names or engines.NAMES)
+    again = engines.request(engine, settings, container.client, names or engines.NAMES)
     again = again or f"{shlex.join(('cdi-hook', 'show', names or engines.NAMES))} says how"
     yield Finding(ERROR, f"{made}{kept}", f"make it again: {again}")
 
@@ -197,7 +200,7 @@ def _looks_like(
             yield Finding(ERROR, fact, _option(settings, str(value), key if is_right else ""))
     for one in _list(answer.dig(oci, "process", "env")):
         name, _, value = str(one).partition("=")
-        is_known = _KNOWN.fullmatch(name) and value not in _NOTHING and not names
+        is_known = _KNOWN.fullmatch(name) and value not in request.NOTHING and not names
         # an image may have such a variable, so one word in it is no request beside a request
         if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
             shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
@@ -252,8 +255,7 @@ def _log(patient: Patient, container: Container) -> Iterator[Finding]:
     except FileNotFoundError:
         return
     except OSError as error:
-        fix = f"{ASK_ROOT} {shlex.quote(container.bundle or container.identity)}"
-        yield Finding(UNKNOWN, f"LOG={path} can't be read: {error.strerror}", fix)
+        yield Finding(UNKNOWN, f"LOG={path} can't be read: {error.strerror}", _ask_root(container))
         return
     found = []
     for line in lines:

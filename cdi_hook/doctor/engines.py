@@ -6,11 +6,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import shlex
 import time
 from typing import TYPE_CHECKING
 
-from cdi_hook import files
+from cdi_hook import files, programs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.configuration import Configuration
@@ -20,10 +19,11 @@ from cdi_hook.errors import CDIError, quote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdi_hook.config import Config
     from cdi_hook.doctor.finding import Patient
     from cdi_hook.engines.engine import Engine
 
-KEY, NAMES = "cdi.k8s.io/NAME", "vendor.com/class=name"  # a request
+NAMES = "vendor.com/class=name"  # of a request
 
 
 def check(patient: Patient) -> list[Finding]:
@@ -61,24 +61,28 @@ def check(patient: Patient) -> list[Finding]:
     is_used = len(unused) < len(found)
     for engine, fact, of_daemon in unused:
         if not engine.needs_configuration:
-            findings.append(Finding(OK, f"{fact}; `{request(engine)}` does so"))
+            findings.append(Finding(OK, f"{fact}; `{request(engine, patient.host.settings)}` does so"))
         elif is_used:
             findings.append(Finding(OK, fact))
         else:
-            fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
-            findings += [*of_daemon, Finding(ERROR, fact, fix)]
+            findings += [*of_daemon, Finding(ERROR, fact, _configure(engine))]
     return findings
 
 
-def program() -> str:
-    """Return the path of cdi-runtime, or where packages install it."""
-    return answer.program("cdi-runtime") or "/usr/bin/cdi-runtime"
+def _configure(engine: Engine) -> str:
+    return as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
 
 
-def request(engine: Engine, client: str = "", key: str = KEY, names: str = NAMES) -> str:
+def request(engine: Engine, settings: Config, client: str = "", names: str = NAMES) -> str:
     """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
     text = engine.requests.get(client) or next(iter(engine.requests.values()), "\n")
-    return "" if "\n" in text else text.format(program=program(), key=key, names=names)
+    words = {"program": programs.path("cdi-runtime"), "key": key(settings), "names": names}
+    return "" if "\n" in text else text.format(**words)
+
+
+def key(settings: Config) -> str:
+    """Return the key of an annotation that asks for devices."""
+    return f"{next(iter(settings.words('ANNOTATION_PREFIXES')), '')}NAME"
 
 
 def _unreadable(who: str, error: CDIError) -> Finding:
@@ -92,14 +96,16 @@ def _of_files(
 ) -> tuple[list[Finding], list[str]]:
     """Return what is wrong with our runtimes in the files, and the names of those that are right."""
     findings, names = [], []
-    fix = as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+    fix = _configure(engine)
     ours = configuration.ours()
     for name, (runs, path) in configuration.programs.items():
         runtime = f"{who}: {path}: the runtime {name}"
         if name not in ours:
             if name == NAME:
                 fact = f"{runtime} is {quote(runs)}, which isn't cdi-runtime"
-                findings.append(Finding(ERROR, fact, f"give it the path {program()} in {path}"))
+                findings.append(
+                    Finding(ERROR, fact, f"give it the path {programs.path('cdi-runtime')} in {path}")
+                )
         elif os.path.isabs(runs) and not os.access(runs, os.X_OK):
             findings.append(Finding(ERROR, f"{runtime} is {runs}, and there is no such program", fix))
         else:
@@ -139,7 +145,7 @@ def _of_daemon(
                 fix = as_root(*(engine.reload_command(path, restart=False) or ()))
             else:
                 fact += f", which only a user's own (rootless) {engine.name} reads"
-                fix = shlex.join(("sudo", "cdi-hook", "configure", engine.name, "--reload"))
+                fix = _configure(engine)
             findings.append(Finding(ERROR, fact, fix))
     default = configuration.default
     if default in names and default in said.runtimes and said.default != default:

@@ -8,6 +8,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cdi_hook import lowlevel
+
 if TYPE_CHECKING:
     from cdi_hook.injection import Host
     from cdi_hook.specs.cache import Cache
@@ -39,6 +41,11 @@ class Patient:
     def cache(self) -> Cache:
         """The specs; raises ImportError without PyYAML."""
         return self.registry.cache
+
+    @property
+    def runtime(self) -> str:
+        """The path of the runtime that cdi-runtime calls, "" if there is none."""
+        return next(lowlevel.find(self.host.settings.words("RUNTIMES")), "")
 
     def path(self, path: str) -> str:
         """Return where a path of the system is."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook import edits, features, files, lowlevel
 from cdi_hook.ask import ask
-from cdi_hook.doctor import logs
+from cdi_hook.doctor import logs, specs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _needed(patient: Patient) -> dict[str, str]:
     needed = {}
     with contextlib.suppress(ImportError):
         for spec in patient.cache.specs:
-            for part in (spec.container_edits, *(one.container_edits for one in spec.devices.values())):
+            for _, part in specs.parts(spec):
                 for name, wanted in edits.each_kind(part):
                     for field, feature in edits.KINDS[name].features.items():
                         if any(not field or edit.get(field) for edit in wanted):
@@ -122,7 +122,7 @@ def check_cgroups(patient: Patient) -> list[Finding]:
     if not os.path.isdir(f"{top}/devices"):
         return [Finding(WARNING, f"no cgroups that can hold device rules are mounted on {top}")]
     if os.path.exists(f"{top}/unified/cgroup.controllers"):
-        first = next(lowlevel.find(patient.host.settings.words("RUNTIMES")), "")
+        first = patient.runtime
         if os.path.basename(first) == "crun":
             fact = (
                 f"cgroup v1 and v2 are both mounted, where crun refuses to run, and cdi-runtime calls {first}"
@@ -141,7 +141,7 @@ def check_units(patient: Patient) -> list[Finding]:
         return []
     names = ("Id", "UnitFileState", "ActiveState")
     command = ["systemctl", "show", *(f"--property={name}" for name in names), *units]
-    answer = ask(command, timeout=5)
+    answer = ask(command)
     if answer.status != 0:
         return [Finding(UNKNOWN, f"systemd doesn't say how cdi-hook's units are: {answer.why}", ASK_ROOT)]
     findings, disabled, right = [], [], []
@@ -204,7 +204,7 @@ def _given(patient: Patient) -> set[str]:
     found = set()
     with contextlib.suppress(ImportError):
         for spec in patient.cache.specs:
-            for part in (spec.container_edits, *(one.container_edits for one in spec.devices.values())):
+            for _, part in specs.parts(spec):
                 found |= {node["path"] for node in part.get("deviceNodes") or ()}
                 found |= {mount["containerPath"] for mount in part.get("mounts") or ()}
     return found

@@ -9,8 +9,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, explain, features, files, index, lowlevel, onhost, trust
-from cdi_hook.doctor import engines
+from cdi_hook import edits, explain, features, files, index, onhost, programs, spelling, trust
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ _ELSEWHERE = (
 )
 # It tells systemd of a device only if there is such a link (fixed in 1.1.7).
 _NEEDS_LINKS = r"runc version 1\.1\.[3-6]\b"
-_SHOWN = 8  # devices of a spec, files that are missing
+_SHOWN = 8  # devices of a spec
 
 
 def check_dirs(patient: Patient) -> list[Finding]:
@@ -44,7 +43,9 @@ def check_dirs(patient: Patient) -> list[Finding]:
     devices = len(cache.devices())
     found = [f"{directory} ({count})" for directory, count in counts.items() if count]
     if devices:
-        findings.append(Finding(OK, f"{_count(devices, 'device')} in the specs of {', '.join(found)}"))
+        findings.append(
+            Finding(OK, f"{spelling.count(devices, 'device')} in the specs of {', '.join(found)}")
+        )
     elif not cache.errors:
         fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
         findings.append(Finding(ERROR, fact, "cdi-hook generate"))
@@ -116,19 +117,18 @@ def check_stale(patient: Patient) -> list[Finding]:
     findings = []
     for spec in patient.cache.specs:
         lacking: dict[str, list[str]] = {}
-        for device, part in _parts(spec):
+        for device, part in parts(spec):
             for one in onhost.findings(part):
                 lacking.setdefault(one.message, []).append(device)
         if lacking:
-            reason, devices = next(iter(lacking.items()))
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            who = "all its devices" if "" in devices else _some(devices)
+            devices = next(iter(lacking.values()))
+            who = "all its devices" if "" in devices else spelling.some(devices, _SHOWN)
             fix = f"{explain.GENERATE} ({shlex.join(('cdi-hook', 'validate', spec.path))} shows all of it)"
-            findings.append(Finding(ERROR, f"{spec.path}: {reason}{more}, needed by {who}", fix))
+            findings.append(Finding(ERROR, f"{spec.path}: {spelling.some(lacking, 1)}, needed by {who}", fix))
     return findings
 
 
-def _parts(spec: Spec) -> Iterator[tuple[str, edits.Edits]]:
+def parts(spec: Spec) -> Iterator[tuple[str, edits.Edits]]:
     """Yield a spec's own edits with the name "", then each device's."""
     yield "", spec.container_edits
     for device in spec.devices.values():
@@ -161,10 +161,10 @@ def check_writers(patient: Patient) -> list[Finding]:
     paths = {
         settings.path: "the configuration",
         os.path.realpath(config.__file__): "cdi-hook's own code",
-        engines.program(): "what engines run",
+        programs.path("cdi-runtime"): "what engines run",
     }
     for spec in patient.cache.specs:
-        for _, part in _parts(spec):
+        for _, part in parts(spec):
             for name, wanted in edits.each_kind(part):
                 for edit in wanted if name == "hooks" else ():
                     if edit["hookName"] != "startContainer":  # whose program is the container's
@@ -191,7 +191,7 @@ def missing_links(patient: Patient) -> dict[str, str]:
     """Return the links of /dev/char and /dev/block that are missing for devices of specs: their targets."""
     found = {}
     for spec in patient.cache.specs:
-        for _, part in _parts(spec):
+        for _, part in parts(spec):
             for node in part.get("deviceNodes") or ():
                 path = node.get("hostPath") or node["path"]
                 try:
@@ -215,7 +215,7 @@ def check_links(patient: Patient) -> list[Finding]:
     link, node = next(iter(missing.items()))
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     fact = f"no {link} for {node}{more}"
-    runtime = next(lowlevel.find(patient.host.settings.words("RUNTIMES")), "")
+    runtime = patient.runtime
     if not re.match(_NEEDS_LINKS, features.version_of(runtime, dict(os.environb))):
         return [Finding(OK, f"{fact}, which only runc 1.1.3 to 1.1.6 needs")]
     loss = "where systemd makes the cgroups, containers lose the device after `systemctl daemon-reload`"
@@ -236,7 +236,7 @@ def make_links(patient: Patient) -> dict[str, str]:
 
 
 def check_index(patient: Patient) -> list[Finding]:
-    """Say whether the index holds, and how old it is."""
+    """Say whether the index is up to date, and how old it is."""
     from cdi_hook.specs import compiled
 
     registry = patient.registry
@@ -252,7 +252,7 @@ def check_index(patient: Patient) -> list[Finding]:
         if not any(map(os.path.isdir, registry.spec_dirs)):
             return []
         return [
-            Finding(WARNING, f"no index at {registry.path} yet: the next container's start makes it", fix)
+            Finding(WARNING, f"no index at {registry.path} yet: the next container's start builds it", fix)
         ]
     head, _ = compiled.read(registry.path)
     if not head:
@@ -262,24 +262,13 @@ def check_index(patient: Patient) -> list[Finding]:
 
     age = _age(max(0, time.time() - changed))
     if index.holds(head, registry.spec_dirs, registry.strict):
-        return [Finding(OK, f"{registry.path} is {age} old and holds")]
-    fact = (
-        f"{registry.path} is {age} old and doesn't hold any more: the next container's start makes it again"
-    )
+        return [Finding(OK, f"{registry.path} is {age} old and up to date")]
+    fact = f"{registry.path} is {age} old and out of date: the next container's start rebuilds it"
     return [Finding(WARNING, fact, fix)]
 
 
 def _age(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
-            return _count(int(seconds / length), unit)
-    return _count(int(seconds), "second")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+            return spelling.count(int(seconds / length), unit)
+    return spelling.count(int(seconds), "second")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook import lowlevel, programs
 from cdi_hook.doctor.finding import Patient
-from cdi_hook.engines import answer
 from cdi_hook.injection import Host
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(answer, "_DIRS", "")
+    monkeypatch.setattr(lowlevel, "DIRS", ())
+    monkeypatch.setattr(programs, "path", lambda name: str(made.programs / name))
     return made
 
 

@@ -94,6 +94,8 @@ def test_not_configured(place: Place, docker: Docker) -> None:
     )
     podman = f"podman 5.4.2 isn't configured to run cdi-runtime; `{request}` does so"
     assert said(engines.check, place)[1:] == [("ok", podman, "")]
+    place.configure(ANNOTATION_PREFIXES="example.com/")
+    assert "--annotation example.com/NAME=" in said(engines.check, place)[1][1]
 
 
 def test_configured(place: Place, docker: Docker) -> None:
@@ -209,7 +211,7 @@ def test_daemon_that_hangs(place: Place, docker: Docker, monkeypatch: pytest.Mon
     """A daemon that hangs is waited for only so long."""
     docker.file(runtimes={"cdi": {"path": docker.runtime}})
     program = place.program("docker", "[ $1 = info ] && exec /bin/sleep 60; echo Docker version 26.1.5,")
-    monkeypatch.setattr("cdi_hook.engines.answer.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("cdi_hook.ask.TIMEOUT_S", 0.3)
     start = time.monotonic()
     ((level, fact, _), _) = said(engines.check, place)
     assert time.monotonic() - start < 10

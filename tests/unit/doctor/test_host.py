@@ -136,11 +136,11 @@ def test_no_runtime(place: Place) -> None:
 
 @pytest.mark.parametrize("name", ["runc", "crun"])
 def test_real_runtimes(place: Place, name: str) -> None:
-    """A real runtime is found in the standard dirs, with its version."""
+    """A real runtime is found, with its version."""
     path = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin")
     if not path:
         pytest.skip(f"{name} isn't installed")
-    place.configure(RUNTIMES=name)
+    place.configure(RUNTIMES=path)
     ((level, fact, _),) = said(host.check_runtimes, place)
     assert level == "ok"
     assert fact.startswith(f"cdi-runtime calls {path} ({name} version ")

@@ -203,20 +203,20 @@ def test_index(place: Place) -> None:
     patient = place.patient()
     path = patient.registry.path.replace(str(place.root), "/T")
     ((level, fact, fix),) = said(specs.check_index, place)
-    assert (level, fact) == ("warning", f"no index at {path} yet: the next container's start makes it")
+    assert (level, fact) == ("warning", f"no index at {path} yet: the next container's start builds it")
     assert fix.split()[-2:] == ["cdi-hook", "index"]
     time.sleep(0.06)
     compiled.build(patient.registry)
     ((level, fact, fix),) = said(specs.check_index, place)
     assert (level, fact.replace("1 second", "0 seconds"), fix) == (
-        "ok", f"{path} is 0 seconds old and holds", ""
+        "ok", f"{path} is 0 seconds old and up to date", ""
     )  # fmt: skip
     os.utime(patient.registry.path, (time.time() - 7300, time.time() - 7300))
     place.spec("other.json", "other.com/gpu")
     ((level, fact, _),) = said(specs.check_index, place)
     assert (level, fact) == (
         "warning",
-        f"{path} is 2 hours old and doesn't hold any more: the next container's start makes it again",
+        f"{path} is 2 hours old and out of date: the next container's start rebuilds it",
     )
     Path(patient.registry.path).chmod(0o666)
     ((level, fact, _),) = said(specs.check_index, place)
