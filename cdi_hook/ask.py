@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-TIMEOUT_S = 10
+TIMEOUT_S = 10.0
 _MOST = 4 << 20  # bytes
 
 
@@ -39,12 +39,9 @@ class Answer(NamedTuple):
         return lines[-1] if lines else f"exit status {self.status}"
 
 
-def ask(
-    command: Sequence[str], environ: Mapping[bytes, bytes] | None = None, timeout: float | None = None
-) -> Answer:
-    """Run a command with empty stdin, and return what it prints; ``timeout`` is in s (None: TIMEOUT_S)."""
-    limit = TIMEOUT_S if timeout is None else timeout
-    end = time.monotonic() + limit
+def ask(command: Sequence[str], environ: Mapping[bytes, bytes] | None = None) -> Answer:
+    """Run a command with empty stdin for TIMEOUT_S at most, and return what it prints."""
+    end = time.monotonic() + TIMEOUT_S
     try:
         process = subprocess.Popen(  # noqa: S603 # the callers' commands are their own, without a shell
             command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -69,13 +66,13 @@ def ask(
                     waited_for.unregister(descriptor)
                     is_open -= 1
             if not ready:
-                failure = f"{' '.join(command)} took longer than {limit:g} s"
+                failure = f"{' '.join(command)} took longer than {TIMEOUT_S:g} s"
             elif sum(map(len, data.values())) > _MOST:
                 failure = f"{' '.join(command)} printed too much"
         try:
             status = None if failure else process.wait(max(0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            status, failure = None, f"{' '.join(command)} took longer than {limit:g} s"
+            status, failure = None, f"{' '.join(command)} took longer than {TIMEOUT_S:g} s"
         process.kill()
     said, complained = (data[one].decode("utf-8", "replace") for one in (out, err))
     return Answer(status, said, failure or complained)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real runtimes that are on this host, found as the door (packaging/bin/cdi-runtime) finds them."""
+"""Programs of others on this host, runtimes above all, found as the door (packaging/bin/cdi-runtime) does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIRS = (
 
 
 def find(names: Sequence[str]) -> Iterator[str]:
-    """Yield the path of each runtime that there is, in the order of their names; never our own program."""
+    """Yield the path of each program that there is, in the order of their names; never our own program."""
     for name in names:
         paths = [name]
         if "/" not in name:

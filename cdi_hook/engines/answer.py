@@ -4,20 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook import lowlevel
 from cdi_hook.ask import ask
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# An engine has to answer within so many seconds. A daemon may be stuck.
-TIMEOUT_S = 8
-_DIRS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # a user's PATH has no sbin
 
 
 class Unreachable(CDIError):
@@ -65,8 +60,8 @@ class Container:
 
 
 def program(name: str) -> str:
-    """Return the path of a program; "" if it isn't on this host."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_DIRS}") or ""
+    """Return the path of a program, also if a user's PATH has no sbin; "" if it isn't on this host."""
+    return next(lowlevel.find([name]), "")
 
 
 def ask_json(*command: str, unknown: str = "") -> Any:
@@ -74,7 +69,7 @@ def ask_json(*command: str, unknown: str = "") -> Any:
 
     Raises Unreachable.
     """
-    answer = ask((program(command[0]) or command[0], *command[1:]), timeout=TIMEOUT_S)
+    answer = ask((program(command[0]) or command[0], *command[1:]))
     if answer.status != 0:
         if unknown and unknown in answer.err.lower():
             return None

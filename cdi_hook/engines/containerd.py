@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.ask import ask
 from cdi_hook.engines import filechange
-from cdi_hook.engines.answer import TIMEOUT_S, Container, Unreachable, ask_json, dig
+from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig
 from cdi_hook.engines.answer import program as program_of
 from cdi_hook.engines.document import UnusableConfiguration, named
 from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
@@ -200,7 +200,7 @@ def _ctr(*arguments: str) -> list[str]:
     """Return the lines that ctr prints; raises Unreachable."""
     if not os.path.exists(_SOCKET):
         raise Unreachable(f"there is no {_SOCKET}")
-    answer = ask((program_of("ctr") or "ctr", *arguments), timeout=TIMEOUT_S)
+    answer = ask((program_of("ctr") or "ctr", *arguments))
     if answer.status != 0:
         raise Unreachable(answer.why)
     return answer.out.split("\n")[:-1]

@@ -7,6 +7,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.engines.answer import dig
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ class Document(ABC):
 
     def get(self, path: Key) -> Any:
         """Return the value of a key; None if there is none."""
-        node: Any = self.tree
-        for name in path:
-            node = node.get(name) if isinstance(node, dict) else None
-        return node
+        return dig(self.tree, *path)
 
     @abstractmethod
     def set(self, path: Key, value: Any) -> None:

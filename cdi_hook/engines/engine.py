@@ -129,9 +129,7 @@ class Engine(ABC):
 
     def program(self, entry: Any) -> Any:
         """Return the path of the program that an entry runs; None if it has none."""
-        for name in self.program_key:
-            entry = entry.get(name) if isinstance(entry, dict) else None
-        return entry
+        return answer.dig(entry, *self.program_key)
 
     def value(self, program: str) -> Any:
         """Return the value at program_key for a program."""
@@ -260,7 +258,7 @@ class Engine(ABC):
 
     def version(self) -> str:
         """Return the version of the engine on this host, "" if that can't be told; None is in found()."""
-        said = ask((self.found(), "--version"), timeout=answer.TIMEOUT_S).said
+        said = ask((self.found(), "--version")).said
         number = re.search(r"\b\d+\.\d[^\s,]*", said)
         return number[0] if number else ""
 
