@@ -113,8 +113,11 @@ def _is_missing(path: str) -> bool:
 
 
 def _keep(path: str, text: bytes, times: tuple[files.Identity | None, files.Identity]) -> None:
-    os.umask(0o077)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    umask = os.umask(0o077)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    finally:
+        os.umask(umask)
     file, directory = times
     path += "" if file else ".none"
     for name, data, identity in ((f"{path}.dir", b"", directory), (path, text, file or directory)):

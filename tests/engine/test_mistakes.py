@@ -213,8 +213,8 @@ SEEN_BY_DOCTOR = (
 )
 # Rows with tests of their own below: a warning, and what is missing.
 MISSING = {
-    "PyYAML missing": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml (Fedora, RHEL), or with pip PyYAML",
-    "no python": "the container may ask for a CDI device, and there is no /usr/bin/python3 to read its config.json; "
+    "PyYAML missing": f"{world.FAILED}PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml (Fedora, RHEL), or with pip PyYAML",
+    "no python": "there is no /usr/bin/python3 to read /etc/cdi-hook/cdi-hook.conf, which names the runtime to call; "
     "install python3 (3.9 or newer) and python3-yaml",
 }
 MISSPELT = "key `cdi.k8s.io` without slash, `cdi.k8s/x`"
@@ -377,5 +377,5 @@ def test_missing_with_ctr(containerds: Callable[[], Containerd], missing: tuple[
 
 def told(done: Completed, said: str) -> None:
     """Check that an engine showed the message, and didn't start the container."""
-    assert f"CDI device injection failed: {said}" in done.stderr
+    assert said in done.stderr
     assert done.returncode != 0

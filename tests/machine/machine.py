@@ -68,7 +68,7 @@ def make_root(cache: Path) -> Path:
         try:
             done = subprocess.run(
                 [*_MAKE, new], env={"PATH": STANDARD_PATH}, cwd="/", stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=300, check=False,
+                capture_output=True, text=True, timeout=300, check=False, umask=0o022,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
             for old in cache.iterdir():
