@@ -78,6 +78,8 @@ def _library(descriptor: int) -> tuple[Machine, str] | None:
         if what == _PT_LOAD:
             loads.append((address, size, offset))
         elif what == _PT_DYNAMIC:
+            if dynamic:
+                return None  # no linker makes two
             dynamic = _read(descriptor, size, offset)
     if not dynamic:
         return None  # a program that is linked statically, say
@@ -119,6 +121,6 @@ def _notes(descriptor: int) -> Iterator[tuple[str, int, int, int]]:
 
 def _read(descriptor: int, size: int, offset: int) -> bytes:
     """Return what is at an offset; ValueError if no library has so much there."""
-    if not 0 <= size <= _MOST or offset < 0 or offset >= 1 << 63:
+    if not 0 <= size <= _MOST or offset < 0 or offset + size >= 1 << 63:
         raise ValueError
     return posix.pread(descriptor, size, offset)

@@ -36,6 +36,7 @@ _LITTLE_ENDIAN = 2
 _HWCAP_EXTENSION = 1 << 62
 _NO_DIGITS = dict.fromkeys(range(ord("0"), ord("9") + 1))
 _AFTER = 0x10000
+_LONGEST = 4096  # bytes of a path, PATH_MAX
 _TYPE_MASK, _MACHINE_MASK, _ELF = 0x00FF, 0xFF00, 0x0001
 
 # What the flags of an entry are for a machine: a library of glibc 2, and the machine.
@@ -105,7 +106,8 @@ def build(entries: Iterable[Entry]) -> bytes:
     for entry in found:
         value = place(entry.path)
         ends_with_it = entry.path.endswith(entry.name)
-        key = value + len(entry.path) - len(entry.name) if ends_with_it else place(entry.name)
+        before = entry.path[: len(entry.path) - len(entry.name)].encode("utf-8", "surrogateescape")
+        key = value + len(before) if ends_with_it else place(entry.name)
         hwcap = _HWCAP_EXTENSION | hwcaps.index(entry.hwcaps) if entry.hwcaps else 0
         table += _ENTRY.pack(entry.flags, key, value, 0, hwcap)
     names = [place(name) for name in hwcaps]
@@ -149,7 +151,7 @@ def _with_numbers(text: str) -> str:
 
 
 def _string(data: bytes, offset: int) -> str:
-    end = data.find(b"\0", offset)
+    end = data.find(b"\0", offset, offset + _LONGEST)
     if end < 0:
         raise ValueError("it is a library cache that was cut off")
     return data[offset:end].decode("utf-8", "surrogateescape")

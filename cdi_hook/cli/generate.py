@@ -224,7 +224,7 @@ def _configured(options: argparse.Namespace) -> int:
     host.warn_of_problems(found)
     names = found.settings.words("GENERATE")
     if found.state_dir:
-        _note(found.state_dir, is_running=bool(names))
+        _note(found.state_dir, is_running=bool(names or found.settings.problems))
     if not found.spec_dirs:
         raise CDIError("there is no place for specs: SPEC_DIRS is empty")
     written, root = SpecFiles(found.spec_dirs[-1]), Root()
@@ -239,7 +239,8 @@ def _configured(options: argparse.Namespace) -> int:
         except (CDIError, OSError) as error:  # the other classes are made all the same
             output.complain(f"{name}: {output.describe(error)}")
             failed = True
-    for path in written.remove(kept):
+    # What can't be made again now, or was asked for by a line that can't be read, stays as it is.
+    for path in () if failed else written.remove(kept):
         output.say(f"{path}: removed")
     registry = found.registry()
     if found.state_dir and any(map(os.path.isdir, registry.spec_dirs)):

@@ -153,7 +153,12 @@ class Driver:
     def sockets(self) -> list[str]:
         """Return what its services listen on."""
         found = [path for name in _SOCKETS for path in self._unresolved(_SOCKET_DIRS, name)[:1]]
-        return [*found, *([_MPS] if self._root.exists(_MPS) else [])]
+        return [*found, *([_MPS] if self._is_roots(_MPS) else [])]
+
+    def _is_roots(self, path: str) -> bool:
+        """Say whether a dir is root's, and no link leads there: in /tmp anybody can make either."""
+        status = self._root.stat(path) if self._root.resolved(path) == path else None
+        return status is not None and stat.S_ISDIR(status.st_mode) and status.st_uid == 0
 
     def links(self) -> list[tuple[str, str]]:
         """Return the links that programs look for beside its libraries: target and path."""
@@ -197,6 +202,9 @@ class Driver:
 
     def _soname(self, path: str) -> str | None:
         """Return the SONAME of a library, "" if it has none; None if it is none."""
+        status = self._root.stat(path)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None  # opening a device could do something
         try:
             descriptor = os.open(self._root.on_host(path), files.READ)
         except OSError:

@@ -11,6 +11,7 @@ import errno
 import fnmatch
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from cdi_hook import files
@@ -90,7 +91,13 @@ class Root:
 
     def read_bytes(self, path: str) -> bytes:
         """Return what is in a file; raises OSError."""
-        return files.read(self.on_host(self.real(path)))
+        place = os.open(self.on_host(self.real(path)), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            return files.read(f"/proc/self/fd/{place}")
+        finally:
+            os.close(place)
 
     def read(self, path: str) -> str:
         """Return the text of a file without spaces around it; "" if it can't be read."""

@@ -49,8 +49,13 @@ class SpecFiles:
             else f"{_MARK}`, which replaces this file"
         )
         text = f"{first} as long as this line is here.\n".encode() + dump(data, name)
-        self._check_conflicts(data, name)
         there = _read(path)
+        try:
+            self._check_conflicts(data, name)
+        except CDIError:
+            if is_configured and there and there.startswith(_CONFIGURED.encode()):
+                os.unlink(path)  # of two files neither counts, so ours gives way
+            raise
         if there == text:
             return path
         if there is not None and not there.startswith(_MARK.encode()):

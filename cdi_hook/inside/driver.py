@@ -59,7 +59,8 @@ def compatible(root: Rootfs, version: str) -> list[str]:
             fits = False
     else:
         fits = theirs[0] > ours[0]
-    return [root.real(_COMPAT_DIR)] if fits else []
+    real = root.real(_COMPAT_DIR)
+    return [real] if fits and real.isprintable() else []
 
 
 def keep_nodes(root: Rootfs) -> None:

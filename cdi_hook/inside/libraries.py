@@ -159,6 +159,7 @@ class _Dir:
         except (OSError, InjectionError):
             return []  # no dir, or a user namespace's root may not read it
         os.close(place)
+        self._may_change = self._root.is_own(directory)
         found: dict[str, _Library] = {}
         with os.scandir(directory) as listed:
             names = sorted(
@@ -188,7 +189,7 @@ class _Dir:
         except (OSError, InjectionError) as error:
             cause = error.__cause__ or error
             leads_nowhere = isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ELOOP)
-            if is_link and ".so." in name and leads_nowhere:  # ldconfig removes it too
+            if is_link and ".so." in name and leads_nowhere and self._may_change:  # ldconfig removes it too
                 self._remove(directory, name)
             return None
         if content is None or content[0] not in ldcache.FLAGS:
@@ -220,10 +221,11 @@ class _Dir:
             descriptor = os.open(name, _READ, dir_fd=directory)
         try:
             status = os.fstat(descriptor)
-            identity = self._files[name] = status.st_dev, status.st_ino
+            identity = status.st_dev, status.st_ino
             if identity not in self._read:
                 is_file = stat.S_ISREG(status.st_mode)
                 self._read[identity] = elf.library(descriptor) if is_file else None
+            self._files[name] = identity
             return self._read[identity]
         finally:
             os.close(descriptor)
@@ -240,6 +242,8 @@ class _Dir:
             return library.name
         if library.is_link or self._files.get(library.soname) == self._files[library.name]:
             return library.soname
+        if not self._may_change:
+            return library.name
         try:
             try:
                 status = os.stat(library.soname, dir_fd=directory, follow_symlinks=False)

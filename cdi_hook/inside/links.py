@@ -8,7 +8,7 @@ import os
 
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.files import TEMPORARY
-from cdi_hook.live import rootfs
+from cdi_hook.inside import texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def make(root: Rootfs, links: Sequence[tuple[str, str]]) -> None:
     for target, path in links:
         parent, _, name = path.rpartition("/")
         if parent not in dirs:
-            dirs[parent] = root.make(parent, rootfs.create_dir)
+            dirs[parent] = texts.make_dir(root, parent)
         try:
             put(dirs[parent], name, target)
         except OSError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from cdi_hook import linux
 from cdi_hook.errors import InjectionError, quote
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.inside.needs import Needs
 
+_MOST_CPU_S, _MOST_MEMORY = 30, 1 << 30
 # Options of a mount as statvfs(3) tells them, and as mount(2) takes them.
 _FLAGS = {
     os.ST_RDONLY: linux.MS_RDONLY,
@@ -29,6 +31,10 @@ _FLAGS = {
 def prepare(needs: Needs, path: str) -> None:
     """Prepare the rootfs at a path; raises InjectionError."""
     os.umask(0o022)  # crun runs hooks with 0
+    # An image's files say how much there is to do, and no limit of the container counts here yet.
+    for what, most in ((resource.RLIMIT_CPU, _MOST_CPU_S), (resource.RLIMIT_AS, _MOST_MEMORY)):
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     try:
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

@@ -51,13 +51,25 @@ def write(root: Rootfs, path: str, content: str | bytes, mode: int = _FILE_MODE)
             return
         content = content.encode("utf-8", "surrogateescape")
     parent, _, name = path.rpartition("/")
-    directory = root.make(parent, rootfs.create_dir)
+    directory = make_dir(root, parent)
     try:
         files.replace(name, content, mode, directory=directory)
     except OSError as error:
         raise InjectionError(f"can't write {quote(path)} in the container: {error.strerror}") from error
     finally:
         os.close(directory)
+
+
+def make_dir(root: Rootfs, path: str) -> int:
+    """Return a descriptor of a dir of the image's, made if it is missing; raises InjectionError.
+
+    An image's links may lead to a volume of the host's, where the container may write less than we.
+    """
+    directory = root.make(path, rootfs.create_dir)
+    if not root.is_own(directory):
+        os.close(directory)
+        raise InjectionError(f"{quote(path)} is on a volume of the container, where nothing is written")
+    return directory
 
 
 def fill(directory: int, name: str, content: str) -> None:
@@ -73,7 +85,8 @@ def remove(root: Rootfs, path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        os.unlink(name, dir_fd=directory)
+        if root.is_own(directory):
+            os.unlink(name, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:

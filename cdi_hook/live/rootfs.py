@@ -76,6 +76,10 @@ class Rootfs:
         os.close(descriptor)
         return found[len(os.readlink(by(self._root)).rstrip("/")) :]
 
+    def is_own(self, descriptor: int) -> bool:
+        """Say whether something is in the root filesystem itself, and not on what is mounted there."""
+        return _mount_of(descriptor) == _mount_of(self._root)
+
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
         """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
 
@@ -177,6 +181,12 @@ class Rootfs:
 def by(descriptor: int) -> str:
     """Return a path by which system calls reach what a descriptor is of."""
     return f"/proc/self/fd/{descriptor}"
+
+
+def _mount_of(descriptor: int) -> bytes:
+    """Return the id of the mount that a descriptor is in (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as lines:
+        return next(line for line in lines if line.startswith(b"mnt_id:"))
 
 
 def create_file(directory: int, name: str) -> None:

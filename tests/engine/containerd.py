@@ -42,7 +42,7 @@ HANDLERS = {
     "cdi-runsc": ("/usr/bin/cdi-runsc", _ANNOTATIONS),
     "runsc": ("/usr/local/bin/runsc", ""),
     "cdi-pod": ("/usr/bin/cdi-runtime", _ANNOTATIONS + _POD_ANNOTATIONS),
-    "cdi-all": ("/usr/bin/cdi-runtime", 'pod_annotations = ["*", "*/*"]\n'),
+    "cdi-all": ("/usr/bin/cdi-runtime", _ANNOTATIONS + 'pod_annotations = ["*", "*/*"]\n'),
     "cdi-sandboxes": (INJECTING, _POD_ANNOTATIONS),
 }
 # The runtime with another configuration: SANDBOXES=inject.

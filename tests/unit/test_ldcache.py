@@ -39,6 +39,12 @@ def test_order() -> None:
     ]
 
 
+def test_a_dir_that_is_not_ascii() -> None:
+    """A library below a dir with other letters than English ones keeps its name."""
+    entry = Entry("libx.so.1", "/opt/\u00e9t\u00e9/libx.so.1", X86_64)
+    assert names(ldcache.parse(ldcache.build([entry]))) == names([entry])
+
+
 def test_as_ldconfig(tmp_path: Path) -> None:
     """The machine's own cache, read and written again, is the same for ldconfig."""
     cache = tmp_path / "cache"

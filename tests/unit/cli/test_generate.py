@@ -326,7 +326,8 @@ def test_what_stands_in_the_way(
     kvm, fuse = (cdi_hook.specs / f"host.local-{name}.yaml" for name in ("kvm", "fuse"))
     assert configured("kvm nope fuse") == 1
     out, err = capfd.readouterr()
-    assert out == f"{fuse}: host.local/fuse, 2 devices, CDI 0.5.0\n{kvm}: removed\n"
+    assert out == f"{fuse}: host.local/fuse, 2 devices, CDI 0.5.0\n"
+    assert not kvm.exists()
     assert err == (
         f'cdi-hook: warning: {cdi_hook.config}:2: GENERATE: "nope" is no class of devices; known are '
         f"{', '.join(devices.CLASSES)}\n"
@@ -347,6 +348,25 @@ def test_a_class_that_fails(
     assert configured("fuse kvm") == 1
     kvm = f"{cdi_hook.specs}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
     assert capfd.readouterr() == (kvm, "cdi-hook: fuse: /dev/fuse: Input/output error\n")
+
+
+def test_what_fails_stays(
+    cdi_hook: World, configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Specs that were good before a class failed, or before a line of the configuration broke, are not removed."""
+    assert configured("fuse kvm") == 0
+    before = {path: path.read_bytes() for path in cdi_hook.specs.iterdir()}
+    assert len(before) == 2
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/dev/fuse")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(devices.get("fuse"), "find", fail)
+        assert configured("fuse kvm") == 1
+    assert configured("\nGENERATE kvm") == 1
+    assert {path: path.read_bytes() for path in cdi_hook.specs.iterdir()} == before
+    capfd.readouterr()
 
 
 def test_nowhere_to_write(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -269,3 +270,21 @@ def test_nvidia_ctk_as_hook(tmp_path: Path) -> None:
         ["nvidia-ctk", "hook", "disable-device-node-modification"],
         ["nvidia-ctk", "hook", "update-application-profile"],
     ]
+
+
+def test_mps_is_roots(tmp_path: Path) -> None:
+    """The dir of the multi-process service is mounted if it is root's, and not if somebody else made it or a link."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a dir away")
+    host = Host(tmp_path)
+    mps = tmp_path / "tmp/nvidia-mps"
+    found = []
+    mps.mkdir(parents=True)
+    found.append(Driver(host.place).sockets())
+    os.chown(mps, 1000, 1000)
+    found.append(Driver(host.place).sockets())
+    mps.rmdir()
+    (tmp_path / "etc").mkdir(exist_ok=True)
+    mps.symlink_to("/etc")
+    found.append(Driver(host.place).sockets())
+    assert found == [["/tmp/nvidia-mps"], [], []]

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -232,3 +233,27 @@ def test_as_ldconfig(tmp_path: Path, seed: int) -> None:
     without = {"etc/ld.so.cache"}
     trees = [{name: what for name, what in tree(root).items() if name not in without} for root in (ours, its)]
     assert trees[0] == trees[1]
+
+
+def test_a_volume_stays_as_it_is(tmp_path: Path) -> None:
+    """On what is mounted in a container nothing is changed, wherever its image's links and configuration lead."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    root = put(tmp_path / "root", {"etc/ld.so.conf": "/vol/lib\n", "etc/passwd": "", "conf": "->/vol"})
+    (root / "vol").mkdir()
+    volume = put(
+        tmp_path / "volume", {"lib/libx.so.1": "->/only/on/the/host", "lib/libz.so.1.2": library("libz.so.1")}
+    )
+    before = tree(volume)
+    program = (
+        "import os, sys; from cdi_hook.inside import libraries, links; from cdi_hook.live.rootfs import Rootfs; "
+        "root = Rootfs(os.open(sys.argv[1], os.O_PATH)); libraries.update(root, ['/usr/local/driver/lib64'], ()); "
+        "links.make(root, [('x', '/conf/y')])"
+    )
+    script = 'mount --bind "$1/volume" "$1/root/vol"; "$2" -c "$3" "$1/root"'
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-ec", script, "sh"]
+    done = subprocess.run(
+        [*command, str(tmp_path), sys.executable, program], check=False, capture_output=True, text=True
+    )
+    assert done.stderr.endswith('"/conf" is on a volume of the container, where nothing is written\n')
+    assert tree(volume) == before
