@@ -65,7 +65,7 @@ demo: ## give a container a device with cdi-runtime, and check that it has the d
 test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are installed
 	@sh tests/setup.sh test
 	@for python in $(if $(ARGS),,.venv/3*/bin/python); do \
-		if [ -x "$$python" ]; then "$$python" -m pytest -n auto --dist loadgroup tests/unit tests/cases || exit; fi; \
+		if [ -x "$$python" ]; then "$$python" -m pytest -n auto --dist loadgroup tests/unit tests/cases tests/fuzz || exit; fi; \
 	done
 	@.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 

@@ -24,7 +24,10 @@ _STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
 PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
 MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
 _SHOWN = 5  # of each kind of thing
-NO_SPEC = '"cdi-hook generate" makes one of what this host has'
+NO_SPEC = (
+    '"cdi-hook generate" shows what this host has, '
+    '"cdi-hook generate CLASS --output /etc/cdi" makes a spec of it'
+)
 _PACKAGES = {
     "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
     "(Fedora, RHEL), or with pip PyYAML",

@@ -48,7 +48,8 @@ def check_dirs(patient: Patient) -> list[Finding]:
         )
     elif not cache.errors:
         fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
-        findings.append(Finding(ERROR, fact, "cdi-hook generate"))
+        make = as_root("cdi-hook", "generate", "CLASS", "--output", "/etc/cdi")
+        findings.append(Finding(ERROR, fact, f'{make}; "cdi-hook generate" shows the classes'))
     origin = patient.host.settings.origins["SPEC_DIRS"]
     named = patient.host.settings["SPEC_DIRS"].split(":") if origin != "default" else ()
     gone = [one for one in named if one and not os.path.lexists(one)]

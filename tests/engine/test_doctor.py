@@ -324,7 +324,7 @@ def test_ctr_that_is_right(containerd: Containerd) -> None:
 def test_containerd_host(containerd: Containerd) -> None:
     """On a host where containerd has cdi-runtime as a handler nothing is wrong."""
     status, facts, bad = host(containerd.box)
-    assert " runs cdi-runtime as its runtimes cdi, cdi-all, cdi-crun, " in "".join(facts)
+    assert " runs cdi-runtime as its runtimes cdi, cdi-crun, " in facts[0]
     assert (status, bad) == (0, [])
 
 

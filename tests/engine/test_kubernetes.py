@@ -145,6 +145,11 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     node.restart()
     assert sorted(box.do("ls", HOME).split()) == sorted([first, "current"])
 
+    box.do(f"{HOME}/current/bin/cdi-hook", "generate", "fuse", "--output", "/etc/cdi")
+    with Pod(node, handler, annotations) as pod:
+        _, log = pod.run(example["spec"]["containers"][0]["command"][2], {})
+        assert re.fullmatch(r"stdout c.* 10, 229 .*/dev/fuse\n", log)
+    annotations[world.KEY] = world.FUSE
     with contextlib.ExitStack() as stack:
         pod = stack.enter_context(Pod(node, handler, annotations))
         container, log = pod.run(world.LOOK, {})
@@ -170,6 +175,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
             assert pod.run(world.LOOK, {})[1] == SEEN
             stack.close()
             assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
+    box.do("rm", "/etc/cdi/host.local-fuse.yaml")
     assert box.read(CONFIGURATION) == before
     assert box.read(CALLS) == "restart containerd\n" * 2
     assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]

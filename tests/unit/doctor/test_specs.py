@@ -42,7 +42,13 @@ def test_dirs(place: Place) -> None:
 
 def test_no_spec(place: Place) -> None:
     """A host without a spec is told what makes one."""
-    assert said(specs.check_dirs, place) == [("error", "no CDI spec in /T/cdi", "cdi-hook generate")]
+    assert said(specs.check_dirs, place) == [
+        (
+            "error",
+            "no CDI spec in /T/cdi",
+            'cdi-hook generate CLASS --output /etc/cdi; "cdi-hook generate" shows the classes',
+        )
+    ]
 
 
 def test_dir_that_is_not_there(place: Place) -> None:
