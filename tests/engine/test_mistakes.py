@@ -343,7 +343,7 @@ def test_missing_with_docker(dockers: Callable[[str], Docker], missing: tuple[st
         restore(docker.box, case)
     told(done, said)
     assert (called.returncode, called.stdout, called.stderr.count("\n")) == (1, "", 1)
-    advice = said.rpartition("; ")[2]
+    advice = said.removeprefix(world.FAILED).rpartition("; ")[2]
     assert called.stderr.endswith(f"{advice}\n")
 
 
