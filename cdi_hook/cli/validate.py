@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import onhost, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
-from cdi_hook.errors import CDIError, Finding, InvalidSpec, quote
+from cdi_hook.errors import CDIError, Finding, InvalidSpec
 from cdi_hook.specs import rules, specfile
 from cdi_hook.specs.cache import Cache, Problem
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
@@ -140,7 +140,7 @@ def _missing(loaded: Spec) -> Iterator[Finding]:
 def _placed(problem: Problem, loaded: Spec) -> Finding:
     """Return the finding for a Cache's problem with a valid spec; a conflict has a place."""
     for number, device in enumerate(loaded.devices.values()):
-        if problem.message.startswith(f"conflicting device {quote(device.qualified_name)} "):
+        if problem.device == device.qualified_name:
             return Finding(f".devices[{number}].name", problem.plain)
     return Finding("", problem.plain)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook import edits, explain, features, files, index, onhost, programs, spelling, trust
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.specs.cache import DENIED, UNTRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +61,10 @@ def check_dirs(patient: Patient) -> list[Finding]:
 
 
 def _refused(path: str, problem: Problem) -> Finding:
-    if problem.plain.endswith("permission denied"):
+    if problem.kind == DENIED:
         return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
     why, remedy = untrusted(path)
-    if why and problem.plain.startswith("refused by SPEC_TRUST"):
+    if why and problem.kind == UNTRUSTED:
         return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
     return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
 

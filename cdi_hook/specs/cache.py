@@ -34,17 +34,22 @@ SETTLED_NS = 50_000_000
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
+# What is wrong: others could have written it, it isn't valid, another file of that dir has the
+# same device, or it can't be read, because of its mode or otherwise.
+UNTRUSTED, INVALID, CONFLICT, DENIED, UNREADABLE = "untrusted", "invalid", "conflict", "denied", "unreadable"
+
 
 class Problem(NamedTuple):
     """Something wrong with a spec file or a spec dir.
 
-    ``message`` is in the reference's words, ``plain`` what a person is told; ``is_quoting``
-    says whether they quote what the file says.
+    ``message`` is in the reference's words, ``plain`` what a person is told; only those of
+    INVALID quote what the file says. ``device`` is what another file defines too, in a CONFLICT.
     """
 
+    kind: str
     message: str
     plain: str
-    is_quoting: bool = False
+    device: str = ""
 
 
 class Snapshot(NamedTuple):
@@ -221,7 +226,7 @@ class Cache:
                         both = f"{quote(paths[0])}, {quote(paths[1])}"
                         message = f"conflicting device {quote(name)} (specs {both})"
                         plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
-                        self._add_problem(one, message, plain)
+                        self._add_problem(one, Problem(CONFLICT, message, plain, name))
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
@@ -258,7 +263,7 @@ class Cache:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
             message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
-            self._add_problem(directory, message, f"can't read this dir: {reason}")
+            self._add_problem(directory, Problem(_kind(error), message, f"can't read this dir: {reason}"))
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
@@ -271,19 +276,18 @@ class Cache:
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
-            self._add_problem(
-                path, f"failed to load CDI Spec open {path}: {reason}", f"can't read it: {reason}"
-            )
+            message = f"failed to load CDI Spec open {path}: {reason}"
+            self._add_problem(path, Problem(_kind(error), message, f"can't read it: {reason}"))
         except InvalidSpec as error:
             self._note_failure(error.__cause__)
             more = len(error.findings) - 1
             plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
-            is_quoting = not isinstance(error.__cause__, OSError)
-            self._add_problem(path, f"failed to load CDI Spec {error}", plain, is_quoting)
+            kind = _kind(error.__cause__) if isinstance(error.__cause__, OSError) else INVALID
+            self._add_problem(path, Problem(kind, f"failed to load CDI Spec {error}", plain))
         except Untrusted as error:
             message = f"refused by SPEC_TRUST=strict: {error}"
             plain = f"{message}; to mend it: {error.remedy}"
-            self._add_problem(path, f"failed to load CDI Spec {message}", plain)
+            self._add_problem(path, Problem(UNTRUSTED, f"failed to load CDI Spec {message}", plain))
         return None
 
     def _note_failure(self, error: BaseException | None) -> None:
@@ -291,5 +295,9 @@ class Cache:
         if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
             self._is_whole = False
 
-    def _add_problem(self, path: str, message: str, plain: str, is_quoting: bool = False) -> None:
-        self._problems.setdefault(path, []).append(Problem(message, plain, is_quoting))
+    def _add_problem(self, path: str, problem: Problem) -> None:
+        self._problems.setdefault(path, []).append(problem)
+
+
+def _kind(error: OSError) -> str:
+    return DENIED if isinstance(error, PermissionError) else UNREADABLE
