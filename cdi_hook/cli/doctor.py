@@ -19,7 +19,7 @@ HELP = """\
 Say why a device isn't there. Without CONTAINER, examine this host: its engines and
 whether they run cdi-runtime, the runtimes, the configuration, the specs and what
 they need, the index, systemd's units, cgroups, AppArmor and SELinux, Python.
-With CONTAINER, examine that container: the runtime that it was made with, what it
+With CONTAINER, examine that container: the runtime that it was created with, what it
 asks for, what only looks like asking, what it was given, and what LOG says of it.
 CONTAINER is a name or id that docker, podman, containerd or CRI-O knows (of CRI-O
 with crictl), a pod's name, or a bundle's dir.

@@ -165,10 +165,10 @@ def _no_warning(_message: str, _errors: list[str]) -> None:
 def _runtime(
     who: str, engine: Engine | None, container: Container, settings: Config, names: str, *, is_needed: bool
 ) -> Iterator[Finding]:
-    """Yield which runtime it was made with, and if the container lacks something how to make it with ours."""
+    """Yield which runtime created it, and if the container lacks something how to create it with ours."""
     if engine is None or not (container.runtime or container.program):
         return
-    made = f"{who} was made with the runtime {container.runtime}"
+    made = f"{who} was created with the runtime {container.runtime}"
     if container.program not in ("", container.runtime):
         made += f" ({container.program})"
     if runs_us(container.program):
@@ -181,7 +181,7 @@ def _runtime(
     kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
     again = engines.request(engine, settings, container.client, names or engines.NAMES)
     again = again or f"{shlex.join(('cdi-hook', 'show', names or engines.NAMES))} says how"
-    yield Finding(ERROR, f"{made}{kept}", f"make it again: {again}")
+    yield Finding(ERROR, f"{made}{kept}", f"create it again: {again}")
 
 
 def _looks_like(

@@ -45,14 +45,14 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
     ),
     "no --runtime": (
         ["--annotation", f"{KEY}={FUSE}"],
-        "was made with the runtime runc, which isn't cdi-runtime; docker always restarts it with that",
-        f"make it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
+        "was created with the runtime runc, which isn't cdi-runtime; docker always restarts it with that",
+        f"create it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "another runtime": (
         ["--runtime", "io.containerd.runc.v2", "--annotation", f"{KEY}={FUSE}"],
-        "was made with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime; docker always restarts it "
+        "was created with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime; docker always restarts it "
         "with that",
-        f"make it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
+        f"create it again: docker run --runtime cdi --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "a variable of nvidia's": (
         ["--runtime", "cdi", "--env", "NVIDIA_VISIBLE_DEVICES=all"],
@@ -275,8 +275,8 @@ def containerd(containerds: Callable[..., Containerd]) -> Containerd:
 CTR: dict[str, tuple[list[str], str, str]] = {
     "no --runc-binary": (
         ["--annotation", f"{KEY}={FUSE}"],
-        "was made with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime",
-        f"make it again: ctr run --runc-binary /usr/bin/cdi-runtime --annotation cdi.k8s.io/NAME={FUSE} IMAGE ID",
+        "was created with the runtime io.containerd.runc.v2 (runc), which isn't cdi-runtime",
+        f"create it again: ctr run --runc-binary /usr/bin/cdi-runtime --annotation cdi.k8s.io/NAME={FUSE} IMAGE ID",
     ),
     "a label": (
         ["--runc-binary", "/usr/bin/cdi-runtime", "--label", f"{KEY}={FUSE}"],
@@ -314,9 +314,7 @@ def test_ctr_that_is_right(containerd: Containerd) -> None:
     status, findings = examined(containerd.box, "right")
     end(containerd, "right-one")
     who = "containerd's container right-one"
-    made = (
-        f"{who} was made with the runtime io.containerd.runc.v2 (/usr/bin/cdi-runtime), which is cdi-runtime"
-    )
+    made = f"{who} was created with the runtime io.containerd.runc.v2 (/usr/bin/cdi-runtime), which is cdi-runtime"
     assert (status, findings[1:]) == (0, [("ok", f"{who} was given all of that", None), ("ok", made, None)])
 
 
@@ -333,7 +331,7 @@ def test_pod(containerd: Containerd) -> None:
     """Annotations that containerd doesn't pass on are found, a container's and a pod's, and so is another handler."""
     lost = "gets nothing by {}'s annotation " + f"{KEY}={world.SOFT}: containerd doesn't pass it on"
     fix = "cdi-hook configure containerd{} --reload"
-    again = f"make it again: cdi-hook show {world.SOFT} says how"
+    again = f"create it again: cdi-hook show {world.SOFT} says how"
     with Pod(containerd, "runc", {KEY: world.SOFT}) as pod:
         container = pod.create("sleep 1000", {KEY: world.SOFT})
         pod.start(container)
@@ -344,14 +342,14 @@ def test_pod(containerd: Containerd) -> None:
     assert findings == [
         ("error", f"{who} {lost.format('the container')}", fix.format("")),
         of_pod,
-        ("error", f"{who} was made with the runtime runc, which isn't cdi-runtime", again),
+        ("error", f"{who} was created with the runtime runc, which isn't cdi-runtime", again),
     ]
     with Pod(containerd, "cdi", {KEY: world.SOFT, f"{KEY}3": FUSE}) as pod:
         container, _ = pod.run("true", {f"{KEY}2": FUSE})
         status, findings = examined(containerd.box, container)
     who = f"containerd's container {container[:12]}"
     of_pod = ("error", f"{who} {lost.format('its pod')}", fix.format(" --pod-annotations"))
-    made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
+    made = f"{who} was created with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
     given = ("ok", f"{who} was given all of that", None)
     assert (status, findings[1:]) == (1, [given, of_pod, ("ok", made, None)])
 
@@ -360,8 +358,8 @@ PODMAN: dict[str, tuple[str, list[str], str, str]] = {
     "no --runtime": (
         "runc",
         ["--annotation", f"{KEY}={FUSE}"],
-        "was made with the runtime runc, which isn't cdi-runtime; podman always restarts it with that",
-        f"make it again: podman --runtime /usr/bin/cdi-runtime run --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
+        "was created with the runtime runc, which isn't cdi-runtime; podman always restarts it with that",
+        f"create it again: podman --runtime /usr/bin/cdi-runtime run --annotation cdi.k8s.io/NAME={FUSE} IMAGE",
     ),
     "a label": (
         "cdi",
@@ -408,7 +406,7 @@ def test_podman_that_is_right(podmans: Callable[..., Podman], rootless: bool) ->
         assert unknown == ("error", fact, "a user's engine and root's don't know each other's containers")
     podman.do("podman", "rm", "--force", "--time=0", identity)
     who = f"podman's container {identity[:12]}"
-    made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
+    made = f"{who} was created with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
     assert (status, findings[1:]) == (0, [("ok", f"{who} was given all of that", None), ("ok", made, None)])
     status, facts, bad = host(podman.box, podman.user)
     assert " runs cdi-runtime as its runtimes cdi, " in facts[0]

@@ -256,8 +256,8 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "runtime",
             "error",
-            f"{who} was made with the runtime runc (/usr/sbin/runc), which isn't cdi-runtime",
-            "make it again: cdi-hook show vendor.com/gpu=gpu0 says how",
+            f"{who} was created with the runtime runc (/usr/sbin/runc), which isn't cdi-runtime",
+            "create it again: cdi-hook show vendor.com/gpu=gpu0 says how",
         ),
     ]
     (place.programs / "crictl").unlink()
