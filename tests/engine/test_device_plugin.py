@@ -31,6 +31,14 @@ SOCKETS = "/var/lib/kubelet/device-plugins"
 HOME = "/run/board/plugin"
 KIND = "vendor.com/device"
 TIMEOUT_S = 30
+MORE = """\
+cdiVersion: 0.6.0
+kind: vendor.com/device
+devices:
+- {name: one, containerEdits: {env: [NUMBER=1]}}
+- {name: one-by-another-name, containerEdits: {env: [NUMBER=1]}}
+- {name: all, containerEdits: {env: [NUMBER=1, NUMBERS=1]}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +100,12 @@ def test_device_plugin(containerds: Callable[..., Containerd], messages: tuple[P
         assert plugin.GetDevicePluginOptions(api.Empty()) == api.DevicePluginOptions()
         watch = plugin.ListAndWatch(api.Empty(), timeout=TIMEOUT_S)
         seen = [[(device.ID, device.health) for device in next(watch).devices]]
-        box.do("mv", "/var/run/cdi/soft.yaml", "/var/run/cdi/soft")
+        box.write("/var/run/cdi/more.yaml", MORE)
         seen.append([(device.ID, device.health) for device in next(watch).devices])
-        box.do("mv", "/var/run/cdi/soft", "/var/run/cdi/soft.yaml")
-        assert seen == [
-            [("forbidden", "Healthy"), ("fuse", "Healthy"), ("soft", "Healthy")],
-            [("forbidden", "Healthy"), ("fuse", "Healthy")],
-        ]
+        box.do("rm", "/var/run/cdi/more.yaml")
+        seen.append([(device.ID, device.health) for device in next(watch).devices])
+        few = [("forbidden", "Healthy"), ("fuse", "Healthy")]  # soft has the same edits as forbidden
+        assert seen == [few, [*few, ("one", "Healthy")], few]
         watch.cancel()
         wanted = api.ContainerAllocateRequest(devices_ids=["fuse"])
         (answer,) = plugin.Allocate(api.AllocateRequest(container_requests=[wanted])).container_responses

@@ -8,6 +8,7 @@ node, where grpcio is installed: ``python3 plugin.py vendor.com/gpu``. It ends w
 which forgets its plugins: the plugin's pod or unit starts it again.
 """
 
+import json
 import os
 import sys
 import time
@@ -28,6 +29,13 @@ class Plugin(services.DevicePluginServicer):
         self.kind = kind
         self.cache = cdi_hook.Cache()
 
+    def names(self) -> list[str]:
+        """Return one name for each device; those with the same edits are one, and "all" is none."""
+        known = self.cache.by_name()
+        ours = [name for name in sorted(known, reverse=True) if name.startswith(f"{self.kind}=")]
+        found = {json.dumps(known[name].container_edits): name.partition("=")[2] for name in ours}
+        return sorted(name for name in found.values() if name != "all")
+
     def GetDevicePluginOptions(self, request: api.Empty, context: object) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
 
@@ -36,10 +44,10 @@ class Plugin(services.DevicePluginServicer):
     ) -> Iterator[api.ListAndWatchResponse]:
         known = None
         while context.is_active():
-            names = [name for name in self.cache.devices() if name.startswith(f"{self.kind}=")]
+            names = self.names()
             if names != known:  # a spec came, changed or went
                 known = names
-                devices = [api.Device(ID=name.partition("=")[2], health="Healthy") for name in names]
+                devices = [api.Device(ID=name, health="Healthy") for name in names]
                 yield api.ListAndWatchResponse(devices=devices)
             time.sleep(1)
 
