@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from cdi_hook import edits, files, onhost, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
-from cdi_hook.specs.cache import CONFLICT, INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +42,7 @@ def for_everybody(problems: dict[str, list[Problem]]) -> dict[str, list[Problem]
     return {
         path: [
             one._replace(message=PRIVATE, plain=PRIVATE)
-            if one.kind == INVALID and not _is_public(path)
+            if one.kind == "invalid" and not _is_public(path)
             else one
             for one in found
         ]
@@ -111,7 +110,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
     parts = [f"{FAILED}unresolvable CDI devices {spelling.some(error.names)} ({asked(shown, request)})"]
     dirs = ", ".join(registry.cache.spec_dirs)
     known, problems = registry.cache.devices(), for_everybody(registry.cache.problems)
-    conflicting = {one.device for found in problems.values() for one in found if one.kind == CONFLICT}
+    conflicting = {one.device for found in problems.values() for one in found if one.kind == "conflict"}
     conflicts = [name for name in error.names if name in conflicting]
     if conflicts:
         parts.append(f"{spelling.some(conflicts)}: two spec files in one dir define it, so neither counts")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from cdi_hook import edits, explain, features, files, index, onhost, programs, spelling, trust
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
-from cdi_hook.specs.cache import DENIED, UNTRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,10 +60,10 @@ def check_dirs(patient: Patient) -> list[Finding]:
 
 
 def _refused(path: str, problem: Problem) -> Finding:
-    if problem.kind == DENIED:
+    if problem.kind == "denied":
         return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
     why, remedy = untrusted(path)
-    if why and problem.kind == UNTRUSTED:
+    if why and problem.kind == "untrusted":
         return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
     return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
 

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cdi_hook import edits
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
@@ -34,19 +34,17 @@ SETTLED_NS = 50_000_000
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
-# What is wrong: others could have written it, it isn't valid, another file of that dir has the
-# same device, or it can't be read, because of its mode or otherwise.
-UNTRUSTED, INVALID, CONFLICT, DENIED, UNREADABLE = "untrusted", "invalid", "conflict", "denied", "unreadable"
-
 
 class Problem(NamedTuple):
     """Something wrong with a spec file or a spec dir.
 
-    ``message`` is in the reference's words, ``plain`` what a person is told; only those of
-    INVALID quote what the file says. ``device`` is what another file defines too, in a CONFLICT.
+    ``kind`` says what: others could have written the file, it isn't valid, another file of its
+    dir has the same ``device``, or it can't be read, because of its mode or otherwise.
+    ``message`` is in the reference's words, ``plain`` what a person is told; only those of an
+    invalid file quote what it says.
     """
 
-    kind: str
+    kind: Literal["untrusted", "invalid", "conflict", "denied", "unreadable"]
     message: str
     plain: str
     device: str = ""
@@ -226,7 +224,7 @@ class Cache:
                         both = f"{quote(paths[0])}, {quote(paths[1])}"
                         message = f"conflicting device {quote(name)} (specs {both})"
                         plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
-                        self._add_problem(one, Problem(CONFLICT, message, plain, name))
+                        self._add_problem(one, Problem("conflict", message, plain, name))
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
@@ -282,12 +280,14 @@ class Cache:
             self._note_failure(error.__cause__)
             more = len(error.findings) - 1
             plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
-            kind = _kind(error.__cause__) if isinstance(error.__cause__, OSError) else INVALID
+            kind: Literal["invalid", "denied", "unreadable"] = (
+                _kind(error.__cause__) if isinstance(error.__cause__, OSError) else "invalid"
+            )
             self._add_problem(path, Problem(kind, f"failed to load CDI Spec {error}", plain))
         except Untrusted as error:
             message = f"refused by SPEC_TRUST=strict: {error}"
             plain = f"{message}; to mend it: {error.remedy}"
-            self._add_problem(path, Problem(UNTRUSTED, f"failed to load CDI Spec {message}", plain))
+            self._add_problem(path, Problem("untrusted", f"failed to load CDI Spec {message}", plain))
         return None
 
     def _note_failure(self, error: BaseException | None) -> None:
@@ -299,5 +299,5 @@ class Cache:
         self._problems.setdefault(path, []).append(problem)
 
 
-def _kind(error: OSError) -> str:
-    return DENIED if isinstance(error, PermissionError) else UNREADABLE
+def _kind(error: OSError) -> Literal["denied", "unreadable"]:
+    return "denied" if isinstance(error, PermissionError) else "unreadable"

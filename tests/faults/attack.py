@@ -29,6 +29,8 @@ NOTHING_TO_DO = (
     # Python first looks whether a script is a zip file, and itself says so if it can't.
     (LOUD, _SCRIPT),
     (TRACEBACK, _SCRIPT),
+    # Python's site prints a traceback of its own for a .pth file of another package whose module isn't found then.
+    (TRACEBACK, r'newfstatat\(AT_FDCWD\S*, "/usr/lib/python3/dist-packages"'),
 )
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 _LOOKS = re.compile(
@@ -71,8 +73,9 @@ class Survey:
         self.calls = world.attack.calls(self._command, world.environ, world.marks, form.stdin(world))
         self._old = self._fresh()
         outcome = self._run()
-        assert outcome.status == (1 if form.is_refused else 0), outcome
-        assert form.is_done(world, outcome) != form.is_refused
+        assert outcome.status == (1 if form.refusal else 0), outcome
+        assert form.refusal in outcome.err
+        assert form.is_done(world, outcome) != bool(form.refusal)
         self._new = world.state()
         self._mended = {self._key(self._old), self._key(self._new)}
         self.wrong: dict[str, list[str]] = {}
@@ -116,7 +119,7 @@ class Survey:
             yield "hangs"
         elif outcome.status == 0:
             self.became["right"] += 1
-            if not self._form.is_done(self._world, outcome):
+            if self._form.refusal or not self._form.is_done(self._world, outcome):
                 yield SILENT
             if not (self._form.may_warn or _TOLD.fullmatch(outcome.err)):
                 yield LOUD
@@ -136,7 +139,7 @@ class Survey:
         key = self._key(state)
         if key not in self._mended:
             again = self._run()
-            if again.status != (1 if self._form.is_refused else 0):
+            if again.status != (1 if self._form.refusal else 0):
                 yield f"the next run: {again}"
             left = self._world.state().keys() - self._new.keys()
             if left:

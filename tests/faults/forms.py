@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .world import DEVICE
+from .world import CACHE_DEVICE, DEVICE, NET_DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ class Form:
     """A form; ``prepare`` makes everything as before its call, and ``is_done`` looks whether the call did its work.
 
     ``whole`` are the files that are the old or the new ones at any time; ``made`` is what a call that failed has left
-    in the container. ``is_refused``: what is asked for can't be had, so no call may succeed. ``may_warn``: a success
-    may say something.
+    in the container. ``refusal``: the words for what is asked for and can't be had, so no call may succeed.
+    ``may_warn``: a success may say something.
     """
 
     prepare: Callable[[World], object]
@@ -40,7 +40,7 @@ class Form:
     stdin: Callable[[World], str] = lambda _: ""
     whole: Callable[[World], list[str]] = lambda world: [str(world.config), *map(str, world.kept())]
     made: Callable[[World], list[str]] = lambda _: []
-    is_refused: bool = False
+    refusal: str = ""
     may_warn: bool = False
 
 
@@ -63,6 +63,11 @@ def _is_called(world: World, _: Outcome) -> bool:
 
 def _is_injected(world: World, _: Outcome) -> bool:
     return world.called() == [world.runtime] and _has_device(world.config.read_text("utf-8"))
+
+
+def _has_net_device(world: World, _: Outcome) -> bool:
+    is_written = '"netDevices":{"lo":{"name":"ONE"}}' in world.config.read_text("utf-8")
+    return world.called() == [world.runtime] and is_written
 
 
 def _has_device(text: str) -> bool:
@@ -126,7 +131,14 @@ FORMS = {
     "nothing asked": Form(_asks(""), _create, _is_called),
     "create": Form(_asks(DEVICE), _create, _is_injected),
     "create, no index": Form(_asks(DEVICE, kept=False), _create, _is_injected),
-    "create, no such device": Form(_asks(GONE), _create, lambda *_: False, is_refused=True),
+    "create, no such device": Form(_asks(GONE), _create, _is_called, refusal="unresolvable CDI devices"),
+    "create, asks for features": Form(_asks(NET_DEVICE), _create, _has_net_device),
+    "create, no such feature": Form(
+        _asks(CACHE_DEVICE),
+        _create,
+        lambda world, _: "intelRdt" in world.config.read_text("utf-8"),
+        refusal="would ignore intelRdt.enableMonitoring",
+    ),
     "precreate": Form(
         _asks(DEVICE),
         _hook("precreate"),

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEVICE = "vendor.com/device=one"
+# For these two the runtime is asked for its features: it has the first one's, and not the second's.
+NET_DEVICE, CACHE_DEVICE = "vendor.com/device=net", "vendor.com/device=cache"
+FEATURES = {"linux": {"netDevices": {"enabled": True}}}
 SETTLE_S = 2.1  # a configuration or a spec that changed a moment ago isn't remembered
 _HOLD = "mount -t tmpfs -o mode=755 none /run; echo; exec sleep infinity"
 
@@ -51,6 +54,7 @@ class World:
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         self.runtime = Path(shutil.copy(spy, directory / "runtimes/spy"))
+        Path(f"{self.runtime}.features").write_text(json.dumps(FEATURES), "utf-8")
         # What is called if the configuration is lost, which must never be.
         self.wrong_runtime = Path(shutil.copy(spy, directory / "runtimes/runc"))
         self.config = directory / "bundle/config.json"
@@ -62,8 +66,10 @@ class World:
         devices = [
             {"name": "one", "containerEdits": {"env": ["ONE=1"]}},
             {"name": "one-live", "containerEdits": LIVE},
+            {"name": "net", "containerEdits": {"netDevices": [{"hostInterfaceName": "lo", "name": "ONE"}]}},
+            {"name": "cache", "containerEdits": {"intelRdt": {"enableMonitoring": True}}},
         ]
-        spec = {"cdiVersion": "0.6.0", "kind": "vendor.com/device", "devices": devices}
+        spec = {"cdiVersion": "1.1.0", "kind": "vendor.com/device", "devices": devices}
         (directory / "cdi/device.yaml").write_text(json.dumps(spec), "utf-8")
         self._container: subprocess.Popen[bytes] | None = None
         self._cgroup = (_V1 if _V1.is_dir() else _V1.parent) / f"cdi-hook-test-{uuid.uuid4().hex[:12]}"

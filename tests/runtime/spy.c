@@ -3,7 +3,8 @@
 // A runtime that only records how it was called. It writes what a process can know
 // about itself to a file beside its executable, EXECUTABLE.record, because an argument,
 // a variable or a descriptor for the file would be part of the record.
-// A line is a name, a space, and the value's bytes in hexadecimal.
+// A line is a name, a space, and the value's bytes in hexadecimal. If there is a file
+// EXECUTABLE.features, it is what the runtime says of its features, and that isn't recorded.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -75,15 +76,27 @@ static void say_signals(void)
 int main(int argc, char **argv)
 {
 	char path[PATH_MAX + 16];
+	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+	if (length < 0)
+		return 125;
 
+	strcpy(path + length, ".features");
+	FILE *features = argc == 2 && !strcmp(argv[1], "features") ? fopen(path, "r") : NULL;
+	if (features) {
+		for (int letter; (letter = getc(features)) != EOF;)
+			putchar(letter);
+		return 0;
+	}
+	strcpy(path + length, ".record");
 	for (int at = 0; at < argc; at++)
 		say("argument", argv[at], strlen(argv[at]));
 	for (char **variable = environ; *variable; variable++)
 		say("environment", *variable, strlen(*variable));
 	say_descriptors();
 	say_signals();
-	if (getcwd(path, sizeof(path)))
-		say("cwd", path, strlen(path));
+	char cwd[PATH_MAX];
+	if (getcwd(cwd, sizeof(cwd)))
+		say("cwd", cwd, strlen(cwd));
 	mode_t mask = umask(0);
 	umask(mask);
 	say_number("umask", mask);
@@ -104,10 +117,6 @@ int main(int argc, char **argv)
 	say_number("has-child", waitpid(-1, NULL, WNOHANG | __WALL) >= 0 || errno != ECHILD);
 	say_number("pid", getpid());
 
-	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
-	if (length < 0)
-		return 125;
-	strcpy(path + length, ".record");
 	int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	return descriptor >= 0 && write(descriptor, record, used) == (ssize_t)used ? 0 : 125;
 }
