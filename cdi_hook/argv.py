@@ -90,10 +90,6 @@ OPTIONAL_VALUES = {
     }),
 }
 
-# What runsc gave a duration until 2024, and is a boolean now: the next argument is its
-# value if it begins with a digit. No command does.
-DURATIONS = frozenset({"gvisor-gro"})
-
 VALUE_OPTIONS = (CRUN_OPTIONS | RUNC_OPTIONS | RUNSC_OPTIONS) - OPTIONAL_VALUES.keys()
 
 # Short options that take a value, and the long ones they stand for: -b everywhere
@@ -145,7 +141,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     invocation = Invocation()
     has_command = False
     options_end = False
-    may_be_value = False  # of an option that may take one
+    may_be_value = False  # of an option that may take one: runsc's --gvisor-gro did until 2024
     index = 0
     while index < len(arguments):
         argument = arguments[index]
@@ -175,11 +171,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
             name, value = _split(argument)
             if value is None and index < len(arguments):
                 following = arguments[index]
-                if (
-                    name in VALUE_OPTIONS
-                    or following in OPTIONAL_VALUES.get(name, ())
-                    or (name in DURATIONS and following[:1].isdigit())
-                ):
+                if name in VALUE_OPTIONS or following in OPTIONAL_VALUES.get(name, ()):
                     index += 1
                     value = following
             may_be_value = value is None

@@ -148,7 +148,7 @@ def test_help_values(name: str, some: set[str]) -> None:
     """Every option that an installed runtime gives a value is in the tables."""
     found = installed_help(name)
     assert some - of_restore(name) <= found.values
-    assert found.values <= argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys() | argv.DURATIONS
+    assert found.values <= argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys()
     assert found.letters <= set(argv.VALUE_LETTERS)
 
 
