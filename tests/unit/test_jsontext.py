@@ -6,10 +6,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cdi_hook import jsontext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +50,10 @@ def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
         ("", "a value is missing at line 1 column 1"),
         ('{"a" 1}', "Expecting ':' delimiter: line 1 column 6 (char 5)"),
         ('{"a": 1} x', "there is more after the end, at line 1 column 9"),
+        ("\n\n{}\n\n x\ny", "there is more after the end, at line 3 column 3"),
+        ('{"a":\n 1,\n  "b": }\n', "a value is missing at line 3 column 8"),
+        ("\n,", "a value is missing at line 2 column 1"),
+        ("1\n,", "there is more after the end, at line 1 column 2"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": 1, "b": 2, "a": 3}', 'the key "a" appears twice in one object'),
         ("[" * 100_000, "nested too deeply"),
@@ -56,6 +64,46 @@ def test_bad_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
         jsontext.loads(text)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("loads", [jsontext.loads_own, jsontext._loads_by_json])
+def test_other_ways_to_read(loads: Callable[[Any], object]) -> None:
+    """What dumps() writes is read back without hooks, and by json where there is no accelerator."""
+    text = '{"a":[1,1.5,true,null,"\\u00e9"],"b":{}}'
+    assert loads(text.encode() if loads == jsontext.loads_own else text) == jsontext.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "a value is missing"), ("{} {}", "there is more after the end")]
+)
+def test_our_own_text_is_whole(text: str, message: str) -> None:
+    """Half an index is none."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
+        jsontext.loads_own(text.encode())
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[NaN]", "NaN is not JSON"),
+        ('{"b": 1, "a": 2, "a": 3}', 'the key "a" appears twice in one object'),
+    ],
+)
+def test_json_itself_is_as_strict(text: str, message: str) -> None:
+    """Where there is no accelerator, json refuses what the scanner refuses, and keeps the spelling of numbers."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
+        jsontext._loads_by_json(text)
+    assert str(caught.value) == message
+    assert jsontext.dumps(jsontext._loads_by_json("[1.50,-0]")) == "[1.50,-0]"
+
+
+@pytest.mark.parametrize("tree", [{"a": object}, [1.50, jsontext.loads("1.50"), object]])
+def test_what_is_no_json_is_not_written(tree: object) -> None:
+    """A tree with something else in it is refused by name."""
+    with pytest.raises(TypeError) as caught:
+        jsontext.dumps(tree)
+    assert str(caught.value) == "<class 'object'> is not JSON"
 
 
 @pytest.mark.parametrize("text", ["{", '{"a" 1}', '{"a": 1', '"abc', '"\\x"', "[1 2]"])
