@@ -7,8 +7,11 @@ import sys
 
 
 def enable() -> None:
-    """Make installed packages (PyYAML, python-json-logger) importable."""
+    """Make installed packages (PyYAML, python-json-logger) importable.
+
+    What site would do besides isn't done: .pth files of other packages, and sitecustomize, may run anything.
+    """
     if sys.flags.no_site and "site" not in sys.modules:
         import site
 
-        site.main()
+        sys.path += site.getsitepackages()

@@ -29,8 +29,6 @@ NOTHING_TO_DO = (
     # Python first looks whether a script is a zip file, and itself says so if it can't.
     (LOUD, _SCRIPT),
     (TRACEBACK, _SCRIPT),
-    # Python's site prints a traceback of its own for a .pth file of another package whose module isn't found then.
-    (TRACEBACK, r'newfstatat\(AT_FDCWD\S*, "/usr/lib/python3/dist-packages"'),
 )
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 _LOOKS = re.compile(
