@@ -127,13 +127,13 @@ def _of_daemon(
     except answer.Unreachable as error:
         if error.is_forbidden:
             return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], of_host
-        fix = as_root("systemctl", "start", engine.name)
+        fix = as_root("systemctl", "start", engine.unit())
         return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
     if said is None:
         changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
         started = _start(engine.daemon)
         if names and started and changed > started:
-            fix = as_root("systemctl", "restart", engine.name)
+            fix = as_root("systemctl", "restart", engine.unit())
             return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
         return [], names
     findings = []

@@ -24,6 +24,7 @@ from . import world
 from .box import ROOT, STANDARD_PATH
 from .containerd import CONFIGURATION, HANDLERS, Containerd
 from .cri import Pod, Refusal
+from .k3s import TEMPLATES, K3s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -72,14 +73,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def node(boxes: Callable[[str, str], Box]) -> Generator[Containerd]:
-    """A node whose containerd knows only runc, with an empty /opt and a stub of systemctl."""
+def machine(boxes: Callable[[str, str], Box]) -> Generator[Box]:
+    """A machine with an empty /opt and a stub of systemctl."""
     box = boxes("containerd", "v1")
     for place in ("/opt", "/usr/local/sbin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
     box.write("/usr/local/sbin/systemctl", SYSTEMCTL, "755")
-    yield Containerd(box, handlers={"runc": HANDLERS["runc"]})
+    yield box
     box.close()
+
+
+@pytest.fixture
+def node(machine: Box) -> Containerd:
+    """A node whose containerd knows only runc."""
+    return Containerd(machine, handlers={"runc": HANDLERS["runc"]})
 
 
 class Installer(Pod):
@@ -119,10 +126,9 @@ def install(engine: Containerd, stage: Path, **environ: str) -> str:
         return pod.finish()
 
 
-def handlers(box: Box) -> list[str]:
+def handlers(dump: str) -> list[str]:
     """Return the handlers that containerd has."""
-    found = re.findall(r"containerd\.runtimes\.([\w-]+)\]", box.do("containerd", "config", "dump"))
-    return sorted(set(found))
+    return sorted(set(re.findall(r"containerd\.runtimes\.([\w-]+)\]", dump)))
 
 
 def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Path, tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     # stdout and stderr have separate pipes, so their order isn't known
     assert f"stdout cdi-hook: installed {first} for containerd" in log.splitlines(), log
     assert box.read(CALLS) == "restart containerd\n"
-    assert handlers(box) == ["cdi", "runc"]
+    assert handlers(box.do("containerd", "config", "dump")) == ["cdi", "runc"]
     assert f"\ncdi_lib='{HOME}/{first}/lib' " in box.read(f"{HOME}/current/bin/cdi-runtime")
     node.restart()
     assert sorted(box.do("ls", HOME).split()) == sorted([first, "current"])
@@ -179,7 +185,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     assert box.read(CONFIGURATION) == before
     assert box.read(CALLS) == "restart containerd\n" * 2
     assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]
-    assert handlers(box) == ["runc"]
+    assert handlers(box.do("containerd", "config", "dump")) == ["runc"]
     box.write(f"{HOME}/.new/bin/cdi-hook", "an install that broke off")
     assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
     assert box.call("test", "-e", HOME).returncode == 1
@@ -240,3 +246,49 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
         assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]
     assert box.read(CALLS) == "restart crio\n" * 2
+
+
+FOREIGN = '{{ template "base" . }}\n{{/* the proxy */}}\n[debug]\n  level = "info"'
+UNITS = {"k3s": "k3s-agent", "rke2": "rke2-agent"}
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["no template", "a template"])
+@pytest.mark.parametrize("name", UNITS)
+def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: str, *, foreign: bool) -> None:
+    """The engine is found by itself, its template gets the handler for as long as pods may need it, and is as it was then."""
+    box, unit = machine, UNITS[name]
+    # an agent: the other unit doesn't run
+    box.write(
+        "/usr/local/sbin/systemctl", SYSTEMCTL + f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n', "755"
+    )
+    node = K3s(box, name)
+    template = f"{node.etc}/{TEMPLATES[node.versions[0]]}"
+    if foreign:
+        box.write(template, FOREIGN)
+        node.restart()
+    before = box.do("find", node.etc)
+
+    log = install(node, stage)
+    installed = f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for {name}"
+    assert installed in log.splitlines(), log
+    assert f"restart {unit}" in box.read(CALLS).splitlines()
+    text = box.read(template)
+    assert text.startswith(FOREIGN if foreign else f"# Written by `cdi-hook configure {name}`")
+    node.restart()
+    assert handlers(node.dump()) == ["cdi", "runc"]
+    with contextlib.ExitStack() as stack:
+        pod = stack.enter_context(Pod(node, "cdi"))
+        assert pod.run(world.LOOK, {world.KEY: world.FUSE})[1] == SEEN
+        install(node, stage)
+        assert box.read(template) == text
+        assert box.read(CALLS).splitlines().count(f"restart {unit}") == 1
+        with Installer(node, stage, ACTION="remove") as remover:
+            remover.begin()
+            waiting = f"stdout cdi-hook: not removed while there are containers of default/{pod.name}\n"
+            box.wait(lambda: remover.log(remover.container))
+            assert remover.log(remover.container) == waiting
+            stack.close()
+            assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
+    assert (box.do("find", node.etc), box.read(template)) == (before, FOREIGN if foreign else "")
+    node.restart()
+    assert handlers(node.dump()) == ["runc"]
