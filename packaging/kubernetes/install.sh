@@ -117,7 +117,7 @@ users() {
 			{ tr '\0' ' ' <"$process/cmdline" && echo; } 2>/dev/null
 		fi
 	done | sed -n -e "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p" \
-		-e "s|^[^ ]*conmonrs --runtime $home/[^ ]* --runtime-dir \([^ ]*\) .*|\1|p"
+		-e "s|^[^ ]*conmonrs .*--runtime $home/[^ ]* --runtime-dir \([^ ]*\) .*|\1|p"
 }
 wait_for_users() {
 	told=''

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from . import image, world
+from .box import STANDARD_PATH
 from .containerd import Containerd
 
 if TYPE_CHECKING:
@@ -87,24 +88,28 @@ class K3s(Containerd):
         self._data = f"/var/lib/rancher/{name}"
         self.etc = f"{self._data}/agent/etc/containerd"
         self._imports = imports
-        # A mount, because a shim starts itself again by its real path.
         self._bin = f"{self._data}/data/0123/bin"
         box.do("mkdir", "-p", self._bin, self.etc)
+        box.do("ln", "-s", "0123", f"{self._data}/data/current")
+        box.do("ln", "-s", "data/0123/bin", f"{self._data}/bin")
         for program in PROGRAMS:
+            # a mount, because a shim starts itself again by its real path
             path = box.do("sh", "-c", f"command -v {program}")
             box.do("touch", f"{self._bin}/{program}")
             box.do("mount", "--bind", path, f"{self._bin}/{program}")
-        said = box.do("containerd", "--version").split()[2]
+            box.do("mount", "--bind", "/dev/null", path)
+        box.do("sh", "-c", "mount --bind /dev/null $(command -v crun)")  # no runtime is on PATH
+        said = box.do(f"{self._bin}/containerd", "--version").split()[2]
         self.versions = (2,) if said.lstrip("v").startswith("1.") else (3, 2)
         self._start()
-        box.do("ctr", "-a", f"/{self.socket}", "-n", "k8s.io", "images", "import", world.ARCHIVE)
+        box.do(f"{self._bin}/ctr", "-a", f"/{self.socket}", "-n", "k8s.io", "images", "import", world.ARCHIVE)
 
     def _start(self) -> None:
         self.box.write(f"{self.etc}/config.toml", self.made())
         # k3s ends with its containerd, and other daemons of this name aren't here
         self.box.daemon(
-            "env", f"PATH={self._bin}:/usr/sbin:/usr/bin", "containerd", "-c", f"{self.etc}/config.toml",
-            ready=("ctr", "-a", f"/{self.socket}", "version"),
+            "env", f"PATH={self._bin}:{STANDARD_PATH}", "containerd", "-c", f"{self.etc}/config.toml",
+            ready=(f"{self._bin}/ctr", "-a", f"/{self.socket}", "version"),
         )  # fmt: skip
 
     def made(self) -> str:
@@ -120,4 +125,4 @@ class K3s(Containerd):
 
     def dump(self) -> str:
         """Return the configuration that containerd makes of its files."""
-        return self.box.do("containerd", "-c", f"{self.etc}/config.toml", "config", "dump")
+        return self.box.do(f"{self._bin}/containerd", "-c", f"{self.etc}/config.toml", "config", "dump")

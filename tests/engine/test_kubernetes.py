@@ -76,9 +76,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(boxes: Callable[[str, str], Box]) -> Generator[Box]:
     """A machine with an empty /opt and a stub of systemctl."""
     box = boxes("containerd", "v1")
-    for place in ("/opt", "/usr/local/sbin"):
+    for place in ("/opt", "/usr/local/bin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
-    box.write("/usr/local/sbin/systemctl", SYSTEMCTL, "755")
+    box.write("/usr/local/bin/systemctl", SYSTEMCTL, "755")
     yield box
     box.close()
 
@@ -221,7 +221,7 @@ def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
 
 
 def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
-    """CRI-O gets a drop-in, and the script waits for conmon, which has the program among its arguments."""
+    """CRI-O gets a drop-in, and the script waits for conmon and conmonrs, which have the program among their arguments."""
     box = node.box
     drop_in = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     program = f"{HOME}/current/bin/cdi-runtime"
@@ -235,13 +235,19 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
     sample = (KUBERNETES / "handler/crio.toml").read_text("utf-8").replace("/usr/bin/cdi-runtime", program)
     assert table == yaml.safe_dump(tomllib.loads(sample))
     conmon = "exec -a /usr/bin/conmon sh -c 'until [ -e /run/board/end ]; do sleep 0.1; done'"
-    for user, name in ((0, '"k8s_it\'s"'), (1000, "theirs")):  # only root's counts
-        script = f"({conmon} -n {name} -r {program}) >/dev/null 2>&1 &"
+    conmonrs = conmon.replace("conmon", "conmonrs")
+    for user, command in (
+        (0, f'{conmon} -n "k8s_it\'s" -r {program}'),
+        (1000, f"{conmon} -n theirs -r {program}"),  # only root's counts
+        (0, f"{conmonrs} --runtime {program} --runtime-dir /run/pod --runtime-root /run/runc"),
+        (0, f"{conmonrs} --runtime /usr/bin/runc --runtime-dir /run/other --runtime-root /run/runc"),
+    ):
+        script = f"({command}) >/dev/null 2>&1 &"
         box.do("setpriv", f"--reuid={user}", "--clear-groups", "bash", "-c", script)
     with Installer(node, stage, ENGINE="crio", ACTION="remove") as remover:
         remover.begin()
         box.wait(lambda: remover.log(remover.container))
-        assert remover.log(remover.container).endswith("not removed while there are containers of k8s_it's\n")
+        assert remover.log(remover.container).endswith("containers of /run/pod k8s_it's\n")
         box.write("/run/board/end", "")
         assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]
@@ -259,7 +265,7 @@ def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: st
     box, unit = machine, UNITS[name]
     # an agent: the other unit doesn't run
     box.write(
-        "/usr/local/sbin/systemctl", SYSTEMCTL + f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n', "755"
+        "/usr/local/bin/systemctl", SYSTEMCTL + f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n', "755"
     )
     node = K3s(box, name)
     template = f"{node.etc}/{TEMPLATES[node.versions[0]]}"
@@ -270,7 +276,7 @@ def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: st
 
     log = install(node, stage)
     installed = f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for {name}"
-    assert installed in log.splitlines(), log
+    assert (installed in log.splitlines(), "warning" in log) == (True, False), log
     assert f"restart {unit}" in box.read(CALLS).splitlines()
     text = box.read(template)
     assert text.startswith(FOREIGN if foreign else f"# Written by `cdi-hook configure {name}`")
@@ -278,7 +284,15 @@ def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: st
     assert handlers(node.dump()) == ["cdi", "runc"]
     with contextlib.ExitStack() as stack:
         pod = stack.enter_context(Pod(node, "cdi"))
-        assert pod.run(world.LOOK, {world.KEY: world.FUSE})[1] == SEEN
+        container, log = pod.run(world.LOOK, {world.KEY: world.FUSE})
+        assert log == SEEN
+        doctor = f"{HOME}/current/bin/cdi-hook", "doctor"
+        first = box.call(*doctor).stdout.splitlines()[0]
+        assert re.fullmatch(
+            rf"ok       {name} [\d.]+\S* runs cdi-runtime as its runtime cdi; its own CDI is .*", first
+        )
+        given = f"ok       {name}'s container {container[:12]} was given all of that"
+        assert given in box.do(*doctor, container).splitlines()
         install(node, stage)
         assert box.read(template) == text
         assert box.read(CALLS).splitlines().count(f"restart {unit}") == 1
