@@ -258,28 +258,31 @@ FOREIGN = '{{ template "base" . }}\n{{/* the proxy */}}\n[debug]\n  level = "inf
 UNITS = {"k3s": "k3s-agent", "rke2": "rke2-agent"}
 
 
-@pytest.mark.parametrize("foreign", [False, True], ids=["no template", "a template"])
-@pytest.mark.parametrize("name", UNITS)
-def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: str, *, foreign: bool) -> None:
-    """The engine is found by itself, its template gets the handler for as long as pods may need it, and is as it was then."""
+@pytest.mark.parametrize(
+    ("name", "has"), [("k3s", ""), ("k3s", "a template"), ("k3s", "imports"), ("rke2", "")]
+)
+def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: str, has: str) -> None:
+    """The engine is found by itself, its template or drop-in has the handler for as long as pods may need it."""
     box, unit = machine, UNITS[name]
     # an agent: the other unit doesn't run
-    box.write(
-        "/usr/local/bin/systemctl", SYSTEMCTL + f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n', "755"
-    )
-    node = K3s(box, name)
+    running = f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n'
+    box.write("/usr/local/bin/systemctl", SYSTEMCTL + running, "755")
+    node = K3s(box, name, imports=has == "imports")
     template = f"{node.etc}/{TEMPLATES[node.versions[0]]}"
+    if has == "imports" and node.versions[0] == 3:
+        template = f"{node.etc}/config-v3.toml.d/99-cdi-hook.toml"
+    foreign = FOREIGN if has == "a template" else ""
     if foreign:
-        box.write(template, FOREIGN)
+        box.write(template, foreign)
         node.restart()
-    before = box.do("find", node.etc)
+    before = box.do("find", node.etc, "-type", "f")
 
     log = install(node, stage)
     installed = f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for {name}"
     assert (installed in log.splitlines(), "warning" in log) == (True, False), log
     assert f"restart {unit}" in box.read(CALLS).splitlines()
     text = box.read(template)
-    assert text.startswith(FOREIGN if foreign else f"# Written by `cdi-hook configure {name}`")
+    assert text.startswith(foreign or f"# Written by `cdi-hook configure {name}`")
     node.restart()
     assert handlers(node.dump()) == ["cdi", "runc"]
     with contextlib.ExitStack() as stack:
@@ -303,6 +306,6 @@ def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: st
             assert remover.log(remover.container) == waiting
             stack.close()
             assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
-    assert (box.do("find", node.etc), box.read(template)) == (before, FOREIGN if foreign else "")
+    assert (box.do("find", node.etc, "-type", "f"), box.read(template)) == (before, foreign)
     node.restart()
     assert handlers(node.dump()) == ["runc"]
