@@ -95,6 +95,7 @@ class Engine(ABC):
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
     # For doctor.
     programs: tuple[str, ...]  # names or paths: it is on this host if one of them is
+    socket = ""  # where its daemon can be asked
     own_dir = ""  # the dir of its own runtime and client, which is on its PATH
     needs_configuration = True  # whether it runs cdi-runtime only if it is configured to
     own_cdi: str  # what its own CDI injects

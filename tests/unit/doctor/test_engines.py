@@ -271,6 +271,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format("", runtime))
+    os.utime(path, (1, 1))  # before the daemon was started
     assert said(engines.check, place) == [
         (
             "error",
@@ -286,6 +287,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
         ),
     ]
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
+    os.utime(path, (1, 1))
     assert [line[0] for line in said(engines.check, place)] == ["ok"]
 
 
@@ -295,7 +297,6 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
     monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
-    monkeypatch.setattr(ENGINES["containerd"], "daemon", Path("/proc/self/comm").read_text().strip())
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (time.time() + 9, time.time() + 9))
