@@ -38,6 +38,6 @@ if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/option
 	/run/k3s/containerd/io.containerd.runtime.v2.task/*/*/options.json \
 	/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
 	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
-	pgrep -f '^[^ ]*conmon .*-r [^ ]*/cdi-' >/dev/null 2>&1; then
+	pgrep -f '^[^ ]*conmon(rs)? .*-r(untime)? [^ ]*/cdi-' >/dev/null 2>&1; then
 	echo 'cdi-hook: containers that cdi-runtime started are running; without it, their engine cannot stop them' >&2
 fi

@@ -2,8 +2,8 @@
 """Container engines, one module each, and the edits that make an engine use cdi-runtime.
 
 ENGINES is the only list of engines. engine.py has what all engines share, plan.py
-decides which files change, and filechange.py changes a file. jsonedit.py and
-tomledit.py edit a text and keep every other byte; document.py is what both are. For
+decides which files change, and filechange.py changes a file. jsonedit.py, tomledit.py
+and template.py edit a text and keep every other byte; document.py is what all are. For
 `cdi-hook doctor`, configuration.py reads all files of an engine, and answer.py asks its
 own command.
 """

@@ -88,7 +88,7 @@ class K3s(Containerd):
             return
         if request.set_default:
             raise UnusableConfiguration(
-                f"a default runtime can't be set in a template, which may set one: write the line "
+                "a template may set a default runtime itself: instead, write "
                 f"`default-runtime: {request.name}` into /etc/rancher/{self.name}/config.yaml"
             )
         if request.enable_cdi:

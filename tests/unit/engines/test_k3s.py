@@ -146,7 +146,7 @@ def test_version_2_has_no_drop_in(tmp_path: Path) -> None:
         (
             Request("/usr/bin/cdi-runtime", set_default=True),
             BASE,
-            "a default runtime can't be set in a template, which may set one: write the line `default-runtime: cdi` "
+            "a template may set a default runtime itself: instead, write `default-runtime: cdi` "
             "into /etc/rancher/k3s/config.yaml",
         ),
         (
