@@ -94,10 +94,9 @@ class K3s(Containerd):
         box.do("ln", "-s", "data/0123/bin", f"{self._data}/bin")
         for program in PROGRAMS:
             # no link, because a shim starts itself again by its real path; no mount, because runc 1.5 does so by its dir
-            path = box.do("sh", "-c", f"command -v {program}")
-            box.do("cp", path, self._bin)
-            box.do("mount", "--bind", "/dev/null", path)
-        box.do("sh", "-c", "mount --bind /dev/null $(command -v crun)")  # no runtime is on PATH
+            box.do("sh", "-c", f"cp $(command -v {program}) {self._bin}")
+        others = f"which -a {' '.join(PROGRAMS)} crun"
+        box.do("sh", "-c", f"for path in $({others}); do mount --bind /dev/null $path; done")
         said = box.do(f"{self._bin}/containerd", "--version").split()[2]
         self.versions = (2,) if said.lstrip("v").startswith("1.") else (3, 2)
         self._start()
