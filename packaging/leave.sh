@@ -30,11 +30,14 @@ started_with() {
 }
 {
 	named -r /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
-		/etc/default/docker /etc/systemd/system || : # a dir may be missing
+		/var/lib/rancher/k3s/agent/etc/containerd /var/lib/rancher/rke2/agent/etc/containerd \
+		/var/snap/microk8s/current/args /etc/default/docker /etc/systemd/system || : # a dir may be missing
 	started_with
 } | LC_ALL=C cat -v | sed 's/.*/cdi-hook: & still names cdi-runtime or cdi-hook; without it, containers fail/' >&2
 if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
+	/run/k3s/containerd/io.containerd.runtime.v2.task/*/*/options.json \
+	/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
 	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
-	pgrep -f '^[^ ]*conmon .*-r [^ ]*/cdi-' >/dev/null 2>&1; then
+	pgrep -f '^[^ ]*conmon(rs)? .*-r(untime)? [^ ]*/cdi-' >/dev/null 2>&1; then
 	echo 'cdi-hook: containers that cdi-runtime started are running; without it, their engine cannot stop them' >&2
 fi

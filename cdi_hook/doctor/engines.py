@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import time
 from typing import TYPE_CHECKING
 
-from cdi_hook import files, programs
+from cdi_hook import programs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.configuration import Configuration
@@ -127,13 +124,13 @@ def _of_daemon(
     except answer.Unreachable as error:
         if error.is_forbidden:
             return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], of_host
-        fix = as_root("systemctl", "start", engine.name)
+        fix = as_root("systemctl", "start", engine.unit())
         return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
     if said is None:
         changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
-        started = _start(engine.daemon)
+        started = _start(engine)
         if names and started and changed > started:
-            fix = as_root("systemctl", "restart", engine.name)
+            fix = as_root("systemctl", "restart", engine.unit())
             return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
         return [], names
     findings = []
@@ -164,20 +161,12 @@ def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
     return configuration.programs[name][1] == engine.default_path() != engine.file
 
 
-def _start(daemon: str) -> float:
-    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told.
-
-    A container may have such a daemon too: it has other process ids.
-    """
-    here = os.readlink("/proc/self/ns/pid")
-    for directory in glob.glob("/proc/[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
-            if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
-                ticks = int(files.read(f"{directory}/stat").rpartition(b")")[2].split()[19])
-                up = float(files.read("/proc/uptime").split()[0])
-                return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
-    return 0
+def _start(engine: Engine) -> float:
+    """Return when a daemon made its socket, as it does at its start, in s since the epoch; 0 without one."""
+    try:
+        return os.stat(engine.socket).st_mtime
+    except OSError:
+        return 0
 
 
 def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:

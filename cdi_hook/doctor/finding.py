@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdi_hook import lowlevel
+from cdi_hook.engines import ENGINES
 
 if TYPE_CHECKING:
     from cdi_hook.injection import Host
@@ -43,9 +44,19 @@ class Patient:
         return self.registry.cache
 
     @property
+    def runtimes(self) -> list[str]:
+        """The paths of the runtimes that there are, the one first that cdi-runtime calls.
+
+        Only if there is no other, they are those that an engine has for itself.
+        """
+        names = self.host.settings.words("RUNTIMES")
+        own = [f"{engine.own_dir}/{name}" for engine in ENGINES.values() if engine.own_dir for name in names]
+        return list(lowlevel.find(names)) or list(lowlevel.find(own))
+
+    @property
     def runtime(self) -> str:
         """The path of the runtime that cdi-runtime calls, "" if there is none."""
-        return next(lowlevel.find(self.host.settings.words("RUNTIMES")), "")
+        return next(iter(self.runtimes), "")
 
     def path(self, path: str) -> str:
         """Return where a path of the system is."""

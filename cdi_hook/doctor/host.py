@@ -12,7 +12,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, features, files, lowlevel
+from cdi_hook import edits, features, files
 from cdi_hook.ask import ask
 from cdi_hook.doctor import logs, specs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
@@ -78,7 +78,7 @@ def check_configuration(patient: Patient) -> list[Finding]:
 def check_runtimes(patient: Patient) -> list[Finding]:
     """Say which runtime cdi-runtime calls, and what it would ignore that a spec asks for."""
     settings = patient.host.settings
-    found = list(lowlevel.find(settings.words("RUNTIMES")))
+    found = patient.runtimes
     if not found:
         fact = f"none of RUNTIMES ({settings['RUNTIMES']}) is on PATH or in the standard dirs"
         return [Finding(ERROR, fact, "install runc or crun, or give a path in RUNTIMES")]

@@ -2,8 +2,8 @@
 """Container engines, one module each, and the edits that make an engine use cdi-runtime.
 
 ENGINES is the only list of engines. engine.py has what all engines share, plan.py
-decides which files change, and filechange.py changes a file. jsonedit.py and
-tomledit.py edit a text and keep every other byte; document.py is what both are. For
+decides which files change, and filechange.py changes a file. jsonedit.py, tomledit.py
+and template.py edit a text and keep every other byte; document.py is what all are. For
 `cdi-hook doctor`, configuration.py reads all files of an engine, and answer.py asks its
 own command.
 """
@@ -12,6 +12,11 @@ from cdi_hook.engines.containerd import Containerd
 from cdi_hook.engines.crio import Crio
 from cdi_hook.engines.docker import Docker
 from cdi_hook.engines.engine import Engine
+from cdi_hook.engines.k3s import K3s
+from cdi_hook.engines.microk8s import Microk8s
 from cdi_hook.engines.podman import Podman
+from cdi_hook.engines.rke2 import Rke2
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Docker(), Containerd(), Crio(), Podman())}
+ENGINES: dict[str, Engine] = {
+    engine.name: engine for engine in (Docker(), Containerd(), Crio(), Podman(), K3s(), Rke2(), Microk8s())
+}

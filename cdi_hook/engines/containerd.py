@@ -59,8 +59,6 @@ _PLUGINS = {
     3: "io.containerd.cri.v1.runtime",
     4: "io.containerd.cri.v1.runtime",
 }
-_SOCKET = "/run/containerd/containerd.sock"
-_BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves
 # A container's labels that people know it by.
 _NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
@@ -88,6 +86,8 @@ class Containerd(Engine):
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
     runtime_type = "io.containerd.runc.v2"
+    socket = "/run/containerd/containerd.sock"
+    state = "/run/containerd"  # the dir of its state, bundles among it
     requests = {  # noqa: RUF012 # nobody alters it
         "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
         "pod": "# containerd needs: cdi-hook configure containerd --pod-annotations\n"
@@ -135,17 +135,22 @@ class Containerd(Engine):
         return name == "runc" or name in runtimes
 
     def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
+        self.check(text, request, others)
+        return super().add(text, request, others)
+
+    def check(self, text: str, request: Request, others: Sequence[Other]) -> None:  # noqa: ARG002  # for templates
+        """Refuse a text in which an entry would do nothing, or harm."""
         _refuse_disabled(text)
         if version(text) == 2:
             _refuse_replaced(others)
-        return super().add(text, request, others)
 
     def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
         notes = []
         pods = _POD_FLAG in request.flags
         filters = ["container_annotations", *(["pod_annotations"] if pods else [])]
         if document.get(key) is None:
-            template = self.template(request, [document, *(TOMLText(text) for _, text in others)])
+            documents = [document, *(self.document(text) for _, text in others)]
+            template = self.template(request, documents)
             program = self.program(template)
             if program and not is_ours(request.name, program):
                 notes.append(
@@ -157,7 +162,7 @@ class Containerd(Engine):
             entry["options"] = {**entry.pop("options", {}), "BinaryName": request.path}
             document.set(key, entry)
             runc = (*key[:-1], "runc")
-            if document.tree["version"] == 2 and document.get(runc) is None:
+            if document.tree["version"] == 2 and all(one.get(runc) is None for one in documents):
                 document.set(runc, {"runtime_type": self.runtime_type})
         super().edit(document, key, request, others)
         for name in filters:
@@ -168,7 +173,7 @@ class Containerd(Engine):
 
     def remove(self, text: str, before: str | None) -> Edited:
         edited = super().remove(text, before)
-        document = TOMLText(edited.text)
+        document = self.document(edited.text)
         runc = (*self.table(document), "runtimes", "runc")
         is_alone = document.get(runc) == {"runtime_type": self.runtime_type}
         if edited.text != text and is_alone and document.is_marked(runc):
@@ -176,10 +181,10 @@ class Containerd(Engine):
         return Edited(document.text, edited.notes)
 
     def says(self) -> None:
-        _ctr("version")
+        self._ctr("version")
 
     def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:
-        document = TOMLText(text)
+        document = self.document(text)
         passed = document.get((*self.table(document), "runtimes", name, "container_annotations")) or []
         missing = [one for one in annotations if one not in passed and "*" not in passed]
         return f"container_annotations doesn't have {', '.join(missing)}" if missing else ""
@@ -189,58 +194,63 @@ class Containerd(Engine):
             return []  # neither an id nor a name
         found = []
         filters = [f'id~="^{re.escape(name)}"', *(f'labels."{label}"=={name}' for label in _NAMES)]
-        for namespace in _ctr("namespaces", "ls", "-q"):
+        for namespace in self._ctr("namespaces", "ls", "-q"):
             if namespace not in _OTHERS:
-                for identity in _ctr("-n", namespace, "containers", "ls", "-q", *filters):
-                    found += list(_container(namespace, identity))
+                for identity in self._ctr("-n", namespace, "containers", "ls", "-q", *filters):
+                    found += list(self._container(namespace, identity))
         return found
 
+    def _ctr(self, *arguments: str) -> list[str]:
+        """Return the lines that ctr prints; raises Unreachable."""
+        if not os.path.exists(self.socket):
+            raise Unreachable(f"there is no {self.socket}")
+        answer = ask((*self._client(), *arguments))
+        if answer.status != 0:
+            raise Unreachable(answer.why)
+        return answer.out.split("\n")[:-1]
 
-def _ctr(*arguments: str) -> list[str]:
-    """Return the lines that ctr prints; raises Unreachable."""
-    if not os.path.exists(_SOCKET):
-        raise Unreachable(f"there is no {_SOCKET}")
-    answer = ask((program_of("ctr") or "ctr", *arguments))
-    if answer.status != 0:
-        raise Unreachable(answer.why)
-    return answer.out.split("\n")[:-1]
+    def _client(self) -> tuple[str, ...]:
+        own = os.path.join(self.own_dir, "ctr")
+        return program_of(own) or own, "--address", self.socket
 
+    def _info(self, namespace: str, identity: str) -> Any:
+        """Return what containerd has of a container; None if it is gone by now."""
+        command = (*self._client(), "-n", namespace, "containers", "info", identity)
+        return ask_json(*command, unknown="not found")
 
-def _container(namespace: str, identity: str) -> Iterator[Container]:
-    """Yield a container, unless it is a pod's sandbox or gone by now."""
-    one = ask_json("ctr", "-n", namespace, "containers", "info", identity, unknown="not found")
-    if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
-        return
-    bundle = f"{_BUNDLES}/{namespace}/{identity}"
-    handler, lost = _of_kubernetes(namespace, one)
-    yield Container(
-        identity,
-        handler or str(dig(one, "Runtime", "Name") or ""),
-        _binary(dig(one, "Runtime", "Options", "value")),
-        bundle if os.path.isdir(bundle) else "",
-        dig(one, "Spec") or {},
-        dig(one, "Labels") or {},
-        lost=lost,
-        client="pod" if handler else "",
-    )
+    def _container(self, namespace: str, identity: str) -> Iterator[Container]:
+        """Yield a container, unless it is a pod's sandbox or gone by now."""
+        one = self._info(namespace, identity)
+        if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
+            return
+        bundle = f"{self.state}/io.containerd.runtime.v2.task/{namespace}/{identity}"
+        handler, lost = self._of_kubernetes(namespace, one)
+        yield Container(
+            identity,
+            handler or str(dig(one, "Runtime", "Name") or ""),
+            _binary(dig(one, "Runtime", "Options", "value")),
+            bundle if os.path.isdir(bundle) else "",
+            dig(one, "Spec") or {},
+            dig(one, "Labels") or {},
+            lost=lost,
+            client="pod" if handler else "",
+        )
 
-
-def _of_kubernetes(namespace: str, one: Any) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
-    """Return the handler of a container's pod, "" without one, and the annotations that don't get through."""
-    own = _metadata(one, "container")
-    sandbox = dig(own, "SandboxID")
-    if not sandbox:
-        return "", ()
-    pod = ask_json("ctr", "-n", namespace, "containers", "info", str(sandbox), unknown="not found")
-    of_pod = _metadata(pod, "sandbox")
-    passed = dig(one, "Spec", "annotations") or {}
-    lost = [
-        (whose, key, str(value), flag)
-        for whose, tree, flag in (("the container", own, ""), ("its pod", of_pod, _POD_FLAG))
-        for key, value in (dig(tree, "Config", "annotations") or {}).items()
-        if key not in passed
-    ]
-    return str(dig(of_pod, "RuntimeHandler") or "the default"), tuple(lost)
+    def _of_kubernetes(self, namespace: str, one: Any) -> tuple[str, tuple[tuple[str, str, str, str], ...]]:
+        """Return the handler of a container's pod, "" without one, and the annotations that get lost."""
+        own = _metadata(one, "container")
+        sandbox = dig(own, "SandboxID")
+        if not sandbox:
+            return "", ()
+        of_pod = _metadata(self._info(namespace, str(sandbox)), "sandbox")
+        passed = dig(one, "Spec", "annotations") or {}
+        lost = [
+            (whose, key, str(value), flag)
+            for whose, tree, flag in (("the container", own, ""), ("its pod", of_pod, _POD_FLAG))
+            for key, value in (dig(tree, "Config", "annotations") or {}).items()
+            if key not in passed
+        ]
+        return str(dig(of_pod, "RuntimeHandler") or "the default"), tuple(lost)
 
 
 def _metadata(one: Any, kind: str) -> Any:

@@ -46,7 +46,8 @@ _NOT_COPIED = (
     "inherit_default_runtime",
 )
 _BUNDLE = "/run/containers/storage/overlay-containers/{}/userdata"
-_CRICTL = ("crictl", "--runtime-endpoint", "unix:///var/run/crio/crio.sock")
+_SOCKET = "/var/run/crio/crio.sock"
+_CRICTL = ("crictl", "--runtime-endpoint", f"unix://{_SOCKET}")
 _POD_ANNOTATIONS = (
     "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can "
     "ask for any device that ALLOW and DENY in cdi-hook.conf permit"
@@ -58,6 +59,7 @@ class Crio(Engine):
     file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     daemon = "crio"
     programs = ("crio",)
+    socket = _SOCKET
     own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
     hooks_key = ("crio", "runtime", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d",)

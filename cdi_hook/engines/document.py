@@ -49,3 +49,7 @@ class Document(ABC):
     @abstractmethod
     def remove(self, path: Key) -> None:
         """Take a key out, with all that is in it; raises KeyError if it is missing."""
+
+    def is_marked(self, path: Key) -> bool:  # noqa: ARG002  # a text without comments has no marks
+        """Say whether a table has our mark."""
+        return False

@@ -83,7 +83,7 @@ class Engine(ABC):
     """One engine; this class has what most engines share. Methods raise UnusableConfiguration."""
 
     # For the command line.
-    name: str  # also the name of the systemd unit
+    name: str
     file: str  # the file to edit, or the first file that the engine reads
     user_file = ""  # a user's own file, below their configuration dir
     about = ""  # what --help adds after the file
@@ -94,7 +94,9 @@ class Engine(ABC):
     requests: Mapping[str, str] = {}
     keeps_runtime = False  # whether a container is always restarted with the runtime it was created with
     # For doctor.
-    programs: tuple[str, ...]  # it is on this host if one of them is
+    programs: tuple[str, ...]  # names or paths: it is on this host if one of them is
+    socket = ""  # where its daemon can be asked
+    own_dir = ""  # the dir of its own runtime and client, which is on its PATH
     needs_configuration = True  # whether it runs cdi-runtime only if it is configured to
     own_cdi: str  # what its own CDI injects
     own_cdi_since: tuple[int, int] = (0, 0)  # the version from which that is on without a switch
@@ -254,12 +256,16 @@ class Engine(ABC):
         if not self.daemon:
             return None
         user = ["--user"] if path == self.default_path() != self.file else []
-        return ["systemctl", *user, "restart" if restart else self.reload, self.name]
+        return ["systemctl", *user, "restart" if restart else self.reload, self.unit()]
+
+    def unit(self) -> str:
+        """Return the name of the daemon's systemd unit."""
+        return self.name
 
     def version(self) -> str:
         """Return the version of the engine on this host, "" if that can't be told; None is in found()."""
         said = ask((self.found(), "--version")).said
-        number = re.search(r"\b\d+\.\d[^\s,]*", said)
+        number = re.search(r"(?<![\d.])\d+\.\d[^\s,]*", said)
         return number[0] if number else ""
 
     def found(self) -> str:

@@ -13,6 +13,7 @@ text that can't be edited (with a table in braces) is refused, not damaged.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -178,6 +179,9 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         return tomlkit.parse(text).unwrap()
     except TOMLKitError as error:
+        with contextlib.suppress(TOMLKitError, ValueError, IndexError):
+            if "already exists" in str(error):
+                return tomlkit.parse(_grouped(text)).unwrap()
         what = str(error).partition(" at line ")[0]
         if isinstance(error, ParseError) and "already exists" not in what:
             where = f"line {error.line} column {error.col + 1}"
@@ -187,6 +191,18 @@ def _parse(text: str) -> dict[str, Any]:
         raise UnusableConfiguration(f"not valid TOML: {what} at {where}") from error
     except RecursionError:
         raise UnusableConfiguration("not usable: nested too deeply") from None
+
+
+def _grouped(text: str) -> str:
+    """Return a text with the same tree, whose tables of one top-level name follow each other.
+
+    tomlkit 0.15 calls [a.b.c] a duplicate if other tables of a, and then [x], stand between it and [a.b].
+    """
+    starts = [header.start for header in _scan(text)[0]]
+    tops = [header.path[0] for header in _scan(text)[0]]
+    pieces = [text[start:end] + "\n" for start, end in zip(starts, [*starts[1:], len(text)])]
+    order = sorted(range(len(pieces)), key=lambda number: tops.index(tops[number]))
+    return text[: starts[0]] + "".join(pieces[number] for number in order)
 
 
 def _first_bad(text: str) -> str | None:

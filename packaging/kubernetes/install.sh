@@ -17,19 +17,17 @@
 # Each version has a dir of its own in /opt/cdi-hook. The link "current" changes in
 # one step. The previous version stays for the calls that are still running.
 #
-# ENGINE is containerd or crio. CONFIG is the engine's configuration, if that isn't in
-# the usual place. POD_ANNOTATIONS=true lets pods' annotations name devices under
-# containerd, until ACTION=remove. Then the node's /etc/cdi-hook/cdi-hook.conf should say
-# which namespaces may have which devices.
+# The engine is the one that runs this pod. ENGINE names another, and CONFIG is its
+# configuration, if that isn't in the usual place. POD_ANNOTATIONS=true lets pods'
+# annotations name devices under containerd, until ACTION=remove; under CRI-O they
+# always do. Then the node's /etc/cdi-hook/cdi-hook.conf should say which namespaces
+# may have which devices.
 set -eu
 
 home=/opt/cdi-hook
 program=$home/current/bin/cdi-runtime
 stage=/stage # the files in the image that go to the node
 node=/proc/1/root
-engine=${ENGINE:-containerd}
-handler="--path $program"
-case $engine:${POD_ANNOTATIONS:-} in containerd:true) handler="$handler --pod-annotations" ;; esac
 
 say() { echo "cdi-hook: $*"; }
 die() {
@@ -44,6 +42,20 @@ on_node() {
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin nsenter -t 1 -m -- "$@"
 }
 configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--config "$CONFIG"} "$@"; }
+
+# The parent of a container's first process is its engine's shim or monitor. k3s, RKE2 and
+# MicroK8s have shims of their own. A shim of docker has another namespace.
+find_engine() {
+	parent=$(tr '\0' ' ' <"/proc/$PPID/cmdline")
+	case $parent in
+	/var/lib/rancher/k3s/*' -namespace k8s.io '*) echo k3s ;;
+	/var/lib/rancher/rke2/*' -namespace k8s.io '*) echo rke2 ;;
+	/snap/microk8s/*' -namespace k8s.io '*) echo microk8s ;;
+	*' -namespace k8s.io '*' -address /run/containerd/containerd.sock '*) echo containerd ;;
+	*/conmon*) echo crio ;;
+	*) die "can't tell this node's engine by what runs this pod, $parent: set ENGINE to containerd, crio, k3s, rke2 or microk8s, and CONFIG to its configuration" ;;
+	esac
+}
 
 # A version's name is a hash of its files. Its programs contain the path with that name.
 put_files() {
@@ -86,9 +98,12 @@ remove_handler() {
 }
 
 # Print the pods whose containers need cdi-runtime. containerd's shim keeps the path of
-# the program that it calls in a file; CRI-O's conmon has it among its arguments.
+# the program that it calls in a file; CRI-O's conmon has it among its arguments, and so
+# has conmonrs, which has the pod's dir, but not its name.
 users() {
-	for file in "$node"/run/containerd/io.containerd.runtime.v2.task/*/*/runtime; do
+	for file in "$node"/run/containerd/io.containerd.runtime.v2.task/*/*/runtime \
+		"$node"/run/k3s/containerd/io.containerd.runtime.v2.task/*/*/runtime \
+		"$node"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/*/*/runtime; do
 		case $(cat "$file" 2>/dev/null) in "$home"/*) ;; *) continue ;; esac
 		bundle=${file%/*}
 		name=$(sed -n 's|.*"io.kubernetes.cri.sandbox-name":"\([^"]*\)","io.kubernetes.cri.sandbox-namespace":"\([^"]*\)".*|\2/\1|p' \
@@ -101,7 +116,8 @@ users() {
 		if [ -O "$process" ] && [ "$process/root/" -ef "$node/" ]; then
 			{ tr '\0' ' ' <"$process/cmdline" && echo; } 2>/dev/null
 		fi
-	done | sed -n "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p"
+	done | sed -n -e "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p" \
+		-e "s|^[^ ]*conmonrs .*--runtime $home/[^ ]* --runtime-dir \([^ ]*\) .*|\1|p"
 }
 wait_for_users() {
 	told=''
@@ -131,6 +147,9 @@ remove() {
 	say "removed"
 }
 
+engine=${ENGINE:-$(find_engine)}
+handler="--path $program"
+case $engine:${POD_ANNOTATIONS:-} in crio:*) ;; *:true) handler="$handler --pod-annotations" ;; esac
 trap 'exit 0' TERM
 # Only one pod works on a node at a time: a pod that was replaced by force may still be running.
 exec 9<"$node/run"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .box import Box, Completed
 
 CONFIGURATION = "/etc/containerd/config.toml"
-SOCKET = "run/containerd/containerd.sock"
 BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 ERROR = "failed to create shim task: OCI runtime create failed: "
 
@@ -53,6 +52,8 @@ CDI_HOOK_CONFIG={INJECTING}.conf exec /usr/bin/cdi-runtime "$@"
 
 class Containerd:
     """A containerd whose CRI knows the handlers."""
+
+    socket = "run/containerd/containerd.sock"
 
     def __init__(
         self, box: Box, *, enable_cdi: bool = False, handlers: Mapping[str, tuple[str, str]] = HANDLERS

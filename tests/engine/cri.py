@@ -11,7 +11,6 @@ from cri_api.v1 import api_pb2, api_pb2_grpc
 from typing_extensions import Self
 
 from . import image
-from .containerd import SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ class Pod:
         self.box = engine.box
         self._handler = handler
         # Any process in a box gives access to the box's sockets from outside.
-        self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{SOCKET}")
+        self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{engine.socket}")
         self._stub = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self.name = uuid.uuid4().hex[:12]
         # It uses the host's network, so no network plugin is needed; a privileged pod also uses the host's processes.

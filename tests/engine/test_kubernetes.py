@@ -24,6 +24,7 @@ from . import world
 from .box import ROOT, STANDARD_PATH
 from .containerd import CONFIGURATION, HANDLERS, Containerd
 from .cri import Pod, Refusal
+from .k3s import TEMPLATES, K3s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -72,14 +73,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def node(boxes: Callable[[str, str], Box]) -> Generator[Containerd]:
-    """A node whose containerd knows only runc, with an empty /opt and a stub of systemctl."""
+def machine(boxes: Callable[[str, str], Box]) -> Generator[Box]:
+    """A machine with an empty /opt and a stub of systemctl."""
     box = boxes("containerd", "v1")
-    for place in ("/opt", "/usr/local/sbin"):
+    for place in ("/opt", "/usr/local/bin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
-    box.write("/usr/local/sbin/systemctl", SYSTEMCTL, "755")
-    yield Containerd(box, handlers={"runc": HANDLERS["runc"]})
+    box.write("/usr/local/bin/systemctl", SYSTEMCTL, "755")
+    yield box
     box.close()
+
+
+@pytest.fixture
+def node(machine: Box) -> Containerd:
+    """A node whose containerd knows only runc."""
+    return Containerd(machine, handlers={"runc": HANDLERS["runc"]})
 
 
 class Installer(Pod):
@@ -119,10 +126,9 @@ def install(engine: Containerd, stage: Path, **environ: str) -> str:
         return pod.finish()
 
 
-def handlers(box: Box) -> list[str]:
+def handlers(dump: str) -> list[str]:
     """Return the handlers that containerd has."""
-    found = re.findall(r"containerd\.runtimes\.([\w-]+)\]", box.do("containerd", "config", "dump"))
-    return sorted(set(found))
+    return sorted(set(re.findall(r"containerd\.runtimes\.([\w-]+)\]", dump)))
 
 
 def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Path, tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     # stdout and stderr have separate pipes, so their order isn't known
     assert f"stdout cdi-hook: installed {first} for containerd" in log.splitlines(), log
     assert box.read(CALLS) == "restart containerd\n"
-    assert handlers(box) == ["cdi", "runc"]
+    assert handlers(box.do("containerd", "config", "dump")) == ["cdi", "runc"]
     assert f"\ncdi_lib='{HOME}/{first}/lib' " in box.read(f"{HOME}/current/bin/cdi-runtime")
     node.restart()
     assert sorted(box.do("ls", HOME).split()) == sorted([first, "current"])
@@ -179,7 +185,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     assert box.read(CONFIGURATION) == before
     assert box.read(CALLS) == "restart containerd\n" * 2
     assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]
-    assert handlers(box) == ["runc"]
+    assert handlers(box.do("containerd", "config", "dump")) == ["runc"]
     box.write(f"{HOME}/.new/bin/cdi-hook", "an install that broke off")
     assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
     assert box.call("test", "-e", HOME).returncode == 1
@@ -215,7 +221,7 @@ def test_a_node_that_cannot_have_it(node: Containerd, stage: Path) -> None:
 
 
 def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
-    """CRI-O gets a drop-in, and the script waits for conmon, which has the program among its arguments."""
+    """CRI-O gets a drop-in, and the script waits for conmon and conmonrs, which have the program among their arguments."""
     box = node.box
     drop_in = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
     program = f"{HOME}/current/bin/cdi-runtime"
@@ -229,14 +235,78 @@ def test_a_node_with_crio(node: Containerd, stage: Path) -> None:
     sample = (KUBERNETES / "handler/crio.toml").read_text("utf-8").replace("/usr/bin/cdi-runtime", program)
     assert table == yaml.safe_dump(tomllib.loads(sample))
     conmon = "exec -a /usr/bin/conmon sh -c 'until [ -e /run/board/end ]; do sleep 0.1; done'"
-    for user, name in ((0, '"k8s_it\'s"'), (1000, "theirs")):  # only root's counts
-        script = f"({conmon} -n {name} -r {program}) >/dev/null 2>&1 &"
+    conmonrs = conmon.replace("conmon", "conmonrs")
+    for user, command in (
+        (0, f'{conmon} -n "k8s_it\'s" -r {program}'),
+        (1000, f"{conmon} -n theirs -r {program}"),  # only root's counts
+        (0, f"{conmonrs} --runtime {program} --runtime-dir /run/pod --runtime-root /run/runc"),
+        (0, f"{conmonrs} --runtime /usr/bin/runc --runtime-dir /run/other --runtime-root /run/runc"),
+    ):
+        script = f"({command}) >/dev/null 2>&1 &"
         box.do("setpriv", f"--reuid={user}", "--clear-groups", "bash", "-c", script)
     with Installer(node, stage, ENGINE="crio", ACTION="remove") as remover:
         remover.begin()
         box.wait(lambda: remover.log(remover.container))
-        assert remover.log(remover.container).endswith("not removed while there are containers of k8s_it's\n")
+        assert remover.log(remover.container).endswith("containers of /run/pod k8s_it's\n")
         box.write("/run/board/end", "")
         assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, drop_in)] == [1, 1]
     assert box.read(CALLS) == "restart crio\n" * 2
+
+
+FOREIGN = '{{ template "base" . }}\n{{/* the proxy */}}\n[debug]\n  level = "info"'
+UNITS = {"k3s": "k3s-agent", "rke2": "rke2-agent"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has"), [("k3s", ""), ("k3s", "a template"), ("k3s", "imports"), ("rke2", "")]
+)
+def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: str, has: str) -> None:
+    """The engine is found by itself, its template or drop-in has the handler for as long as pods may need it."""
+    box, unit = machine, UNITS[name]
+    # an agent: the other unit doesn't run
+    running = f'case $* in is-active*) [ "$3" = {unit} ] ;; esac\n'
+    box.write("/usr/local/bin/systemctl", SYSTEMCTL + running, "755")
+    node = K3s(box, name, imports=has == "imports")
+    template = f"{node.etc}/{TEMPLATES[node.versions[0]]}"
+    if has == "imports" and node.versions[0] == 3:
+        template = f"{node.etc}/config-v3.toml.d/99-cdi-hook.toml"
+    foreign = FOREIGN if has == "a template" else ""
+    if foreign:
+        box.write(template, foreign)
+        node.restart()
+    before = box.do("find", node.etc, "-type", "f")
+
+    log = install(node, stage)
+    installed = f"stdout cdi-hook: installed {box.do('readlink', f'{HOME}/current')} for {name}"
+    assert (installed in log.splitlines(), "warning" in log) == (True, False), log
+    assert f"restart {unit}" in box.read(CALLS).splitlines()
+    text = box.read(template)
+    assert text.startswith(foreign or f"# Written by `cdi-hook configure {name}`")
+    node.restart()
+    assert handlers(node.dump()) == ["cdi", "runc"]
+    with contextlib.ExitStack() as stack:
+        pod = stack.enter_context(Pod(node, "cdi"))
+        container, log = pod.run(world.LOOK, {world.KEY: world.FUSE})
+        assert log == SEEN
+        doctor = f"{HOME}/current/bin/cdi-hook", "doctor"
+        said = box.call(*doctor).stdout
+        uses = rf"ok       {name} [\d.]+\S* runs cdi-runtime as its runtime cdi; its own CDI is .*\n"
+        calls = rf"ok       cdi-runtime calls /var/lib/rancher/{name}/(?:data/current/)?bin/runc .*\n"
+        assert re.match(uses, said)
+        assert re.search(rf"^{calls}", said, re.MULTILINE)
+        given = f"ok       {name}'s container {container[:12]} was given all of that"
+        assert given in box.do(*doctor, container).splitlines()
+        install(node, stage)
+        assert box.read(template) == text
+        assert box.read(CALLS).splitlines().count(f"restart {unit}") == 1
+        with Installer(node, stage, ACTION="remove") as remover:
+            remover.begin()
+            waiting = f"stdout cdi-hook: not removed while there are containers of default/{pod.name}\n"
+            box.wait(lambda: remover.log(remover.container))
+            assert remover.log(remover.container) == waiting
+            stack.close()
+            assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
+    assert (box.do("find", node.etc, "-type", "f"), box.read(template)) == (before, foreign)
+    node.restart()
+    assert handlers(node.dump()) == ["runc"]

@@ -10,20 +10,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.containerd import Containerd
+from cdi_hook.engines.engine import Engine
 
 from .tree import PACKAGE, ROOT, files, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cdi_hook.engines.engine import Engine
-
 # Modules of cdi_hook/engines that aren't engines.
-SHARED = {"answer", "configuration", "document", "engine", "filechange", "jsonedit", "plan", "tomledit"}
+SHARED = {
+    "answer",
+    "configuration",
+    "document",
+    "engine",
+    "filechange",
+    "jsonedit",
+    "plan",
+    "template",
+    "tomledit",
+}
+CONTAINERDS = [one for one in ENGINES.values() if isinstance(one, Containerd)]
 # Scripts that name engines; a test below compares each with the modules.
 SCRIPTS = {
     "packaging/deb/cdi-hook.postinst": set(ENGINES),
-    "packaging/kubernetes/install.sh": {"containerd"},
+    "packaging/kubernetes/install.sh": {"crio"} | {one.name for one in CONTAINERDS},
     "packaging/leave.sh": {name for name, engine in ENGINES.items() if engine.daemon == name},
     "packaging/rpm/cdi-hook.spec": set(ENGINES),
 }
@@ -61,7 +72,7 @@ def test_an_engine_has_tests(engine: Engine) -> None:
 def test_the_manual_has_every_engine() -> None:
     """cdi-hook(8) has the engines in the order of ENGINES, each with its file and a user's own."""
     text = section("packaging/man/cdi-hook.8", ".SS configure", ".SS ").replace("\\-", "-")
-    entries = re.findall(r"^\.TP\n\.B ([a-z]+)\n((?:(?!\.TP\n).*\n)*)", text, re.MULTILINE)
+    entries = re.findall(r"^\.TP\n\.B ([a-z0-9]+)\n((?:(?!\.TP\n).*\n)*)", text, re.MULTILINE)
     assert [name for name, _ in entries] == [*ENGINES, "all"]
     for name, entry in entries[:-1]:
         engine = ENGINES[name]
@@ -84,8 +95,9 @@ def test_a_package_says_which_there_are(path: str) -> None:
 
 @EVERY
 def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None:
-    """leave.sh looks for our programs below the engine's dir of /etc."""
-    directory = "/".join(engine.file.split("/")[:3])
+    """leave.sh looks for our programs below the engine's dir of /etc, or in the dir of its file."""
+    is_in_etc = engine.file.startswith("/etc/")
+    directory = "/".join(engine.file.split("/")[:3]) if is_in_etc else engine.file.rpartition("/")[0]
     pattern = r"^\tnamed -r ((?:.*\\\n)*.*) \|\| :"
     (looked_at,) = re.findall(pattern, read("packaging/leave.sh"), re.MULTILINE)
     assert directory in looked_at.split()
@@ -94,16 +106,27 @@ def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None
 def test_a_packages_removal_looks_at_daemons() -> None:
     """leave.sh looks for our programs in the files on the command line of an engine's daemon."""
     (daemons,) = re.findall(r"pgrep -U 0 '\^\((.*)\)\$'", read("packaging/leave.sh"))
-    assert daemons.split("|") == [one.daemon for one in ENGINES.values() if one.daemon]
+    assert daemons.split("|") == list(dict.fromkeys(one.daemon for one in ENGINES.values() if one.daemon))
 
 
-def test_kubernetes_asks_for_what_there_is() -> None:
-    """install.sh's default is an engine, and the option that it gives this engine is one that the engine has."""
+@pytest.mark.parametrize(
+    ("path", "file"), [("packaging/kubernetes/install.sh", "runtime"), ("packaging/leave.sh", "options.json")]
+)
+def test_a_script_looks_at_every_containerd(path: str, file: str) -> None:
+    """A script that looks for containers that cdi-runtime started looks in each containerd's dir of bundles."""
+    found = re.findall(rf"(/\S+)/io\.containerd\.runtime\.v2\.task/\*/\*/{re.escape(file)}\b", read(path))
+    theirs = {engine.state for engine in CONTAINERDS}
+    docker = {"/run/docker/containerd/daemon"} if "leave" in path else set()
+    assert sorted(found) == sorted(theirs | docker)
+
+
+def test_kubernetes_finds_every_engine() -> None:
+    """install.sh knows CRI-O and each containerd by what runs its pod, and gives the option that each containerd has."""
     script = read("packaging/kubernetes/install.sh")
-    (default,) = re.findall(r"^engine=\$\{ENGINE:-(\w+)\}$", script, re.MULTILINE)
-    ((name, flag),) = re.findall(r" in (\w+):true\) handler=\"\$handler (--[a-z-]+)\"", script)
-    assert default == name
-    assert flag in dict(ENGINES[name].flags)
+    assert set(re.findall(r"\) echo (\w+) ;;", script)) == SCRIPTS["packaging/kubernetes/install.sh"]
+    ((name, flag),) = re.findall(r" in (\w+):\*\) ;; \*:true\) handler=\"\$handler (--[a-z-]+)\"", script)
+    assert [engine.name for engine in ENGINES.values() if engine.name == name and engine not in CONTAINERDS]
+    assert all(flag in dict(engine.flags) for engine in CONTAINERDS)
 
 
 def named(tree: ast.AST) -> set[str]:
@@ -121,12 +144,14 @@ def named(tree: ast.AST) -> set[str]:
 
 
 def test_no_other_module_names_an_engine() -> None:
-    """Only ENGINES, an engine's own module, and the audit's table name an engine in code."""
+    """Only ENGINES, the module of an engine or of one that is made from it, and the audit's table name an engine in code."""
     found = {name: named(ast.parse(path.read_text("utf-8"))) for name, path in modules().items()}
-    own = {f"cdi_hook.engines.{name}": {name} for name in ENGINES}
+    bases = {name: getattr(type(one).__base__, "name", name) for name, one in ENGINES.items()}
+    own = {f"cdi_hook.engines.{name}": {name, base} for name, base in bases.items()}
     assert {name: names for name, names in found.items() if names} == {
         "cdi_hook.engines": set(ENGINES),
-        "cdi_hook.audit": set(ENGINES),  # how a container's engine is told, without importing their modules
+        # how a container's engine is told, without importing their modules; k3s' is a containerd
+        "cdi_hook.audit": {name for name, one in ENGINES.items() if type(one).__base__ is Engine},
         **own,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
@@ -18,6 +19,8 @@ from cdi_hook.engines.engine import Request
 from .tree import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cdi_hook.engines.engine import Engine
 
 tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a handler with")
@@ -123,3 +126,50 @@ def test_handler_is_what_configure_writes(name: str, engine: Engine, before: str
             if not runtime["options"]:
                 del runtime["options"]
     assert handler == written
+
+
+SHIM = "containerd-shim-runc-v2 -namespace {} -id 0123 -address {}"
+SOCKETS = {"rancher": "/run/k3s/containerd/containerd.sock", "here": "/run/containerd/containerd.sock"}
+
+
+@pytest.mark.parametrize(
+    ("parent", "engine"),
+    [
+        ("/usr/bin/" + SHIM.format("k8s.io", SOCKETS["here"]), "containerd"),
+        ("/usr/local/bin/" + SHIM.format("k8s.io", SOCKETS["here"]), "containerd"),
+        ("/usr/bin/conmon -b /run/x -r /usr/bin/crun", "crio"),
+        ("/usr/libexec/crio/conmonrs --runtime /usr/libexec/crio/crun", "crio"),
+        ("/var/lib/rancher/k3s/data/0123/bin/" + SHIM.format("k8s.io", SOCKETS["rancher"]), "k3s"),
+        ("/var/lib/rancher/rke2/data/v1.34/bin/" + SHIM.format("k8s.io", SOCKETS["rancher"]), "rke2"),
+        (
+            "/snap/microk8s/8000/bin/"
+            + SHIM.format("k8s.io", "/var/snap/microk8s/common/run/containerd.sock"),
+            "microk8s",
+        ),
+        ("/usr/bin/" + SHIM.format("moby", SOCKETS["here"]), ""),  # docker, by cri-dockerd
+        ("/data/k3s/bin/" + SHIM.format("k8s.io", SOCKETS["rancher"]), ""),
+        ("/var/lib/k0s/bin/" + SHIM.format("k8s.io", "/run/k0s/containerd.sock"), ""),
+        ("/usr/sbin/sshd", ""),
+    ],
+)
+def test_engine_is_found_by_what_runs_the_pod(tmp_path: Path, parent: str, engine: str) -> None:
+    """The script's parent says which engine this is; if it doesn't, the error names it and what to set."""
+    script = (KUBERNETES / "install.sh").read_text("utf-8")
+    functions = re.findall(
+        r"^(?:say\(\) .*\n|(?:die|find_engine)\(\) \{\n(?:.*\n)*?\}\n)", script, re.MULTILINE
+    )
+    assert len(functions) == 3
+    part = tmp_path / "part.sh"
+    part.write_text("".join(functions) + "find_engine\n")
+    name, *arguments = parent.split()
+    done = subprocess.run(
+        [name, "-c", 'busybox sh "$0"; exit $?', part, *arguments],
+        executable="/bin/sh", capture_output=True, text=True, check=False, timeout=10,
+    )  # fmt: skip
+    if engine:
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{engine}\n", "")
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        said, _, step = done.stderr.partition(": set ENGINE to ")
+        assert said.startswith(f"cdi-hook: can't tell this node's engine by what runs this pod, {name} -c ")
+        assert step == "containerd, crio, k3s, rke2 or microk8s, and CONFIG to its configuration\n"

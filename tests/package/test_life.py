@@ -41,8 +41,14 @@ done
 echo end
 """
 # An engine's file, and its text before; "" for no file.
-BEFORE = {"docker": '{"log-level": "warn"}\n', "containerd": "version = 2\n"}
-ENGINES = {name: (engine.file, BEFORE.get(name, "")) for name, engine in engines.ENGINES.items()}
+TOML = "version = 2\n"
+BEFORE = {"docker": '{"log-level": "warn"}\n', "containerd": TOML, "k3s": TOML, "rke2": TOML}
+# What k3s and RKE2 make of their template, which is edited.
+MADE = {name: engines.ENGINES[name].file for name in ("k3s", "rke2")}
+ENGINES = {
+    name: (engine.file + (".tmpl" if name in MADE else ""), BEFORE.get(name, ""))
+    for name, engine in engines.ENGINES.items()
+}
 
 
 def check(machine: Machine, version: str) -> None:
@@ -156,6 +162,8 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
         machine.do("rm", "-rf", path.rpartition("/")[0])
         if text:
             machine.write(path, text)
+    for path in MADE.values():
+        machine.write(path, TOML)
     before = ours(machine.files(*PLACES))
     manager.install()
     machine.write("/var/log/cdi-hook.log", "{}\n")

@@ -9,6 +9,8 @@ import pytest
 
 from cdi_hook import policy, request
 from cdi_hook.config import Config
+from cdi_hook.engines import ENGINES
+from cdi_hook.engines.containerd import Containerd
 from cdi_hook.errors import CDIError
 
 
@@ -79,6 +81,18 @@ def test_policy(values: dict[str, str], reason: str) -> None:
     """A device that a rule denies, or none allows, is refused with its name and the lines of the configuration."""
     told = refusal(asking(**IN), **values)
     assert told == (f'device v.com/c=1 (asked for by annotation "cdi.k8s.io/a"): {reason}' if reason else "")
+
+
+@pytest.mark.parametrize(
+    "containerd", [one for one in ENGINES.values() if isinstance(one, Containerd)], ids=lambda one: one.name
+)
+def test_a_namespace_is_believed_under_every_containerd(containerd: Containerd) -> None:
+    """Where a containerd makes the bundles of pods an annotation of the namespace counts, and beside that it doesn't."""
+    bundles = f"{containerd.state}/io.containerd.runtime.v2.task"
+    assert refusal(asking(**IN), f"{bundles}/k8s.io/id", ALLOW="v.com/* namespace=ml-1") == ""
+    for other in ("moby/id", "k8s.io.x/id"):
+        told = refusal(asking(**IN), f"{bundles}/{other}", ALLOW="v.com/* namespace=ml-1")
+        assert told.endswith("the container is in no namespace of Kubernetes")
 
 
 SOURCES = {"DEVICE_ENV": "E", "DEVICE_MOUNTS": "/d/", "ANNOTATION_PREFIXES": "cdi.k8s.io/ pod.x/"}

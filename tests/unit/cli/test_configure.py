@@ -666,9 +666,10 @@ def everywhere(cdi_hook: World, etc: Path, *arguments: str | Path) -> tuple[int,
 @pytest.fixture
 def configured(cdi_hook: World, etc: Path) -> dict[str, str]:
     """Make every engine use cdi-runtime, in files below a dir of ours; return what was there before."""
-    for name, text in {"docker/daemon.json": DAEMON, "containerd/config.toml": V2}.items():
-        (etc / "etc" / name).parent.mkdir(parents=True)
-        (etc / "etc" / name).write_text(text)
+    for name, text in {"docker": DAEMON, "containerd": V2, "k3s": V3, "rke2": V2, "microk8s": V2}.items():
+        path = Path(f"{etc}{ENGINES[name].file}")
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
     before = contents(etc)
     for name in ENGINES:
         assert everywhere(cdi_hook, etc, "configure", name)[0] == 0
@@ -681,7 +682,8 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
     """`configure all --remove` restores every engine, prints the files and reloads, and then has nothing to do."""
     expected = ""
     for name, engine in ENGINES.items():
-        expected += f"{etc}{engine.file}: {'changed' if engine.file[1:] in configured else 'removed'}\n"
+        place = engine.files(f"{etc}{engine.file}").place.removeprefix(str(etc))
+        expected += f"{etc}{place}: {'changed' if place[1:] in configured else 'removed'}\n"
         reload = engine.reload_command(engine.file, restart=False)
         when = f"after: {' '.join(reload)}" if reload else "the next time it is called"
         expected += f"{name} reads it {when}\n"
@@ -703,7 +705,8 @@ def test_all_that_run_read_it(cdi_hook: World, etc: Path) -> None:
     cdi_hook.environ["PATH"] = f"{cdi_hook.root}:/usr/bin:/bin"
     status, out, _ = everywhere(cdi_hook, etc, "configure", "all", "--remove", "--reload")
     assert (status, "crio doesn't run: it reads it when it starts\n" in out) == (0, True)
-    assert called.read_text() == "reload docker\nrestart containerd\n"
+    units = ("containerd", "k3s", "rke2-server", "snap.microk8s.daemon-containerd")
+    assert called.read_text() == "reload docker\n" + "".join(f"restart {unit}\n" for unit in units)
 
 
 @pytest.mark.usefixtures("system_tomlkit")

@@ -79,7 +79,7 @@ def docker(place: Place) -> Docker:
 
 def test_no_engine(place: Place) -> None:
     """A host without an engine is told so."""
-    fact = "no container engine is on this host (docker, containerd, crio, podman)"
+    fact = "no container engine is on this host (docker, containerd, crio, podman, k3s, rke2, microk8s)"
     assert said(engines.check, place) == [("warning", fact, "")]
 
 
@@ -268,9 +268,10 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr("cdi_hook.engines.containerd._SOCKET", str(place.root))
+    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format("", runtime))
+    os.utime(path, (1, 1))  # before the daemon was started
     assert said(engines.check, place) == [
         (
             "error",
@@ -286,6 +287,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
         ),
     ]
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
+    os.utime(path, (1, 1))
     assert [line[0] for line in said(engines.check, place)] == ["ok"]
 
 
@@ -294,8 +296,7 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr("cdi_hook.engines.containerd._SOCKET", str(place.root))
-    monkeypatch.setattr(ENGINES["containerd"], "daemon", Path("/proc/self/comm").read_text().strip())
+    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (time.time() + 9, time.time() + 9))

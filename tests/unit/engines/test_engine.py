@@ -89,8 +89,8 @@ def test_only_a_daemon_is_reloaded(engine: Engine) -> None:
     restart = engine.reload_command(engine.file, restart=True)
     if engine.daemon:
         assert (command, restart) == (
-            ["systemctl", engine.reload, engine.name],
-            ["systemctl", "restart", engine.name],
+            ["systemctl", engine.reload, engine.unit()],
+            ["systemctl", "restart", engine.unit()],
         )
     else:
         assert command is restart is None

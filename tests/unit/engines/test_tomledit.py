@@ -160,3 +160,11 @@ def test_without_tomlkit_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     assert str(caught.value) == (
         "reading it needs tomlkit: install python3-tomlkit (or python3.X-tomlkit, or pip install tomlkit)"
     )
+
+
+def test_tables_in_any_order() -> None:
+    """Another table between those of one name makes no duplicate of them, though tomlkit 0.15 says so; a real one is refused."""
+    text = "[a]\nx = 1\n[a.b]\n[a.c]\n[a.b.d.e]\n[x]\n[a.b.d.f]\ny = 2"
+    assert TOMLText(text).tree == {"a": {"x": 1, "b": {"d": {"e": {}, "f": {"y": 2}}}, "c": {}}, "x": {}}
+    with pytest.raises(UnusableConfiguration, match="already exists"):
+        TOMLText("[a.b]\n[x]\n[a.b]\n")
