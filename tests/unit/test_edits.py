@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import pytest
@@ -123,7 +124,9 @@ def test_the_same_hook_of_two_devices_is_kept_twice_and_completed() -> None:
         ({"mounts": [None]}, "the OCI spec's .mounts has an item that is not an object"),
         ({"mounts": [{"destination": 5}]}, "the OCI spec's .mounts has an item whose destination is not a string"),
         ({"linux": {"devices": {}}}, "the OCI spec's .linux.devices is not a list"),
+        ({"mounts": [{"destination": "/a"}] * 8193}, "the OCI spec's .mounts has more than 8192 items"),
         ({"hooks": {"prestart": {}}}, "the OCI spec's .hooks.prestart is not a list"),
+        ({"hooks": {"poststop": [[]]}}, "the OCI spec's .hooks.poststop has an item that is not an object"),
         ({"linux": {"resources": {"devices": [1]}}},
          "the OCI spec's .linux.resources.devices has an item that is not an object"),
     ],
@@ -162,3 +165,116 @@ def test_edits_that_lack_a_field_have_the_reference_s_empty_one() -> None:
         "hooks": {"prestart": [{"path": ""}]},
         "linux": {"netDevices": {"": {"name": ""}}},
     }
+
+
+def test_a_list_may_be_as_long_as_the_bound() -> None:
+    """The bound itself isn't too many."""
+    oci = {"mounts": [{"destination": "/a"}] * 8192}
+    assert len(applied(oci, {"env": ["A=1"]})) == 3
+
+
+def steps(changes: list[edits.Change]) -> list[tuple[str, edits.Place, Any, Any]]:
+    """Return what a test compares of changes."""
+    return [(one.op, one.place, one.value, one.was) for one in changes]
+
+
+def test_the_steps_of_a_mount_that_replaces_one_and_moves_another() -> None:
+    """A mount that goes, those that move, and the one that comes are a step each, in a patch's order."""
+    old, deep, proc = (
+        {"destination": "/b", "source": "/old"},
+        {"destination": "/x/y"},
+        {"destination": "/proc"},
+    )
+    oci = {"mounts": [deep, old, proc]}
+    changes = applied(oci, {"mounts": [{"hostPath": "/new", "containerPath": "/b", "options": ["bind"]}]})
+    new = {"destination": "/b", "source": "/new", "options": ["bind"]}
+    assert oci == {"mounts": [proc, new, deep]}
+    assert steps(changes) == [
+        ("remove", ("mounts", 1), None, old),
+        ("move", ("mounts", 0), None, proc),
+        ("add", ("mounts", 1), new, None),
+    ]
+    assert changes[1].origin == ("mounts", 1)
+    assert {one.kind for one in changes} == {"mounts"}
+    assert [one.sources for one in changes] == [[("v.com/c=1", "/etc/cdi/v.yaml")]] * 3
+    assert [one.is_put for one in changes] == [False, False, True]
+
+
+def test_mounts_that_are_there_stay() -> None:
+    """Of two mounts, one that is there stays, and the other is still added."""
+    there = {"destination": "/a", "source": "/a", "options": ["bind"]}
+    wanted = [{"hostPath": path, "containerPath": path, "options": ["bind"]} for path in ("/a", "/c")]
+    oci = {"mounts": [there]}
+    assert [one.op for one in applied(oci, {"mounts": wanted}, keep_present=True)] == ["add"]
+    assert oci["mounts"] == [there, {"destination": "/c", "source": "/c", "options": ["bind"]}]
+    oci = {"mounts": [there]}
+    assert [one.op for one in applied(oci, {"mounts": wanted})] == ["remove", "add", "add"]
+
+
+def test_net_devices_come_in_the_order_in_which_they_are_first_asked_for() -> None:
+    """The last of a host's device wins, at the place of the first."""
+    wanted = [
+        {"hostInterfaceName": host, "name": name} for host, name in (("a", "1"), ("b", "2"), ("a", "3"))
+    ]
+    oci: dict[str, Any] = {}
+    applied(oci, {"netDevices": wanted})
+    assert list(oci["linux"]["netDevices"].items()) == [("a", {"name": "3"}), ("b", {"name": "2"})]
+
+
+@pytest.mark.parametrize("args", [["a"], ["a", "b"]])
+def test_a_hook_that_is_there_stays_if_it_is_the_same(args: list[str]) -> None:
+    """A hook is the same if all of it is, its list of arguments too."""
+    oci: dict[str, Any] = {"hooks": {"prestart": [{"path": "/h", "args": ["a"]}], "poststop": None}}
+    wanted = {"hooks": [{"hookName": "prestart", "path": "/h", "args": args}]}
+    assert len(applied(oci, wanted, keep_present=True)) == len(args) - 1
+    assert len(applied(oci, wanted)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mount", "options"),
+    [
+        ({"options": ["bind"]}, ["bind", "idmap"]),
+        ({"options": ["ro", "rbind"]}, ["ro", "rbind", "ridmap"]),
+        ({"options": ["bind", "ridmap"]}, ["bind", "ridmap"]),
+        ({"options": ["bind", "idmap"]}, ["bind", "idmap"]),
+        ({"options": ["rbind", "bind"]}, ["rbind", "bind", "idmap"]),
+        ({"type": "bind"}, ["idmap"]),
+        ({"type": "rbind"}, None),
+        ({"type": "tmpfs", "options": ["ro"]}, ["ro"]),
+    ],
+)
+def test_ids_are_mapped_where_the_container_has_a_user_namespace(
+    mount: dict[str, Any], options: list[str] | None
+) -> None:
+    """A bind mount gets idmap or ridmap, unless it says itself which, or is none."""
+    oci: dict[str, Any] = {"linux": {"namespaces": [{"type": "user"}]}}
+    applied(oci, {"mounts": [{"hostPath": "/a", "containerPath": "/b", **mount}]})
+    assert oci["mounts"][0].get("options") == options
+
+
+@pytest.mark.parametrize(
+    ("mount", "message"),
+    [
+        ({"options": ["bind"]}, 'the host has no "/none/a"'),
+        ({"options": ["rbind"]}, 'the host has no "/none/a"'),
+        ({"type": "bind"}, 'the host has no "/none/a"'),
+        ({"options": ["ro"]}, '"options: [bind]" is missing for the mount of "/none/a" at "/b"'),
+        ({"type": "tmpfs"}, ""),
+    ],
+)
+def test_what_hinders_a_mount(mount: dict[str, Any], message: str) -> None:
+    """A bind mount needs its source, and a mount of no type needs to be one."""
+    changes = applied({}, {"mounts": [{"hostPath": "/none/a", "containerPath": "/b", **mount}]})
+    if not message:
+        edits.check_host(changes)
+        return
+    with pytest.raises(InjectionError) as caught:
+        edits.check_host(changes)
+    assert str(caught.value) == f"CDI device injection failed: {message}, needed by the spec's mounts"
+
+
+@pytest.mark.parametrize("numbers", [(0, 0), (10, 229), (4095, 255), (4096, 256), (0x7FFFFFFF, 0x7FFFFFFF)])
+def test_device_numbers(numbers: tuple[int, int]) -> None:
+    """They are those of the C library, beyond 12 and 8 bits too."""
+    rdev = os.makedev(*numbers)
+    assert (edits.device_major(rdev), edits.device_minor(rdev)) == (os.major(rdev), os.minor(rdev)) == numbers
