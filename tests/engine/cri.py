@@ -11,12 +11,13 @@ from cri_api.v1 import api_pb2, api_pb2_grpc
 from typing_extensions import Self
 
 from . import image
-from .containerd import SOCKET
+from .containerd import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .containerd import Containerd
+    from .crio import Crio
 
 TIMEOUT_S = 30
 LOGS = "/run/board/logs"
@@ -25,13 +26,16 @@ LOGS = "/run/board/logs"
 class Refusal(Exception):
     """The error that the engine answered with."""
 
+    def __init__(self, error: grpc.RpcError) -> None:
+        super().__init__(plain(error.details()))
+
 
 class Pod:
     """A pod: entering makes its sandbox, leaving removes the sandbox and the containers in it."""
 
     def __init__(
         self,
-        engine: Containerd,
+        engine: Containerd | Crio,
         handler: str = "cdi",
         annotations: Mapping[str, str] | None = None,
         *,
@@ -41,7 +45,7 @@ class Pod:
         self.box = engine.box
         self._handler = handler
         # Any process in a box gives access to the box's sockets from outside.
-        self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{SOCKET}")
+        self._channel = grpc.insecure_channel(f"unix:///proc/{self.box.pid}/root/{engine.socket}")
         self._stub = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self.name = uuid.uuid4().hex[:12]
         # It uses the host's network, so no network plugin is needed; a privileged pod also uses the host's processes.
@@ -64,7 +68,7 @@ class Pod:
             self.sandbox = self._stub.RunPodSandbox(request, timeout=TIMEOUT_S).pod_sandbox_id
         except grpc.RpcError as error:
             self._channel.close()
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +114,7 @@ class Pod:
         try:
             container: str = self._stub.CreateContainer(request, timeout=TIMEOUT_S).container_id
         except grpc.RpcError as error:
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
         return container
 
     def start(self, container: str) -> None:
@@ -119,7 +123,7 @@ class Pod:
         try:
             self._stub.StartContainer(request, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
 
     def status(self, container: str) -> api_pb2.ContainerStatus:
         """Return a container's status."""

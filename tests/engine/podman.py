@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # podman takes a runtime's errors from its stderr, or, if podman is told that the
 # runtime supports JSON, from its --log: "cdi-json" is the same program.
+# Without paths, it looks for a runtime on PATH.
 CONFIGURATION = f"""[containers]
 netns = "none"
 pids_limit = 0
@@ -25,6 +26,8 @@ events_logger = "file"
 infra_image = "{image.NAME}"
 runtime_supports_json = ["cdi-json"]
 [engine.runtimes]
+runc = []
+crun = []
 cdi = ["/usr/bin/cdi-runtime"]
 cdi-json = ["/usr/bin/cdi-runtime"]
 cdi-crun = ["/usr/bin/cdi-crun"]

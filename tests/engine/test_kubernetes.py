@@ -75,9 +75,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(boxes: Callable[[str, str], Box]) -> Generator[Containerd]:
     """A node whose containerd knows only runc, with an empty /opt and a stub of systemctl."""
     box = boxes("containerd", "v1")
-    for place in ("/opt", "/usr/local/sbin"):
+    for place in ("/opt", "/usr/local/bin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
-    box.write("/usr/local/sbin/systemctl", SYSTEMCTL, "755")
+    box.write("/usr/local/bin/systemctl", SYSTEMCTL, "755")
     yield Containerd(box, handlers={"runc": HANDLERS["runc"]})
     box.close()
 
@@ -133,7 +133,7 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     annotations = example["metadata"]["annotations"]
     with pytest.raises(Refusal) as refused, Pod(node, handler, annotations):
         pass
-    assert str(refused.value) == 'failed to get sandbox runtime: no runtime for "cdi" is configured'
+    assert str(refused.value).endswith(': no runtime for "cdi" is configured')
 
     log = install(node, stage, POD_ANNOTATIONS="true")
     first = box.do("readlink", f"{HOME}/current")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import hooks, image, world
-from .box import STANDARD_PATH
+from .box import ENGINES_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -193,7 +193,7 @@ def test_syslog(hooked: Hooked) -> None:
 @pytest.mark.parametrize("program", ["podman", "buildah"])
 def test_builds(hooked: Hooked, program: str) -> None:
     """precreate in the system's hooks dir breaks builds, so it is shipped in a dir of its own."""
-    if not shutil.which(program, path=STANDARD_PATH):
+    if not shutil.which(program, path=ENGINES_PATH):
         pytest.skip(f"{program} isn't installed")
     hooked.box.write(f"{hooks.PLACE}/build/Containerfile", f"FROM {image.NAME}\nRUN true\n")
     build = (

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CRI-O in a box, with the handlers that `cdi-hook configure crio` adds to /etc/crio/crio.conf.d."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.engines.crio import Crio as Engine
+from cdi_hook.engines.engine import Request
+
+from . import hooks, image, world
+
+if TYPE_CHECKING:
+    from .box import Box
+
+DROP_IN = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
+# A box has neither systemd nor a network, and its root may lack AppArmor's and CRIU's rights.
+_GENERAL = f"""[crio.runtime]
+default_runtime = "runc"
+cgroup_manager = "cgroupfs"
+conmon_cgroup = "pod"
+apparmor_profile = "unconfined"
+hooks_dir = [{{hooks_dir}}]
+[crio.runtime.runtimes.runc]
+runtime_path = ""
+[crio.image]
+pause_image = "{image.NAME}"
+pause_command = ""
+signature_policy = "/etc/crio/policy.json"
+[crio.network]
+network_dir = "/etc/cni/net.d"
+plugin_dirs = ["/run/board/cni"]
+[crio.nri]
+enable_nri = false
+"""
+
+
+class Crio:
+    """A CRI-O whose pods have the runtimes that we add, or, with a stage, whose every container has our hook of it."""
+
+    socket = "run/crio/crio.sock"
+    error = "container create failed: {}"
+    passing = "cdi"
+
+    def __init__(self, box: Box, *, stage: str = "") -> None:
+        self.box = box
+        box.write("/etc/crio/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
+        box.write(
+            "/etc/crio/crio.conf", _GENERAL.format(hooks_dir=f'"{hooks.PLACE}/{stage}"' if stage else "")
+        )
+        text = ""
+        for program, runtime in (("cdi-runtime", ""), ("cdi-crun", "crun")):
+            text = Engine().add(text, Request(f"/usr/bin/{program}", runtime)).text
+        box.write(DROP_IN, text)
+        if stage:
+            hooks.furnish(box)
+        # which has the same storage
+        box.do("podman", "--cgroup-manager=cgroupfs", "load", "--quiet", "--input", world.ARCHIVE)
+        self.log = box.daemon("crio", ready=("test", "-S", f"/{self.socket}"))
+
+    def config(self, container: str) -> dict[str, Any]:
+        """Return the config.json that a container was made from."""
+        text = self.box.read(f"/run/containers/storage/overlay-containers/{container}/userdata/config.json")
+        tree: dict[str, Any] = json.loads(text)
+        return tree
