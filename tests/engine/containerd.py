@@ -18,7 +18,7 @@ CONFIGURATION = "/etc/containerd/config.toml"
 BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 ERROR = "failed to create shim task: OCI runtime create failed: "
 # What only some releases add to an error: the sandbox before it, and a code after it.
-_ADDED = re.compile(r'^failed to start sandbox "[0-9a-f]{64}": |: unknown(?=\n?$)')
+_ADDED = re.compile(r'^failed to start sandbox "[0-9a-f]{64}": |: unknown(?=\n|$)')
 # containerd 2 says of a box that its cgroups are old.
 _ENVIRON = {"CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
 

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from . import image
 from .containerd import plain
+from .podman import without_warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class Refusal(Exception):
     """The error that the engine answered with."""
 
     def __init__(self, error: grpc.RpcError) -> None:
-        super().__init__(plain(error.details()))
+        super().__init__(plain(without_warning(error.details())).rstrip("\n"))
 
 
 class Pod:
@@ -50,12 +51,15 @@ class Pod:
         self.name = uuid.uuid4().hex[:12]
         # It uses the host's network, so no network plugin is needed; a privileged pod also uses the host's processes.
         namespaces = api_pb2.NamespaceOption(
-            network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.POD
+            network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.CONTAINER
         )
         self._security: dict[str, Any] = {"namespace_options": namespaces, "privileged": privileged}
         security = api_pb2.LinuxSandboxSecurityContext(**self._security)
+        # CRI-O makes annotations of a container's labels.
+        self._labels = {"io.kubernetes.pod.name": self.name, "io.kubernetes.pod.namespace": namespace}
         self._config = api_pb2.PodSandboxConfig(
             metadata=api_pb2.PodSandboxMetadata(name=self.name, uid=self.name, namespace=namespace),
+            labels=self._labels,
             annotations=annotations or {},
             linux=api_pb2.LinuxPodSandboxConfig(security_context=security),
             log_directory=LOGS,
@@ -94,8 +98,9 @@ class Pod:
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
             metadata=api_pb2.ContainerMetadata(name=name),
-            image=api_pb2.ImageSpec(image=image.NAME),
+            image=api_pb2.ImageSpec(image=image.NAME, user_specified_image=image.NAME),
             command=["sh", "-c", script],
+            labels=self._labels,
             annotations=annotations,
             CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],
             envs=[api_pb2.KeyValue(key=key, value=value) for key, value in (environ or {}).items()],
@@ -144,8 +149,13 @@ class Pod:
     def log(self, container: str) -> str:
         """Return a container's log as (stream, text) pairs, one for each line."""
         path: str = self.status(container).log_path
-        lines = [line.split(" ", 3) for line in self.box.read(path).splitlines()]
-        return "".join(f"{stream} {text}\n" for _, stream, _, text in lines)
+        log, begun = "", False
+        for line in self.box.read(path).splitlines():
+            _, stream, tag, text = line.split(" ", 3)
+            log += text if begun else f"{stream} {text}"
+            begun = tag == "P"  # a part of a line
+            log += "" if begun else "\n"
+        return log
 
     def exec(self, container: str, *command: str) -> tuple[int, str, str]:
         """Run a process in a container; return its exit status and output."""
