@@ -75,7 +75,7 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
         "--annotation cdi.k8s.io/NAME=vendor.com/class=name; cdi-hook list shows the names",
     ),
 }
-# What docker says of --gpus where it looks for a CDI spec, as it does from 29.2 on.
+# What docker says of --gpus where it looks for a CDI spec, as newer releases do.
 GPUS_BY_CDI = "didn't start: failed to discover GPU vendor from CDI: no known GPU vendor found"
 
 
