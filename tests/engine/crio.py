@@ -57,7 +57,17 @@ class Crio:
             hooks.furnish(box)
         # which has the same storage
         box.do("podman", "--cgroup-manager=cgroupfs", "load", "--quiet", "--input", world.ARCHIVE)
-        self.log = box.daemon("crio", ready=("test", "-S", f"/{self.socket}"))
+        self._start()
+
+    def _start(self) -> None:
+        self.box.daemon("crio", ready=("test", "-S", f"/{self.socket}"))
+
+    def restart(self) -> None:
+        """Stop CRI-O, and start it again."""
+        self.box.do("sh", "-c", "kill $(busybox pidof crio)")  # which sees only the box's processes
+        self.box.wait(lambda: self.box.call("busybox", "pidof", "crio").returncode)
+        self.box.do("rm", "-f", f"/{self.socket}")
+        self._start()
 
     def config(self, container: str) -> dict[str, Any]:
         """Return the config.json that a container was made from."""

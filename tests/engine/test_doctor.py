@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .box import Box
     from .containerd import Containerd
+    from .crio import Crio
     from .docker import Docker
     from .podman import Podman
 
@@ -357,6 +358,35 @@ def test_pod(containerd: Containerd) -> None:
     made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
     given = ("ok", f"{who} was given all of that", None)
     assert (status, findings[1:]) == (1, [given, of_pod, ("ok", made, None)])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_crio_host(crios: Callable[[], Crio]) -> None:
+    """On a host where CRI-O has cdi-runtime as a handler nothing is wrong."""
+    status, facts, bad = host(crios().box)
+    assert " runs cdi-runtime as its runtimes cdi, cdi-crun " in facts[0]
+    assert (status, bad) == (0, [])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_crio_pod(crios: Callable[[], Crio]) -> None:
+    """A container of CRI-O's whose pod has another handler is found, and one with ours has no error."""
+    engine = crios()
+    if engine.box.call("crictl", "--version").returncode:
+        pytest.skip("crictl isn't installed")
+    with Pod(engine, "runc", {KEY: FUSE}) as pod:
+        container, _ = pod.run("true", {})
+        status, findings = examined(engine.box, container)
+    who = f"crio's container {container[:12]}"
+    fact = f"{who} was made with the runtime runc, which isn't cdi-runtime"
+    fix = f"make it again: cdi-hook show {FUSE} says how"
+    assert (status, findings[-1]) == (1, ("error", fact, fix))
+    with Pod(engine, "cdi", {KEY: FUSE}) as pod:
+        container, _ = pod.run("true", {})
+        status, findings = examined(engine.box, container)
+    who = f"crio's container {container[:12]}"
+    made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
+    assert (status, findings[1:]) == (0, [("ok", f"{who} was given all of that", None), ("ok", made, None)])
 
 
 PODMAN: dict[str, tuple[str, list[str], str, str]] = {
