@@ -14,25 +14,21 @@ from . import hooks, image, world
 if TYPE_CHECKING:
     from .box import Box
 
+CONFIGURATION = "/etc/crio/crio.conf"
 DROP_IN = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
-# A box has neither systemd nor a network, and its root may lack AppArmor's and CRIU's rights.
+# A box has no systemd, and the machine's /opt, where CRI-O would make dirs for plugins.
 _GENERAL = f"""[crio.runtime]
 default_runtime = "runc"
 cgroup_manager = "cgroupfs"
 conmon_cgroup = "pod"
-apparmor_profile = "unconfined"
 hooks_dir = [{{hooks_dir}}]
 [crio.runtime.runtimes.runc]
 runtime_path = ""
 [crio.image]
 pause_image = "{image.NAME}"
-pause_command = ""
 signature_policy = "/etc/crio/policy.json"
 [crio.network]
-network_dir = "/etc/cni/net.d"
 plugin_dirs = ["/run/board/cni"]
-[crio.nri]
-enable_nri = false
 """
 
 
@@ -46,12 +42,12 @@ class Crio:
     def __init__(self, box: Box, *, stage: str = "") -> None:
         self.box = box
         box.write("/etc/crio/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
-        box.write(
-            "/etc/crio/crio.conf", _GENERAL.format(hooks_dir=f'"{hooks.PLACE}/{stage}"' if stage else "")
-        )
+        general = _GENERAL.format(hooks_dir=f'"{hooks.PLACE}/{stage}"' if stage else "")
+        box.write(CONFIGURATION, general)
         text = ""
         for program, runtime in (("cdi-runtime", ""), ("cdi-crun", "crun")):
-            text = Engine().add(text, Request(f"/usr/bin/{program}", runtime)).text
+            request = Request(f"/usr/bin/{program}", runtime)
+            text = Engine().add(text, request, [(CONFIGURATION, general)]).text
         box.write(DROP_IN, text)
         if stage:
             hooks.furnish(box)
