@@ -33,13 +33,13 @@ plugin_dirs = ["/run/board/cni"]
 
 
 class Crio:
-    """A CRI-O whose pods have the runtimes that we add, or, with a stage, whose every container has our hook of it."""
+    """A CRI-O that has our handlers, if it is configured, and that calls our hook of a stage for every container, if one is given."""
 
     socket = "run/crio/crio.sock"
     error = "container create failed: {}"
     passing = "cdi"
 
-    def __init__(self, box: Box, *, stage: str = "") -> None:
+    def __init__(self, box: Box, *, stage: str = "", configured: bool = True) -> None:
         self.box = box
         box.write("/etc/crio/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
         general = _GENERAL.format(hooks_dir=f'"{hooks.PLACE}/{stage}"' if stage else "")
@@ -48,7 +48,8 @@ class Crio:
         for program, runtime in (("cdi-runtime", ""), ("cdi-crun", "crun")):
             request = Request(f"/usr/bin/{program}", runtime)
             text = Engine().add(text, request, [(CONFIGURATION, general)]).text
-        box.write(DROP_IN, text)
+        if configured:
+            box.write(DROP_IN, text)
         if stage:
             hooks.furnish(box)
         # which has the same storage
