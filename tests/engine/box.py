@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "/usr/local/sbin"  # the first place of STANDARD_PATH
 STANDARD_PATH = f"{LOCAL}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Where the machine's engines are, or those to be tested in place of them.
+# A directory whose bin has engines to test in place of the machine's.
 ENGINES = os.environ.get("CDI_HOOK_ENGINES", "")
 ENGINES_PATH = f"{ENGINES}/bin:{STANDARD_PATH}" if ENGINES else STANDARD_PATH
 TIMEOUT_S = 60

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook configure, checked by the engines themselves: they read the files that it writes.
 
-CRI-O isn't packaged for Debian; tests/unit/engines/test_crio.py has its text.
+CRI-O reads what is written for it in test_cri.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -189,12 +190,17 @@ def cri(file: Path) -> dict[str, Any]:
     return plugin
 
 
+def need_containerd(major: int) -> None:
+    """Skip the test if there is no containerd of a major version."""
+    need("containerd")
+    if not re.search(rf" v?{major}\.", call("containerd", "--version").stdout):
+        pytest.skip(f"containerd isn't {major}.x")
+
+
 @pytest.fixture
 def containerd_1() -> None:
     """Skip the test if containerd isn't 1.x, whose layout is version 2."""
-    need("containerd")
-    if " 1." not in call("containerd", "--version").stdout:
-        pytest.skip("containerd isn't 1.x")
+    need_containerd(1)
 
 
 BASE = f"""\
@@ -300,9 +306,7 @@ FILES_2 = {
 @pytest.mark.parametrize("case", FILES_2)
 def test_containerd_2_has_the_runtime(tmp_path: Path, case: str) -> None:
     """containerd 2 has our entry with runc's options beside all other settings, and after --remove only those."""
-    need("containerd")
-    if " v2." not in call("containerd", "--version").stdout:
-        pytest.skip("containerd isn't 2.x")
+    need_containerd(2)
     before, place = FILES_2[case]
     file = tmp_path / "config.toml"
     if before is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from .containerd import plain
 from .cri import Pod, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .box import Box
     from .containerd import Containerd
@@ -114,10 +115,9 @@ def test_refusal_with_crio(crios: Callable[..., Crio], case: str) -> None:
         assert refusal(pod, {world.KEY: device}) == CRIO_REFUSALS.get(case, engine.error.format(message))
 
 
-@pytest.mark.parametrize("stage", ["createRuntime"])
-def test_hook_with_crio(crios: Callable[..., Crio], stage: str) -> None:
+def test_hook_with_crio(crios: Callable[..., Crio]) -> None:
     """With hooks_dir, every container of CRI-O gets its devices, whatever its runtime."""
-    engine = crios(stage)
+    engine = crios("createRuntime")
     with Pod(engine, "runc", {world.KEY: hooks.LIVE}) as pod:
         container, log = pod.run(hooks.LOOK_LIVE, {})
         assert log == "".join(f"stdout {line}\n" for line in hooks.SEEN_LIVE.splitlines())
@@ -168,18 +168,13 @@ def test_refusal(containerds: Callable[..., Containerd], handler: str, case: str
     assert plain(status.message) == engine.error.format(message)
 
 
-@pytest.fixture
-def rules() -> Generator[Callable[[Box], None]]:
-    """Write a configuration by which pods in one namespace may have the device by their annotations."""
-    boxes: list[tuple[Box, str]] = []
-
-    def write(box: Box) -> None:
-        boxes.append((box, box.read(CONF)))
-        box.write(CONF, f'ALLOW_ml="{world.FUSE} from=cdi.k8s.io/ namespace=ml-*"\n')
-
-    yield write
-    for box, before in boxes:
-        box.write(CONF, before)
+@contextlib.contextmanager
+def rules(box: Box) -> Iterator[None]:
+    """Have a configuration by which pods in one namespace may have the device by their annotations."""
+    before = box.read(CONF)
+    box.write(CONF, f'ALLOW_ml="{world.FUSE} from=cdi.k8s.io/ namespace=ml-*"\n')
+    yield
+    box.write(CONF, before)
 
 
 KEYS = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
@@ -201,22 +196,22 @@ def refused_by_rules(engine: Containerd | Crio, handler: str, namespaces: str) -
     ("handler", "namespaces"), [("cdi-pod", '"guests"'), ("cdi-all", '"guests" and "ml-1"')]
 )
 def test_pods_of_a_namespace_may_have_a_device(
-    containerds: Callable[..., Containerd], rules: Callable[[Box], None], handler: str, namespaces: str
+    containerds: Callable[..., Containerd], handler: str, namespaces: str
 ) -> None:
     """A pod's annotations give it the device in the namespace that may have it, and in no other, whatever it claims."""
     engine = containerds()
-    rules(engine.box)
-    refused_by_rules(engine, handler, namespaces)
     claim = [f"--annotation={key}=ml-1" for key in KEYS]
-    done = engine.run(f"claims-{handler}", *claim, script="true")
+    with rules(engine.box):
+        refused_by_rules(engine, handler, namespaces)
+        done = engine.run(f"claims-{handler}", *claim, script="true")
     assert (done.returncode, "the container is in no namespace of Kubernetes" in done.stderr) == (1, True)
 
 
-def test_pods_of_a_namespace_with_crio(crios: Callable[..., Crio], rules: Callable[[Box], None]) -> None:
+def test_pods_of_a_namespace_with_crio(crios: Callable[..., Crio]) -> None:
     """The same holds with CRI-O, which passes on what a pod claims in the name of containerd."""
     engine = crios()
-    rules(engine.box)
-    refused_by_rules(engine, "cdi", '"ml-1" and "guests"')
+    with rules(engine.box):
+        refused_by_rules(engine, "cdi", '"ml-1" and "guests"')
 
 
 @pytest.mark.parametrize("case", ["unknown device", "malformed annotation"])
