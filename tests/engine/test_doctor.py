@@ -374,19 +374,18 @@ def test_crio_pod(crios: Callable[[], Crio]) -> None:
     engine = crios()
     if engine.box.call("crictl", "--version").returncode:
         pytest.skip("crictl isn't installed")
-    with Pod(engine, "runc", {KEY: FUSE}) as pod:
-        container, _ = pod.run("true", {})
-        status, findings = examined(engine.box, container)
-    who = f"crio's container {container[:12]}"
-    fact = f"{who} was made with the runtime runc, which isn't cdi-runtime"
-    fix = f"make it again: cdi-hook show {FUSE} says how"
-    assert (status, findings[-1]) == (1, ("error", fact, fix))
-    with Pod(engine, "cdi", {KEY: FUSE}) as pod:
-        container, _ = pod.run("true", {})
-        status, findings = examined(engine.box, container)
-    who = f"crio's container {container[:12]}"
-    made = f"{who} was made with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
-    assert (status, findings[1:]) == (0, [("ok", f"{who} was given all of that", None), ("ok", made, None)])
+    found = {}
+    for handler in ("runc", "cdi"):
+        with Pod(engine, handler, {KEY: FUSE}) as pod:
+            container, _ = pod.run("true", {})
+            status, findings = examined(engine.box, container)
+        level, fact, _ = findings[-1]
+        assert fact.startswith(f"crio's container {container[:12]} was ")
+        found[handler] = status, level, fact.partition(" with the runtime ")[2]
+    assert found == {
+        "runc": (1, "error", "runc, which isn't cdi-runtime"),
+        "cdi": (0, "ok", "cdi (/usr/bin/cdi-runtime), which is cdi-runtime"),
+    }
 
 
 PODMAN: dict[str, tuple[str, list[str], str, str]] = {
