@@ -48,6 +48,8 @@ _NOT_COPIED = (
 _BUNDLE = "/run/containers/storage/overlay-containers/{}/userdata"
 _SOCKET = "/var/run/crio/crio.sock"
 _CRICTL = ("crictl", "--runtime-endpoint", f"unix://{_SOCKET}")
+# A pod's annotation: its status has no runtimeHandler.
+_HANDLER = "io.kubernetes.cri-o.RuntimeHandler"
 _POD_ANNOTATIONS = (
     "CRI-O passes a pod's annotations to its containers: whoever may create a pod with this runtime can "
     "ask for any device that ALLOW and DENY in cdi-hook.conf permit"
@@ -91,9 +93,8 @@ class Crio(Engine):
         if found is None:
             return []
         pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))
-        runtime = str(dig(pod, "status", "runtimeHandler") or "")
         configuration = Configuration(self)
-        runtime = runtime or configuration.default
+        runtime = str(dig(pod, "info", "runtimeSpec", "annotations", _HANDLER) or configuration.default)
         identity = str(dig(found, "status", "id"))
         bundle = _BUNDLE.format(identity)
         return [

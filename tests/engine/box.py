@@ -4,7 +4,8 @@
 cdi-runtime is installed in it where a package installs it, over the machine's /usr
 and /etc. /run, /var/lib, /root and /home are empty; network, processes and cgroups
 are the box's own. So an engine runs with its default places, and changes nothing
-outside. When the box's first process ends, all others end too, and the mounts
+outside. With CDI_HOOK_ENGINES=DIR, the programs in DIR/bin are found first, in the box
+at LOCAL. When the box's first process ends, all others end too, and the mounts
 disappear. That process reads a pipe that the tests hold, so it ends when the tests
 end, in any way. close() removes the cgroups, which are all that is left.
 """
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOCAL = "/usr/local/sbin"  # the first place of STANDARD_PATH
+STANDARD_PATH = f"{LOCAL}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A directory whose bin has engines to test in place of the machine's.
+ENGINES = os.environ.get("CDI_HOOK_ENGINES", "")
+ENGINES_PATH = f"{ENGINES}/bin:{STANDARD_PATH}" if ENGINES else STANDARD_PATH
 TIMEOUT_S = 60
 LAYOUTS = ("v1", "v2")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -62,6 +67,7 @@ mount -t proc proc /proc
 mount -t tmpfs -o mode=755 tmpfs /mnt
 mkdir /mnt/upper /mnt/work
 mount -t overlay -o "lowerdir=$INSTALLED/usr:/usr" overlay /usr
+[ -z "$ENGINES" ] || mount --bind "$ENGINES/bin" $LOCAL
 mount -t overlay -o "lowerdir=$INSTALLED/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
 rm -rf /etc/cdi # the box's own, which is the overlay's: the machine's specs are none of the tests'
 for place in /run /var/lib /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
@@ -129,6 +135,8 @@ class Box:
     def _start(self, installed: Path) -> None:
         environ = {
             "PATH": STANDARD_PATH,
+            "ENGINES": ENGINES,
+            "LOCAL": LOCAL,
             "GROUPS": " ".join(map(str, self._groups)),
             "INIT": self.init,
             "INSTALLED": str(installed),

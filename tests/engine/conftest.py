@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import ROOT, STANDARD_PATH, Box, why_not
+from .box import ENGINES_PATH, ROOT, STANDARD_PATH, Box, why_not
 from .containerd import Containerd
+from .crio import Crio
 from .docker import Docker
 from .podman import Podman
 
@@ -62,7 +63,7 @@ def boxes(
 
     def make(program: str, layout: str) -> Box:
         reason = why_not(layout)
-        if not reason and not shutil.which(program, path=STANDARD_PATH):
+        if not reason and not shutil.which(program, path=ENGINES_PATH):
             reason = f"{program} isn't installed"
         if reason:
             pytest.skip(reason)
@@ -86,6 +87,19 @@ def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
         if key not in started:
             started[key] = Containerd(boxes("containerd", layout), enable_cdi=enable_cdi)
         return started[key]
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def crios(boxes: Callable[[str, str], Box]) -> Callable[..., Crio]:
+    """A CRI-O, with our runtimes, or with our hook of a stage."""
+    started: dict[str, Crio] = {}
+
+    def engine(stage: str = "") -> Crio:
+        if stage not in started:
+            started[stage] = Crio(boxes("crio", "v1"), stage=stage)
+        return started[stage]
 
     return engine
 

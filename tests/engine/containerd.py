@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from . import image, world
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 CONFIGURATION = "/etc/containerd/config.toml"
 BUNDLES = "/run/containerd/io.containerd.runtime.v2.task"
 ERROR = "failed to create shim task: OCI runtime create failed: "
+# What only some releases add to an error: the sandbox before it, and a code after it.
+_ADDED = re.compile(r'^failed to start sandbox "[0-9a-f]{64}": |: unknown(?=\n|$)')
+# containerd 2 says of a box that its cgroups are old.
+_ENVIRON = {"CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
 
 # A pod's sandbox is made from sandbox_image. The third line is for a root
 # without CAP_SYS_RESOURCE. The rest is as in `containerd config default`.
@@ -50,10 +56,17 @@ CDI_HOOK_CONFIG={INJECTING}.conf exec /usr/bin/cdi-runtime "$@"
 """
 
 
+def plain(error: str) -> str:
+    """Return an error as it is in every release."""
+    return _ADDED.sub("", error)
+
+
 class Containerd:
     """A containerd whose CRI knows the handlers."""
 
     socket = "run/containerd/containerd.sock"
+    error = f"failed to create containerd task: {ERROR}{{}}"  # of a pod's container, with the runtime's words
+    passing = "cdi-pod"  # the handler that passes a pod's annotations to our runtime
 
     def __init__(
         self, box: Box, *, enable_cdi: bool = False, handlers: Mapping[str, tuple[str, str]] = HANDLERS
@@ -78,9 +91,16 @@ class Containerd:
         self.box.wait(lambda: self.box.call("busybox", "pidof", "containerd").returncode)
         self._start()
 
+    def config(self, container: str) -> dict[str, Any]:
+        """Return the config.json that a pod's container was made from."""
+        tree: dict[str, Any] = json.loads(self.box.read(f"{BUNDLES}/k8s.io/{container}/config.json"))
+        return tree
+
     def ctr(self, *arguments: str, **options: Any) -> Completed:
-        """Call ctr."""
-        return self.box.call("ctr", *arguments, **options)
+        """Call ctr; its errors are as in every release."""
+        done = self.box.call("ctr", *arguments, environ=_ENVIRON, **options)
+        done.stderr = plain(done.stderr)
+        return done
 
     def run(
         self,

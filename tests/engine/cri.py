@@ -11,11 +11,14 @@ from cri_api.v1 import api_pb2, api_pb2_grpc
 from typing_extensions import Self
 
 from . import image
+from .containerd import plain
+from .podman import without_warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .containerd import Containerd
+    from .crio import Crio
 
 TIMEOUT_S = 30
 LOGS = "/run/board/logs"
@@ -24,13 +27,16 @@ LOGS = "/run/board/logs"
 class Refusal(Exception):
     """The error that the engine answered with."""
 
+    def __init__(self, error: grpc.RpcError) -> None:
+        super().__init__(plain(without_warning(error.details())).rstrip("\n"))
+
 
 class Pod:
     """A pod: entering makes its sandbox, leaving removes the sandbox and the containers in it."""
 
     def __init__(
         self,
-        engine: Containerd,
+        engine: Containerd | Crio,
         handler: str = "cdi",
         annotations: Mapping[str, str] | None = None,
         *,
@@ -45,12 +51,15 @@ class Pod:
         self.name = uuid.uuid4().hex[:12]
         # It uses the host's network, so no network plugin is needed; a privileged pod also uses the host's processes.
         namespaces = api_pb2.NamespaceOption(
-            network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.POD
+            network=api_pb2.NODE, pid=api_pb2.NODE if privileged else api_pb2.CONTAINER
         )
         self._security: dict[str, Any] = {"namespace_options": namespaces, "privileged": privileged}
         security = api_pb2.LinuxSandboxSecurityContext(**self._security)
+        # CRI-O makes annotations of a container's labels.
+        self._labels = {"io.kubernetes.pod.name": self.name, "io.kubernetes.pod.namespace": namespace}
         self._config = api_pb2.PodSandboxConfig(
             metadata=api_pb2.PodSandboxMetadata(name=self.name, uid=self.name, namespace=namespace),
+            labels=self._labels,
             annotations=annotations or {},
             linux=api_pb2.LinuxPodSandboxConfig(security_context=security),
             log_directory=LOGS,
@@ -63,7 +72,7 @@ class Pod:
             self.sandbox = self._stub.RunPodSandbox(request, timeout=TIMEOUT_S).pod_sandbox_id
         except grpc.RpcError as error:
             self._channel.close()
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,8 +98,9 @@ class Pod:
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
             metadata=api_pb2.ContainerMetadata(name=name),
-            image=api_pb2.ImageSpec(image=image.NAME),
+            image=api_pb2.ImageSpec(image=image.NAME, user_specified_image=image.NAME),
             command=["sh", "-c", script],
+            labels=self._labels,
             annotations=annotations,
             CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],
             envs=[api_pb2.KeyValue(key=key, value=value) for key, value in (environ or {}).items()],
@@ -109,7 +119,7 @@ class Pod:
         try:
             container: str = self._stub.CreateContainer(request, timeout=TIMEOUT_S).container_id
         except grpc.RpcError as error:
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
         return container
 
     def start(self, container: str) -> None:
@@ -118,7 +128,7 @@ class Pod:
         try:
             self._stub.StartContainer(request, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
-            raise Refusal(error.details()) from None
+            raise Refusal(error) from None
 
     def status(self, container: str) -> api_pb2.ContainerStatus:
         """Return a container's status."""
@@ -139,8 +149,13 @@ class Pod:
     def log(self, container: str) -> str:
         """Return a container's log as (stream, text) pairs, one for each line."""
         path: str = self.status(container).log_path
-        lines = [line.split(" ", 3) for line in self.box.read(path).splitlines()]
-        return "".join(f"{stream} {text}\n" for _, stream, _, text in lines)
+        log, begun = "", False
+        for line in self.box.read(path).splitlines():
+            _, stream, tag, text = line.split(" ", 3)
+            log += text if begun else f"{stream} {text}"
+            begun = tag == "P"  # a part of a line
+            log += "" if begun else "\n"
+        return log
 
     def exec(self, container: str, *command: str) -> tuple[int, str, str]:
         """Run a process in a container; return its exit status and output."""

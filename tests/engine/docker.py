@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from . import hooks, image, world
+from .containerd import plain
 
 if TYPE_CHECKING:
     from .box import Box, Completed
@@ -18,7 +20,7 @@ CONFIGURATION: dict[str, Any] = {
         "cdi-crun": {"path": "/usr/bin/cdi-crun"},
         "cdi-arguments": {
             "path": "/usr/bin/cdi-runtime",
-            "runtimeArgs": ["--debug", "--criu=/usr/sbin/criu"],
+            "runtimeArgs": ["--debug", "--rootless=false"],
         },
         "createRuntime": {"path": f"{hooks.PLACE}/createRuntime/runc"},
         "prestart": {"path": f"{hooks.PLACE}/prestart/runc"},
@@ -52,6 +54,10 @@ os.execvp("runc", ["runc", *sys.argv[1:]])
 """
 
 
+# How `docker run` ends an error, in older and in newer releases.
+_ENDING = re.compile(r"(?:\.|\n\nRun 'docker run --help' for more information)\n\Z")
+
+
 class Docker:
     """A docker engine."""
 
@@ -73,8 +79,10 @@ class Docker:
         self._start()
 
     def call(self, *arguments: str, **options: Any) -> Completed:
-        """Call docker."""
-        return self.box.call("docker", *arguments, **options)
+        """Call docker; its errors are as in every release."""
+        done = self.box.call("docker", *arguments, **options)
+        done.stderr = plain(_ENDING.sub("\n", done.stderr))
+        return done
 
     def do(self, *arguments: str, **options: Any) -> str:
         """Call docker; the call must succeed."""

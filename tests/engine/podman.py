@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 # podman takes a runtime's errors from its stderr, or, if podman is told that the
 # runtime supports JSON, from its --log: "cdi-json" is the same program.
+# Without paths, it looks for a runtime and for conmon on PATH.
 CONFIGURATION = f"""[containers]
 netns = "none"
 pids_limit = 0
 log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
+conmon_path = []
 events_logger = "file"
 infra_image = "{image.NAME}"
 runtime_supports_json = ["cdi-json"]
 [engine.runtimes]
+runc = []
+crun = []
 cdi = ["/usr/bin/cdi-runtime"]
 cdi-json = ["/usr/bin/cdi-runtime"]
 cdi-crun = ["/usr/bin/cdi-crun"]

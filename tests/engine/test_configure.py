@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-hook configure, checked by the engines themselves: they read the files that it writes.
 
-CRI-O isn't packaged for Debian; tests/unit/engines/test_crio.py has its text.
+CRI-O reads what is written for it in test_cri.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .box import ENGINES_PATH as PATH
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "packaging/bin/cdi-runtime"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUSYBOX = Path("/bin/busybox")
 CRI = "io.containerd.grpc.v1.cri"
+CRI_2 = "io.containerd.cri.v1.runtime"
 
 tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a dump with")
 
@@ -175,7 +178,8 @@ def test_dockerd_keeps_its_default(tmp_path: Path, docker_info: Callable[[Path, 
 def dump(file: Path) -> dict[str, Any]:
     """Return the configuration that containerd ends up with."""
     done = call("containerd", "--config", file, "config", "dump")
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if "Configuration migrated from version " not in line]
+    assert (done.returncode, said) == (0, [])
     tree: dict[str, Any] = tomllib.loads(done.stdout)
     return tree
 
@@ -186,12 +190,17 @@ def cri(file: Path) -> dict[str, Any]:
     return plugin
 
 
+def need_containerd(major: int) -> None:
+    """Skip the test if there is no containerd of a major version."""
+    need("containerd")
+    if not re.search(rf" v?{major}\.", call("containerd", "--version").stdout):
+        pytest.skip(f"containerd isn't {major}.x")
+
+
 @pytest.fixture
 def containerd_1() -> None:
     """Skip the test if containerd isn't 1.x, whose layout is version 2."""
-    need("containerd")
-    if " 1." not in call("containerd", "--version").stdout:
-        pytest.skip("containerd isn't 1.x")
+    need_containerd(1)
 
 
 BASE = f"""\
@@ -277,6 +286,48 @@ def test_containerd_1_loses_its_own_runc(tmp_path: Path) -> None:
         f'version = 2\n[plugins."{CRI}".containerd.runtimes.cdi]\nruntime_type = "io.containerd.runc.v2"\n'
     )
     assert [*cri(file)["containerd"]["runtimes"]] == ["cdi"]
+
+
+IMPORTS = 'version = 3\nimports = ["conf.d/*.toml"]\n'
+# A config.toml of containerd 2, and the file that gets our entry.
+BASE_3 = (
+    BASE.replace("version = 2", "version = 3")
+    .replace(CRI, CRI_2)
+    .replace('  sandbox_image = "mine" # keep\n', "")
+)
+FILES_2 = {
+    "no file": (None, "config.toml"),
+    "version 2": (BASE, "config.toml"),
+    "version 3": (BASE_3, "config.toml"),
+    "imports": (BASE_3.replace("version = 3\n", IMPORTS), "conf.d/99-cdi-hook.toml"),
+}
+
+
+@pytest.mark.parametrize("case", FILES_2)
+def test_containerd_2_has_the_runtime(tmp_path: Path, case: str) -> None:
+    """containerd 2 has our entry with runc's options beside all other settings, and after --remove only those."""
+    need_containerd(2)
+    before, place = FILES_2[case]
+    file = tmp_path / "config.toml"
+    if before is not None:
+        file.write_text(before)
+    plain = dump(file)
+    configure("containerd", file, "--set-default")
+    tree = dump(file)
+    assert (tmp_path / place).exists()
+    entry = tree["plugins"][CRI_2]["containerd"]["runtimes"].pop("cdi")
+    assert (entry["options"]["BinaryName"], entry["options"].get("SystemdCgroup", False)) == (
+        str(PROGRAM), before is not None,
+    )  # fmt: skip
+    assert (entry["runtime_type"], entry["container_annotations"], entry["pod_annotations"]) == (
+        "io.containerd.runc.v2", ["cdi.k8s.io/*"], [],
+    )  # fmt: skip
+    assert tree["plugins"][CRI_2]["containerd"].pop("default_runtime_name") == "cdi"
+    assert plain["plugins"][CRI_2]["containerd"].pop("default_runtime_name") == "runc"
+    assert tree == plain
+    configure("containerd", file, "--remove")
+    assert (file.read_text() if file.exists() else None) == before
+    assert (tmp_path / place).exists() == (place == file.name and before is not None)
 
 
 # What docker's package containerd.io has in it that isn't a comment.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
+from .containerd import plain
 from .docker import ERROR
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def test_pause(docker: Docker, container: str) -> None:
 
 def test_update(docker: Docker, container: str) -> None:
     """The container's limits can be changed, and it keeps its device."""
-    assert docker.do("update", "--pids-limit", "123", container) == container
+    # docker 29 says then that a box has no network
+    assert docker.do("update", "--pids-limit", "123", container).splitlines()[0] == container
     assert docker.box.read(f"/sys/fs/cgroup/pids/docker/{container}/pids.max") == "123\n"
     assert docker.do("exec", container, "sh", "-c", world.LOOK_AGAIN) == world.SEEN_AGAIN.strip()
 
@@ -168,16 +170,18 @@ def test_checkpoint_is_refused(docker: Docker, runtime: str) -> None:
     done = docker.call("checkpoint", "create", container, "one")
     status = docker.inspect(container, "State.Status")
     docker.do("rm", "--force", container)
-    program, reason = {
+    program, *reasons = {
         "cdi": ("cdi-runtime", 'CRIU version check failed: exec: "criu": executable file not found in $PATH'),
-        "cdi-crun": ("cdi-crun", "could not load `libcriu.so.2`"),
+        # the latter if it is built without CRIU
+        "cdi-crun": ("cdi-crun", "could not load `libcriu.so.2`", "unknown command checkpoint"),
     }[runtime]
     assert (done.returncode, done.stdout, status) == (1, "", "running")
-    assert done.stderr == (
+    assert done.stderr in [
         f"Error response from daemon: Cannot checkpoint container {container}: "
         f"/usr/bin/{program} did not terminate successfully: exit status 1: {reason} "
-        f"path= /var{BUNDLES}/{container}/criu-dump.log: unknown\n"
-    )
+        f"path= /var{BUNDLES}/{container}/criu-dump.log\n"
+        for reason in reasons
+    ]
 
 
 def test_health_check(docker: Docker) -> None:
@@ -211,9 +215,9 @@ def test_refusal(docker: Docker, case: str) -> None:
     done = docker.run("--name", "refused", device=device)
     known = docker.inspect("refused", "State")
     docker.do("rm", "refused")
-    assert (done.returncode, done.stderr) == (125, f"docker: {ERROR}{message}: unknown.\n")
-    assert (known["Status"], known["ExitCode"], known["Error"]) == (
-        "created", 128, f"{ERROR.removeprefix('Error response from daemon: ')}{message}: unknown",
+    assert (done.returncode, done.stderr) == (125, f"docker: {ERROR}{message}\n")
+    assert (known["Status"], known["ExitCode"], plain(known["Error"])) == (
+        "created", 128, f"{ERROR.removeprefix('Error response from daemon: ')}{message}",
     )  # fmt: skip
 
 
@@ -225,7 +229,7 @@ def test_nobody_claims_a_namespace(docker: Docker) -> None:
     keys = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
     done = docker.run("--rm", *(f"--annotation={key}=ml-1" for key in keys))
     docker.box.write(conf, before)
-    assert (done.returncode, "; the container is in no namespace of Kubernetes: " in done.stderr) == (
+    assert (done.returncode, "; the container is in no namespace of Kubernetes" in done.stderr) == (
         125,
         True,
     )
@@ -246,7 +250,10 @@ def test_refusal_at_start(docker: Docker) -> None:
     done = docker.call("start", container)
     docker.do("rm", container)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{ERROR}{message}: unknown\nError: failed to start containers: {container}\n"
+    last = done.stderr.splitlines()[-1].removeprefix("Error: ")  # not in newer releases
+    assert (done.stderr.splitlines()[:-1], last) == (
+        [f"{ERROR}{message}"], f"failed to start containers: {container}",
+    )  # fmt: skip
 
 
 def test_compose(docker: Docker) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .box import Box
     from .containerd import Containerd
+    from .crio import Crio
     from .docker import Docker
     from .podman import Podman
 
@@ -75,6 +76,8 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
         "--annotation cdi.k8s.io/NAME=vendor.com/class=name; cdi-hook list shows the names",
     ),
 }
+# What docker says of --gpus where it looks for a CDI spec, as newer releases do.
+GPUS_BY_CDI = "didn't start: failed to discover GPU vendor from CDI: no known GPU vendor found"
 
 
 def said(box: Box, *arguments: str, user: int = 0) -> tuple[int, list[dict[str, Any]]]:
@@ -120,7 +123,8 @@ def test_docker(docker: Docker, mistake: str) -> None:
     who = f"docker's container {identity[:12]}"
     between = ":" if mistake == "a device that isn't known" else ""
     errors = [(said, what) for level, said, what in findings if level == "error"]
-    assert errors[-1] == (f"{who}{between} {fact}", fix)
+    facts = (fact, GPUS_BY_CDI) if mistake == "--gpus" else (fact,)
+    assert errors[-1] in [(f"{who}{between} {one}", fix) for one in facts]
     assert status == 1
 
 
@@ -352,6 +356,34 @@ def test_pod(containerd: Containerd) -> None:
     made = f"{who} was created with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
     given = ("ok", f"{who} was given all of that", None)
     assert (status, findings[1:]) == (1, [given, of_pod, ("ok", made, None)])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_crio_host(crios: Callable[[], Crio]) -> None:
+    """On a host where CRI-O has cdi-runtime as a handler nothing is wrong."""
+    status, facts, bad = host(crios().box)
+    assert " runs cdi-runtime as its runtimes cdi, cdi-crun " in facts[0]
+    assert (status, bad) == (0, [])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_crio_pod(crios: Callable[[], Crio]) -> None:
+    """A container of CRI-O's whose pod has another handler is found, and one with ours has no error."""
+    engine = crios()
+    if engine.box.call("crictl", "--version").returncode:
+        pytest.skip("crictl isn't installed")
+    found = {}
+    for handler in ("runc", "cdi"):
+        with Pod(engine, handler, {KEY: FUSE}) as pod:
+            container, _ = pod.run("true", {})
+            status, findings = examined(engine.box, container)
+        level, fact, _ = findings[-1]
+        assert fact.startswith(f"crio's container {container[:12]} was ")
+        found[handler] = status, level, fact.partition(" with the runtime ")[2]
+    assert found == {
+        "runc": (1, "error", "runc, which isn't cdi-runtime"),
+        "cdi": (0, "ok", "cdi (/usr/bin/cdi-runtime), which is cdi-runtime"),
+    }
 
 
 PODMAN: dict[str, tuple[str, list[str], str, str]] = {

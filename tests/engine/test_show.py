@@ -53,9 +53,9 @@ def test_compose(dockers: Callable[[str], Docker]) -> None:
 @pytest.mark.xdist_group("containerd")
 def test_ctr(containerds: Callable[[], Containerd]) -> None:
     """The line for ctr works."""
-    box = containerds().box
-    line = pasted(box, "ctr").replace(" run ", " run --rm ")
-    done = box.call(*line.split(), *SCRIPT)
+    containerd = containerds()
+    line = pasted(containerd.box, "ctr").replace(" run ", " run --rm ").removeprefix("ctr ")
+    done = containerd.ctr(*line.split(), *SCRIPT)
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 

@@ -233,30 +233,33 @@ def test_no_such_container(place: Place) -> None:
     )  # fmt: skip
 
 
-def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container of CRI-O is asked for by crictl: its OCI spec, and the runtime of its pod."""
+@pytest.mark.parametrize("handler", ["", "other"])
+def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> None:
+    """A container of CRI-O is asked for by crictl: its OCI spec, and the runtime of its pod, or else the default one."""
+    pod = {"info": {"runtimeSpec": {"annotations": {"io.kubernetes.cri-o.RuntimeHandler": handler}}}}
     inspect = {
         "status": {"id": "abc", "labels": {"io.kubernetes.pod.name": "web"}},
         "info": {"sandboxID": "pod1", "runtimeSpec": {"annotations": ASK, "process": {"env": []}}},
     }
     place.program(
         "crictl",
-        f"[ $3 = inspectp ] && echo '{json.dumps({'status': {'runtimeHandler': ''}})}' || echo '{json.dumps(inspect)}'",
+        f"[ $3 = inspectp ] && echo '{json.dumps(pod)}' || echo '{json.dumps(inspect)}'",
     )
     place.program("crio", "")
     place.spec()
     pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     monkeypatch.setattr(ENGINES["crio"], "file", f"{place.root}/etc/crio/crio.conf.d/99-cdi-hook.conf")
     text = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
+    text += '[crio.runtime.runtimes.other]\nruntime_path = "/usr/sbin/other"\n'
     place.write("etc/crio/crio.conf", text)
-    who = "crio's container abc"
+    who, name = "crio's container abc", handler or "runc"
     assert said(place, "abc") == [
         ("asked", "ok", f'{who} asks for vendor.com/gpu=gpu0 (annotation "cdi.k8s.io/x")', ""),
         ("given", "ok", f"{who} isn't running; cdi-runtime could give it all of that", ""),
         (
             "runtime",
             "error",
-            f"{who} was created with the runtime runc (/usr/sbin/runc), which isn't cdi-runtime",
+            f"{who} was created with the runtime {name} (/usr/sbin/{name}), which isn't cdi-runtime",
             "create it again: cdi-hook show vendor.com/gpu=gpu0 says how",
         ),
     ]

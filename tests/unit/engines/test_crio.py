@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """engines.crio: a drop-in of crio.conf.d, and a file with other settings.
 
-CRI-O isn't packaged for Debian: what is known of it is from its source.
+What CRI-O makes of it is in tests/engine/test_cri.py, for where there is a CRI-O.
 """
 
 from __future__ import annotations
