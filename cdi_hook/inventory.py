@@ -5,7 +5,7 @@ It comes from the index while that holds, else from the specs. The index has it 
 its last record, in JSON:
 
     {"devices": [[name, its spec, specs whose device of that name doesn't count...], ...],
-     "problems": [[path, message, what a person is told, whether it quotes the file], ...]}
+     "problems": [[path, what a person is told], ...]}
 
 The devices are sorted by name. A spec is the number of its path among the watched paths.
 """
@@ -48,7 +48,7 @@ def read(registry: Registry) -> Inventory:
     paths, record = found
     devices = {name: Place(paths[spec], [paths[one] for one in shadowed])
                for name, spec, *shadowed in record["devices"]}  # fmt: skip
-    return Inventory(devices, [(path, plain) for path, _, plain, _ in record["problems"]])
+    return Inventory(devices, [(path, plain) for path, plain in record["problems"]])
 
 
 def compile_inventory(snapshot: Snapshot) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def compile_inventory(snapshot: Snapshot) -> dict[str, Any]:
     for name, device in sorted(snapshot.devices.items()):
         winner = numbers[device.spec.path]
         devices.append([name, winner, *(one for one in everywhere[name] if one != winner)])
-    problems = [[path, *one] for path, found in sorted(snapshot.problems.items()) for one in found]
+    problems = [[path, one.plain] for path, found in sorted(snapshot.problems.items()) for one in found]
     return {"devices": devices, "problems": problems}
 
 
