@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shlex
 import time
 from typing import TYPE_CHECKING
 
-from cdi_hook import files, programs
+from cdi_hook import files, programs, selinux
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.configuration import Configuration
@@ -17,7 +18,7 @@ from cdi_hook.engines.engine import NAME, runs_us
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cdi_hook.config import Config
     from cdi_hook.doctor.finding import Patient
@@ -165,19 +166,61 @@ def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
 
 
 def _start(daemon: str) -> float:
-    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told.
+    """Return when a daemon's process was started, in s since the epoch; 0 if it can't be told."""
+    with contextlib.suppress(OSError, ValueError):
+        ticks = int(files.read(f"{process(daemon)}/stat").rpartition(b")")[2].split()[19])
+        up = float(files.read("/proc/uptime").split()[0])
+        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+    return 0
+
+
+def process(daemon: str) -> str:
+    """Return the dir in /proc of a daemon's process, "" if it doesn't run.
 
     A container may have such a daemon too: it has other process ids.
     """
     here = os.readlink("/proc/self/ns/pid")
     for directory in glob.glob("/proc/[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
             if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
-                ticks = int(files.read(f"{directory}/stat").rpartition(b")")[2].split()[19])
-                up = float(files.read("/proc/uptime").split()[0])
-                return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
-    return 0
+                return directory
+    return ""
+
+
+def check_labels(patient: Patient) -> list[Finding]:
+    """Find specs and an index that SELinux doesn't let an engine read that runs here."""
+    with contextlib.suppress(OSError):
+        if files.read(patient.path(f"{selinux.FS}/enforce")).strip() == b"1":
+            index = patient.registry.path
+            findings = [_hidden(patient, one, _inside(one), ERROR) for one in patient.registry.spec_dirs]
+            findings.append(_hidden(patient, os.path.dirname(index), [index], WARNING))
+            return [one for one in findings if one]
+    return []
+
+
+def _inside(directory: str) -> list[str]:
+    return sorted(glob.glob(f"{glob.escape(directory)}/*"))
+
+
+def _hidden(patient: Patient, directory: str, inside: Iterable[str], level: str) -> Finding | None:
+    """Return a finding for the first of a dir and what is in it that an engine may not read."""
+    for daemon in filter(None, (engine.daemon for engine in ENGINES.values())):
+        for path in (directory, *inside):
+            with contextlib.suppress(OSError, ValueError):
+                context = files.read(f"{process(daemon)}/attr/current").decode().strip("\0\n")
+                label = selinux.refused(context, path, patient.path(""))
+                if label:
+                    fact = f"SELinux doesn't let {daemon} read {path}, which is labelled {label}"
+                    return Finding(level, fact, _mend(directory))
+    return None
+
+
+def _mend(directory: str) -> str:
+    """Return the command that gives a dir and what is in it the label by which engines may read them."""
+    if os.path.realpath(directory).startswith("/run/"):
+        return f'{as_root("chcon", "-R")} "$({shlex.join(selinux.THEIRS)})" {shlex.quote(directory)}'
+    return as_root("restorecon", "-R", directory)
 
 
 def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:
