@@ -78,7 +78,7 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
-machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux; slow without KVM
+machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 

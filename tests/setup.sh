@@ -52,6 +52,7 @@ present() {
 	docker-compose) docker compose version >/dev/null 2>&1 ;;
 	e2fsprogs) command -v mke2fs >/dev/null ;;
 	groff-base) command -v groff >/dev/null ;;
+	qemu-system-arm) command -v qemu-system-aarch64 >/dev/null ;;
 	qemu-system-x86) command -v qemu-system-x86_64 >/dev/null ;;
 	qemu-utils) command -v qemu-img >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
@@ -185,7 +186,7 @@ test)
 	done
 	;;
 machine)
-	have 'python3 python3-yaml python3-venv git debhelper dh-python busybox-static e2fsprogs mmdebstrap qemu-system-x86 qemu-utils' ''
+	have 'python3 python3-yaml python3-venv git debhelper dh-python busybox-static e2fsprogs mmdebstrap qemu-system-arm qemu-system-x86 qemu-utils' ''
 	main_venv
 	;;
 *)

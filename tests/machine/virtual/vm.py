@@ -52,6 +52,8 @@ WantedBy=multi-user.target
     "etc/fstab": f"/dev/vda / ext4 defaults 0 0\n/dev/vdb {BOARD} ext4 defaults 0 0\n",
     "etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=default\n",
     "etc/hostname": "virtual\n",
+    # Emulated on a busy machine, a disk may take longer to come than systemd waits.
+    "etc/systemd/system.conf.d/slow.conf": "[Manager]\nDefaultTimeoutStartSec=900\nDefaultDeviceTimeoutSec=900\n",
     "etc/docker/daemon.json": '{"bridge": "none", "iptables": false, "ip6tables": false}\n',
 }
 # Before the kernel's package makes the initrd: one that has only what this machine needs.
