@@ -83,7 +83,6 @@ _ARM = (
 )  # fmt: skip
 _ARM_INIT = """\
 #!/bin/sh
-mount() { busybox mount "$@"; }
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -169,6 +168,8 @@ class Virtual(Host):
             line = self._lines.readline()
         except OSError:
             line = b""
+        if not line:
+            self.close()  # an answer that comes late would be taken for the next one's
         assert line, f"the machine doesn't answer to {arguments}: {self.console()}"
         status, out, err = json.loads(line)
         return Completed(list(arguments), status, out, err)
@@ -210,40 +211,39 @@ def boot(directory: Path, image: Path, accelerator: str, *parameters: str) -> Vi
     return Virtual(directory, command, accelerator, ready)
 
 
+def _pack(root: Path, initrd: Path) -> None:
+    run("sh", "-ec", 'cd "$1"; find . | busybox cpio -o -H newc >"$2"', "sh", root, initrd)
+    shutil.rmtree(root)
+
+
 def make_arm(cache: Path) -> Path:
-    """Return a dir with a root for arm64, whose packages are unpacked and not configured, and its kernel."""
+    """Return a dir with a kernel for arm64, and an initramfs of packages that are unpacked and not configured."""
 
     def make(directory: Path) -> None:
         root = directory / "root"
         run(*_ARM, root, timeout=1800)
+        (kernel,) = root.glob("boot/vmlinuz-*")
+        kernel.rename(directory / "vmlinuz")
+        for name in ("boot", "dev", "usr/lib/modules", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+            shutil.rmtree(root / name)
         for name in ("bin", "sbin", "lib"):
             (root / name).symlink_to(f"usr/{name}")
-        for name in ("dev", "proc", "run", "sys", "tmp"):
-            (root / name).mkdir(exist_ok=True)
+        for name in ("dev", "proc", "run", "sys"):
+            (root / name).mkdir()
         (root / "init").write_text(_ARM_INIT, "ascii")
         (root / "init").chmod(0o755)
         (root / "agent.py").write_text(AGENT, "utf-8")
-        (kernel,) = root.glob("boot/vmlinuz-*")
-        kernel.rename(directory / "vmlinuz")
-        for name in ("boot", "usr/lib/modules", "usr/share/doc", "usr/share/locale", "usr/share/man"):
-            shutil.rmtree(root / name, ignore_errors=True)
+        _pack(root, directory / "initrd")
 
     return cached(cache, json.dumps([_ARM, _ARM_INIT, AGENT]), make)
 
 
 def boot_arm(directory: Path, image: Path, package: Path) -> Virtual:
-    """Boot a machine for arm64 from an initramfs that has a package of ours unpacked."""
-    shutil.copytree(image / "root", directory / "root", symlinks=True)
+    """Boot a machine for arm64 from its initramfs, to which a package of ours is added."""
     run("dpkg-deb", "--extract", package, directory / "root")
-    run(
-        "sh",
-        "-ec",
-        'cd "$1"; find . | busybox cpio -o -H newc >"$2"',
-        "sh",
-        directory / "root",
-        directory / "initrd",
-    )
-    shutil.rmtree(directory / "root")
+    _pack(directory / "root", directory / "package")
+    both = (image / "initrd").read_bytes() + (directory / "package").read_bytes()
+    (directory / "initrd").write_bytes(both)
     command = (
         "qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2",
         "-kernel", image / "vmlinuz", "-initrd", directory / "initrd", "-append", "console=ttyAMA0 panic=-1 quiet",
