@@ -18,7 +18,7 @@ from cdi_hook.engines.engine import NAME, runs_us
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from cdi_hook.config import Config
     from cdi_hook.doctor.finding import Patient
@@ -193,22 +193,22 @@ def check_labels(patient: Patient) -> list[Finding]:
     with contextlib.suppress(OSError):
         if files.read(patient.path(f"{selinux.FS}/enforce")).strip() == b"1":
             index = patient.registry.path
-            findings = [_hidden(patient, one, _inside(one), ERROR) for one in patient.registry.spec_dirs]
+            findings = [_hidden(patient, one, _whole(one), ERROR) for one in patient.registry.spec_dirs]
             findings.append(_hidden(patient, os.path.dirname(index), [index], WARNING))
             return [one for one in findings if one]
     return []
 
 
-def _inside(directory: str) -> list[str]:
-    return sorted(glob.glob(f"{glob.escape(directory)}/*"))
+def _whole(directory: str) -> list[str]:
+    return sorted([directory, *glob.glob(f"{glob.escape(directory)}/*")])
 
 
-def _hidden(patient: Patient, directory: str, inside: Iterable[str], level: str) -> Finding | None:
-    """Return a finding for the first of a dir and what is in it that an engine may not read."""
+def _hidden(patient: Patient, directory: str, paths: Sequence[str], level: str) -> Finding | None:
+    """Return a finding for the first of these paths in a dir that an engine may not read."""
     for daemon in filter(None, (engine.daemon for engine in ENGINES.values())):
-        for path in (directory, *inside):
-            with contextlib.suppress(OSError, ValueError):
-                context = files.read(f"{process(daemon)}/attr/current").decode().strip("\0\n")
+        with contextlib.suppress(OSError, ValueError):
+            context = files.read(f"{process(daemon)}/attr/current").decode().strip("\0\n")
+            for path in paths:
                 label = selinux.refused(context, path, patient.path(""))
                 if label:
                     fact = f"SELinux doesn't let {daemon} read {path}, which is labelled {label}"
