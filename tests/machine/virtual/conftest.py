@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 ARCHIVE = f"{BOARD}/image.tar"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _by_root() -> None:
+    """Only root can make an image."""
+    if os.geteuid() != 0:
+        pytest.fail("virtual machines need root: sudo make machine")
+
+
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> Path:
     """The image that every machine boots from."""
