@@ -17,16 +17,17 @@ from cdi_hook.ask import ask
 FS = "/sys/fs/selinux"
 # The command that prints the label of engines' own dirs.
 THEIRS = ("matchpathcon", "-n", "/run/containers")
+_RUN = "/run/"
 _NO_WORD = "<<none>>"
 _LABEL = "security.selinux"
 
 
 def share(directory: str) -> None:
-    """Make a dir whose files engines may read, if we are root, and SELinux's policy has no label for it.
+    """Make a dir whose files engines may read: below /run, as root, if SELinux's policy has no label for it.
 
-    Where that isn't allowed, the dir is made by whoever needs it, and `cdi-hook doctor` says what follows.
+    Otherwise, or if that fails, whoever needs the dir makes it, and `cdi-hook doctor` says what follows.
     """
-    if not os.path.isdir(FS) or os.geteuid() != 0:
+    if not os.path.isdir(FS) or os.geteuid() != 0 or not is_below_run(directory):
         return
     labels = ask([*THEIRS, directory]).said.split()
     if len(labels) == 2 and labels[0] != _NO_WORD == labels[1]:
@@ -37,8 +38,13 @@ def share(directory: str) -> None:
                 os.setxattr(directory, _LABEL, theirs)
 
 
+def is_below_run(directory: str) -> bool:
+    """Say whether a dir is below /run, which policies leave to whoever makes it."""
+    return os.path.realpath(directory).startswith(_RUN)
+
+
 def refused(context: str, path: str, root: str = "") -> str:
-    """Return the label for which SELinux lets no process with a context read a file or dir, "" if it does.
+    """Return the label because of which a process with a context may not read a file or dir, "" if it may.
 
     ``root`` stands before /sys. Raises OSError or ValueError if the kernel doesn't say.
     """

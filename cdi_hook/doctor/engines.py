@@ -218,7 +218,7 @@ def _hidden(patient: Patient, directory: str, paths: Sequence[str], level: str) 
 
 def _mend(directory: str) -> str:
     """Return the command that gives a dir and what is in it the label by which engines may read them."""
-    if os.path.realpath(directory).startswith("/run/"):
+    if selinux.is_below_run(directory):
         return f'{as_root("chcon", "-R")} "$({shlex.join(selinux.THEIRS)})" {shlex.quote(directory)}'
     return as_root("restorecon", "-R", directory)
 

@@ -23,6 +23,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     (tmp_path / "fs").mkdir()
     monkeypatch.setattr(selinux, "FS", str(tmp_path / "fs"))
+    monkeypatch.setattr(selinux, "_RUN", f"{tmp_path}/")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "getxattr", lambda path, _: found.get(path, OTHER))
     monkeypatch.setattr(os, "setxattr", lambda path, _, label: found.update({path: label}))
@@ -55,11 +56,13 @@ def test_a_dir_gets_the_label_of_engines_dirs(
 def test_a_dir_that_the_policy_knows_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: dict[str, bytes]
 ) -> None:
-    """A dir has the label that the policy, or whoever manages the host, has for it; without SELinux it has none."""
+    """A dir that the policy has a label for keeps it, and so does any dir that isn't below /run; without SELinux none has one."""
     policy(tmp_path, monkeypatch, "system_u:object_r:etc_t:s0")
     selinux.share(str(tmp_path / "known"))
-    monkeypatch.setattr(selinux, "FS", str(tmp_path / "none"))
     policy(tmp_path, monkeypatch, "<<none>>")
+    selinux.share(f"{tmp_path}-elsewhere")
+    assert not os.path.exists(f"{tmp_path}-elsewhere")
+    monkeypatch.setattr(selinux, "FS", str(tmp_path / "none"))
     selinux.share(str(tmp_path / "without"))
     assert (sorted(os.listdir(tmp_path)), labels) == (["fs", "matchpathcon"], {})
 
