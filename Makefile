@@ -48,7 +48,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check machine faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -77,6 +77,10 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	shellcheck $(shell_scripts)
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+
+machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
+	@sh tests/setup.sh machine
+	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 
 faults: ## have every system call of every form fail, and kill it there; takes over an hour (test does a part)
 	@sh tests/setup.sh test

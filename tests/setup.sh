@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
+# setup.sh demo|check|test|machine|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
 # what the make target of that name needs, if it is missing. Programs are installed with
 # apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
 # pins; `test` makes a second environment, .venv/3.X, for every other Python that it
@@ -50,7 +50,11 @@ present() {
 	docker.io) command -v dockerd >/dev/null ;;
 	docker-cli) command -v docker >/dev/null ;;
 	docker-compose) docker compose version >/dev/null 2>&1 ;;
+	e2fsprogs) command -v mke2fs >/dev/null ;;
 	groff-base) command -v groff >/dev/null ;;
+	qemu-system-arm) command -v qemu-system-aarch64 >/dev/null ;;
+	qemu-system-x86) command -v qemu-system-x86_64 >/dev/null ;;
+	qemu-utils) command -v qemu-img >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;
 	systemd-container) command -v systemd-nspawn >/dev/null ;;
@@ -181,7 +185,11 @@ test)
 		done
 	done
 	;;
+machine)
+	have 'python3 python3-yaml python3-venv git debhelper dh-python busybox-static e2fsprogs mmdebstrap qemu-system-arm qemu-system-x86 qemu-utils' ''
+	main_venv
+	;;
 *)
-	die "usage: setup.sh demo|check|test|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
+	die "usage: setup.sh demo|check|test|machine|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
 	;;
 esac

@@ -7,7 +7,7 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import devices, files, spelling
+from cdi_hook import devices, files, selinux, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.devices import custom, generate
@@ -224,6 +224,7 @@ def _configured(options: argparse.Namespace) -> int:
     host.warn_of_problems(found)
     names = found.settings.words("GENERATE")
     if found.state_dir:
+        selinux.share(found.state_dir)
         _note(found.state_dir, is_running=bool(names or found.settings.problems))
     if not found.spec_dirs:
         raise CDIError("there is no place for specs: SPEC_DIRS is empty")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import door, explain, spelling
+from cdi_hook import door, explain, selinux, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         raise CDIError(
             "there is no place for your own index: set XDG_RUNTIME_DIR; with sudo the host's index is made"
         )
+    selinux.share(directory)
     registry = found.registry()
     written = compiled.build(registry) if any(map(os.path.isdir, registry.spec_dirs)) else None
     devices = len(registry.cache.devices())

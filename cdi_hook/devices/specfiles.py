@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import files
+from cdi_hook import files, selinux
 from cdi_hook.errors import CDIError
 from cdi_hook.specs import specfile
 from cdi_hook.specs.cache import Cache
@@ -62,6 +62,7 @@ class SpecFiles:
             raise CDIError(
                 f"{path} isn't replaced: cdi-hook generate didn't make it, or somebody has edited it"
             )
+        selinux.share(self._directory)
         specfile.replace(path, text)
         return path
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import programs
+from cdi_hook import files, programs, selinux
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.configuration import Configuration
@@ -167,6 +170,55 @@ def _start(engine: Engine) -> float:
         return os.stat(engine.socket).st_mtime
     except OSError:
         return 0
+
+
+def process(daemon: str) -> str:
+    """Return the dir in /proc of a daemon's process, "" if it doesn't run.
+
+    A container may have such a daemon too: it has other process ids.
+    """
+    here = os.readlink("/proc/self/ns/pid")
+    for directory in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
+            if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
+                return directory
+    return ""
+
+
+def check_labels(patient: Patient) -> list[Finding]:
+    """Find specs and an index that SELinux doesn't let an engine read that runs here."""
+    with contextlib.suppress(OSError):
+        if files.read(patient.path(f"{selinux.FS}/enforce")).strip() == b"1":
+            index = patient.registry.path
+            findings = [_hidden(patient, one, _whole(one), ERROR) for one in patient.registry.spec_dirs]
+            findings.append(_hidden(patient, os.path.dirname(index), [index], WARNING))
+            return [one for one in findings if one]
+    return []
+
+
+def _whole(directory: str) -> list[str]:
+    return sorted([directory, *glob.glob(f"{glob.escape(directory)}/*")])
+
+
+def _hidden(patient: Patient, directory: str, paths: Sequence[str], level: str) -> Finding | None:
+    """Return a finding for the first of these paths in a dir that an engine may not read."""
+    for daemon in {engine.daemon: None for engine in ENGINES.values() if engine.daemon}:
+        with contextlib.suppress(OSError, ValueError):
+            context = files.read(f"{process(daemon)}/attr/current").decode().strip("\0\n")
+            for path in paths:
+                label = selinux.refused(context, path, patient.path(""))
+                if label:
+                    fact = f"SELinux doesn't let {daemon} read {path}, which is labelled {label}"
+                    return Finding(level, fact, _mend(directory))
+    return None
+
+
+def _mend(directory: str) -> str:
+    """Return the command that gives a dir and what is in it the label by which engines may read them."""
+    if selinux.is_below_run(directory):
+        return f'{as_root("chcon", "-R")} "$({shlex.join(selinux.THEIRS)})" {shlex.quote(directory)}'
+    return as_root("restorecon", "-R", directory)
 
 
 def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:

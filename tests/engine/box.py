@@ -103,7 +103,51 @@ def own_cgroups() -> dict[str, Path]:
     return found
 
 
-class Box:
+class Host:
+    """What runs commands, and has a filesystem of its own."""
+
+    directory: Path
+    timeout: float = TIMEOUT_S  # of a command, and of what is waited for
+
+    def call(
+        self, *arguments: str, environ: dict[str, str] | None = None, stdin: bytes = b"", timeout: float = 0
+    ) -> Completed:
+        """Run a command on it to its end."""
+        raise NotImplementedError
+
+    def do(self, *arguments: str, **options: Any) -> str:
+        """Run a command that must succeed; return its stdout without trailing white space."""
+        completed = self.call(*arguments, **options)
+        assert completed.returncode == 0, f"{arguments}: {completed.stderr or completed.stdout}"
+        return completed.stdout.rstrip()
+
+    def write(self, path: str, content: str | bytes, mode: str = "644") -> None:
+        """Write a file on it, and make the directories above it."""
+        data = content.encode() if isinstance(content, str) else content
+        script = 'umask 022; mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"'
+        self.do("sh", "-c", script, "sh", path, mode, stdin=data)
+
+    def read(self, path: str) -> str:
+        """Return the text of a file on it, or ""."""
+        completed = self.call("cat", path)
+        return completed.stdout if completed.returncode == 0 else ""
+
+    def wait(
+        self,
+        condition: Callable[[], object],
+        process: subprocess.Popen[str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Wait until a condition holds."""
+        end = time.monotonic() + self.timeout
+        while not condition():
+            text = log.read_text("utf-8", "replace")[-3000:] if log else ""
+            assert process is None or process.poll() is None, f"it ended: {text}"
+            assert time.monotonic() < end, f"it takes too long: {text}"
+            time.sleep(0.03)
+
+
+class Box(Host):
     """A running box, with a cgroup layout."""
 
     init = _INIT + SETTLE  # what its first process runs
@@ -197,23 +241,6 @@ class Box:
             name.unlink()
         return Completed(list(arguments), completed.returncode, output, errors)
 
-    def do(self, *arguments: str, **options: Any) -> str:
-        """Run a command that must succeed; return its stdout without trailing white space."""
-        completed = self.call(*arguments, **options)
-        assert completed.returncode == 0, f"{arguments}: {completed.stderr or completed.stdout}"
-        return completed.stdout.rstrip()
-
-    def write(self, path: str, content: str | bytes, mode: str = "644") -> None:
-        """Write a file in the box, and make the directories above it."""
-        data = content.encode() if isinstance(content, str) else content
-        script = 'umask 022; mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"'
-        self.do("sh", "-c", script, "sh", path, mode, stdin=data)
-
-    def read(self, path: str) -> str:
-        """Return the text of a file in the box, or ""."""
-        completed = self.call("cat", path)
-        return completed.stdout if completed.returncode == 0 else ""
-
     def daemon(self, *arguments: str, ready: Sequence[str]) -> Path:
         """Start a daemon, wait until the command ``ready`` succeeds, and return the path of its log."""
         log = self.directory / f"{Path(arguments[0]).name}.log"
@@ -225,20 +252,6 @@ class Box:
         self._daemons.append(process)
         self.wait(lambda: self.call(*ready).returncode == 0, process=process, log=log)
         return log
-
-    def wait(
-        self,
-        condition: Callable[[], object],
-        process: subprocess.Popen[str] | None = None,
-        log: Path | None = None,
-    ) -> None:
-        """Wait until a condition holds."""
-        end = time.monotonic() + TIMEOUT_S
-        while not condition():
-            text = log.read_text("utf-8", "replace")[-3000:] if log else ""
-            assert process is None or process.poll() is None, f"it ended: {text}"
-            assert time.monotonic() < end, f"it takes too long: {text}"
-            time.sleep(0.03)
 
     def controllers(self) -> list[str]:
         """Return the box's controllers of cgroup v2."""

@@ -20,7 +20,7 @@ LAYERS = {
     "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request"),
     "files": (
         "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
-        "log", "onhost", "ownlog", "programs", "registry", "specs",
+        "log", "onhost", "ownlog", "programs", "registry", "selinux", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),

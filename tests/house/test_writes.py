@@ -14,6 +14,7 @@ WRITERS = {
     "files._open": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.rules._allow_v1": "a cgroup's devices.allow",
     "live.container._serve": "/dev/null, in its stdout's place",
+    "selinux.refused": "a question to SELinux's policy",
     "specs.turn.Turn": "nothing, but it makes the lock",
     "log.append": "the runtime's --log, and LOG",
 }

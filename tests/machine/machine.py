@@ -13,8 +13,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.engine.box import SETTLE, STANDARD_PATH, TIMEOUT_S, Box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What the packages of Debian are that the machine has, and what else goes into its root.
 PACKAGES = (
@@ -60,24 +64,36 @@ _MAKE = (
 )  # fmt: skip
 
 
-def make_root(cache: Path) -> Path:
-    """Return a root dir that is in a cache, or make it there in place of an older one; it is never changed."""
-    root = cache / hashlib.sha256("\0".join(_MAKE).encode()).hexdigest()[:12]
-    if not root.exists():
-        new = cache / f"{root.name}.{os.getpid()}"
+def cached(cache: Path, key: str, make: Callable[[Path], None]) -> Path:
+    """Return the dir of a key that is in a cache, or make it there in place of an older one; it is never changed."""
+    made = cache / hashlib.sha256(key.encode()).hexdigest()[:12]
+    if not made.exists():
+        new = cache / f"{made.name}.{os.getpid()}"
+        new.mkdir()
         try:
-            done = subprocess.run(
-                [*_MAKE, new], env={"PATH": STANDARD_PATH}, cwd="/", stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=300, check=False, umask=0o022,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr[-3000:]
+            make(new)
             for old in cache.iterdir():
                 if "." not in old.name:  # with a dot, another run is making it
                     shutil.rmtree(old)
-            new.rename(root)
+            new.rename(made)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-    return root
+    return made
+
+
+def run(*command: str | Path, timeout: float = 300) -> None:
+    """Run a program that must succeed; it ends when the tests do, and so do its children and its mounts."""
+    alone = ("setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+    done = subprocess.run(
+        [*alone, *command], env={"PATH": STANDARD_PATH}, cwd="/", stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, check=False, umask=0o022,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command[0]}: {done.stderr[-3000:]}"
+
+
+def make_root(cache: Path) -> Path:
+    """Return the root dir that is in a cache, or make it there."""
+    return cached(cache, "\0".join(_MAKE), lambda new: run(*_MAKE, new))
 
 
 class Machine(Box):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.engine.box import Box
+    from tests.engine.box import Host
 
 # Python and PyYAML are the machine's own, and rpm doesn't know about them.
 _PYTHON = """\
@@ -36,7 +36,7 @@ class Manager:
     config_beside = ""  # where a shipped configuration goes that isn't installed
     library = ""  # the modules' dir
 
-    def __init__(self, machine: Box, packages: Callable[..., Path]) -> None:
+    def __init__(self, machine: Host, packages: Callable[..., Path]) -> None:
         self.machine = machine
         self._packages = packages
 
@@ -96,7 +96,7 @@ class Rpm(Manager):
     config_beside = "/etc/cdi-hook/cdi-hook.conf.rpmnew"
     library = "/usr/share/cdi-hook/python"
 
-    def __init__(self, machine: Box, packages: Callable[..., Path]) -> None:
+    def __init__(self, machine: Host, packages: Callable[..., Path]) -> None:
         super().__init__(machine, packages)
         self._rpm("-i", self.python(13))
 

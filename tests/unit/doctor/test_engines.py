@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook import selinux
 from cdi_hook.doctor import engines
 from cdi_hook.engines import ENGINES
 
@@ -327,3 +328,36 @@ def test_hooks(place: Place) -> None:
         "podman 5.4.2: /T/etc/containers/oci/hooks.d/cdi-hook.json has the stage precreate, at which buildah and CRI-O fail",
         f"{SUDO}rm {wrong}".replace(str(place.root), "/T"),
     )
+
+
+def test_labels(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SELinux doesn't let an engine read is named with its label and what mends it: specs that fail, an index that is slow."""
+    spec, index = place.spec(), place.patient().registry.path
+    place.write("proc/attr/current", "docker's")
+    hidden: list[str] = []
+    monkeypatch.setattr(engines, "process", lambda daemon: str(place.root / "proc") * (daemon == "dockerd"))
+    monkeypatch.setattr(
+        selinux,
+        "refused",
+        lambda context, path, _: "x_t" if (context, path in hidden) == ("docker's", True) else "",
+    )
+    hidden += [spec, index]
+    assert said(engines.check_labels, place) == []
+    enforce = place.write("sys/fs/selinux/enforce", "1")
+    says = "SELinux doesn't let dockerd read {}, which is labelled x_t"
+    assert said(engines.check_labels, place) == [
+        ("error", says.format("/T/cdi/vendor.json"), engines._mend("/T/cdi")),
+        ("warning", says.format(f"/T/state/{os.path.basename(index)}"), engines._mend("/T/state")),
+    ]
+    hidden.clear()
+    assert said(engines.check_labels, place) == []
+    hidden.append(spec)
+    Path(enforce).write_text("0")
+    assert said(engines.check_labels, place) == []
+
+
+def test_what_mends_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below /run a dir gets the label of engines' own dirs, elsewhere the policy's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert engines._mend("/etc/cdi") == "restorecon -R /etc/cdi"
+    assert engines._mend("/run/cdi") == 'chcon -R "$(matchpathcon -n /run/containers)" /run/cdi'
