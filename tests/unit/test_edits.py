@@ -278,3 +278,150 @@ def test_device_numbers(numbers: tuple[int, int]) -> None:
     """They are those of the C library, beyond 12 and 8 bits too."""
     rdev = os.makedev(*numbers)
     assert (edits.device_major(rdev), edits.device_minor(rdev)) == (os.major(rdev), os.minor(rdev)) == numbers
+
+
+NULL = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
+
+
+@pytest.mark.parametrize(
+    ("node", "device"),
+    [
+        ({"path": "/dev/null"}, {**NULL, "fileMode": 0o666}),
+        ({"path": "/dev/null", "fileMode": 0o600}, {**NULL, "fileMode": 0o600}),
+        ({"path": "/dev/a", "hostPath": "/dev/null"}, {**NULL, "path": "/dev/a", "fileMode": 0o666}),
+        ({"path": "/dev/null", "major": 9, "minor": 8}, {**NULL, "major": 9, "minor": 8, "fileMode": 0o666}),
+        ({"path": "/dev/null", "type": "c", "minor": 8}, {**NULL, "fileMode": 0o666}),
+        (
+            {"path": "/none/pipe", "type": "p"},
+            {"path": "/none/pipe", "type": "p", "major": 0, "minor": 0},
+        ),
+        (
+            {"path": "/none/b", "type": "b", "major": 7, "fileMode": 0o640},
+            {"path": "/none/b", "type": "b", "major": 7, "minor": 0, "fileMode": 0o640},
+        ),
+    ],
+)
+def test_a_node_is_completed_from_the_host_s(node: dict[str, Any], device: dict[str, Any]) -> None:
+    """What the spec says of a node stays, and the rest is the host's; a complete one needs none there."""
+    oci: dict[str, Any] = {}
+    applied(oci, {"deviceNodes": [node]})
+    assert oci["linux"]["devices"] == [device]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({}, 'failed to stat CDI host device "": no such file or directory'),
+        ({"path": "/dev/\0"}, 'failed to stat CDI host device "/dev/\\x00": invalid argument'),
+        ({"path": "/dev"}, 'failed to stat CDI host device "/dev": not a device node'),
+        ({"path": "/none/c", "type": "c", "minor": 3}, 'failed to stat CDI host device "/none/c": no such file or directory'),
+        ({"path": "/a", "hostPath": "/dev/null", "type": "b"}, 'CDI device ("/a", "/dev/null"), host type mismatch (b, c)'),
+        ({"path": "/dev/null", "type": "p", "major": 0}, None),
+    ],
+)  # fmt: skip
+def test_a_node_that_can_t_be_completed(node: dict[str, Any], message: str | None) -> None:
+    """The host's node is named, and what is wrong with it; a pipe needs no node, whatever is there."""
+    if message is None:
+        applied({}, {"deviceNodes": [node]})
+        return
+    with pytest.raises(InjectionError) as caught:
+        applied({}, {"deviceNodes": [node]})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("user", "owner"),
+    [
+        ({"uid": 1, "gid": 2}, {"uid": 1, "gid": 2}),
+        ({"uid": 0, "gid": 7}, {"gid": 7}),
+        ({}, {}),
+    ],
+)
+def test_a_node_belongs_to_the_container_s_user(user: dict[str, int], owner: dict[str, int]) -> None:
+    """Unless the spec says whose it is, a node is the container's user's, and root's without one."""
+    oci: dict[str, Any] = {"process": {"user": user}}
+    applied(
+        oci, {"deviceNodes": [{"path": "/dev/null"}, {"path": "/dev/b", "hostPath": "/dev/null", "uid": 5}]}
+    )
+    first, second = oci["linux"]["devices"]
+    assert first == {**NULL, "fileMode": 0o666, **owner}
+    assert second == {**NULL, "path": "/dev/b", "fileMode": 0o666, **owner, "uid": 5}
+
+
+def test_nodes_that_are_there_are_replaced_in_their_place() -> None:
+    """With what is there kept, one like ours stays, another of its path is replaced, and more of them go."""
+    ours, other = {**NULL, "fileMode": 0o666}, {**NULL, "minor": 9}
+    zero = {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}
+    wanted = {"deviceNodes": [{"path": "/dev/null"}, {"path": "/dev/zero"}]}
+    oci: dict[str, Any] = {"linux": {"devices": [ours]}}
+    changes = applied(oci, wanted, keep_present=True)
+    assert oci["linux"]["devices"] == [ours, zero]
+    assert [one.place[1] for one in changes] == [
+        "devices",
+        "resources",
+        "resources",
+        "resources",
+        "resources",
+    ]
+    assert changes[-1].edit == {"path": "/dev/zero"}
+    oci = {"linux": {"devices": [other, {"path": "/dev/x"}, other, other]}}
+    changes = applied(oci, wanted, keep_present=True)
+    assert oci["linux"]["devices"] == [{"path": "/dev/x"}, ours, zero]
+    assert [one.op for one in changes][:4] == ["remove", "remove", "replace", "add"]
+    assert {source for one in changes for source in one.sources} == {("v.com/c=1", "/etc/cdi/v.yaml")}
+    assert applied(oci, wanted, keep_present=True) == []
+    oci = {"linux": {"devices": [other, other]}}
+    changes = applied(oci, {"deviceNodes": [{"path": "/dev/null"}]})
+    assert [one.op for one in changes][:2] == ["remove", "replace"]
+    assert oci["linux"]["devices"] == [ours]
+
+
+def test_rules_are_added_once_more_unless_what_is_there_is_kept() -> None:
+    """A rule that is there is added again, as the reference does; with what is there kept it isn't."""
+    rule = {**RULE, "minor": 3}
+    oci = {"linux": {"resources": {"devices": [rule]}}}
+    applied(oci, {"deviceNodes": [{"path": "/dev/null"}]}, keep_present=True)
+    assert oci["linux"]["resources"]["devices"] == [rule]
+    applied(oci, {"deviceNodes": [{"path": "/dev/null"}]})
+    assert oci["linux"]["resources"]["devices"] == [rule, rule]
+
+
+def test_variables_come_where_their_name_is_or_where_it_is_first_asked_for() -> None:
+    """A variable replaces one of its name in its place; a new one comes where its name is first asked for."""
+    oci: dict[str, Any] = {"process": {"env": ["A=x=y", "PATH=/bin"]}}
+    parts = [
+        (("v.com/c=1", "/v.yaml"), {"env": ["B=1", "C=1", "A=new=z"]}),
+        (("v.com/c=2", "/v.yaml"), {"env": ["B=2", "C=1"]}),
+    ]
+    changes = edits.apply(oci, parts)
+    assert oci["process"]["env"] == ["A=new=z", "PATH=/bin", "B=2", "C=1"]
+    one, two = ("v.com/c=1", "/v.yaml"), ("v.com/c=2", "/v.yaml")
+    assert {str(change.value): change.sources for change in changes} == {
+        "B=2": [two], "C=1": [one, two], "A=new=z": [one],
+    }  # fmt: skip
+
+
+def test_an_unknown_kind_is_an_error() -> None:
+    """Edits of a kind that nobody knows are named."""
+    with pytest.raises(InjectionError) as caught:
+        applied({}, {"cats": ["a"]})
+    assert str(caught.value) == 'unknown kind of container edits "cats"'
+
+
+@pytest.mark.parametrize(
+    ("destination", "depth"),
+    [
+        ("/", 1),
+        ("/a", 1),
+        ("/a/b", 2),
+        ("a/b", 1),
+        ("", 0),
+        ("//a//b", 2),
+        ("/a/./b", 2),
+        ("/a/../b", 1),
+        ("/a/", 1),
+    ],
+)
+def test_depth(destination: str, depth: int) -> None:
+    """The depth of a mount is that of its cleaned destination."""
+    assert edits._depth({"destination": destination}) == depth
