@@ -73,9 +73,10 @@ def cached(cache: Path, key: str, make: Callable[[Path], None]) -> Path:
         try:
             make(new)
             for old in cache.iterdir():
-                if "." not in old.name:  # with a dot, another run is making it
+                if "." not in old.name and old != made:  # with a dot, another run is making it
                     shutil.rmtree(old)
-            new.rename(made)
+            if not made.exists():  # another run may have been quicker
+                new.rename(made)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return made
@@ -133,7 +134,8 @@ class Machine(Box):
             lambda: self.call("systemctl", "is-system-running", "--wait").stdout in ("running\n", "degraded\n"),
             process=self._nspawn, log=log,
         )  # fmt: skip
-        assert self.do("systemctl", "--failed", "--plain", "--no-legend") == ""
+        failed = self.do("systemctl", "--failed", "--plain", "--no-legend")
+        assert failed == "", f"{failed}\n{self.call('journalctl', '--no-pager', '-p', 'notice').stdout[-3000:]}"
         # nspawn hides parts of these; a user's container may mount one only where one is whole.
         for kind in ("proc", "sysfs"):
             self.do("mkdir", f"/run/{kind}")
