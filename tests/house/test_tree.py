@@ -131,3 +131,10 @@ def test_contributing_names_what_there_is() -> None:
     assert [word for word in tests if f"def {word}(" not in functions] == []
     assert places
     assert tests
+
+
+@pytest.mark.xdist_group("a group")
+def test_a_group_has_one_worker(request: pytest.FixtureRequest) -> None:
+    """Where tests run in several processes, the name of a test's group is known to what shares them out."""
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith("@a group")

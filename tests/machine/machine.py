@@ -135,7 +135,9 @@ class Machine(Box):
             process=self._nspawn, log=log,
         )  # fmt: skip
         failed = self.do("systemctl", "--failed", "--plain", "--no-legend")
-        assert failed == "", f"{failed}\n{self.call('journalctl', '--no-pager', '-p', 'notice').stdout[-3000:]}"
+        assert failed == "", (
+            f"{failed}\n{self.call('journalctl', '--no-pager', '-p', 'notice').stdout[-3000:]}"
+        )
         # nspawn hides parts of these; a user's container may mount one only where one is whole.
         for kind in ("proc", "sysfs"):
             self.do("mkdir", f"/run/{kind}")
