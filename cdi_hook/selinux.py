@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from cdi_hook import files
+from cdi_hook import files, trust
 from cdi_hook.ask import ask
 
 FS = "/sys/fs/selinux"
@@ -25,17 +25,19 @@ _LABEL = "security.selinux"
 def share(directory: str) -> None:
     """Make a dir whose files engines may read: below /run, as root, if SELinux's policy has no label for it.
 
-    Otherwise, or if that fails, whoever needs the dir makes it, and `cdi-hook doctor` says what follows.
+    A dir that another user could exchange or write to isn't labelled. Then, for other dirs, or if that
+    fails, whoever needs the dir makes it, and `cdi-hook doctor` says what follows.
     """
     if not os.path.isdir(FS) or os.geteuid() != 0 or not is_below_run(directory):
         return
     labels = ask([*THEIRS, directory]).said.split()
     if len(labels) == 2 and labels[0] != _NO_WORD == labels[1]:
         theirs = labels[0].encode() + b"\0"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, trust.Untrusted):
             os.makedirs(directory, 0o755, exist_ok=True)
-            if os.getxattr(directory, _LABEL) != theirs:
-                os.setxattr(directory, _LABEL, theirs)
+            with trust.trusted(os.path.abspath(directory)) as held:
+                if os.getxattr(held, _LABEL) != theirs:
+                    os.setxattr(held, _LABEL, theirs)
 
 
 def is_below_run(directory: str) -> bool:

@@ -173,15 +173,15 @@ def _start(engine: Engine) -> float:
 
 
 def process(daemon: str) -> str:
-    """Return the dir in /proc of a daemon's process, "" if it doesn't run.
+    """Return the dir in /proc of root's process of a daemon, "" if it doesn't run.
 
-    A container may have such a daemon too: it has other process ids.
+    A container may have such a daemon too, with other process ids, and any user a process of its name.
     """
     here = os.readlink("/proc/self/ns/pid")
     for directory in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError):
             is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
-            if is_daemon and os.readlink(f"{directory}/ns/pid") == here:
+            if is_daemon and os.stat(directory).st_uid == 0 and os.readlink(f"{directory}/ns/pid") == here:
                 return directory
     return ""
 

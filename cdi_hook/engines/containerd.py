@@ -90,7 +90,7 @@ class Containerd(Engine):
     state = "/run/containerd"  # the dir of its state, bundles among it
     requests = {  # noqa: RUF012 # nobody alters it
         "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
-        "pod": "# containerd needs: cdi-hook configure containerd --pod-annotations\n"
+        "pod": "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
         'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
     }
 

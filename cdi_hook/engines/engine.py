@@ -77,6 +77,7 @@ class Files(NamedTuple):
     read: Sequence[str]  # all that the engine reads, with place; later files win
     ours: Sequence[str]  # the files that our entries are removed from
     unread: Sequence[str] = ()  # files that look as if the engine read them
+    made: str = ""  # the file among them that the engine makes of the others
 
 
 class Engine(ABC):

@@ -58,7 +58,7 @@ class K3s(Containerd):
         if is_imported and not self._is_in(place):
             place = files.place
         ours = [*beside.values(), *(one for one in files.ours if one != path)]
-        return Files(place, list(dict.fromkeys([*files.read, place])), ours)
+        return Files(place, list(dict.fromkeys([*files.read, place])), ours, made=path)
 
     def _is_in(self, path: str) -> bool:
         """Say whether a template has an entry of ours."""

@@ -65,6 +65,7 @@ def remove(engine: Engine, path: str) -> Plan:
     changes: list[Change] = []
     notes: list[str] = []
     removed: set[str] = set()
+    defaults: set[str | None] = set()
     restart = ""
     first: list[Change] = []
     files = engine.files(path)
@@ -74,6 +75,7 @@ def remove(engine: Engine, path: str) -> Plan:
             if text is None or not (names := engine.names(text)):
                 continue
         removed.update(names)
+        defaults.add(engine.default(text))
         backup = backup_of(one)
         before = read(backup)
         with named(backup):
@@ -91,9 +93,12 @@ def remove(engine: Engine, path: str) -> Plan:
         changes.append(Change(one, text, after, obsolete=[] if before is None else [backup]))
     for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():
         text = read(other) or ""
+        is_made = other == files.made
         with named(other):
-            if (default := engine.default(text)) in removed.difference(engine.names(text)):
-                raise CDIError(f"{other} makes {default} the default runtime: set another one there first")
+            excepted = defaults if is_made else engine.names(text)
+            if (default := engine.default(text)) in removed.difference(excepted):
+                where = f"for {engine.name} first, and restart it" if is_made else "there first"
+                raise CDIError(f"{other} makes {default} the default runtime: set another one {where}")
     if removed and engine.still:
         notes.append(engine.still)
     return Plan(path, changes, notes, restart, first)

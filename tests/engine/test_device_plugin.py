@@ -37,7 +37,7 @@ kind: vendor.com/device
 devices:
 - {name: one, containerEdits: {env: [NUMBER=1]}}
 - {name: one-by-another-name, containerEdits: {env: [NUMBER=1]}}
-- {name: all, containerEdits: {env: [NUMBER=1, NUMBERS=1]}}
+- {name: all, containerEdits: {env: [NUMBER=1]}}
 """
 
 

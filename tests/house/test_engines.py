@@ -12,6 +12,7 @@ import pytest
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import Containerd
 from cdi_hook.engines.engine import Engine
+from cdi_hook.engines.k3s import K3s
 
 from .tree import PACKAGE, ROOT, files, modules
 
@@ -107,6 +108,14 @@ def test_a_packages_removal_looks_at_daemons() -> None:
     """leave.sh looks for our programs in the files on the command line of an engine's daemon."""
     (daemons,) = re.findall(r"pgrep -U 0 '\^\((.*)\)\$'", read("packaging/leave.sh"))
     assert daemons.split("|") == list(dict.fromkeys(one.daemon for one in ENGINES.values() if one.daemon))
+
+
+@EVERY
+def test_specs_are_made_before_an_engine_starts(engine: Engine) -> None:
+    """At boot, the service that makes specs comes before an engine's units."""
+    units = engine.units if isinstance(engine, K3s) else (engine.unit(),) if engine.daemon else ()
+    lines = re.findall(r"^Before=(.*)", read("packaging/systemd/cdi-hook-generate.service"), re.MULTILINE)
+    assert {f"{unit}.service" for unit in units} <= set(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import selinux
+from cdi_hook import selinux, trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,10 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     (tmp_path / "fs").mkdir()
     monkeypatch.setattr(selinux, "FS", str(tmp_path / "fs"))
     monkeypatch.setattr(selinux, "_RUN", f"{tmp_path}/")
+    monkeypatch.setattr(trust, "_roots", lambda: (os.getuid(), 0))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(os, "getxattr", lambda path, _: found.get(path, OTHER))
-    monkeypatch.setattr(os, "setxattr", lambda path, _, label: found.update({path: label}))
+    monkeypatch.setattr(os, "getxattr", lambda path, _: found.get(os.path.realpath(path), OTHER))
+    monkeypatch.setattr(os, "setxattr", lambda path, _, label: found.update({os.path.realpath(path): label}))
     return found
 
 
@@ -65,6 +66,23 @@ def test_a_dir_that_the_policy_knows_is_left_alone(
     monkeypatch.setattr(selinux, "FS", str(tmp_path / "none"))
     selinux.share(str(tmp_path / "without"))
     assert (sorted(os.listdir(tmp_path)), labels) == (["fs", "matchpathcon"], {})
+
+
+def test_a_dir_in_others_hands_is_not_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: dict[str, bytes]
+) -> None:
+    """What others can put into the dir's place, or into the dir, keeps its label; a dir that is named by a link gets it."""
+    policy(tmp_path, monkeypatch, "<<none>>")
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    (shared / "ours").mkdir(parents=True)
+    link.symlink_to("shared")
+    shared.chmod(0o777)
+    for directory in (shared, shared / "ours", link / "ours"):
+        selinux.share(str(directory))
+    assert labels == {}
+    shared.chmod(0o755)
+    selinux.share(str(link / "ours"))
+    assert labels == {str(shared / "ours"): THEIRS.encode() + b"\0"}
 
 
 @pytest.mark.parametrize(("allowed", "refused"), [("153fff", ""), ("1", "system_u:object_r:var_run_t:s0")])

@@ -33,8 +33,9 @@ class Plugin(services.DevicePluginServicer):
         """Return one name for each device; those with the same edits are one, and "all" is none."""
         known = self.cache.by_name()
         ours = [name for name in sorted(known, reverse=True) if name.startswith(f"{self.kind}=")]
-        found = {json.dumps(known[name].container_edits): name.partition("=")[2] for name in ours}
-        return sorted(name for name in found.values() if name != "all")
+        devices = [name for name in ours if name != f"{self.kind}=all"]  # first: it may have a device's edits
+        found = {json.dumps(known[name].container_edits): name.partition("=")[2] for name in devices}
+        return sorted(found.values())
 
     def GetDevicePluginOptions(self, request: api.Empty, context: object) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()

@@ -50,7 +50,7 @@ compose:
 ctr:
   ctr run --runc-binary {RUNTIME} --annotation cdi.k8s.io/device={names} IMAGE ID
 pod:
-  # containerd needs: cdi-hook configure containerd --pod-annotations
+  # containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations
   metadata:
     annotations:
       cdi.k8s.io/device: "{names}"

@@ -133,6 +133,21 @@ def test_with_a_drop_in(tmp_path: Path) -> None:
     assert list(contents(tmp_path)) == ["config.toml", TEMPLATES[3]]
 
 
+@pytest.mark.parametrize("imports", ["", "imports"])
+def test_a_default_runtime_of_config_yaml(tmp_path: Path, imports: str) -> None:
+    """An entry that k3s itself makes the default isn't removed: containerd doesn't start without it."""
+    text = made(3, f'imports = ["{tmp_path}/config-v3.toml.d/*.toml"]' if imports else "")
+    (tmp_path / "config.toml").write_text(text)
+    add(tmp_path)
+    default = f'\n[plugins."{PLUGINS[3]}".containerd]\ndefault_runtime_name = "cdi"\n'
+    (tmp_path / "config.toml").write_text(text + ("" if imports else tables(3)) + default)  # as k3s does
+    before = contents(tmp_path)
+    with pytest.raises(CDIError) as caught:
+        remove(tmp_path)
+    reason = "makes cdi the default runtime: set another one for k3s first, and restart it"
+    assert (str(caught.value), contents(tmp_path)) == (f"{tmp_path}/config.toml {reason}", before)
+
+
 def test_version_2_has_no_drop_in(tmp_path: Path) -> None:
     """containerd 1.7 would replace a whole table by that of a drop-in, so the template is edited."""
     (tmp_path / "config.toml").write_text(made(2, f'imports = ["{tmp_path}/config.toml.d/*.toml"]'))

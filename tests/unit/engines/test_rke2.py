@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from cdi_hook.engines import template
+from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.engine import Request
 from cdi_hook.engines.rke2 import Rke2
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_the_unit_that_runs_is_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +27,10 @@ def test_the_unit_that_runs_is_restarted(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_default_runtime_is_set_in_its_own_file() -> None:
-    """Its messages name RKE2 and its file."""
+    """What it writes names RKE2, and what it refuses names RKE2's own file."""
+    with pytest.raises(UnusableConfiguration) as caught:
+        Rke2().check(template.BASE, Request("/usr/bin/cdi-runtime", set_default=True), [])
+    assert str(caught.value).endswith("into /etc/rancher/rke2/config.yaml")
     assert Rke2().start("/x/config.toml.tmpl", []).splitlines() == [
         "# Written by `cdi-hook configure rke2`; --remove removes it.",
         '{{ template "base" . }}',
