@@ -155,8 +155,7 @@ def run(options: argparse.Namespace) -> int:
             _check_dir(os.path.dirname(path))
         planned = plan.add(engine, path, request)
         runtimes = [options.runtime] if options.runtime else settings.words("RUNTIMES")
-        own = [f"{engine.own_dir}/{one}" for one in runtimes if engine.own_dir]
-        if not any(lowlevel.find([*runtimes, *own])):
+        if not any(lowlevel.find([*runtimes, *engine.own(runtimes)])):
             output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
     done = _carry_out(engine, planned, options)
     if options.json:

@@ -50,7 +50,7 @@ class Patient:
         Only if there is no other, they are those that an engine has for itself.
         """
         names = self.host.settings.words("RUNTIMES")
-        own = [f"{engine.own_dir}/{name}" for engine in ENGINES.values() if engine.own_dir for name in names]
+        own = [path for engine in ENGINES.values() for path in engine.own(names)]
         return list(lowlevel.find(names)) or list(lowlevel.find(own))
 
     @property

@@ -22,7 +22,7 @@ from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cdi_hook.engines.answer import Container, Daemon
     from cdi_hook.engines.document import Document, Key
@@ -262,6 +262,10 @@ class Engine(ABC):
     def unit(self) -> str:
         """Return the name of the daemon's systemd unit."""
         return self.name
+
+    def own(self, names: Iterable[str]) -> list[str]:
+        """Return where its own runtimes of these names would be."""
+        return [f"{self.own_dir}/{name}" for name in names if self.own_dir]
 
     def version(self) -> str:
         """Return the version of the engine on this host, "" if that can't be told; None is in found()."""
