@@ -54,6 +54,8 @@ def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
         ('{"a":\n 1,\n  "b": }\n', "a value is missing at line 3 column 8"),
         ("\n,", "a value is missing at line 2 column 1"),
         ("1\n,", "there is more after the end, at line 1 column 2"),
+        ("{}\xa0", "there is more after the end, at line 1 column 3"),  # that is no space in JSON
+        ('{"a": "\n"}', "Invalid control character at: line 1 column 8 (char 7)"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": 1, "b": 2, "a": 3}', 'the key "a" appears twice in one object'),
         ("[" * 100_000, "nested too deeply"),

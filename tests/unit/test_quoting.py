@@ -13,6 +13,7 @@ from cdi_hook.quoting import quote
     [
         ("gpu 0", '"gpu 0"'),
         ("", '""'),
+        ('a"b', '"a\\"b"'),
         ('a"b\\c', '"a\\"b\\\\c"'),
         ("\a\b\f\n\r\t\v", '"\\a\\b\\f\\n\\r\\t\\v"'),
         ("\0\x1b\x7f", '"\\x00\\x1b\\x7f"'),
