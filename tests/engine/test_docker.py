@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
+from .box import NATIVE
 from .containerd import plain
 from .docker import ERROR
 
@@ -25,7 +26,7 @@ RUNTIMES = ("cdi", "cdi-crun")
 @pytest.fixture
 def docker(dockers: Callable[[str], Docker]) -> Docker:
     """A docker engine with cgroup v1, whose default runtime is cdi-runtime."""
-    return dockers("v1")
+    return dockers(NATIVE)
 
 
 @pytest.fixture(params=RUNTIMES)

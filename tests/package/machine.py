@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.engine.box import CGROUPS, SETTLE, Box
+from tests.engine.box import NATIVE, SETTLE, Box
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,7 @@ class Machine(Box):
     init = _INIT + SETTLE
 
     def __init__(self, directory: Path, layout: str = "") -> None:
-        native = "v1" if (CGROUPS / "devices").is_dir() else "v2"
-        super().__init__(directory, layout or native, directory)
+        super().__init__(directory, layout or NATIVE, directory)
         self.write(
             SPEC,
             'cdiVersion: "0.6.0"\nkind: example.com/thing\n'
