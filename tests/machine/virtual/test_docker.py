@@ -63,11 +63,9 @@ def opens(machine: Virtual, container: str) -> str:
     return machine.do("docker", "exec", container, "sh", "-c", OPEN)
 
 
-def run(machine: Virtual, *options: str) -> str:
+def run(machine: Virtual) -> str:
     """Return for what a new container that asks may open the device."""
-    return machine.do(
-        "docker", "run", "--rm", "--network=none", *options, *ASKS, image.NAME, "sh", "-c", OPEN
-    )
+    return machine.do("docker", "run", "--rm", "--network=none", *ASKS, image.NAME, "sh", "-c", OPEN)
 
 
 def test_a_containers_life(docker: Virtual, container: str) -> None:
