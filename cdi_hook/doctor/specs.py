@@ -62,9 +62,10 @@ def check_dirs(patient: Patient) -> list[Finding]:
 def _refused(path: str, problem: Problem) -> Finding:
     if problem.kind == "denied":
         return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
-    why, remedy = untrusted(path)
-    if why and problem.kind == "untrusted":
-        return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
+    if problem.kind == "untrusted":
+        why, remedy = untrusted(path)
+        if why:  # it may have been mended meanwhile
+            return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
     return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
 
 

@@ -280,10 +280,9 @@ class Cache:
             self._note_failure(error.__cause__)
             more = len(error.findings) - 1
             plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
-            kind: Literal["invalid", "denied", "unreadable"] = (
-                _kind(error.__cause__) if isinstance(error.__cause__, OSError) else "invalid"
+            self._add_problem(
+                path, Problem(_kind(error.__cause__), f"failed to load CDI Spec {error}", plain)
             )
-            self._add_problem(path, Problem(kind, f"failed to load CDI Spec {error}", plain))
         except Untrusted as error:
             message = f"refused by SPEC_TRUST=strict: {error}"
             plain = f"{message}; to mend it: {error.remedy}"
@@ -299,5 +298,8 @@ class Cache:
         self._problems.setdefault(path, []).append(problem)
 
 
-def _kind(error: OSError) -> Literal["denied", "unreadable"]:
-    return "denied" if isinstance(error, PermissionError) else "unreadable"
+def _kind(error: BaseException | None) -> Literal["invalid", "denied", "unreadable"]:
+    """Return the kind of a file whose reading failed with an error, or that could be read."""
+    if isinstance(error, PermissionError):
+        return "denied"
+    return "unreadable" if isinstance(error, OSError) else "invalid"
