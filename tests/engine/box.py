@@ -31,7 +31,7 @@ ENGINES_PATH = f"{ENGINES}/bin:{STANDARD_PATH}" if ENGINES else STANDARD_PATH
 TIMEOUT_S = 60
 LAYOUTS = ("v1", "v2")
 CGROUPS = Path("/sys/fs/cgroup")
-NATIVE = "v1" if (CGROUPS / "devices").is_dir() else "v2"  # the machine's own layout
+LAYOUT = "v1" if (CGROUPS / "devices").is_dir() else "v2"  # the machine's own layout
 # In a box; on tmpfs, like everything that is written there.
 BOARD = Path("/run/board")
 USER = 1000
@@ -289,6 +289,6 @@ def why_not(layout: str) -> str:
     """Return why a box with a cgroup layout can't be made, or ""."""
     if os.geteuid() != 0:
         return "engines need root"
-    if layout == "v1" and layout != NATIVE:
+    if layout == "v1" and LAYOUT != "v1":
         return "this machine has no devices controller of cgroup v1"
     return ""

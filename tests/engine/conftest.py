@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import ENGINES_PATH, NATIVE, ROOT, STANDARD_PATH, Box, why_not
+from .box import ENGINES_PATH, LAYOUT, ROOT, STANDARD_PATH, Box, why_not
 from .containerd import Containerd
 from .crio import Crio
 from .docker import Docker
@@ -82,7 +82,7 @@ def containerds(boxes: Callable[[str, str], Box]) -> Callable[..., Containerd]:
     """A containerd in a cgroup layout, with or without its own support for CDI."""
     started: dict[tuple[str, bool], Containerd] = {}
 
-    def engine(*, layout: str = NATIVE, enable_cdi: bool = False) -> Containerd:
+    def engine(*, layout: str = LAYOUT, enable_cdi: bool = False) -> Containerd:
         key = layout, enable_cdi
         if key not in started:
             started[key] = Containerd(boxes("containerd", layout), enable_cdi=enable_cdi)
@@ -98,7 +98,7 @@ def crios(boxes: Callable[[str, str], Box]) -> Callable[..., Crio]:
 
     def engine(stage: str = "") -> Crio:
         if stage not in started:
-            started[stage] = Crio(boxes("crio", NATIVE), stage=stage)
+            started[stage] = Crio(boxes("crio", LAYOUT), stage=stage)
         return started[stage]
 
     return engine
@@ -111,7 +111,7 @@ def dockers(boxes: Callable[[str, str], Box]) -> Callable[[str], Docker]:
 
     def engine(layout: str) -> Docker:
         if layout not in started:
-            more = {"default-runtime": "cdi"} if layout == NATIVE else {}
+            more = {"default-runtime": "cdi"} if layout == LAYOUT else {}
             started[layout] = Docker(boxes("dockerd", layout), **more)
         return started[layout]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import NATIVE, STANDARD_PATH
+from .box import LAYOUT, STANDARD_PATH
 from .podman import without_warning
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def buildah(request: pytest.FixtureRequest, podmans: Callable[..., Podman]) -> P
     """Buildah in podman's box, with the same images."""
     if not shutil.which("buildah", path=STANDARD_PATH):
         pytest.skip("buildah isn't installed")
-    podman = podmans(rootless=request.param, layout="v2" if request.param else NATIVE)
+    podman = podmans(rootless=request.param, layout="v2" if request.param else LAYOUT)
     podman.box.write(CONF, SETTINGS)
     return podman
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import NATIVE
+from .box import LAYOUT
 from .containerd import plain
 from .docker import ERROR
 
@@ -26,7 +26,7 @@ RUNTIMES = ("cdi", "cdi-crun")
 @pytest.fixture
 def docker(dockers: Callable[[str], Docker]) -> Docker:
     """A docker engine with cgroup v1, whose default runtime is cdi-runtime."""
-    return dockers(NATIVE)
+    return dockers(LAYOUT)
 
 
 @pytest.fixture(params=RUNTIMES)

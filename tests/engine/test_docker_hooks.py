@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import hooks, world
-from .box import NATIVE
+from .box import LAYOUT
 from .docker import ERROR
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def engine(dockers: Callable[[str], Docker]) -> Callable[[str], Docker]:
 @pytest.fixture
 def docker(engine: Callable[[str], Docker]) -> Docker:
     """A docker engine in the layout with cgroup v1."""
-    return engine(NATIVE)
+    return engine(LAYOUT)
 
 
 @pytest.mark.parametrize("stage", STAGES)

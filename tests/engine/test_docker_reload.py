@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import image, world
-from .box import NATIVE, ROOT, STANDARD_PATH
+from .box import LAYOUT, ROOT, STANDARD_PATH
 from .docker import CONFIGURATION
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SYSTEMCTL = """\
 @pytest.fixture
 def box(boxes: Callable[[str, str], Box]) -> Box:
     """A box with a dockerd that knows nothing of us."""
-    made = boxes("dockerd", NATIVE)
+    made = boxes("dockerd", LAYOUT)
     made.write("/run/bin/systemctl", SYSTEMCTL, "755")
     made.write(FILE, json.dumps(BEFORE))
     made.daemon("dockerd", ready=("docker", "version"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import image, world
-from .box import NATIVE, USER
+from .box import LAYOUT, USER
 from .cri import Pod
 
 if TYPE_CHECKING:
@@ -413,7 +413,7 @@ PODMAN: dict[str, tuple[str, list[str], str, str]] = {
 @pytest.mark.parametrize("mistake", PODMAN)
 def test_podman(podmans: Callable[..., Podman], rootless: bool, mistake: str) -> None:
     """A mistake with podman, root's or a user's, is the error that is found, with what mends it."""
-    podman = podmans(rootless=rootless, layout=NATIVE)
+    podman = podmans(rootless=rootless, layout=LAYOUT)
     runtime, options, fact, fix = PODMAN[mistake]
     identity = podman.do(
         "podman", "--runtime", runtime, "run", "--detach", "--name=mistake", *options, *SLEEP
@@ -429,7 +429,7 @@ def test_podman(podmans: Callable[..., Podman], rootless: bool, mistake: str) ->
 @pytest.mark.parametrize("rootless", [False, True], ids=["root", "rootless"])
 def test_podman_that_is_right(podmans: Callable[..., Podman], rootless: bool) -> None:
     """A container that has its device has no error, nor has the host; the other user's podman doesn't know it."""
-    podman = podmans(rootless=rootless, layout=NATIVE)
+    podman = podmans(rootless=rootless, layout=LAYOUT)
     identity = podman.run("--detach", script="sleep 1000").stdout.strip()
     status, findings = examined(podman.box, identity, user=podman.user)
     if rootless:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import NATIVE
+from .box import LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def generate(box: Box) -> None:
 @pytest.mark.parametrize("runtime", ["cdi", "cdi-crun"])
 def test_docker(dockers: Callable[[str], Docker], runtime: str) -> None:
     """A docker container has generated devices, and a user in it may open a node of a group that the user isn't in."""
-    docker = dockers(NATIVE)
+    docker = dockers(LAYOUT)
     generate(docker.box)
     done = docker.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
     assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
@@ -58,7 +58,7 @@ def test_docker(dockers: Callable[[str], Docker], runtime: str) -> None:
 @pytest.mark.parametrize("runtime", ["cdi", "cdi-crun"])
 def test_podman(podmans: Callable[..., Podman], runtime: str) -> None:
     """A podman container has them too."""
-    podman = podmans(rootless=False, layout=NATIVE)
+    podman = podmans(rootless=False, layout=LAYOUT)
     generate(podman.box)
     done = podman.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
     assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")

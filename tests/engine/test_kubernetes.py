@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from . import world
-from .box import NATIVE, ROOT, STANDARD_PATH
+from .box import LAYOUT, ROOT, STANDARD_PATH
 from .containerd import CONFIGURATION, HANDLERS, Containerd
 from .cri import Pod, Refusal
 from .crio import DROP_IN, Crio
@@ -76,7 +76,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def machine(boxes: Callable[[str, str], Box]) -> Generator[Box]:
     """A machine with an empty /opt and a stub of systemctl."""
-    box = boxes("containerd", NATIVE)
+    box = boxes("containerd", LAYOUT)
     for place in ("/opt", "/usr/local/bin"):
         box.do("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
     box.write("/usr/local/bin/systemctl", SYSTEMCTL, "755")

@@ -18,7 +18,7 @@ import pytest
 from cdi_hook import explain
 
 from . import image, world
-from .box import NATIVE, USER
+from .box import LAYOUT, USER
 from .docker import Docker
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def cases() -> Generator[object]:
 @pytest.mark.parametrize("case", [*cases()])
 def test_mistake(dockers: Callable[[str], Docker], case: Case) -> None:
     """Whoever makes the mistake, with docker or a command, sees what is wrong and what to do."""
-    docker = dockers(NATIVE)
+    docker = dockers(LAYOUT)
     furnish(docker.box, case)
     try:
         if case.command:
@@ -273,7 +273,7 @@ def test_mistake(dockers: Callable[[str], Docker], case: Case) -> None:
 @pytest.mark.parametrize("key", ["cdi.k8s.io", "cdi.k8s/x"])
 def test_misspelt_key(dockers: Callable[[str], Docker], key: str) -> None:
     """A container whose key is nearly right starts, and the runtime's log and LOG say what the key has to be."""
-    docker = dockers(NATIVE)
+    docker = dockers(LAYOUT)
     furnish(docker.box, Case(""))
     try:
         container = docker.do(
@@ -295,7 +295,7 @@ def test_misspelt_key(dockers: Callable[[str], Docker], key: str) -> None:
 @pytest.mark.xdist_group("docker")
 def test_device_option(boxes: Callable[[str, str], Box]) -> None:
     """Where docker's own CDI is off, docker says so for --device; what configure advises turns it on."""
-    box = boxes("dockerd", NATIVE)
+    box = boxes("dockerd", LAYOUT)
     docker = Docker(box, features={"cdi": False})  # which newer releases have on
     option = ("run", "--rm", "--network=none", "--device", world.FUSE, image.NAME, "sh", "-c", world.LOOK)
     done = docker.call(*option)
@@ -334,7 +334,7 @@ def missing(request: pytest.FixtureRequest) -> tuple[str, Case]:
 def test_missing_with_docker(dockers: Callable[[str], Docker], missing: tuple[str, Case]) -> None:
     """docker shows what to install, and so does the command line."""
     said, case = missing
-    docker = dockers(NATIVE)
+    docker = dockers(LAYOUT)
     furnish(docker.box, case)
     try:
         done = docker.run("--rm", device=GPU)
@@ -351,7 +351,7 @@ def test_missing_with_docker(dockers: Callable[[str], Docker], missing: tuple[st
 def test_missing_with_podman(podmans: Callable[..., Podman], missing: tuple[str, Case]) -> None:
     """podman shows what to install, whether it reads the runtime's stderr or its log."""
     said, case = missing
-    podman = podmans(rootless=False, layout=NATIVE)
+    podman = podmans(rootless=False, layout=LAYOUT)
     for runtime in "cdi", "cdi-json":
         furnish(podman.box, case)
         try:

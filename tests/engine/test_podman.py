@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import NATIVE
+from .box import LAYOUT
 from .podman import AS_DEFAULT, without_warning
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_user_namespace(podman: Podman, name: str) -> None:
 @pytest.mark.usefixtures("runsc")
 def test_gvisor(podmans: Callable[..., Podman]) -> None:
     """A gVisor container, which needs root and v1 or all of v2's controllers, has the edits that gVisor supports."""
-    podman = podmans(rootless=False, layout=NATIVE)
+    podman = podmans(rootless=False, layout=LAYOUT)
     done = podman.run("--rm", script=world.LOOK_SOFT, device=world.SOFT, runtime="cdi-runsc")
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN_SOFT, "")
 
@@ -186,7 +186,7 @@ def test_pause(podman: Podman, container: str) -> None:
 
 def test_update(podmans: Callable[..., Podman]) -> None:
     """The container's limits can be changed, and it keeps its device."""
-    podman = podmans(rootless=False, layout=NATIVE)
+    podman = podmans(rootless=False, layout=LAYOUT)
     container = podman.run("--detach", "--stop-timeout=0", runtime="cdi").stdout.strip()
     assert podman.do("podman", "update", "--memory=64m", container) == container
     again = podman.call("podman", "exec", container, "sh", "-c", world.LOOK_AGAIN)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import NATIVE
+from .box import LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def pasted(box: Box, engine: str) -> str:
 @pytest.mark.xdist_group("docker")
 def test_docker(dockers: Callable[[str], Docker]) -> None:
     """The line for docker works, where the runtime is configured under its usual name."""
-    box = dockers(NATIVE).box
+    box = dockers(LAYOUT).box
     line = pasted(box, "docker").replace(" run ", " run --rm --network=none ")
     done = box.call(*line.split(), *SCRIPT)
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
@@ -41,7 +41,7 @@ def test_docker(dockers: Callable[[str], Docker]) -> None:
 @pytest.mark.xdist_group("docker")
 def test_compose(dockers: Callable[[str], Docker]) -> None:
     """The lines for docker compose are a file that it accepts."""
-    box = dockers(NATIVE).box
+    box = dockers(LAYOUT).box
     if box.call("docker", "compose", "version").returncode:
         pytest.skip("docker-compose isn't installed")
     script = world.LOOK.replace("$", "$$")
@@ -63,7 +63,7 @@ def test_ctr(containerds: Callable[[], Containerd]) -> None:
 @pytest.mark.xdist_group("podman")
 def test_podman(podmans: Callable[..., Podman]) -> None:
     """The line for podman works, without any configuration."""
-    podman = podmans(rootless=False, layout=NATIVE)
+    podman = podmans(rootless=False, layout=LAYOUT)
     line = pasted(podman.box, "podman").replace(" run ", " run --rm ")
     done = podman.call(*line.split(), *SCRIPT)
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")

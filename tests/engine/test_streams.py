@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import world
-from .box import NATIVE
+from .box import LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ STREAMS = {"closed": "2>&-", "read-only": "2</dev/null", "all closed": "<&- >&- 
 @pytest.fixture(scope="module")
 def box(boxes: Callable[[str, str], Box]) -> Box:
     """A box without an engine."""
-    return boxes("runc", NATIVE)
+    return boxes("runc", LAYOUT)
 
 
 @pytest.mark.parametrize("case", world.REFUSALS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.engine.box import NATIVE, SETTLE, Box
+from tests.engine.box import LAYOUT, SETTLE, Box
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class Machine(Box):
     init = _INIT + SETTLE
 
     def __init__(self, directory: Path, layout: str = "") -> None:
-        super().__init__(directory, layout or NATIVE, directory)
+        super().__init__(directory, layout or LAYOUT, directory)
         self.write(
             SPEC,
             'cdiVersion: "0.6.0"\nkind: example.com/thing\n'
