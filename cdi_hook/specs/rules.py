@@ -90,7 +90,9 @@ def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
         try:
             validate_device_name(name)
         except InvalidName as error:
-            yield Finding(f"{path}.name", str(error), within, "" if name else "there is no name")
+            # "class" is the reference implementation's mistake
+            plain = str(error).replace("invalid class", "invalid name", 1) if name else "there is no name"
+            yield Finding(f"{path}.name", str(error), within, plain)
         edits = device.get("containerEdits", {})
         if not any(value or "" in KINDS[kind].optional for kind, value in edits.items()):
             plain = f"device {quote(name)} has no edits; a device has at least one"

@@ -208,6 +208,7 @@ def test_a_person_at_the_command_line_is_no_source() -> None:
         ("abc", "abc", True), ("abc", "*", True), ("abc", "a*c", True), ("abc", "a?c", True), ("", "*", True),
         ("abc", "ab", False), ("ab", "abc", False), ("abcbc", "a*bc", True), ("abd", "a*c", False),
         ("abc", "**c", True), ("abc", "?", False), ("", "?", False), ("a.c", "a?c", True), ("abc", "[a]bc", False),
+        ("abc", "abcX", False),
     ],
 )  # fmt: skip
 def test_patterns(text: str, pattern: str, expected: bool) -> None:

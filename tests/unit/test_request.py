@@ -80,10 +80,12 @@ def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
         ("cdi.k8s.io", "v.com/c=1", "device"),
         ("cdi.k8s/gpu", "x,v.com/c=1", "gpu"),
         ("CDI.k8s.io/gpu", "v.com/c=1", "gpu"),
+        ("cdi.k8s/a/gpu", "v.com/c=1", "gpu"),
+        (f"cdi.k8s/{'x' * 312}", "v.com/c=1", "x" * 312),
+        (f"cdi.k8s/{'x' * 313}", "v.com/c=1", ""),
         ("cdi.k8s.io", "gpu0", ""),
         ("cdi.k8s.io/x", "v.com/c=1", ""),
         ("other/x", "v.com/c=1", ""),
-        ("cdi.k8s/" + "x" * 400, "v.com/c=1", ""),
         ("cdi.k8s/x", 7, ""),
     ],
 )
@@ -160,6 +162,19 @@ def test_what_asks_is_said_for_every_source() -> None:
     oci = {"process": {"env": ["V=?"]}}
     with pytest.raises(CDIError, match=r"^environment variable V: invalid CDI device name"):
         request.collect(oci, settings(DEVICE_ENV="V"))
+    oci = {"mounts": [{"destination": "/run/X/?"}]}
+    with pytest.raises(CDIError, match=r'^mount "/run/X/\?": invalid CDI device name'):
+        request.collect(oci, settings(DEVICE_MOUNTS="/run/X"))
+
+
+def test_names_are_a_list() -> None:
+    """A request made from names has no origins; one string is refused, for its letters are no names."""
+    made = request.DeviceRequest(["v.com/c=1"])
+    assert made.asked == [("v.com/c=1", "", ())]
+    with pytest.raises(
+        TypeError, match=r"^device_ids must be a list of strings, not the string 'v.com/c=1'$"
+    ):
+        request.DeviceRequest("v.com/c=1")
 
 
 ASKING = {"cdi.k8s.io/a": "v.com/c=1"}
@@ -204,6 +219,13 @@ def test_names_are_no_keys() -> None:
     """An annotation or a net device that is called as a key in another case doesn't count as one."""
     oci = {"annotations": {**ASKING, "Process": "x"}, "linux": {"netDevices": {"Env": {}}}}
     assert names(oci) == ["v.com/c=1"]
+    with pytest.raises(BundleError, match='a key "Annotations"'):
+        names({"Annotations": {"Devices": "v.com/c=1"}}, ANNOTATION_PREFIXES="Devices")
+
+
+def test_annotations_that_are_no_object_claim_no_namespace() -> None:
+    """They are an error of whoever asks, and nothing else."""
+    assert request.namespaces({"annotations": [5]}, "/run/k8s.io/id") == ([], False)
 
 
 @pytest.mark.parametrize(("key", "key_of_id"), request.SANDBOX_ANNOTATIONS)
@@ -213,6 +235,8 @@ def test_sandboxes_are_left_alone_unless_configured(key: str, key_of_id: str) ->
     for container in ("", "id"):
         oci: dict[str, Any] = {"annotations": {**sandbox, "cdi.k8s.io/x": "??"}}
         assert request.collect(oci, settings(), container).device_ids == []
+        assert request.collect({**oci, "Annotations": {}}, settings(), container).device_ids == []
+    assert request.collect(oci, settings()).device_ids == []
     oci = {"annotations": {**sandbox, **ASKING}}
     for asking, container, values in (
         (oci, "id", {"SANDBOXES": "inject"}),

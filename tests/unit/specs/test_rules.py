@@ -12,6 +12,12 @@ from cdi_hook.specs import rules, specfile, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
+
+ENV = {"env": ["A=1"]}
+DEVICE = {"name": "x", "containerEdits": ENV}
+GOOD = {"cdiVersion": "1.1.0", "kind": "a.com/bc", "devices": [DEVICE]}
+KNOWN_HOOKS = "known are prestart, createRuntime, createContainer, startContainer, poststart, poststop"
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,124 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
     assert versions.minimum_version(data) == "0.3.0"
     assert list(rules.warnings(data)) == []
     assert [one.path for one in rules.warnings({**data, "cdiVersion": "0.6.0"})] == [".cdiVersion"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cdiVersion": ""}, [".cdiVersion: there is no cdiVersion; this spec needs 0.3.0"]),
+        (
+            {"cdiVersion": "9"},
+            [
+                '.cdiVersion: invalid version "9", known are 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0; '
+                "this spec needs 0.3.0"
+            ],
+        ),
+        (
+            {"cdiVersion": "0.6.0", "containerEdits": {"additionalGids": [1]}},
+            [".cdiVersion: 0.6.0 is too low: additionalGids needs 0.7.0"],
+        ),
+        ({"kind": ""}, [".kind: there is no kind; write one such as vendor.com/gpu"]),
+        ({"kind": "gpu"}, ['.kind: "gpu" is not vendor/class; write one such as vendor.com/gpu']),
+        ({"kind": "a.com/b_"}, ['.kind: invalid class. "b_", should end with a letter or digit']),
+        ({"devices": []}, [".devices: there are no devices; a spec has at least one"]),
+        (
+            {"devices": [DEVICE, {"name": "", "containerEdits": ENV}]},
+            [".devices[1].name: there is no name"],
+        ),
+        (
+            {"devices": [{"name": "-", "containerEdits": ENV}]},
+            ['.devices[0].name: invalid name "-", should start with a letter or digit'],
+        ),
+        (
+            {"devices": [DEVICE, {"name": "y", "containerEdits": {}}]},
+            ['.devices[1].containerEdits: device "y" has no edits; a device has at least one'],
+        ),
+        ({"devices": [DEVICE, DEVICE]}, ['.devices[1].name: invalid spec, multiple device "x"']),
+        (
+            {"devices": [{"name": "x", "containerEdits": {"env": ["A=b=c", "=A"]}}]},
+            ['.devices[0].containerEdits.env[1]: "=A" is no variable; one is written NAME=value'],
+        ),
+    ],
+)
+def test_what_a_person_is_told(change: dict[str, Any], said: list[str]) -> None:
+    """Each finding names its place, what is wrong there, and what to write instead."""
+    assert [str(one) for one in rules.validate({**GOOD, **change})] == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "edits", "said"),
+    [
+        ("env", ["A=1", "B"], ['[1]: "B" is no variable; one is written NAME=value']),
+        ("deviceNodes", [{"path": "/dev/a"}, {}], ["[1].path: there is no path"]),
+        (
+            "deviceNodes",
+            [{"path": "/dev/a", "type": "x"}],
+            ['[0].type: device "/dev/a": invalid type "x"; known are b, c, u, p'],
+        ),
+        (
+            "deviceNodes",
+            [{"path": "/dev/a", "permissions": "Xrw"}],
+            [
+                '[0].permissions: device "/dev/a": invalid permissions "Xrw"; '
+                "they are some of r (read), w (write) and m (mknod), such as rw, or none"
+            ],
+        ),
+        (
+            "hooks",
+            [{}, {"hookName": "createruntime"}, {"hookName": "poststop"}],
+            [
+                f"[0].hookName: there is no hookName; {KNOWN_HOOKS}",
+                '[1].hookName: invalid hook name "createruntime"; did you mean createRuntime?',
+                "[2].path: poststop hook: there is no path",
+            ],
+        ),
+        (
+            "hooks",
+            [{"hookName": "poststop", "path": "/bin/true", "env": ["A"]}],
+            ['[0].env[0]: "A" is no variable; one is written NAME=value'],
+        ),
+        (
+            "mounts",
+            [{}],
+            ["[0].hostPath: there is no hostPath", "[0].containerPath: there is no containerPath"],
+        ),
+        (
+            "netDevices",
+            [
+                {"hostInterfaceName": "a", "name": "b"},
+                {},
+                {"hostInterfaceName": "c"},
+                {"hostInterfaceName": "a", "name": "d"},
+                {"hostInterfaceName": "e", "name": "b"},
+            ],
+            [
+                "[1].hostInterfaceName: invalid linux net device, empty HostInterfaceName",
+                "[2].name: invalid linux net device, empty Name",
+                '[3].hostInterfaceName: invalid linux net device, duplicate HostInterfaceName "a" with names "d" and "b"',
+                '[4].name: invalid linux net device, duplicate Name "b" with HostInterfaceName "e" and "a"',
+            ],
+        ),
+        ("intelRdt", {"closID": "a/b"}, ['.closID: invalid closID "a/b"; it is a dir\'s name']),
+        ("intelRdt", {"closID": "a" * 4096}, [f'.closID: invalid closID "{"a" * 80}"; it is a dir\'s name']),
+        ("additionalGids", [0], []),
+    ],
+)
+def test_what_a_person_is_told_of_edits(kind: str, edits: Any, said: list[str]) -> None:
+    """The same for each kind of edit, wherever the edits stand."""
+    assert [str(one) for one in rules.validate_edits({kind: edits}, ".edits")] == [
+        f".edits.{kind}{one}" for one in said
+    ]
+    assert [str(one) for one in rules.validate_edits({kind: edits})] == [f".{kind}{one}" for one in said]
+
+
+def test_what_troubles_some_engines() -> None:
+    """A vendor or a class of one letter, and a version that nothing in the spec needs; a v before it isn't one."""
+    assert [str(one) for one in rules.warnings({**GOOD, "cdiVersion": "v0.3.0", "kind": "a/b"})] == [
+        f'.kind: the {part} "{text}" has one letter, which crashes docker, podman and other engines '
+        "(CDI's own library up to 1.1.0); take a longer name"
+        for part, text in (("vendor", "a"), ("class", "b"))
+    ]
+    assert [str(one) for one in rules.warnings(GOOD)] == [
+        ".cdiVersion: 1.1.0 is higher than this spec needs; engines that know only 0.3.0 could read it too"
+    ]
