@@ -123,6 +123,8 @@ class Survey:
                 yield LOUD
         elif outcome.status < 0:
             self.became["killed"] += 1
+            if self._fault != KILL:
+                yield "a crash"
         else:
             self.became["refused"] += 1
             if not words.strip():

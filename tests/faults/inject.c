@@ -6,12 +6,15 @@
 //
 // Processes are numbered from 0 in the order in which they are forked. A process's calls count after the command's own
 // exec. inject returns when no process of the command is left, and ends as the command did: a child of the command
-// whose parent ends becomes inject's child. It ends with 124 if there was no such call. All of them stay on one CPU,
-// because a switch to another takes three times as long.
+// whose parent ends becomes inject's child. It ends with 124 if there was no such call. A seccomp filter stops the
+// processes at calls of this number only. All of them stay on one CPU, because a switch to another takes three times as
+// long.
 
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -67,12 +70,26 @@ static void set_result(pid_t pid, long result)
 #endif
 }
 
+// After this, the calling process and its children stop at each call of this number.
+static void stop_at(unsigned int call)
+{
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(rules) / sizeof(*rules), rules};
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program))
+		_exit(125);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 6)
 		return 125;
 	int process = atoi(argv[1]), error = atoi(argv[4]);
-	unsigned long long call = strtoull(argv[2], NULL, 10);
+	unsigned int call = strtoul(argv[2], NULL, 10);
 	long left = atol(argv[3]);
 	cpu_set_t here;
 	CPU_ZERO(&here);
@@ -82,56 +99,53 @@ int main(int argc, char **argv)
 	if (!first) {
 		ptrace(PTRACE_TRACEME, 0, 0, 0);
 		raise(SIGSTOP);
+		stop_at(call);
 		execvp(argv[5], argv + 5);
 		_exit(127);
 	}
+	number_of(first);
+	left += !process && call == SYS_execve; // its first one is the command
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	waitpid(first, NULL, 0);
 	ptrace(PTRACE_SETOPTIONS, first, 0,
-	       PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
-		       PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
+	       PTRACE_O_TRACESECCOMP | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+		       PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
 	ptrace(PTRACE_CONT, first, 0, 0);
 
-	int status, answer = 0;
-	enum { BEFORE, FAILING, AFTER } phase = BEFORE;
+	int status, answer = 0, is_done = 0;
 	for (pid_t pid; (pid = waitpid(-1, &status, __WALL)) > 0;) {
 		if (!WIFSTOPPED(status)) {
 			if (pid == first)
 				answer = status;
 			continue;
 		}
-		int signal = WSTOPSIG(status), event = status >> 16;
+		int signal = WSTOPSIG(status), event = status >> 16, to_its_end = 0;
 		if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE) {
 			unsigned long child;
 			ptrace(PTRACE_GETEVENTMSG, pid, 0, &child);
 			number_of(child);
 		}
 		int is_new = number_of(pid) == known - 1 && signal == SIGSTOP && !event;
-		if (signal == (SIGTRAP | 0x80)) {
-			struct __ptrace_syscall_info info;
-			ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info);
-			if (info.op == PTRACE_SYSCALL_INFO_ENTRY && phase == BEFORE && number_of(pid) == process &&
-			    info.entry.nr == call && !--left) {
-				if (call != SYS_close) // close(2): one that fails has closed
-					skip_call(pid);
-				phase = FAILING;
-				if (!error) {
-					kill(pid, SIGKILL);
-					phase = AFTER;
-				}
-			} else if (phase == FAILING && number_of(pid) == process) {
+		if (event == PTRACE_EVENT_SECCOMP && !is_done && number_of(pid) == process && !--left) {
+			is_done = 1;
+			to_its_end = error && call == SYS_close; // close(2): one that fails has closed
+			if (!to_its_end) {
+				skip_call(pid);
 				set_result(pid, -error);
-				phase = AFTER;
 			}
+			if (!error)
+				kill(pid, SIGKILL);
+		} else if (signal == (SIGTRAP | 0x80)) {
+			set_result(pid, -error);
 			signal = 0;
-		} else if (event || is_new || signal == SIGTRAP)
+		}
+		if (event || is_new || signal == SIGTRAP)
 			signal = 0;
-		// once it is done, nobody needs to be held up any more
-		ptrace(phase == AFTER ? PTRACE_DETACH : PTRACE_SYSCALL, pid, 0, signal);
+		ptrace(to_its_end ? PTRACE_SYSCALL : PTRACE_CONT, pid, 0, signal);
 	}
-	if (phase != BEFORE && WIFSIGNALED(answer)) {
+	if (is_done && WIFSIGNALED(answer)) {
 		signal(WTERMSIG(answer), SIG_DFL);
 		raise(WTERMSIG(answer));
 	}
-	return phase == BEFORE ? 124 : WEXITSTATUS(answer);
+	return is_done ? WEXITSTATUS(answer) : 124;
 }
