@@ -37,56 +37,18 @@ KEYS = (
 )
 # The keys that say what asks for a device.
 SOURCES = ("ANNOTATION_PREFIXES", "DEFAULT_KIND", "DEVICE_ENV", "DEVICE_MOUNTS", "SANDBOXES")
-# What a rule may ask for beside a device's name, each followed by its value.
-CONDITIONS = ("from=", "namespace=")
 _RULES = ("ALLOW_", "DENY_")
 _LISTS = ("prefixes", "variables", "classes")  # of which each word counts for itself
 _DEFAULTS = {key: default for key, default, _ in KEYS}
 _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_WORD = frozenset(_LETTERS + "0123456789_")
-_SEARCHABLE = _WORD | frozenset("./-")  # what the door's grep finds as it stands
+_WORD = f"{_LETTERS}0123456789_"
+_SEARCHABLE = f"{_WORD}./-"  # what the door's grep finds as it stands
 _MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 _STAYS = (6, 13, 20, 40)  # ENXIO, EACCES, ENOTDIR, ELOOP: what is there stays like that
 _DEV_NULL = 0x103  # which is as good as no file
 _SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
-
-
-class Rule:
-    """A rule of ALLOW or DENY: patterns of devices, and on which conditions they count.
-
-    ``sources`` are words of ANNOTATION_PREFIXES and DEVICE_ENV, or DEVICE_MOUNTS; ``namespaces``
-    are patterns. One of each must fit; where there are none, any does. ``key`` and ``origin``
-    say where the rule stands.
-    """
-
-    __slots__ = ("key", "namespaces", "origin", "patterns", "sources")
-
-    def __init__(self, key: str, value: str, origin: str) -> None:
-        """Read a rule's value; raises ValueError for a word that can't be used."""
-        from cdi_hook.names import parse_device
-
-        self.key, self.origin = key, origin
-        self.patterns: list[str] = []
-        self.sources: list[str] = []
-        self.namespaces: list[str] = []
-        conditions = dict(zip(CONDITIONS, (self.sources, self.namespaces)))
-        for word in value.split():
-            name, equals, wanted = word.partition("=")
-            if name + equals in conditions:
-                if not wanted:
-                    raise ValueError(f"{word} has no value")
-                conditions[name + equals].append(wanted.rstrip("/") if wanted[0] == "/" else wanted)
-            elif "*" in name or "?" in name or parse_device(word)[0]:
-                self.patterns.append(word)
-            else:
-                raise ValueError(
-                    f'"{word}" is no pattern of vendor.com/class=device, and no condition '
-                    f"({' and '.join(CONDITIONS)} are)"
-                )
-        if not self.patterns and (self.sources or self.namespaces):
-            raise ValueError("names no device (* stands for all)")
 
 
 class Config:
@@ -121,13 +83,6 @@ class Config:
     def has_policy(self) -> bool:
         """Whether not every device is allowed to everybody."""
         return self["ALLOW"] != "*" or self["DENY"] != "" or len(self.values) > len(KEYS)
-
-    def rules(self, key: str) -> list[Rule]:
-        """Return the rules of ALLOW or DENY. With others beside it the default is none."""
-        keys = [one for one in self.values if one == key or one.startswith(f"{key}_")]
-        if len(keys) > 1 and self.origins[key] == "default":
-            keys.remove(key)
-        return [Rule(one, self.values[one], self.origins[one]) for one in keys]
 
     def words(self, key: str) -> list[str]:
         """Return a value's words."""
@@ -208,28 +163,17 @@ def parse(text: str, config: Config) -> None:
                 config.problems.append(f"{where}: {key}: it must begin the line, with no spaces around the =")
                 rest = value
             _set(config, key, rest, where)
-    _check_sources(config)
+    if config.has_policy:
+        from cdi_hook import policy
+
+        for rule, problem in policy.misdirected(config):
+            config.complain(problem, rule.key)
 
 
 def _kind_of(key: str) -> str:
     """Return what a key's value has to be; "" if there is no such key."""
-    is_rule = _WORD.issuperset(key) and key.startswith(_RULES) and key not in _RULES
+    is_rule = key.startswith(_RULES) and key not in _RULES and not key.strip(_WORD)
     return "rule" if is_rule else _KINDS.get(key, "")
-
-
-def _check_sources(config: Config) -> None:
-    """Complain of rules about sources that there aren't: with a slip in it, a rule would never count."""
-    known = {*config.words("ANNOTATION_PREFIXES"), *config.words("DEVICE_ENV")}
-    known.add(config["DEVICE_MOUNTS"].rstrip("/"))
-    for key in ("ALLOW", "DENY") if config.has_policy else ():
-        for rule in config.rules(key):
-            for source in rule.sources:
-                if source not in known:
-                    config.complain(
-                        f"{rule.origin}: {rule.key}: from={source} is none of ANNOTATION_PREFIXES, "
-                        "DEVICE_ENV and DEVICE_MOUNTS",
-                        rule.key,
-                    )
 
 
 def _set(config: Config, key: str, text: str, where: str) -> None:
@@ -303,7 +247,9 @@ def _one_of(value: str, kind: str) -> None:
 
 
 def _rule(value: str, _kind: str) -> None:
-    Rule("", value, "")
+    from cdi_hook import policy
+
+    policy.Rule("", value, "")
 
 
 def _directories(value: str, _kind: str) -> None:
@@ -328,7 +274,7 @@ def _searchable(value: str, kind: str) -> None:
 
 
 def _variable_name(word: str, _kind: str) -> None:
-    if not _WORD.issuperset(word):
+    if word.strip(_WORD):
         raise ValueError(f'"{word}" is not the name of an environment variable')
 
 

@@ -12,10 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_ALPHANUMERIC = _LETTERS | frozenset("0123456789")
-_KIND_CHARACTERS = _ALPHANUMERIC | frozenset("_-.")
-_DEVICE_CHARACTERS = _KIND_CHARACTERS | frozenset(":")
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ALPHANUMERIC = f"{_LETTERS}0123456789"
+_KIND_CHARACTERS = f"{_ALPHANUMERIC}_-."
+_DEVICE_CHARACTERS = f"{_KIND_CHARACTERS}:"
 
 
 def qualified_name(vendor: str, class_: str, name: str) -> str:
