@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# What runs only if something fails, or is logged: a class costs 15 us.
-_RARE = ("errors", "log", "audit")
 _PROGRAMS = {"runtime": "cdi-runtime", "door": "cdi-runtime"}
 
 
@@ -79,17 +77,19 @@ def _load(here: str, sources: Any, codes: Any) -> bool:
             module = sys.modules[f"cdi_hook.{name}"] = type(sys)(f"cdi_hook.{name}")
             setattr(package, name, module)
         module.__file__ = f"{here}/{name}.py"
-        if name in _RARE:
-            _run_when_used(module, code)
+        if isinstance(code, bytes):
+            _load_when_used(module, code)
         else:
             exec(code, module.__dict__)  # noqa: S102 # as an import does
     return True
 
 
-def _run_when_used(module: Any, code: Any) -> None:
-    def run(name: str) -> Any:
+def _load_when_used(module: Any, data: Any) -> None:
+    def load(name: str) -> Any:
+        import marshal
+
         del module.__getattr__
-        exec(code, module.__dict__)  # noqa: S102 # as above
+        exec(marshal.loads(data), module.__dict__)  # noqa: S102, S302 # as above
         return getattr(module, name)
 
-    module.__getattr__ = run  # which Python calls for a name that isn't there (PEP 562)
+    module.__getattr__ = load  # which Python calls for a name that isn't there (PEP 562)
