@@ -54,11 +54,7 @@ def prune(directory: str) -> None:
     for where, _, names in os.walk(kept, topdown=False):
         for name in names:
             path = f"{where}/{name}"[len(kept) :].removesuffix(".dir")
-            if path.endswith(".none"):
-                is_gone = not os.path.exists(os.path.dirname(path))
-            else:
-                is_gone = not os.path.lexists(path)
-            if is_gone:
+            if files.is_missing(os.path.dirname(path) if path.endswith(".none") else path):
                 os.unlink(f"{where}/{name}")
         if not os.listdir(where):
             os.rmdir(where)
@@ -94,22 +90,12 @@ def _times(path: str) -> tuple[files.Identity | None, files.Identity] | None:
     if not path.startswith("/") or ".." in path or os.path.realpath(path) != path:
         return None
     file, directory = files.identify(path), files.identify(os.path.dirname(path))
-    if directory is None or (file is None and not _is_missing(path)):
+    if directory is None or (file is None and not files.is_missing(path)):
         return None
     settled = time.time_ns() - _SETTLED_NS
     if any(max(one[3], one[4]) > settled for one in (file, directory) if one):
         return None
     return None if file and not stat.S_ISREG(file[5]) else (file, directory)
-
-
-def _is_missing(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _keep(path: str, text: bytes, times: tuple[files.Identity | None, files.Identity]) -> None:

@@ -60,6 +60,17 @@ def identify(path: str) -> Identity | None:
     )
 
 
+def is_missing(path: str) -> bool:
+    """Say whether there is nothing at path. What we fail to look at may be there."""
+    try:
+        posix.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
 def read(path: str, most: int = MOST) -> bytes:
     """Return what is in a regular file of at most so many bytes; never wait for a FIFO or touch a device.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook import door, explain, selinux, spelling
+from cdi_hook import door, explain, files, selinux, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.errors import CDIError
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         )
     selinux.share(directory)
     registry = found.registry()
-    written = compiled.build(registry) if any(map(os.path.isdir, registry.spec_dirs)) else None
+    written = None if all(map(files.is_missing, registry.spec_dirs)) else compiled.build(registry)
     devices = len(registry.cache.devices())
     removed = compiled.prune(directory) if os.path.isdir(directory) else []
     door.prune(directory)

@@ -107,6 +107,22 @@ def test_index_of_dirs_that_are_gone_goes(
     assert run(capfd, "--json") == (0, f'{{"index":null,"devices":0,"removed":["{written}"]}}\n', "")
 
 
+def test_a_dir_that_cannot_be_looked_at_is_not_gone(
+    cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A spec dir that we fail to look at may be there: somebody is told, and its index stays."""
+    loop = cdi_hook.root / "loop"
+    loop.symlink_to("loop")
+    cdi_hook.configure(SPEC_DIRS=f"{loop}/cdi")
+    status, out, err = run(capfd)
+    (written,) = state.glob("*.index")
+    assert (status, out) == (0, f"{written}: 0 devices\n")
+    assert err == f"cdi-hook: warning: {loop}/cdi: can't read this dir: too many levels of symbolic links\n"
+    cdi_hook.configure(SPEC_DIRS="/nonexistent")
+    assert run(capfd) == (0, "", "")
+    assert written.exists()
+
+
 def test_no_spec_dirs_is_no_failure(state: Path, cdi_hook: World, capfd: pytest.CaptureFixture[str]) -> None:
     """Without spec dirs there is nothing to do, and nothing is made."""
     cdi_hook.specs.rmdir()

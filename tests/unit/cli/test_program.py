@@ -292,3 +292,6 @@ def test_a_module_that_cannot_be_loaded_is_one_line(tmp_path: Path, program: str
     assert (message.count("\n"), "none_such" in message) == (1, True)
     if name == "cdi-runtime" or arguments == ["list"]:
         assert "Traceback" in run("--debug")[1]
+    if arguments == ["list"]:
+        (tmp_path / "cdi_hook/cli/__init__.py").write_text("")
+        assert run()[1].startswith("cdi-hook: can't start: ImportError: cannot import name 'run'")
