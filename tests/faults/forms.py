@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .world import CACHE_DEVICE, DEVICE, NET_DEVICE
@@ -108,11 +109,9 @@ def _configure(engine: str, *more: str) -> Form:
         ]
 
     def is_done(world: World, _: Outcome) -> bool:
-        with (
-            open(file(world), encoding="utf-8") as new,
-            open(f"{file(world)}.before-cdi-hook", encoding="utf-8") as old,
-        ):
-            return str(world.bin / "cdi-runtime") in new.read() and old.read() == ENGINES[engine]
+        new, old = Path(file(world)), Path(f"{file(world)}.before-cdi-hook")
+        is_kept = old.exists() and old.read_text("utf-8") == ENGINES[engine]
+        return is_kept and str(world.bin / "cdi-runtime") in new.read_text("utf-8")
 
     return Form(
         prepare,
