@@ -74,6 +74,10 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
         ({"kind": ""}, [".kind: there is no kind; write one such as vendor.com/gpu"]),
         ({"kind": "gpu"}, ['.kind: "gpu" is not vendor/class; write one such as vendor.com/gpu']),
         ({"kind": "a.com/b_"}, ['.kind: invalid class. "b_", should end with a letter or digit']),
+        (
+            {"containerEdits": {"env": ["A"]}},
+            ['.containerEdits.env[0]: "A" is no variable; one is written NAME=value'],
+        ),
         ({"devices": []}, [".devices: there are no devices; a spec has at least one"]),
         (
             {"devices": [DEVICE, {"name": "", "containerEdits": ENV}]},
@@ -102,6 +106,7 @@ def test_what_a_person_is_told(change: dict[str, Any], said: list[str]) -> None:
 @pytest.mark.parametrize(
     ("kind", "edits", "said"),
     [
+        ("env", ["A=1", "=A=b"], ['[1]: "=A=b" is no variable; one is written NAME=value']),
         ("env", ["A=1", "B"], ['[1]: "B" is no variable; one is written NAME=value']),
         ("deviceNodes", [{"path": "/dev/a"}, {}], ["[1].path: there is no path"]),
         (
