@@ -197,18 +197,18 @@ def test_a_rule_has_its_line_and_conditions(tmp_path: Path) -> None:
     """ALLOW_NAME is a rule of its own; the default of ALLOW doesn't count beside it."""
     loaded = load(
         tmp_path,
-        "DEVICE_ENV=GPU\nDEVICE_MOUNTS=/run/d/\nDENY=v.com/*\n"
-        "ALLOW_all_of_ml='v.com/gpu=* *=1 namespace=ml-* from=GPU namespace=x from=/run/d/'\n",
+        "DEVICE_ENV=GPU\nDEVICE_MOUNTS=/run/X/\nDENY=v?com/c\n"
+        "ALLOW_all_of_ml='v.com/gpu=* *=1 namespace=ml-* from=GPU namespace=x from=/run/X/'\n",
     )
     assert loaded.problems == []
     [rule] = policy.rules(loaded, "ALLOW")
     assert (rule.key, rule.origin) == ("ALLOW_all_of_ml", f"{tmp_path}/cdi-hook.conf:4")
     assert (rule.patterns, rule.sources, rule.namespaces) == (
         ["v.com/gpu=*", "*=1"],
-        ["GPU", "/run/d"],
+        ["GPU", "/run/X"],
         ["ml-*", "x"],
     )
-    assert [(rule.key, rule.patterns) for rule in policy.rules(loaded, "DENY")] == [("DENY", ["v.com/*"])]
+    assert [(rule.key, rule.patterns) for rule in policy.rules(loaded, "DENY")] == [("DENY", ["v?com/c"])]
 
 
 def test_rules_beside_a_line_that_is_written(tmp_path: Path) -> None:
