@@ -151,7 +151,7 @@ def parse(text: str, config: Config) -> None:
         before, equals, rest = setting.partition("=")
         key = (before.split() or [""])[-1]
         where = f"{config.path}:{number}"
-        if not equals:
+        if not (equals and key):
             config.complain(f"{where}: not of the form KEY=value")
         elif not _kind_of(key):
             from cdi_hook import spelling

@@ -59,6 +59,9 @@ def test_a_value_has_its_origin(tmp_path: Path) -> None:
         '"\\$x \\`y"',
         "a#b",
         "x  # no",
+        "x \t",
+        "'a\\b$c'",
+        "X",
     ],
 )
 def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
@@ -77,7 +80,12 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
     [
         ("NOPE=1", f"unknown key NOPE; {KNOWN}"),
         ("RUNTIMES", "not of the form KEY=value"),
+        ("=runc", "not of the form KEY=value"),
+        ("XLOG=/a", "unknown key XLOG; did you mean LOG?"),
         ("RUNTIMES=runc crun", "RUNTIMES: a value with spaces needs quotes"),
+        ("RUNTIMES=runc X", "RUNTIMES: a value with spaces needs quotes"),
+        ("RUNTIMES=runc \v", "RUNTIMES: a value with spaces needs quotes"),
+        ("RUNTIMES=\vrunc", "RUNTIMES: '\\x0b' is neither a space nor a tab"),
         ("RUNTIMES=$(which runc)", "RUNTIMES: $ needs quotes"),
         ('RUNTIMES="`which runc`"', "RUNTIMES: ` needs a backslash"),
         ("RUNTIMES='runc", "RUNTIMES: the quote ' isn't closed"),
@@ -97,11 +105,13 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
         ("DENY_a-b=*", "unknown key DENY_a-b; did you mean DENY?"),
         ("allow_a=*", "unknown key allow_a; did you mean ALLOW?"),
         ("SPEC_DIRS=etc/cdi", 'SPEC_DIRS: "etc/cdi" is not an absolute path (dirs are separated by colons)'),
+        ("SPEC_DIRS=/a:b", 'SPEC_DIRS: "b" is not an absolute path (dirs are separated by colons)'),
         ("SANDBOXES=maybe", 'SANDBOXES: "maybe" is none of skip, inject'),
         ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
         ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
         ("GENERATE=kmv", f'GENERATE: "kmv" is no class of devices; known are {", ".join(CLASSES)}'),
         ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
+        ("DEVICE_MOUNTS=a/b", 'DEVICE_MOUNTS: "a/b" is not an absolute path'),
         ("DEVICE_MOUNTS=/a//", 'DEVICE_MOUNTS: "/a//" has two slashes in a row'),
         ("ANNOTATION_PREFIXES=x/\ry/", "ANNOTATION_PREFIXES: '\\r' is neither a space nor a tab"),
         (
@@ -130,6 +140,10 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
         ("ANNOTATION_PREFIXES=a.com/:b.com/\n", "ANNOTATION_PREFIXES", "a.com/ b.com/",
          "1: ANNOTATION_PREFIXES: its words are separated by spaces"),
         ("#\r\nRUNTIMES=crun\r\n", "RUNTIMES", "crun", "1: ends in a carriage return; save it with Unix line ends"),
+        ("#\n#\r\nRUNTIMES=crun\r\n", "RUNTIMES", "crun", "2: ends in a carriage return; save it with Unix line ends"),
+        ("\vRUNTIMES=crun\n", "RUNTIMES", "crun", "1: RUNTIMES: it must begin the line, with no spaces around the ="),
+        ("SANDBOXES='inject\n", "SANDBOXES", "skip", "1: SANDBOXES: the quote ' isn't closed"),
+        ("DEVICE_ENV='A B\n", "DEVICE_ENV", "A B", "1: DEVICE_ENV: the quote ' isn't closed"),
         ("\ufeffRUNTIMES=crun\n", "RUNTIMES", "crun", "1: begins with a byte order mark; save it without"),
         ("export DEVICE_ENV=GPU\n", "DEVICE_ENV", "GPU",
          "1: DEVICE_ENV: it must begin the line, with no spaces around the ="),
@@ -186,6 +200,24 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
     own = {b"XDG_CONFIG_HOME": b"/c", b"HOME": b"/home/u"}
     assert config.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
     assert config.spec_dirs(loaded, {}, system=False) == ["/a", "/b"]
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """A path keeps its bytes, in the environment and in the file."""
+    path = os.fsencode(tmp_path) + b"/\xff.conf"
+    with open(path, "wb") as file:
+        file.write(b"LOG=/\xfe\n")
+    loaded = config.load({b"CDI_HOOK_CONFIG": path})
+    assert (os.fsencode(loaded.path), os.fsencode(loaded["LOG"])) == (path, b"/\xfe")
+    assert config.path({}) == "/etc/cdi-hook/cdi-hook.conf"
+
+
+def test_where_the_index_is() -> None:
+    """Root's index is in /run, a user's in their own dir, if that is absolute."""
+    environ = {b"XDG_RUNTIME_DIR": b"/run/user/7"}
+    assert config.state_dir(environ, system=True) == "/run/cdi-hook"
+    assert config.state_dir(environ, system=False) == "/run/user/7/cdi-hook"
+    assert config.state_dir({b"XDG_RUNTIME_DIR": b"run"}, system=False) == ""
 
 
 def test_no_spec_dirs(tmp_path: Path) -> None:
