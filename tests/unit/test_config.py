@@ -142,7 +142,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
         ("#\r\nRUNTIMES=crun\r\n", "RUNTIMES", "crun", "1: ends in a carriage return; save it with Unix line ends"),
         ("#\n#\r\nRUNTIMES=crun\r\n", "RUNTIMES", "crun", "2: ends in a carriage return; save it with Unix line ends"),
         ("\vRUNTIMES=crun\n", "RUNTIMES", "crun", "1: RUNTIMES: it must begin the line, with no spaces around the ="),
-        ("SANDBOXES='inject\n", "SANDBOXES", "skip", "1: SANDBOXES: the quote ' isn't closed"),
+        ("LOG=/a$b\n", "LOG", "", "1: LOG: $ needs quotes"),
         ("DEVICE_ENV='A B\n", "DEVICE_ENV", "A B", "1: DEVICE_ENV: the quote ' isn't closed"),
         ("\ufeffRUNTIMES=crun\n", "RUNTIMES", "crun", "1: begins with a byte order mark; save it without"),
         ("export DEVICE_ENV=GPU\n", "DEVICE_ENV", "GPU",
@@ -170,6 +170,16 @@ def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
     """A configuration that is a directory is a problem with its path, not a traceback."""
     loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path)})
     assert loaded.problems == [f"{tmp_path}: not a regular file"]
+    assert loaded.failure is None
+
+
+@pytest.mark.parametrize(("name", "may_pass"), [("file/x", False), ("x" * 300, True)])
+def test_what_may_pass_is_a_failure(tmp_path: Path, name: str, may_pass: bool) -> None:
+    """An error that the next try might not have is kept, and one that stays isn't."""
+    (tmp_path / "file").touch()
+    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / name)})
+    assert len(loaded.problems) == 1
+    assert (loaded.failure is not None) is may_pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
