@@ -54,7 +54,7 @@ def prune(directory: str) -> None:
     for where, _, names in os.walk(kept, topdown=False):
         for name in names:
             path = f"{where}/{name}"[len(kept) :].removesuffix(".dir")
-            if files.is_missing(os.path.dirname(path) if path.endswith(".none") else path):
+            if files.is_gone(os.path.dirname(path) if path.endswith(".none") else path):
                 os.unlink(f"{where}/{name}")
         if not os.listdir(where):
             os.rmdir(where)
@@ -90,7 +90,7 @@ def _times(path: str) -> tuple[files.Identity | None, files.Identity] | None:
     if not path.startswith("/") or ".." in path or os.path.realpath(path) != path:
         return None
     file, directory = files.identify(path), files.identify(os.path.dirname(path))
-    if directory is None or (file is None and not files.is_missing(path)):
+    if directory is None or (file is None and not files.is_gone(path)):
         return None
     settled = time.time_ns() - _SETTLED_NS
     if any(max(one[3], one[4]) > settled for one in (file, directory) if one):

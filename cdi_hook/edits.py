@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import errors
+from cdi_hook import errors, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -263,19 +263,7 @@ def check_host(changes: Iterable[Change]) -> None:
 
 def lack(path: str) -> str:
     """Say that the host lacks a file, if it does; of a relative path that isn't known."""
-    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and _is_gone(path) else ""
-
-
-def _is_gone(path: str) -> bool:
-    """Say whether there is no such file; one that we may not look for isn't gone."""
-    try:
-        if not posix.access(path, posix.F_OK):  # faster than stat
-            posix.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        pass
-    return False
+    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and files.is_gone(path) else ""
 
 
 def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:

@@ -60,10 +60,11 @@ def identify(path: str) -> Identity | None:
     )
 
 
-def is_missing(path: str) -> bool:
-    """Say whether there is nothing at path. What we fail to look at may be there."""
+def is_gone(path: str) -> bool:
+    """Say whether there is no such file; one that we fail to look at isn't gone."""
     try:
-        posix.lstat(path)
+        if not posix.access(path, posix.F_OK):  # faster than stat
+            posix.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         )
     selinux.share(directory)
     registry = found.registry()
-    written = None if all(map(files.is_missing, registry.spec_dirs)) else compiled.build(registry)
+    written = None if all(map(files.is_gone, registry.spec_dirs)) else compiled.build(registry)
     devices = len(registry.cache.devices())
     removed = compiled.prune(directory) if os.path.isdir(directory) else []
     door.prune(directory)

@@ -63,7 +63,7 @@ def prune(directory: str) -> list[str]:
         if not name.endswith(".index"):
             continue
         start = read(path)[0]
-        if start and all(map(files.is_missing, start["dirs"])):
+        if start and all(map(files.is_gone, start["dirs"])):
             os.unlink(path)
             removed.append(path)
     return removed
