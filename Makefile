@@ -82,7 +82,7 @@ machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 
-faults: ## have every system call of every form fail, and kill it there; takes hours (test does a part)
+faults: ## have every system call of every form fail, and kill it there; takes two hours (test does a part)
 	@sh tests/setup.sh test
 	@CDI_HOOK_FAULTS=all .venv/bin/python -m pytest -n auto --dist loadgroup tests/faults
 

@@ -29,13 +29,13 @@ def main(arguments: Sequence[str]) -> int:
     /proc/PID/stat after the process's name, LC_CTYPE as it came, then the arguments of the runtime.
     """
     runtime, stat, lc_ctype, *rest = arguments
-    environ = _environment(lc_ctype)
-    call = Call(argv.parse(rest), injection.Host(environ))
+    _restore_environment(lc_ctype)
+    call = Call(argv.parse(rest), injection.Host(posix.environ))
     try:
         if runtime.startswith("?"):
             raise _no_runtime(runtime[1:], call.host)
-        call.inject(runtime, environ)
-        _exec(runtime, rest, environ, stat)
+        call.inject(runtime)
+        _exec(runtime, rest, stat)
     except errors.CDIError as error:
         return call.fail(str(error))
     except Exception as error:  # an engine shows one line, not a traceback
@@ -61,7 +61,7 @@ class Call:
         host.call.bundle = invocation.bundle or posix.getcwd()
         host.call.root = invocation.root
 
-    def inject(self, runtime: str, environ: dict[bytes, bytes]) -> None:
+    def inject(self, runtime: str) -> None:
         """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
         if self._invocation.command not in argv.BUNDLE_COMMANDS or not self._invocation.container_id:
             return
@@ -76,7 +76,7 @@ class Call:
             if any(edits.KINDS[change.kind].features for change in changes):
                 from cdi_hook import features  # 10 ms, and the runtime's own
 
-                features.check(runtime, changes, environ)
+                features.check(runtime, changes, posix.environ)
 
         oci, place = found
         changes = injection.inject(oci, self.host, self._warn, check=check)[1]
@@ -111,16 +111,18 @@ class Call:
             log.stderr(text)
 
 
-def _environment(lc_ctype: str) -> dict[bytes, bytes]:
-    """Return the environment as it came: without the LC_CTYPE that Python sets in the C locale.
+def _restore_environment(lc_ctype: str) -> None:
+    """Have the environment as it came: without the LC_CTYPE that Python sets in the C locale.
 
-    ``lc_ctype`` is "" when there was none, else "=" and its value.
+    ``lc_ctype`` is "" when there was none, else "=" and its value. The runtime gets this process's
+    environment: to make one of 650 variables from a dict would cost 0.2 ms.
     """
-    environ: dict[bytes, bytes] = dict(posix.environ)
-    environ.pop(b"LC_CTYPE", None)
     if lc_ctype:
-        environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
-    return environ
+        value = posix.environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
+        posix.putenv(b"LC_CTYPE", value)
+    else:
+        posix.environ.pop(b"LC_CTYPE", None)
+        posix.unsetenv(b"LC_CTYPE")
 
 
 def _no_runtime(wanted: str, host: injection.Host) -> errors.RuntimeNotFound:
@@ -136,7 +138,7 @@ def _no_runtime(wanted: str, host: injection.Host) -> errors.RuntimeNotFound:
     )
 
 
-def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], stat: str) -> NoReturn:
+def _exec(runtime: str, arguments: Sequence[str], stat: str) -> NoReturn:
     """Replace this process by the runtime, with the signals ignored that were; see proc_pid_stat(5).
 
     Raises RuntimeNotFound when that can't be done.
@@ -149,7 +151,7 @@ def _exec(runtime: str, arguments: Sequence[str], environ: dict[bytes, bytes], s
         if not ignored >> (number - 1) & 1:
             _signal.signal(number, _signal.SIG_DFL)
     try:
-        posix.execve(runtime, [runtime, *arguments], environ)
+        posix.execv(runtime, [runtime, *arguments])
     except OSError as error:
         raise errors.RuntimeNotFound(
             f"can't run the OCI runtime {errors.quote(runtime)}: {error.strerror}"

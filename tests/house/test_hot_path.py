@@ -135,7 +135,7 @@ class Host:
         if not python:
             return 0
         program = (
-            "import posix, sys; posix.execve = lambda *_: posix._exit(posix.write(1, b'%d' % len(sys.modules)) and 0); "
+            "import posix, sys; posix.execv = lambda *_: posix._exit(posix.write(1, b'%d' % len(sys.modules)) and 0); "
             "del sys.argv[0]; __file__ = sys.argv[0]; exec(compile(open(__file__).read(), __file__, 'exec'))"
         )
         self.prepare(call)

@@ -97,7 +97,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
 # Stands in for start.py, and prints the modules that are there when the runtime takes over.
 MODULES_AT_EXEC = """
 import posix, sys
-posix.execve = lambda *_: posix._exit(posix.write(1, " ".join(sys.modules).encode()) and 0)
+posix.execv = lambda *_: posix._exit(posix.write(1, " ".join(sys.modules).encode()) and 0)
 del sys.argv[0]
 __file__ = sys.argv[0]
 exec(compile(open(__file__).read(), __file__, "exec"))
