@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "config.json"
 
+# The tables are tuples: each start makes them, and few look up a word or two.
+
 # The commands that read the bundle.
-BUNDLE_COMMANDS = frozenset({"create", "run", "restore"})
+BUNDLE_COMMANDS = ("create", "run", "restore")
 
 # Long options that take a value, before the command or after create, run and
 # restore. Which of the two doesn't matter: no name means one thing before the
@@ -33,31 +35,32 @@ BUNDLE_COMMANDS = frozenset({"create", "run", "restore"})
 
 # All commands of runc 1.0 to 1.5, crun 0.2 to 1.29, youki and runsc. After an option that
 # the tables don't have, a word that is none of these may be the option's value.
-COMMANDS = BUNDLE_COMMANDS | {
+COMMANDS = (
+    *BUNDLE_COMMANDS,
     "boot", "checkpoint", "completion", "cpu-features", "debug", "delete", "do", "events", "exec",
     "export-metrics", "features", "flags", "gofer", "h", "help", "info", "init", "install", "kill",
     "list", "metric-metadata", "metric-server", "mitigate", "mounts", "nvproxy", "pause", "platforms",
     "port-forward", "ps", "read-control", "resume", "spec", "start", "state", "symbolize", "syscalls",
     "tar", "trace", "umount", "uninstall", "update", "usage", "wait", "write-control",
-}
+)
 
 # crun 0.2 to 1.29, src/{crun,create,run,restore}.c. --network-lock is declared
 # without a value, but its code then takes the next argument; --program-name is
-# argp's own, and hidden.
-CRUN_OPTIONS = frozenset({
-    "cgroup-manager", "log", "log-format", "log-level", "root", "rootless",
+# argp's own, and hidden. (--rootless is below.)
+CRUN_OPTIONS = (
+    "cgroup-manager", "log", "log-format", "log-level", "root",
     "bundle", "config", "console-socket", "pid-file", "preserve-fds",
     "image-path", "lsm-mount-context", "lsm-profile", "manage-cgroups-mode",
     "network-lock", "program-name", "work-path",
-})
+)
 
 # runc 1.0 to 1.5, {main,create,run,restore}.go: what crun doesn't have. youki
 # has nothing of its own here. (--console is runc before 1.0.0-rc3.)
-RUNC_OPTIONS = frozenset({"console", "criu", "empty-ns", "pidfd-socket"})
+RUNC_OPTIONS = ("console", "criu", "empty-ns", "pidfd-socket")
 
 # runsc (gVisor), releases of 2019 to 2026: what the others don't have. A boolean
 # of Go's takes a value with "=" only, so booleans aren't here.
-RUNSC_OPTIONS = frozenset({
+RUNSC_OPTIONS = (
     "EXPERIMENTAL-xdp", "EXPERIMENTAL-xdp-redirect-host",
     "TESTONLY-autosave-image-path", "TESTONLY-test-name-env",
     "character-device-policy", "control-rpc-stop-timeout", "coverage-fd",
@@ -78,19 +81,19 @@ RUNSC_OPTIONS = frozenset({
     "restore-spec-validation", "shared-root", "sidecar-release-enforcement-policy",
     "sidecar-usage-policy", "signal-unkillable-policy", "strace-log-size",
     "strace-syscalls", "trace", "traceback", "user-log", "watchdog-action",
-})
+)
 
 # The one long option on which the runtimes disagree: --rootless takes a value in
 # runc and crun and none in runsc. The next argument is its value if it is one
 # that runc accepts; a command never is.
 OPTIONAL_VALUES = {
-    "rootless": frozenset({
+    "rootless": (
         "", "auto", "Auto", "AUTO", "true", "True", "TRUE", "t", "T", "1",
         "false", "False", "FALSE", "f", "F", "0",
-    }),
+    ),
 }
 
-VALUE_OPTIONS = (CRUN_OPTIONS | RUNC_OPTIONS | RUNSC_OPTIONS) - OPTIONAL_VALUES.keys()
+VALUE_OPTIONS = (*CRUN_OPTIONS, *RUNC_OPTIONS, *RUNSC_OPTIONS)
 
 # Short options that take a value, and the long ones they stand for: -b everywhere
 # but in runsc, -f in crun, the others in youki. No letter takes a value here and
@@ -106,12 +109,12 @@ FLAG_LETTERS = "ds"
 # Go reads -file-locks as --file-locks; crun and youki read -fFILE as -f FILE. A
 # word in VALUE_OPTIONS or among these (what runc and runsc have without a value,
 # beginning with a value letter) is read in Go's way; any other in getopt's.
-FLAG_OPTIONS = frozenset({
+FLAG_OPTIONS = (
     "background", "buffer-pooling", "cgroupfs", "cpu-num-from-quota",
     "file-locks", "fs-restore-direct", "fsgofer-host-uds", "fuse", "lazy-pages",
     "lisafs", "log-packets", "pause-external-networking", "profile", "rdmaproxy",
     "reproduce-nat", "reproduce-nftables", "rx-checksum-offload",
-})
+)
 # fmt: on
 
 
@@ -151,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 if (
                     may_be_value
                     and argument not in COMMANDS
-                    and not BUNDLE_COMMANDS.isdisjoint(arguments[index:])
+                    and any(one in BUNDLE_COMMANDS for one in arguments[index:])
                 ):
                     may_be_value = False
                     continue
@@ -199,7 +202,7 @@ def _split(argument: str) -> tuple[str, str | None]:
             # getopt takes any unambiguous prefix: to crun, --bund is --bundle. What
             # fits none of these is a flag; of several the last is right or crun
             # refuses: restore has --console-socket but no --config.
-            known = [option for option in CRUN_OPTIONS if option.startswith(name)]
+            known = [option for option in (*CRUN_OPTIONS, *OPTIONAL_VALUES) if option.startswith(name)]
             name = max(known, default=name)
         elif name not in FLAG_OPTIONS:
             letters = argument[1:].lstrip(FLAG_LETTERS)

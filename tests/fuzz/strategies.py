@@ -196,7 +196,7 @@ OCI_SPECS = st.fixed_dictionaries(
 
 # Arguments of a runtime: what the tables of argv.py have, shortened, joined, with values, and anything else.
 _OPTIONS = st.sampled_from(
-    sorted(argv.VALUE_OPTIONS | argv.FLAG_OPTIONS | {"rootless", "debug", "help", "unknown"})
+    sorted((*argv.VALUE_OPTIONS, *argv.FLAG_OPTIONS, "rootless", "debug", "help", "unknown"))
 )
 _PLACES = st.sampled_from(["asks", "plain", "none", "asks/", "./asks", "", ".", "asks/config.json"])
 _WORDS = st.sampled_from(

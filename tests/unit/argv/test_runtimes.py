@@ -103,7 +103,7 @@ def test_commands_of_installed_runtimes(name: str) -> None:
     )[0]
     text = text if name == "runsc" else text.partition("\n\n")[0]
     named = set(re.findall(r"^(?:\t|   )([a-z][a-z-]*)(?:, h)? ", text, re.MULTILINE))
-    assert {"create", "state"} <= named <= argv.COMMANDS
+    assert {"create", "state"} <= named <= set(argv.COMMANDS)
 
 
 def restores(name: str) -> bool:
@@ -119,7 +119,7 @@ def of_restore(name: str) -> set[str]:
 def installed_help(name: str) -> Help:
     """The options of an installed runtime, global and of the bundle commands that it knows."""
     path = program(name)
-    commands = sorted(argv.BUNDLE_COMMANDS if restores(name) else argv.BUNDLE_COMMANDS - {"restore"})
+    commands = sorted(argv.BUNDLE_COMMANDS if restores(name) else {*argv.BUNDLE_COMMANDS} - {"restore"})
     if name == "runsc":
         texts = [output(path, "flags"), *(output(path, "help", c) for c in commands)]
         found = [runsc_help(text) for text in texts]
@@ -148,7 +148,7 @@ def test_help_values(name: str, some: set[str]) -> None:
     """Every option that an installed runtime gives a value is in the tables."""
     found = installed_help(name)
     assert some - of_restore(name) <= found.values
-    assert found.values <= argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys()
+    assert found.values <= {*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES}
     assert found.letters <= set(argv.VALUE_LETTERS)
 
 
@@ -164,7 +164,7 @@ def test_help_booleans(name: str, wrong: set[str]) -> None:
     """No option that an installed runtime has without a value takes one here."""
     booleans = installed_help(name).booleans
     assert len(booleans) > 5
-    assert wrong - of_restore(name) == booleans & (argv.VALUE_OPTIONS | argv.OPTIONAL_VALUES.keys())
+    assert wrong - of_restore(name) == booleans & ({*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES})
     for option in booleans - wrong:
         for dashes in ("-", "--"):
             arguments = [dashes + option, "create", dashes + option, "id"]

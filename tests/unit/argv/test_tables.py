@@ -56,14 +56,14 @@ def test_options_that_may_take_a_value(option: str) -> None:
 
 def test_tables_fit_together() -> None:
     """No name has two meanings, and letters stand for options of the table."""
-    assert not argv.VALUE_OPTIONS & set(ALL_BOOLEANS)
-    assert not argv.VALUE_OPTIONS & argv.FLAG_OPTIONS
-    assert not argv.VALUE_OPTIONS & argv.OPTIONAL_VALUES.keys()
+    values = set(VALUE_OPTIONS)
+    assert len(values) == len(argv.VALUE_OPTIONS)
+    assert values.isdisjoint((*ALL_BOOLEANS, *argv.FLAG_OPTIONS, *argv.OPTIONAL_VALUES))
     assert not set(argv.VALUE_LETTERS) & set(argv.FLAG_LETTERS)
-    assert set(argv.VALUE_LETTERS.values()) <= argv.VALUE_OPTIONS
-    assert {name for name in ALL_BOOLEANS if name[0] in argv.VALUE_LETTERS} == argv.FLAG_OPTIONS
-    for values in argv.OPTIONAL_VALUES.values():
-        assert not values & argv.BUNDLE_COMMANDS
+    assert values.issuperset(argv.VALUE_LETTERS.values())
+    assert [name for name in ALL_BOOLEANS if name[0] in argv.VALUE_LETTERS] == sorted(argv.FLAG_OPTIONS)
+    for optional in argv.OPTIONAL_VALUES.values():
+        assert set(optional).isdisjoint(argv.BUNDLE_COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_tables_fit_together() -> None:
 )
 def test_options_of_other_versions(options: str, letters: str) -> None:
     """What the sources of versions that aren't installed give a value is there too."""
-    assert set(options.split()) <= argv.VALUE_OPTIONS
+    assert set(options.split()) <= set(VALUE_OPTIONS)
     assert set(letters) <= set(argv.VALUE_LETTERS)
 
 
