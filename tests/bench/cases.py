@@ -137,6 +137,8 @@ class Case:
     cold: bool = False
     # Further lines of the configuration; None: there is no configuration.
     settings: str | None = ""
+    # Where the bundle is; else in a tmpfs, as containerd's, docker's and CRI-O's are.
+    on_disk: bool = False
     # It runs once in so many rounds.
     every: int = 1
 
@@ -176,6 +178,7 @@ MAIN = (
     Case("passed on, no configuration", (OURS,), command="state", settings=None),
     Case("nothing asked"),
     Case("tiny", asked=_ONE),
+    Case("tiny, the bundle on a disk", asked=_ONE, on_disk=True),
     Case("H100", specs="h100", asked=_ALL),
     Case("8 GPUs", specs="gpus", asked=_EIGHT),
     # A goal is about this one, so it runs as often as the tiny one; the peer is slow here.

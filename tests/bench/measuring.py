@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
+TMPFS = "/dev/shm"
 # Where indexes are; their names have the spec dirs in them.
 INDEXES = Path("/run/cdi-hook")
 WARM_UP = 2
@@ -100,12 +102,11 @@ def _script(path: Path, text: str) -> str:
 class Place:
     """A directory with all that the cases need."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, memory: Path) -> None:
         directory.chmod(0o755)
         self.directory = directory
-        self.bundle = directory / "bundle"
-        self.config = self.bundle / "config.json"
-        self.bundle.mkdir(mode=0o700)
+        self._disk, self._memory = directory / "bundle", memory
+        self._disk.mkdir(mode=0o700)
         # runc is found in the third dir of PATH, as it is on Debian in an engine's PATH.
         (directory / "sbin").mkdir()
         shutil.copy(compiled(directory, "stub"), directory / "sbin/runc")
@@ -113,7 +114,7 @@ class Place:
             f"{directory}/local/sbin:{directory}/local/bin:{directory}/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         )
         install(f"PREFIX={directory}/usr", f"SYSCONFDIR={directory}/etc")
-        grep = f"grep -q cdi.k8s.io/ {self.config}"
+        grep = f"grep -q cdi.k8s.io/ {memory}/config.json"
         self._programs = {
             OURS: [f"{directory}/usr/bin/cdi-runtime"],
             PEER: [peer() or ""],
@@ -129,6 +130,10 @@ class Place:
                 (spec_dir / file).write_text(text, "utf-8")
             self._configure_peer(name)
 
+    def bundle(self, case: Case) -> Path:
+        """Return a case's bundle."""
+        return self._disk if case.on_disk else self._memory
+
     def spec_dir(self, specs: str) -> Path:
         """Return where a set of specs is."""
         return self.directory / "specs" / specs
@@ -142,8 +147,9 @@ class Place:
         """Return a command line, as containerd has it."""
         if who == "python":
             return [PYTHON, "-IS", "-c", ""]
-        log = ["--root", f"{self.directory}/root", "--log", f"{self.bundle}/log.json", "--log-format", "json"]
-        create = ["--bundle", str(self.bundle), "--pid-file", f"{self.bundle}/init.pid"]
+        bundle = self.bundle(case)
+        log = ["--root", f"{self.directory}/root", "--log", f"{bundle}/log.json", "--log-format", "json"]
+        create = ["--bundle", str(bundle), "--pid-file", f"{bundle}/init.pid"]
         return [
             *self._programs[who],
             *log,
@@ -204,11 +210,12 @@ class Run:
         self._command = place.command(case, who)
         self._environment = place.environment(case, who, base)
         self._oci = oci(case.asked, case.size) if case.command == "create" else ""
+        self._config = place.bundle(case) / "config.json"
 
     def prepare(self) -> None:
         """Put back what the last run changed."""
         if self._oci:
-            self._place.config.write_text(self._oci, "utf-8")
+            self._config.write_text(self._oci, "utf-8")
         if self.case.cold:
             for path in self._place.indexes(self.case.specs):
                 path.unlink()
@@ -221,7 +228,7 @@ class Run:
     def check(self) -> None:
         """See that the command has done what it is measured for."""
         if self._oci and self.who in {OURS, PEER}:
-            injected = MARK in self._place.config.read_text("utf-8")
+            injected = MARK in self._config.read_text("utf-8")
             if injected != bool(self.case.asked):
                 sys.exit(f"bench: {self.who}, {self.case.name}: injected is {injected}")
         if self.case.cold and not self._place.indexes(self.case.specs):
@@ -230,7 +237,14 @@ class Run:
 
 def measure(cases: Iterable[Case], rounds: int, directory: Path) -> dict[tuple[str, str, str], Samples]:
     """Return what each case took, by environment, case and who; each round runs all of them, in an order of its own."""
-    place = Place(directory)
+    with tempfile.TemporaryDirectory(prefix="cdi-hook-bench-", dir=TMPFS) as memory:
+        return _measure(cases, rounds, directory, Path(memory))
+
+
+def _measure(
+    cases: Iterable[Case], rounds: int, directory: Path, memory: Path
+) -> dict[tuple[str, str, str], Samples]:
+    place = Place(directory, memory)
     starter = Starter(directory)
     runs = [
         Run(place, case, who, environment)
@@ -241,7 +255,7 @@ def measure(cases: Iterable[Case], rounds: int, directory: Path) -> dict[tuple[s
     ]
     time.sleep(SETTLE_S)
     before = Path.cwd()
-    os.chdir(place.bundle)  # as containerd does
+    os.chdir(memory)  # as containerd does
     try:
         for _ in range(WARM_UP):
             for run in runs:
