@@ -19,6 +19,7 @@ isn't kept. Nor is what a link leads to: it may change and no dir with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -55,8 +56,9 @@ def prune(directory: str) -> None:
         for name in names:
             path = f"{where}/{name}"[len(kept) :].removesuffix(".dir")
             if files.is_gone(os.path.dirname(path) if path.endswith(".none") else path):
-                os.unlink(f"{where}/{name}")
-        if not os.listdir(where):
+                with contextlib.suppress(FileNotFoundError):  # somebody else prunes too
+                    os.unlink(f"{where}/{name}")
+        with contextlib.suppress(OSError):  # there is more in it, or it is gone
             os.rmdir(where)
 
 

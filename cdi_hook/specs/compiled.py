@@ -7,6 +7,7 @@ only that one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -64,8 +65,9 @@ def prune(directory: str) -> list[str]:
             continue
         start = read(path)[0]
         if start and all(map(files.is_gone, start["dirs"])):
-            os.unlink(path)
-            removed.append(path)
+            with contextlib.suppress(FileNotFoundError):  # somebody else prunes too
+                os.unlink(path)
+                removed.append(path)
     return removed
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import config
+from cdi_hook import config, door
 from cdi_hook.cli import main
 from cdi_hook.registry import Registry
 from cdi_hook.specs import compiled
@@ -105,6 +107,24 @@ def test_index_of_dirs_that_are_gone_goes(
     assert left == {kept, written, *(f"{state}/{name}" for name in others)}
     shutil.rmtree(cdi_hook.specs)
     assert run(capfd, "--json") == (0, f'{{"index":null,"devices":0,"removed":["{written}"]}}\n', "")
+
+
+def test_two_may_prune_at_once(state: Path) -> None:
+    """What is gone is removed once, whoever comes first; nobody fails."""
+    gone = compiled.build(Registry(["/nonexistent"], str(state), strict=False))
+    for number in range(200):
+        shutil.copy(gone, state / f"gone-{number}.index")
+        (state / f"conf/nonexistent/{number}").mkdir(parents=True)
+        (state / f"conf/nonexistent/{number}/cdi-hook.conf").touch()
+
+    def prune(_: int) -> list[str]:
+        door.prune(str(state))
+        return compiled.prune(str(state))
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        removed = list(itertools.chain.from_iterable(threads.map(prune, range(4))))
+    assert sorted(removed) == sorted({gone, *(f"{state}/gone-{number}.index" for number in range(200))})
+    assert [path.name for path in state.iterdir()] == ["lock"]
 
 
 def test_a_dir_that_cannot_be_looked_at_is_not_gone(
