@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "config.json"
 
-# The tables are tuples: each start makes them, and few look up a word or two.
+# The tables are tuples: a start looks up a word or two, and to make a set costs more than that.
 
 # The commands that read the bundle.
 BUNDLE_COMMANDS = ("create", "run", "restore")

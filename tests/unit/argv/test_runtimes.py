@@ -164,7 +164,7 @@ def test_help_booleans(name: str, wrong: set[str]) -> None:
     """No option that an installed runtime has without a value takes one here."""
     booleans = installed_help(name).booleans
     assert len(booleans) > 5
-    assert wrong - of_restore(name) == booleans & ({*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES})
+    assert wrong - of_restore(name) == booleans & {*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES}
     for option in booleans - wrong:
         for dashes in ("-", "--"):
             arguments = [dashes + option, "create", dashes + option, "id"]
