@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cdi_hook.rule import Rule
+
 DEFAULT_PATH = "/etc/cdi-hook/cdi-hook.conf"
 
 # Key, default, what a value has to be (see _CHECKS).
@@ -83,6 +85,15 @@ class Config:
     def has_policy(self) -> bool:
         """Whether not every device is allowed to everybody."""
         return self["ALLOW"] != "*" or self["DENY"] != "" or len(self.values) > len(KEYS)
+
+    def rules(self, key: str) -> list[Rule]:
+        """Return the rules of ALLOW or DENY. With others beside it the default is none."""
+        from cdi_hook.rule import Rule
+
+        keys = [one for one in self.values if one == key or one.startswith(f"{key}_")]
+        if len(keys) > 1 and self.origins[key] == "default":
+            keys.remove(key)
+        return [Rule(one, self.values[one], self.origins[one]) for one in keys]
 
     def words(self, key: str) -> list[str]:
         """Return a value's words."""
@@ -164,16 +175,28 @@ def parse(text: str, config: Config) -> None:
                 rest = value
             _set(config, key, rest, where)
     if config.has_policy:
-        from cdi_hook import policy
-
-        for rule, problem in policy.misdirected(config):
-            config.complain(problem, rule.key)
+        _check_sources(config)
 
 
 def _kind_of(key: str) -> str:
     """Return what a key's value has to be; "" if there is no such key."""
     is_rule = key.startswith(_RULES) and key not in _RULES and not key.strip(_WORD)
     return "rule" if is_rule else _KINDS.get(key, "")
+
+
+def _check_sources(config: Config) -> None:
+    """Complain of rules about sources that there aren't: with a slip in it, a rule would never count."""
+    known = {*config.words("ANNOTATION_PREFIXES"), *config.words("DEVICE_ENV")}
+    known.add(config["DEVICE_MOUNTS"].rstrip("/"))
+    for key in ("ALLOW", "DENY"):
+        for rule in config.rules(key):
+            for source in rule.sources:
+                if source not in known:
+                    config.complain(
+                        f"{rule.origin}: {rule.key}: from={source} is none of ANNOTATION_PREFIXES, "
+                        "DEVICE_ENV and DEVICE_MOUNTS",
+                        rule.key,
+                    )
 
 
 def _set(config: Config, key: str, text: str, where: str) -> None:
@@ -247,9 +270,9 @@ def _one_of(value: str, kind: str) -> None:
 
 
 def _rule(value: str, _kind: str) -> None:
-    from cdi_hook import policy
+    from cdi_hook.rule import Rule
 
-    policy.Rule("", value, "")
+    Rule("", value, "")
 
 
 def _directories(value: str, _kind: str) -> None:

@@ -8,71 +8,15 @@ variable, must be allowed each time.
 from __future__ import annotations
 
 from cdi_hook import errors
-from cdi_hook.names import parse_device
 from cdi_hook.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cdi_hook.config import Config
     from cdi_hook.request import DeviceRequest
-
-# What a rule may ask for beside a device's name, each followed by its value.
-CONDITIONS = ("from=", "namespace=")
-
-
-class Rule:
-    """A rule of ALLOW or DENY: patterns of devices, and on which conditions they count.
-
-    ``sources`` are words of ANNOTATION_PREFIXES and DEVICE_ENV, or DEVICE_MOUNTS; ``namespaces``
-    are patterns. One of each must fit; where there are none, any does. ``key`` and ``origin``
-    say where the rule stands.
-    """
-
-    __slots__ = ("key", "namespaces", "origin", "patterns", "sources")
-
-    def __init__(self, key: str, value: str, origin: str) -> None:
-        """Read a rule's value; raises ValueError for a word that can't be used."""
-        self.key, self.origin = key, origin
-        self.patterns: list[str] = []
-        self.sources: list[str] = []
-        self.namespaces: list[str] = []
-        conditions = dict(zip(CONDITIONS, (self.sources, self.namespaces)))
-        for word in value.split():
-            name, equals, wanted = word.partition("=")
-            if name + equals in conditions:
-                if not wanted:
-                    raise ValueError(f"{word} has no value")
-                conditions[name + equals].append(wanted.rstrip("/") if wanted[0] == "/" else wanted)
-            elif "*" in name or "?" in name or parse_device(word)[0]:
-                self.patterns.append(word)
-            else:
-                raise ValueError(
-                    f'"{word}" is no pattern of vendor.com/class=device, and no condition '
-                    f"({' and '.join(CONDITIONS)} are)"
-                )
-        if not self.patterns and (self.sources or self.namespaces):
-            raise ValueError("names no device (* stands for all)")
-
-
-def rules(config: Config, key: str) -> list[Rule]:
-    """Return the rules of ALLOW or DENY. With others beside it the default is none."""
-    keys = [one for one in config.values if one == key or one.startswith(f"{key}_")]
-    if len(keys) > 1 and config.origins[key] == "default":
-        keys.remove(key)
-    return [Rule(one, config[one], config.origins[one]) for one in keys]
-
-
-def misdirected(config: Config) -> Iterator[tuple[Rule, str]]:
-    """Yield rules about sources that there aren't, and why: with a slip in it, a rule would never count."""
-    known = {*config.words("ANNOTATION_PREFIXES"), *config.words("DEVICE_ENV")}
-    known.add(config["DEVICE_MOUNTS"].rstrip("/"))
-    for rule in (*rules(config, "ALLOW"), *rules(config, "DENY")):
-        for source in rule.sources:
-            if source not in known:
-                problem = f"from={source} is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS"
-                yield rule, f"{rule.origin}: {rule.key}: {problem}"
+    from cdi_hook.rule import Rule
 
 
 def check(
@@ -83,7 +27,7 @@ def check(
     ``namespaces`` are those that the container claims to be in. ``is_known`` says whether one of
     them is true. So a rule of ALLOW has to fit them all, and a rule of DENY any.
     """
-    allow, deny = rules(config, "ALLOW"), rules(config, "DENY")
+    allow, deny = config.rules("ALLOW"), config.rules("DENY")
     for name, origin, words in request.asked:
         denied = [rule for rule in _about(name, deny) if _holds(rule, words, namespaces, any)]
         allowed = _about(name, allow)
@@ -105,8 +49,8 @@ def check(
         )
 
 
-def _about(name: str, those: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in those if any(matches(name, pattern) for pattern in rule.patterns)]
+def _about(name: str, rules: Iterable[Rule]) -> list[Rule]:
+    return [rule for rule in rules if any(matches(name, pattern) for pattern in rule.patterns)]
 
 
 def _holds(

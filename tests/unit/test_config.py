@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import config, policy
+from cdi_hook import config
 from cdi_hook.devices import CLASSES
 
 if TYPE_CHECKING:
@@ -243,21 +243,21 @@ def test_a_rule_has_its_line_and_conditions(tmp_path: Path) -> None:
         "ALLOW_all_of_ml='v.com/gpu=* *=1 namespace=ml-* from=GPU namespace=x from=/run/X/'\n",
     )
     assert loaded.problems == []
-    [rule] = policy.rules(loaded, "ALLOW")
+    [rule] = loaded.rules("ALLOW")
     assert (rule.key, rule.origin) == ("ALLOW_all_of_ml", f"{tmp_path}/cdi-hook.conf:4")
     assert (rule.patterns, rule.sources, rule.namespaces) == (
         ["v.com/gpu=*", "*=1"],
         ["GPU", "/run/X"],
         ["ml-*", "x"],
     )
-    assert [(rule.key, rule.patterns) for rule in policy.rules(loaded, "DENY")] == [("DENY", ["v?com/c"])]
+    assert [(rule.key, rule.patterns) for rule in loaded.rules("DENY")] == [("DENY", ["v?com/c"])]
 
 
 def test_rules_beside_a_line_that_is_written(tmp_path: Path) -> None:
     """ALLOW counts beside its rules if it is written, also as the default; the last line of a key counts."""
     loaded = load(tmp_path, "ALLOW_a=a/*\nALLOW='b/* c/*'\nALLOW=*\nALLOW_a=d/*\n")
-    assert [(rule.key, rule.patterns) for rule in policy.rules(loaded, "ALLOW")] == [
+    assert [(rule.key, rule.patterns) for rule in loaded.rules("ALLOW")] == [
         ("ALLOW", ["*"]),
         ("ALLOW_a", ["d/*"]),
     ]
-    assert [rule.patterns for rule in policy.rules(load(tmp_path, ""), "ALLOW")] == [["*"]]
+    assert [rule.patterns for rule in load(tmp_path, "").rules("ALLOW")] == [["*"]]
