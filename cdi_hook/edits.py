@@ -532,16 +532,28 @@ HOOK_NAMES = {
     "poststart": False,
     "poststop": False,
 }
+# What a hook gets that has no variables of its own. On runc before 1.3 a createContainer hook without any
+# runs on the host with the container's, which an image chooses (CVE-2025-23266); later it has none.
+HOOK_ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+EXPOSED_HOOK = "createContainer"
 
 
-def _oci_hook(edit: Edits, _target: Target) -> tuple[str, OCI]:
+def is_exposed(hook: Edits) -> bool:
+    """Say whether a spec's hook may run with variables that an image chooses."""
+    return hook.get("hookName") == EXPOSED_HOOK and not hook.get("env")
+
+
+def _oci_hook(edit: Edits, target: Target) -> tuple[str, OCI]:
     name = edit.get("hookName", "")
     if name not in HOOK_NAMES:
         raise errors.InjectionError(f"unknown hook name {errors.quote(name)}")
     hook: OCI = {"path": edit.get("path", "")}
-    for field in ("args", "env"):
-        if edit.get(field):
-            hook[field] = list(edit[field])
+    if edit.get("args"):
+        hook["args"] = list(edit["args"])
+    if target.keep_present and is_exposed(edit):
+        hook["env"] = list(HOOK_ENV)
+    elif edit.get("env"):
+        hook["env"] = list(edit["env"])
     if edit.get("timeout") is not None:
         hook["timeout"] = edit["timeout"]
     return name, hook
@@ -550,25 +562,32 @@ def _oci_hook(edit: Edits, _target: Target) -> tuple[str, OCI]:
 def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
     present = target.open(("hooks",), dict, wanted[0])
     # Two devices may each ask for the same hook: one that is there does for one of them.
-    unclaimed: dict[Any, int] = {}
+    unclaimed: dict[Any, list[Place]] = {}
     for name, hooks in present.items() if target.keep_present else ():
-        for hook in hooks or ():
-            key = name, _hook_identity(hook)
-            unclaimed[key] = unclaimed.get(key, 0) + 1
+        for index, hook in enumerate(hooks or ()):
+            unclaimed.setdefault(_hook_identity(name, hook), []).append(("hooks", name, index))
     for one in wanted:
-        key = one.key, _hook_identity(one.item)
-        if unclaimed.get(key):
-            unclaimed[key] -= 1
-        else:
+        claimed = unclaimed.get(_hook_identity(one.key, one.item))
+        if not claimed:
             place = ("hooks", one.key)
             target.append(place, target.open(place, list, one), one, one.item)
+            continue
+        place = claimed.pop(0)
+        if one.key == EXPOSED_HOOK:  # the engine has injected it, and without variables
+            env = Wanted(one.kind, None, None, one.item["env"], one.sources)
+            target.put(place, present[one.key][place[-1]], "env", env)
 
 
-def _hook_identity(hook: OCI) -> Any:
-    """Return what two hooks have in common if they are equal; None for one that none of ours equals."""
+def _hook_identity(name: str, hook: OCI) -> Any:
+    """Return what two hooks have in common if they are equal; None for one that none of ours equals.
+
+    A hook that has got HOOK_ENV from us equals one without variables.
+    """
+    if name == EXPOSED_HOOK and not hook.get("env"):
+        hook = {**hook, "env": HOOK_ENV}
     try:
-        return frozenset(
-            (name, tuple(value) if isinstance(value, list) else value) for name, value in hook.items()
+        return name, frozenset(
+            (field, tuple(value) if isinstance(value, list) else value) for field, value in hook.items()
         )
     except TypeError:  # it has an object, say
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.devices import nodes
 from cdi_hook.devices.deviceclass import ALL
 from cdi_hook.devices.generate import checked
+from cdi_hook.edits import HOOK_ENV
 from cdi_hook.errors import CDIError, InvalidName, quote
 from cdi_hook.names import validate_device_name
 
@@ -94,7 +95,7 @@ def _mount(root: Root, text: str) -> dict[str, Any]:
 
 
 def _hook(text: str) -> dict[str, Any]:
-    """Return a hook; its first argument is the program's name."""
+    """Return a hook, with variables of its own; its first argument is the program's name."""
     name, colon, command = text.partition(":")
     try:
         path, *arguments = shlex.split(command)
@@ -107,4 +108,5 @@ def _hook(text: str) -> dict[str, Any]:
     hook: dict[str, Any] = {"hookName": name, "path": path}
     if arguments:
         hook["args"] = [os.path.basename(path), *arguments]
+    hook["env"] = list(HOOK_ENV)
     return hook

@@ -25,6 +25,7 @@ CHECKS: dict[str, Callable[[Patient], list[Finding]]] = {
     "overlooked": specs.check_overlooked,
     "stale": specs.check_stale,
     "names": specs.check_names,
+    "hooks": specs.check_hooks,
     "writers": specs.check_writers,
     "links": specs.check_links,
     "index": specs.check_index,

@@ -149,6 +149,17 @@ def check_names(patient: Patient) -> list[Finding]:
     ]
 
 
+def check_hooks(patient: Patient) -> list[Finding]:
+    """Find hooks that an image's variables may reach."""
+    from cdi_hook.specs import rules
+
+    return [
+        Finding(WARNING, f"{spec.path}: {one.message}", shlex.join(("cdi-hook", "validate", spec.path)))
+        for spec in patient.cache.specs
+        for one in rules.exposed_hooks(spec.data)
+    ]
+
+
 def check_writers(patient: Patient) -> list[Finding]:
     """Find what others than root can write, and root's containers use: programs of hooks, our own files."""
     from cdi_hook import config

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
-from cdi_hook.edits import HOOK_NAMES, KINDS
+from cdi_hook.edits import EXPOSED_HOOK, HOOK_ENV, HOOK_NAMES, KINDS, is_exposed
 from cdi_hook.errors import Finding, InvalidName, quote
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import USABLE, VERSIONS, requirement
@@ -47,6 +47,22 @@ def warnings(data: dict[str, Any]) -> Iterator[Finding]:
                 f"the {part} {quote(text)} has one letter, which crashes docker, podman and other engines "
                 "(CDI's own library up to 1.1.0); take a longer name",
             )
+    yield from exposed_hooks(data)
+
+
+def exposed_hooks(data: dict[str, Any]) -> Iterator[Finding]:
+    """Yield a finding for each hook of a valid spec that an image's variables may reach."""
+    parts = [("", data), *((f".devices[{index}]", one) for index, one in enumerate(data["devices"]))]
+    for path, part in parts:
+        for index, hook in enumerate((part.get("containerEdits") or {}).get("hooks") or ()):
+            if is_exposed(hook):
+                yield Finding(
+                    f"{path}.containerEdits.hooks[{index}]",
+                    f"the {EXPOSED_HOOK} hook {quote(hook['path'])} has no env. If an engine's own CDI "
+                    "injects it, runc before 1.3 runs it as root on the host with the container's variables, "
+                    "so that an image can run any program there (CVE-2025-23266). cdi-runtime gives it an "
+                    f'env. Write env: ["{HOOK_ENV[0]}"], or generate the spec again',
+                )
 
 
 def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:

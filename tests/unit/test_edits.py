@@ -148,6 +148,27 @@ def test_a_failed_injection_leaves_all_as_it_was() -> None:
     assert (str(caught.value), oci) == (message, {"process": {"env": []}})
 
 
+@pytest.mark.parametrize("there", [None, {}, {"env": []}, {"env": None}, {"env": edits.HOOK_ENV}])
+def test_a_hook_that_an_image_could_take_over(there: dict[str, Any] | None) -> None:
+    """A createContainer hook without variables gets some, one that the engine has injected too; twice is once.
+
+    The reference's own way of injecting leaves it as it is, and so are other hooks.
+    """
+    hook = {"path": "/h", "args": ["h"], "timeout": 1}
+    oci: dict[str, Any] = {} if there is None else {"hooks": {"createContainer": [{**hook, **there}]}}
+    stages = ("createContainer", "createRuntime")
+    wanted = {"hooks": [{"hookName": stage, **hook} for stage in stages]}
+    for changed in (True, False):
+        assert bool(applied(oci, wanted, keep_present=True)) == changed
+        assert oci["hooks"] == {
+            "createContainer": [{**hook, "env": edits.HOOK_ENV}],
+            "createRuntime": [hook],
+        }
+    oci = {}
+    applied(oci, wanted)
+    assert oci["hooks"] == {stage: [hook] for stage in stages}
+
+
 def test_an_unknown_hook_is_an_error() -> None:
     """Edits that nobody has validated put nothing into .hooks that no runtime knows."""
     oci: dict[str, Any] = {}

@@ -215,6 +215,13 @@ OF_THE_SPEC = [
         'the vendor "v" has one letter, which crashes docker, podman and other engines '
         "(CDI's own library up to 1.1.0); take a longer name",
     ),
+    (
+        ".containerEdits.hooks[0]",
+        'the createContainer hook "/none/hook" has no env. If an engine\'s own CDI injects it, runc before 1.3 runs '
+        "it as root on the host with the container's variables, so that an image can run any program there "
+        "(CVE-2025-23266). cdi-runtime gives it an env. Write env: "
+        '["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], or generate the spec again',
+    ),
 ]
 OF_THE_HOST = [
     (".containerEdits.hooks[0]", 'the host has no "/none/hook"'),

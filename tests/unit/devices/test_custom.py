@@ -9,6 +9,7 @@ import pytest
 
 from cdi_hook.devices import custom
 from cdi_hook.devices.root import Root
+from cdi_hook.edits import HOOK_ENV
 from cdi_hook.errors import CDIError
 
 from .fakehost import FakeHost
@@ -56,8 +57,13 @@ def test_everything(tmp_path: Path) -> None:
                 {"hostPath": f"{tmp_path}/opt/a", "containerPath": "/b", "options": ["bind", "ro"]},
             ],
             "hooks": [
-                {"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "--flag", "two words"]},
-                {"hookName": "poststop", "path": "/bin/cat"},
+                {
+                    "hookName": "createContainer",
+                    "path": "/bin/sh",
+                    "args": ["sh", "--flag", "two words"],
+                    "env": HOOK_ENV,
+                },
+                {"hookName": "poststop", "path": "/bin/cat", "env": HOOK_ENV},
             ],
         },
     }

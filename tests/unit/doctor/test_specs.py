@@ -108,6 +108,22 @@ def test_overlooked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_hook_without_env(place: Place) -> None:
+    """A hook that an image's variables may reach is named, with the CVE; others are not."""
+    stages: dict[str, list[str]] = {
+        "createContainer": [],
+        "createRuntime": [],
+        "startContainer": [],
+        "poststop": [],
+    }
+    hooks = [{"hookName": stage, "path": "/bin/true", "env": env} for stage, env in stages.items()]
+    place.spec(hooks=[*hooks, {**hooks[0], "env": ["A=1"]}])
+    [(level, fact, fix)] = said(specs.check_hooks, place)
+    assert (level, fix) == ("warning", "cdi-hook validate /T/cdi/vendor.json")
+    assert fact.startswith('/T/cdi/vendor.json: the createContainer hook "/bin/true" has no env.')
+    assert "CVE-2025-23266" in fact
+
+
 def test_stale(place: Place) -> None:
     """A node, a bind mount's source and a hook's program that are gone are found, with the device."""
     edits: dict[str, Any] = {
