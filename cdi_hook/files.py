@@ -110,12 +110,14 @@ def replace(
     *,
     durable: bool = False,
     directory: int | None = None,
+    is_alone: bool = False,
     prepare: Callable[[int], object] | None = None,
 ) -> None:
     """Put a file with this data, mode and (uid, gid) in path's place, in one step.
 
     ``directory`` is the descriptor of the dir where path starts. If path is a link, it is replaced.
     ``prepare`` is called with the new file's descriptor before it gets its mode.
+    With ``is_alone`` nobody else replaces the file now, so what is beside it already is removed unopened.
     With ``durable`` the data is on the disk before the file has that name. Otherwise
     some filesystems have an empty file there after a power failure. Raises OSError,
     and then the old file is still there, with nothing left beside it. What a killed
@@ -123,7 +125,7 @@ def replace(
     """
     temporary = f"{path}{TEMPORARY}"
     with _replacing:
-        descriptor, status = _create(temporary, directory)
+        descriptor, status = _create(temporary, directory, is_alone=is_alone)
         try:
             if owner is not None and owner != (status.st_uid, status.st_gid):
                 posix.fchown(descriptor, *owner)
@@ -142,7 +144,7 @@ def replace(
             posix.close(descriptor)
 
 
-def _create(path: str, directory: int | None) -> tuple[int, posix.stat_result]:
+def _create(path: str, directory: int | None, *, is_alone: bool) -> tuple[int, posix.stat_result]:
     """Create a file and lock it; return its descriptor and status.
 
     The lock ends with its process, so a file without a lock is what a killed process left.
@@ -151,7 +153,10 @@ def _create(path: str, directory: int | None) -> tuple[int, posix.stat_result]:
         try:
             descriptor = _open(path, directory, is_new=True)
         except FileExistsError:
-            _remove_left(path, directory)
+            if is_alone:
+                posix.unlink(path, dir_fd=directory)
+            else:
+                _remove_left(path, directory)
             continue
         try:
             if _lock(descriptor):

@@ -65,25 +65,34 @@ class Entry:
 
 
 def parse(data: bytes) -> list[Entry]:
-    """Return the entries of a cache, in its order; raises ValueError if it isn't one.
-
-    Their ``hwcaps`` are left out.
-    """
+    """Return the entries of a cache, in its order; raises ValueError if it isn't one."""
     try:
         if data.startswith(_OLD_MAGIC):
             (count,) = struct.unpack_from("<I", data, len(_OLD_MAGIC))
             end = len(_OLD_MAGIC) + 4 + count * _OLD_ENTRY
             data = data[-(-end // 8) * 8 :]
-        magic, count, _, _, _ = _HEADER.unpack_from(data)
+        magic, count, _, _, extensions = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise ValueError("it is no library cache of format 1.1")
+        names = _hwcaps(data, extensions) if extensions else []
         entries = []
         for number in range(count):
-            flags, key, value, _, _ = _ENTRY.unpack_from(data, _HEADER.size + number * _ENTRY.size)
-            entries.append(Entry(_string(data, key), _string(data, value), flags))
-    except struct.error as error:
+            flags, key, value, _, hwcap = _ENTRY.unpack_from(data, _HEADER.size + number * _ENTRY.size)
+            hwcaps = names[hwcap & 0xFFFFFFFF] if hwcap & _HWCAP_EXTENSION else ""
+            entries.append(Entry(_string(data, key), _string(data, value), flags, hwcaps))
+    except (struct.error, IndexError) as error:
         raise ValueError("it is a library cache that was cut off") from error
     return entries
+
+
+def _hwcaps(data: bytes, at: int) -> list[str]:
+    """Return the names in the section for processors, of the extensions at an offset."""
+    magic, sections = _EXTENSION.unpack_from(data, at)
+    for number in range(sections if magic == _EXTENSION_MAGIC else 0):
+        tag, _, offset, size = _SECTION.unpack_from(data, at + _EXTENSION.size + number * _SECTION.size)
+        if tag == _TAG_HWCAPS:
+            return [_string(data, one) for (one,) in struct.iter_unpack("<I", data[offset : offset + size])]
+    return []
 
 
 def build(entries: Iterable[Entry]) -> bytes:

@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        needs = Needs(options.link, options.ldcache, options.driver_version)
+        needs = Needs({option: vars(options)[option[2:].replace("-", "_")] for option in OPTIONS})
     except ValueError as error:
         output.complain(f"{error}; see cdi-hook createContainer --help")
         return 2

@@ -19,6 +19,7 @@ from cdi_hook import programs
 from cdi_hook.devices import nodes
 from cdi_hook.devices.deviceclass import Device, DeviceClass, Found
 from cdi_hook.devices.nvidia_driver import Driver
+from cdi_hook.edits import HOOK_ENV
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Nvidia(DeviceClass):
         edits = {
             "env": [f"NVIDIA_CTK_LIBCUDA_DIR={':'.join(driver.dirs)}", "NVIDIA_VISIBLE_DEVICES=void"],
             "mounts": sorted(_mounts(root, driver), key=lambda mount: str(mount["containerPath"])),
-            "hooks": _hooks(_program(hook), driver),
+            "hooks": _hooks(_program(hook), driver, root.path),
         }
         return [Found(_KIND, devices, nodes.together([control, edits]))]
 
@@ -182,13 +183,15 @@ def _program(hook: str) -> str:
     return path
 
 
-def _hooks(program: str, driver: Driver) -> list[dict[str, Any]]:
-    """Return the hooks that the driver's files need in a container."""
+def _hooks(program: str, driver: Driver, root: str) -> list[dict[str, Any]]:
+    """Return the hooks that the driver's files need in a container; ``root`` is before their host paths."""
     name = os.path.basename(program)
     links = [word for target, path in driver.links() for word in ("--link", f"{target}::{path}")]
     if name == _OUR_HOOK:
         dirs = [word for path in driver.library_dirs() for word in ("--ldcache", path)]
-        calls = [["createContainer", *links, *dirs, "--driver-version", driver.version]]
+        mounted = [word for path in driver.mounted_libraries() for word in ("--library", path)]
+        place = ["--driver-root", root] if root else []
+        calls = [["createContainer", *links, *dirs, *mounted, *place, "--driver-version", driver.version]]
     else:
         folders = [word for path in driver.library_dirs() for word in ("--folder", path)]
         calls = [
@@ -199,7 +202,8 @@ def _hooks(program: str, driver: Driver) -> list[dict[str, Any]]:
             ["update-application-profile"],
         ]
     first = [name, "hook"] if name == _ITS_TOOL else [name]
-    return [{"hookName": "createContainer", "path": program, "args": [*first, *call]} for call in calls]
+    hook = {"hookName": "createContainer", "path": program}
+    return [{**hook, "args": [*first, *call], "env": list(HOOK_ENV)} for call in calls]
 
 
 CLASSES = {Nvidia.name: Nvidia()}

@@ -179,6 +179,11 @@ class Driver:
         names = [os.path.split(path) for path in self.libraries]
         return list(dict.fromkeys(directory for directory, name in names if _LIBRARY.fullmatch(name)))
 
+    def mounted_libraries(self) -> list[str]:
+        """Return the libraries in those dirs, each of which is mounted at the same path."""
+        dirs = self.library_dirs()
+        return [path for path, _ in self.mounts() if os.path.dirname(path) in dirs and ".so" in path]
+
     def _links_of(self, path: str) -> Iterator[tuple[str, str]]:
         """Yield the links of a library: those that programs rely on, and those that the host has."""
         directory, name = os.path.split(path)

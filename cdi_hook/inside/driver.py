@@ -34,17 +34,21 @@ _MOST_GPUS = 64  # the profile has a bit for each
 
 def compatible(root: Rootfs, version: str) -> list[str]:
     """Return the dir of an image's CUDA compatibility libraries, if they go with a driver of this version."""
+    try:
+        directory = texts.open_dir(root, _COMPAT_DIR)
+    except (OSError, InjectionError):
+        return []
     found = [
-        path
-        for path in texts.matching(root, f"{_COMPAT_DIR}/{_COMPAT_LIBRARY}*")
-        if "." in path.rpartition(_COMPAT_LIBRARY)[2]
+        name[len(_COMPAT_LIBRARY) :]
+        for name in os.listdir(directory)
+        if name.startswith(_COMPAT_LIBRARY) and stat.S_ISREG(_node(directory, name)[0])
     ]
-    found = [path for path in found if stat.S_ISREG(_node(root, path)[0])]
+    os.close(directory)
+    found = [one for one in found if "." in one]
     if len(found) != 1:
         return []
-    theirs = _numbers(found[0].rpartition(_COMPAT_LIBRARY)[2])
-    ours = _numbers(version)
-    descriptor = texts.open_file(root, found[0])
+    theirs, ours = _numbers(found[0]), _numbers(version)
+    descriptor = texts.open_file(root, f"{_COMPAT_DIR}/{_COMPAT_LIBRARY}{found[0]}")
     if not theirs or not ours or descriptor is None:
         return []
     try:
@@ -76,40 +80,52 @@ def keep_nodes(root: Rootfs) -> None:
 
 def hide(root: Rootfs, path: str, text: str) -> None:
     """Mount a file that says text over one in the container's procfs; raises InjectionError."""
+    opened: list[int] = []
     try:
-        target = root.open(path, in_proc=True)
-    except FileNotFoundError:
-        return  # the container has no procfs
-    try:
-        proc = root.open("/proc", in_proc=True)
+        for place in (path, "/proc"):
+            try:
+                opened.append(root.whole.open(place, in_proc=True))
+            except FileNotFoundError:
+                return  # the container has no procfs
+            if linux.fstatfs(opened[-1]) != linux.PROC_SUPER_MAGIC:
+                return  # it is hidden already
+        target, proc = opened
+        # Where it is the host's own procfs, what is mounted there must not come to the host.
+        linux.mount("none", by(proc), linux.MS_PRIVATE)
         # The file's own filesystem is mounted over all of /proc for a moment, as no dir is made for it.
         linux.mount("tmpfs", by(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "tmpfs")
-        tmpfs = root.open("/proc")
+        tmpfs = root.whole.open("/proc")
+        opened.append(tmpfs)
         try:
             texts.fill(tmpfs, "params", text)
-            source = os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs)
-            linux.mount(by(source), by(target), linux.MS_BIND)
+            opened.append(os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs))
+            linux.mount(by(opened[-1]), by(target), linux.MS_BIND)
         finally:
             linux.umount2(by(tmpfs), linux.MNT_DETACH)
-        hidden = root.open(path)
+        opened.append(root.whole.open(path))
         flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        linux.mount("none", by(hidden), linux.MS_REMOUNT | linux.MS_BIND | flags)
+        linux.mount("none", by(opened[-1]), linux.MS_REMOUNT | linux.MS_BIND | flags)
     except OSError as error:
         raise InjectionError(
             f"can't mount a file over {quote(path)} in the container: {error.strerror}"
         ) from error
-    for descriptor in (target, proc, tmpfs, source, hidden):
-        os.close(descriptor)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def limit_gpus(root: Rootfs) -> None:
     """Tell EGL and Vulkan which GPUs the container has; raises InjectionError."""
     mask = 0
-    for path in texts.matching(root, f"/dev/{_NODE}*"):
-        number = path.rpartition(_NODE)[2]
-        mode, rdev = _node(root, path) if number.isdecimal() else (0, 0)
+    try:
+        devices = root.whole.open("/dev")
+    except FileNotFoundError:
+        return
+    for number in range(_MOST_GPUS):
+        mode, rdev = _node(devices, f"{_NODE}{number}")
         if stat.S_ISCHR(mode) and os.minor(rdev) < _MOST_GPUS:
             mask |= 1 << os.minor(rdev)
+    os.close(devices)
     if mask:
         profile = (
             f'{{"profiles":[{{"name":"_container_","settings":["EGLVisibleDGPUDevices",0x{mask:x}]}}],'
@@ -120,16 +136,12 @@ def limit_gpus(root: Rootfs) -> None:
         os.umask(before)
 
 
-def _node(root: Rootfs, path: str) -> tuple[int, int]:
-    """Return mode and device number of what is at a path itself, without following a link there."""
-    parent, _, name = path.rpartition("/")
-    directory = root.open(parent)
+def _node(directory: int, name: str) -> tuple[int, int]:
+    """Return mode and device number of what is in a dir itself, without following a link there."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return 0, 0
-    finally:
-        os.close(directory)
     return status.st_mode, status.st_rdev
 
 

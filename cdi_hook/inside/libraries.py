@@ -4,6 +4,9 @@
 This does for the container's root filesystem what ldconfig(8) does for a system. It doesn't run
 one: the container's own may be anything, and the host's may be for another C library or missing.
 A container with musl, whose linker has no cache, gets the dirs in its path file.
+
+Of what is mounted in the container only the spec's own libraries are read (Mounted). The cache keeps
+what the image's had of other volumes.
 """
 
 from __future__ import annotations
@@ -13,15 +16,17 @@ import os
 import stat
 
 from cdi_hook import elf, files, ldcache
-from cdi_hook.errors import InjectionError
+from cdi_hook.errors import InjectionError, quote
 from cdi_hook.inside import links, texts
-from cdi_hook.live.rootfs import by
+from cdi_hook.live.rootfs import OnVolume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cdi_hook.live.rootfs import Rootfs
+
+    Identity = tuple[int, int]  # device and inode
 
 _CONF = "/etc/ld.so.conf"
 _CONF_DIR = "/etc/ld.so.conf.d"
@@ -34,13 +39,61 @@ _COMPAT, _OURS, _SYSTEM = (
 _DEBIAN, _ALPINE = "/etc/debian_version", "/etc/alpine-release"
 _HWCAPS = "glibc-hwcaps"
 _MOST_INCLUDED = 200  # files, one including the next at worst
-_READ_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_KEPT = 10_000  # entries of the image's own cache; there are some hundreds
 
 _MUSL_DEFAULTS = ("/lib", "/usr/local/lib", "/usr/lib")
 
 
-def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str] = ()) -> None:
+class Mounted:
+    """The libraries that the spec mounts in a container, held by descriptors: they are what the host has."""
+
+    def __init__(self, root: Rootfs, paths: Sequence[str] = (), driver_root: str = "") -> None:
+        """Find them; raises InjectionError if something else is there."""
+        self._by_identity: dict[Identity, int] = {}
+        self._names: dict[Identity, list[str]] = {}
+        for path in paths:
+            try:
+                place = root.whole.open(path)
+                found, wanted = os.fstat(place), os.stat(f"{driver_root}{path}")
+            except OSError as error:
+                raise InjectionError(f"can't find the mounted {quote(path)}: {error.strerror}") from error
+            if not os.path.samestat(found, wanted):
+                raise InjectionError(
+                    f"{quote(path)} in the container isn't {quote(driver_root + path)}, which the spec mounts"
+                )
+            self._by_identity[_identity(found)] = place
+            directory, _, name = path.rpartition("/")
+            self._names.setdefault(self.identity_of(root, directory), []).append(name)
+
+    @staticmethod
+    def identity_of(root: Rootfs, path: str) -> Identity:
+        """Return the identity of what is at a path; raises FileNotFoundError and InjectionError."""
+        place = root.whole.open(path)
+        try:
+            return _identity(os.fstat(place))
+        finally:
+            os.close(place)
+
+    def names(self, directory: Identity) -> list[str]:
+        """Return the names of those in a dir."""
+        return self._names.get(directory, [])
+
+    def open(self, root: Rootfs, path: str) -> int:
+        """Return an O_PATH descriptor of a file that is the image's or one of these.
+
+        Raises OSError and InjectionError.
+        """
+        try:
+            return root.open(path)
+        except OnVolume:
+            try:
+                return os.dup(self._by_identity[self.identity_of(root, path)])
+            except (KeyError, FileNotFoundError):
+                pass
+            raise
+
+
+def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str], mounted: Mounted) -> None:
     """Add dirs to those that a container's libraries are searched in, and ``before`` as the first of all.
 
     Raises InjectionError.
@@ -58,12 +111,12 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str] = ()) -> Non
     if texts.read(root, _ALPINE) is not None:
         _write_musl_path(root, added, system)
     entries: list[ldcache.Entry] = []
-    seen: set[tuple[int, int]] = set()
+    seen: set[Identity] = set()
     # An image without debian_version may have Debian's dirs all the same, as small ones do.
     for directory in [*_configured(root), *_debians_dirs()]:
         for place, hwcaps in _with_hwcaps(root, directory, seen):
-            entries += _Dir(root, place, hwcaps).entries()
-    texts.write(root, _CACHE, ldcache.build(entries))
+            entries += _Dir(root, place, hwcaps, mounted).entries()
+    texts.write(root, _CACHE, ldcache.build([*entries, *_of_volumes(root, entries)]))
 
 
 def _system_dirs(root: Rootfs) -> list[str]:
@@ -108,19 +161,44 @@ def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) 
     texts.write(root, path, "".join(f"{one}\n" for one in dict.fromkeys([*added, *dirs, *system])))
 
 
-def _with_hwcaps(root: Rootfs, directory: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+def _with_hwcaps(root: Rootfs, directory: str, seen: set[Identity]) -> Iterator[tuple[str, str]]:
     """Yield a dir and the dirs for some processors below it, each with its processors' name."""
     try:
-        descriptor = root.open(directory)
+        descriptor = root.whole.open(directory)
     except (FileNotFoundError, InjectionError):
         return  # as many a directory in a configuration is
     status = os.fstat(descriptor)
     os.close(descriptor)
-    if stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
-        seen.add((status.st_dev, status.st_ino))
+    if stat.S_ISDIR(status.st_mode) and _identity(status) not in seen:
+        seen.add(_identity(status))
         yield directory, ""
         for place in texts.matching(root, f"{directory}/{_HWCAPS}/*"):
             yield place, place.rpartition("/")[2]
+
+
+def _of_volumes(root: Rootfs, entries: Iterable[ldcache.Entry]) -> list[ldcache.Entry]:
+    """Return what the image's cache has on volumes, which aren't read, and ``entries`` don't have."""
+    try:
+        old = ldcache.parse((texts.read(root, _CACHE) or "").encode("utf-8", "surrogateescape"))
+    except ValueError:
+        return []
+    known = {(one.name, one.flags, one.hwcaps) for one in entries}
+    missing = [one for one in old if (one.name, one.flags, one.hwcaps) not in known]
+    return [one for one in missing[:_MOST_KEPT] if _is_on_volume(root, one.path)]
+
+
+def _is_on_volume(root: Rootfs, path: str) -> bool:
+    try:
+        os.close(root.open(path))
+    except OnVolume:
+        return True
+    except (OSError, InjectionError):
+        pass
+    return False
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
 
 
 class _Library:
@@ -144,30 +222,34 @@ class _Library:
 class _Dir:
     """One dir of a container's libraries."""
 
-    def __init__(self, root: Rootfs, path: str, hwcaps: str) -> None:
+    def __init__(self, root: Rootfs, path: str, hwcaps: str, mounted: Mounted) -> None:
         self._root = root
         self._path = path
         self._hwcaps = hwcaps
-        self._files: dict[str, tuple[int, int]] = {}  # a name and what it is in the end
-        self._read: dict[tuple[int, int], tuple[elf.Machine, str] | None] = {}
+        self._mounted = mounted
+        self._files: dict[str, Identity] = {}  # a name and what it is in the end
+        self._read: dict[Identity, tuple[elf.Machine, str] | None] = {}
 
     def entries(self) -> list[ldcache.Entry]:
         """Make the links that are missing; return the entries of the cache."""
+        names = {}  # whether each is a link
         try:
-            place = self._root.open(self._path)
-            directory = os.open(".", _READ_DIR, dir_fd=place)
+            directory = texts.open_dir(self._root, self._path)
+            with os.scandir(directory) as listed:
+                names = {
+                    one.name: one.is_symlink()
+                    for one in listed
+                    if _is_library(one.name) and (one.is_symlink() or one.is_file(follow_symlinks=False))
+                }
         except (OSError, InjectionError):
-            return []  # no dir, or a user namespace's root may not read it
-        os.close(place)
-        self._may_change = self._root.is_own(directory)
+            directory = -1  # on a volume, or a user namespace's root may not read it
+        try:
+            spec = self._mounted.names(self._mounted.identity_of(self._root, self._path))
+        except (FileNotFoundError, InjectionError):
+            spec = []
+        names.update(dict.fromkeys(filter(_is_library, spec), False))
         found: dict[str, _Library] = {}
-        with os.scandir(directory) as listed:
-            names = sorted(
-                (one.is_symlink(), one.name)
-                for one in listed
-                if _is_library(one.name) and (one.is_symlink() or one.is_file(follow_symlinks=False))
-            )
-        for is_link, name in names:  # files come first
+        for is_link, name in sorted((is_link, name) for name, is_link in names.items()):  # files come first
             library = self._library(directory, name, is_link)
             if library and (library.soname not in found or library.replaces(found[library.soname])):
                 found[library.soname] = library
@@ -180,7 +262,8 @@ class _Dir:
             )
             for library in found.values()
         ]
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
         return made
 
     def _library(self, directory: int, name: str, is_link: bool) -> _Library | None:
@@ -189,7 +272,7 @@ class _Dir:
         except (OSError, InjectionError) as error:
             cause = error.__cause__ or error
             leads_nowhere = isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ELOOP)
-            if is_link and ".so." in name and leads_nowhere and self._may_change:  # ldconfig removes it too
+            if is_link and ".so." in name and leads_nowhere:  # ldconfig removes it too
                 self._remove(directory, name)
             return None
         if content is None or content[0] not in ldcache.FLAGS:
@@ -210,21 +293,14 @@ class _Dir:
             if target in self._files:
                 self._files[name] = self._files[target]
                 return self._read[self._files[name]]
-            place = self._root.open(f"{self._path}/{name}")
-            try:
-                if not stat.S_ISREG(os.fstat(place).st_mode):
-                    return None
-                descriptor = os.open(by(place), os.O_RDONLY | os.O_CLOEXEC)
-            finally:
-                os.close(place)
-        else:
-            descriptor = os.open(name, _READ, dir_fd=directory)
+        descriptor = texts.open_regular(self._mounted.open(self._root, f"{self._path}/{name}"))
+        if descriptor is None:
+            return None
         try:
             status = os.fstat(descriptor)
-            identity = status.st_dev, status.st_ino
+            identity = _identity(status)
             if identity not in self._read:
-                is_file = stat.S_ISREG(status.st_mode)
-                self._read[identity] = elf.library(descriptor) if is_file else None
+                self._read[identity] = elf.library(descriptor)
             self._files[name] = identity
             return self._read[identity]
         finally:
@@ -242,7 +318,7 @@ class _Dir:
             return library.name
         if library.is_link or self._files.get(library.soname) == self._files[library.name]:
             return library.soname
-        if not self._may_change:
+        if directory < 0:
             return library.name
         try:
             try:

@@ -5,33 +5,46 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
 LINK_SEPARATOR = "::"
 # An option, the word for its value, and what it is for. It may be given more than once.
 OPTIONS = {
     "--link": ("TARGET::PATH", "make PATH a symbolic link that says TARGET"),
     "--ldcache": ("DIR", "have the dynamic linker find the libraries in DIR"),
+    "--library": ("PATH", "of what is mounted in the container read PATH, a library that the spec mounts"),
+    "--driver-root": ("DIR", "the host has these libraries below DIR, not at the same paths"),
     "--driver-version": ("VERSION", "do what NVIDIA's driver of this version needs"),
 }
 
 
 class Needs:
-    """What a container needs: (target, path) of links, dirs of libraries, NVIDIA's driver's version or ""."""
+    """What a container needs: the values of the options.
 
-    def __init__(self, links: Iterable[str], dirs: Iterable[str], versions: Sequence[str]) -> None:
-        """Take the values of the options; raises ValueError if one is wrong."""
+    ``links`` are (target, path), ``dirs`` those of libraries. ``libraries`` are mounted; the host has
+    them below ``driver_root`` ("": at the same paths). ``driver_version`` is NVIDIA's, or "".
+    """
+
+    def __init__(self, given: Mapping[str, Sequence[str]]) -> None:
+        """Take the values of each option; raises ValueError if one is wrong."""
         self.links: list[tuple[str, str]] = []
-        for link in dict.fromkeys(links):
+        for link in dict.fromkeys(given["--link"]):
             target, separator, path = link.partition(LINK_SEPARATOR)
             if not (target and separator and path.startswith("/")) or path.endswith("/"):
                 raise ValueError(f"--link takes TARGET::PATH with an absolute PATH, not {link}")
             self.links.append((target, path))
-        self.dirs = list(dict.fromkeys(dirs))
-        for directory in self.dirs:
-            if not directory.startswith("/") or "\n" in directory:
-                raise ValueError(f"--ldcache takes an absolute path, not {directory}")
-        self.driver_version = versions[-1] if versions else ""
+        self.dirs = _paths("--ldcache", given)
+        self.libraries = _paths("--library", given)
+        self.driver_root = "".join(_paths("--driver-root", given)[-1:])
+        self.driver_version = "".join(given["--driver-version"][-1:])
+
+
+def _paths(option: str, given: Mapping[str, Sequence[str]]) -> list[str]:
+    paths = list(dict.fromkeys(given[option]))
+    for path in paths:
+        if not path.startswith("/") or "\n" in path:
+            raise ValueError(f"{option} takes an absolute path, not {path}")
+    return paths
 
 
 def parse(words: Sequence[str]) -> Needs:
@@ -47,4 +60,4 @@ def parse(words: Sequence[str]) -> Needs:
             if not value:
                 raise ValueError(f"{option} takes a value")
         values[option].append(value)
-    return Needs(values["--link"], values["--ldcache"], values["--driver-version"])
+    return Needs(values)

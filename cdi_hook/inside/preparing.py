@@ -7,9 +7,9 @@ import os
 import resource
 
 from cdi_hook import linux
-from cdi_hook.errors import InjectionError, quote
-from cdi_hook.inside import driver, libraries, links
-from cdi_hook.live.rootfs import Rootfs, by
+from cdi_hook.errors import BundleError, InjectionError, quote
+from cdi_hook.inside import driver, libraries, links, texts
+from cdi_hook.live.rootfs import OnVolume, Rootfs, by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FLAGS = {
 
 
 def prepare(needs: Needs, path: str) -> None:
-    """Prepare the rootfs at a path; raises InjectionError."""
+    """Prepare the rootfs at a path; raises InjectionError, and BundleError if it is the host's."""
     os.umask(0o022)  # crun runs hooks with 0
     # An image's files say how much there is to do, and no limit of the container counts here yet.
     for what, most in ((resource.RLIMIT_CPU, _MOST_CPU_S), (resource.RLIMIT_AS, _MOST_MEMORY)):
@@ -39,9 +39,11 @@ def prepare(needs: Needs, path: str) -> None:
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
+    if os.path.samestat(os.fstat(descriptor), os.stat("/")):
+        raise BundleError("the rootfs of the container's state on stdin is that of the host")
     was = _make_writable(descriptor, path)
     try:
-        _prepare(needs, Rootfs(descriptor))
+        _prepare(needs, Rootfs(descriptor, owns=True))
     finally:
         if was is not None:
             linux.mount("none", by(descriptor), was)
@@ -53,8 +55,26 @@ def _prepare(needs: Needs, root: Rootfs) -> None:
         driver.keep_nodes(root)
         driver.limit_gpus(root)
     if needs.dirs:
+        if needs.driver_version and not needs.libraries:
+            _refuse_unnamed(root, needs)
         before = driver.compatible(root, needs.driver_version) if needs.driver_version else ()
-        libraries.update(root, needs.dirs, before)
+        mounted = libraries.Mounted(root, needs.libraries, needs.driver_root)
+        libraries.update(root, needs.dirs, before, mounted)
+
+
+def _refuse_unnamed(root: Rootfs, needs: Needs) -> None:
+    """Refuse a spec whose hook doesn't name the libraries that it mounts, as those made before --library."""
+    for directory in needs.dirs:
+        for path in texts.matching(root, f"{directory}/lib*.so.{needs.driver_version}"):
+            try:
+                os.close(root.open(path))
+            except OnVolume:
+                raise InjectionError(
+                    f"the CDI spec mounts {quote(path)}, but its hook doesn't name it with --library; "
+                    "make the spec again with cdi-hook generate"
+                ) from None
+            except FileNotFoundError:
+                pass
 
 
 def _make_writable(descriptor: int, path: str) -> int | None:

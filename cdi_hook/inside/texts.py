@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files in a container: read, replaced in one step, removed, found by a pattern."""
+"""Small files in a container: read, replaced in one step, removed, found by a pattern.
+
+Each takes a Rootfs that ``owns``, so that nothing on a volume is read, listed, made or changed.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,28 @@ _FILE_MODE = 0o644
 
 
 def open_file(root: Rootfs, path: str) -> int | None:
-    """Return a descriptor to read a file by; None if no file is there, or none that can be read."""
+    """Return a descriptor to read a file by; None if there is none of the image's that can be read."""
     try:
-        place = root.open(path)
-    except (FileNotFoundError, InjectionError):
+        return open_regular(root.open(path))
+    except (OSError, InjectionError):
         return None
+
+
+def open_regular(place: int) -> int | None:
+    """Return a descriptor to read a file by, None if it isn't regular; close its O_PATH descriptor.
+
+    Raises OSError.
+    """
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
             return None  # opening a device could do something
         return os.open(rootfs.by(place), files.READ)
-    except OSError:
-        return None
     finally:
         os.close(place)
 
 
 def read(root: Rootfs, path: str) -> str | None:
-    """Return a file's text; None if no file is there, or none that can be read."""
+    """Return a file's text; None if there is none of the image's that can be read."""
     descriptor = open_file(root, path)
     if descriptor is None:
         return None
@@ -53,7 +61,7 @@ def write(root: Rootfs, path: str, content: str | bytes, mode: int = _FILE_MODE)
     parent, _, name = path.rpartition("/")
     directory = make_dir(root, parent)
     try:
-        files.replace(name, content, mode, directory=directory)
+        files.replace(name, content, mode, directory=directory, is_alone=True)
     except OSError as error:
         raise InjectionError(f"can't write {quote(path)} in the container: {error.strerror}") from error
     finally:
@@ -61,15 +69,17 @@ def write(root: Rootfs, path: str, content: str | bytes, mode: int = _FILE_MODE)
 
 
 def make_dir(root: Rootfs, path: str) -> int:
-    """Return a descriptor of a dir of the image's, made if it is missing; raises InjectionError.
+    """Return a descriptor of a dir of the image's, made if it is missing; raises InjectionError."""
+    return root.make(path, rootfs.create_dir)
 
-    An image's links may lead to a volume of the host's, where the container may write less than we.
-    """
-    directory = root.make(path, rootfs.create_dir)
-    if not root.is_own(directory):
-        os.close(directory)
-        raise InjectionError(f"{quote(path)} is on a volume of the container, where nothing is written")
-    return directory
+
+def open_dir(root: Rootfs, path: str) -> int:
+    """Return a descriptor to list a dir by; raises OSError and InjectionError."""
+    place = root.open(path)
+    try:
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def fill(directory: int, name: str, content: str) -> None:
@@ -85,8 +95,7 @@ def remove(root: Rootfs, path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        if root.is_own(directory):
-            os.unlink(name, dir_fd=directory)
+        os.unlink(name, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
@@ -102,15 +111,9 @@ def matching(root: Rootfs, pattern: str) -> list[str]:
         return [pattern]
     start, _, end = last.partition("*")
     try:
-        place = root.open(parent)
-    except (FileNotFoundError, InjectionError):
+        directory = open_dir(root, parent)
+    except (OSError, InjectionError):
         return []
-    try:
-        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
-    except OSError:
-        return []
-    finally:
-        os.close(place)
     names = [name for name in os.listdir(directory) if name[:1] != "." or last[:1] == "."]
     os.close(directory)
     if any(character in start + end for character in "*?["):

@@ -5,6 +5,10 @@ An image can have any link, so no link and no ".." may lead out of the rootfs.
 openat2(2) with RESOLVE_IN_ROOT ensures that. If the kernel lacks it, a walk keeps a
 descriptor of every dir that it came through.
 
+What is mounted in a container may be a volume, whose files the container may not
+read, or not write. A Rootfs that ``owns`` goes to none of it: each of its paths
+stays in the one mount of the root filesystem itself (RESOLVE_NO_XDEV).
+
 Somebody else, such as another container that shares a volume, may change a path
 while it is used. This gains them nothing: a descriptor holds what was found, and
 things are made and mounted only by descriptors. A dir that is moved meanwhile was
@@ -31,23 +35,35 @@ _MAX_LINKS = 40  # the kernel's limit
 DIR_MODE, FILE_MODE = 0o755, 0o644  # of places to mount on
 
 
-class Rootfs:
-    """A root dir, by a descriptor that the caller owns."""
+class OnVolume(InjectionError):
+    """A path of a container leads to something that is mounted there."""
 
-    def __init__(self, descriptor: int) -> None:
+
+class Rootfs:
+    """A root dir, by a descriptor that the caller owns; see above for ``owns``."""
+
+    def __init__(self, descriptor: int, *, owns: bool = False) -> None:
         self._root = descriptor
+        self._mount = _mount_of(descriptor) if owns else ""
         self._undo: list[Callable[[], None]] = []
+
+    @property
+    def whole(self) -> Rootfs:
+        """The same root with all that is mounted there, to look at by O_PATH descriptors."""
+        return Rootfs(self._root)
 
     def open(self, path: str, *, in_proc: bool = False) -> int:
         """Return an O_PATH descriptor of what is at path, with links followed.
 
-        Raises FileNotFoundError if nothing is there, and InjectionError if it can't be
-        reached or is in a procfs, unless ``in_proc`` says that it may be.
+        Raises FileNotFoundError if nothing is there, OnVolume if it is mounted and we are to stay
+        in the root filesystem, and InjectionError if it can't be reached or is in a procfs, unless
+        ``in_proc`` says that it may be.
         """
         path = path.lstrip("/") or "."
         try:
             try:
                 resolve = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
+                resolve |= linux.RESOLVE_NO_XDEV if self._mount else 0
                 descriptor = _openat2(self._root, path, resolve)
             except OSError as error:
                 if error.errno not in (errno.ENOSYS, errno.EPERM):  # a seccomp filter says EPERM
@@ -59,9 +75,7 @@ class Rootfs:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise InjectionError(
-                f"can't reach {quote('/' + path)} in the container: {error.strerror}"
-            ) from error
+            raise _failure("reach", f"/{path}", error) from error
         if not in_proc and linux.fstatfs(descriptor) == linux.PROC_SUPER_MAGIC:
             os.close(descriptor)
             raise InjectionError(
@@ -75,10 +89,6 @@ class Rootfs:
         found = os.readlink(by(descriptor))
         os.close(descriptor)
         return found[len(os.readlink(by(self._root)).rstrip("/")) :]
-
-    def is_own(self, descriptor: int) -> bool:
-        """Say whether something is in the root filesystem itself, and not on what is mounted there."""
-        return _mount_of(descriptor) == _mount_of(self._root)
 
     def make(self, path: str, create: Callable[[int, str], None]) -> int:
         """Make something at path with ``create``, which gets a dir's descriptor and a name in that dir.
@@ -94,7 +104,7 @@ class Rootfs:
             finally:
                 os.close(directory)
         except OSError as error:
-            raise InjectionError(f"can't make {quote(path)} in the container: {error.strerror}") from error
+            raise _failure("make", path, error) from error
         return descriptor
 
     def attach(self, tree: int, target: int) -> None:
@@ -128,11 +138,18 @@ class Rootfs:
         try:
             create(directory, name)
         except FileExistsError:  # another container that shares the dir was faster
-            return os.open(name, _FLAGS, dir_fd=directory)
+            return self._open_in(directory, name)
         self._undo.append(remove)
-        descriptor = os.open(name, _FLAGS, dir_fd=directory)
+        descriptor = self._open_in(directory, name)
         made = os.fstat(descriptor)
         was.append((made.st_dev, made.st_ino))
+        return descriptor
+
+    def _open_in(self, directory: int, name: str) -> int:
+        descriptor = os.open(name, _FLAGS, dir_fd=directory)
+        if self._mount and _mount_of(descriptor) != self._mount:
+            os.close(descriptor)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return descriptor
 
     def _walk(self, path: str, mkdir: Callable[[int, str], int] | None) -> Found:
@@ -148,7 +165,7 @@ class Rootfs:
                         os.close(way.pop())
                     continue
                 try:
-                    descriptor = os.open(part, _FLAGS, dir_fd=way[-1])
+                    descriptor = self._open_in(way[-1], part)
                 except FileNotFoundError:
                     if not pending:
                         return way.pop(), part, -1
@@ -183,10 +200,16 @@ def by(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def _mount_of(descriptor: int) -> bytes:
-    """Return the id of the mount that a descriptor is in (proc_pid_fdinfo(5))."""
-    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as lines:
-        return next(line for line in lines if line.startswith(b"mnt_id:"))
+def _mount_of(descriptor: int) -> str:
+    """Return the id of the mount that a descriptor is in, as proc_pid_fdinfo(5) has it."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+        return next(line for line in lines if line.startswith("mnt_id:"))
+
+
+def _failure(what: str, path: str, error: OSError) -> InjectionError:
+    if error.errno == errno.EXDEV:
+        return OnVolume(f"{quote(path)} is on a volume of the container, where nothing is read or written")
+    return InjectionError(f"can't {what} {quote(path)} in the container: {error.strerror}")
 
 
 def create_file(directory: int, name: str) -> None:

@@ -97,7 +97,7 @@ def test_a_rootfs_that_is_gone(cdi_hook: World) -> None:
 
 
 def test_what_cannot_be_made(cdi_hook: World) -> None:
-    """What can't be made is named, on stderr and in the log."""
+    """What can't be made is named, on stderr and in the log of a configuration that the arguments name."""
     log = cdi_hook.root / "log"
     cdi_hook.configure(LOG=str(log))
     text = state(cdi_hook)
@@ -107,7 +107,36 @@ def test_what_cannot_be_made(cdi_hook: World) -> None:
         "is a dir"
     )
     assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", f"{message}\n")
+    assert not log.exists()  # its environment, which may be an image's, names the configuration
+    options = ("--config", str(cdi_hook.config))
+    assert cdi_hook("createContainer", *options, *LINK, stdin=text) == (7, "", f"{message}\n")
     assert json.loads(log.read_text())["msg"] == message
+
+
+def test_the_rootfs_of_the_host(cdi_hook: World, tmp_path: Path) -> None:
+    """The host's own root is refused by whatever path it is reached."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    (tmp_path / "other").mkdir()
+    text = state(cdi_hook, root=str(tmp_path / "other"))
+    script = 'mount --bind / "$1"; shift; exec "$@"'
+    command = [
+        "unshare",
+        "-m",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+        str(tmp_path / "other"),
+    ]
+    done = subprocess.run(
+        [*command, PROGRAM, "createContainer", *LINK],
+        input=text, text=True, env=cdi_hook.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    message = "the rootfs of the container's state on stdin is that of the host\n"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", message)
 
 
 @pytest.mark.parametrize("before", [(), ("--debug",)])

@@ -28,7 +28,7 @@ PROFILE = "etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf"
 @contextmanager
 def rootfs(path: Path) -> Generator[Rootfs]:
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
-    yield Rootfs(descriptor)
+    yield Rootfs(descriptor, owns=True)
     os.close(descriptor)
 
 
@@ -114,7 +114,7 @@ def test_hiding_a_file_of_procfs(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     program = (
         "import os, sys; from cdi_hook.inside import driver; from cdi_hook.live.rootfs import Rootfs; "
-        "root = Rootfs(os.open(sys.argv[1], os.O_PATH)); driver.hide(root, '/proc/version', 'hidden\\n'); "
+        "root = Rootfs(os.open(sys.argv[1], os.O_PATH), owns=True); driver.hide(root, '/proc/version', 'hidden\\n'); "
         "driver.hide(root, '/proc/no/such/file', 'x')"
     )
     script = (
