@@ -93,13 +93,14 @@ class Pod:
         devices: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         mounts: Mapping[str, str] | None = None,
+        of: str = image.NAME,
     ) -> str:
         """Create a container, with its devices also in the kubelet's own field, and return its id."""
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
             metadata=api_pb2.ContainerMetadata(name=name),
-            image=api_pb2.ImageSpec(image=image.NAME, user_specified_image=image.NAME),
-            command=["sh", "-c", script],
+            image=api_pb2.ImageSpec(image=of, user_specified_image=of),
+            command=["/bin/sh", "-c", script],
             labels=self._labels,
             annotations=annotations,
             CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],

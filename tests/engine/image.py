@@ -9,9 +9,14 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME = "localhost/box:latest"
+HOSTILE = "localhost/hostile:latest"
 BUSYBOX = Path("/bin/busybox")
 APPLETS = ("sh", "cat", "echo", "env", "id", "ls", "sleep", "stat", "true", "ps", "test", "tty")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -23,7 +28,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) ->
     archive.addfile(member, io.BytesIO(data))
 
 
-def _layer() -> bytes:
+def _layer(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for name, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777)):
@@ -37,11 +42,22 @@ def _layer() -> bytes:
             archive.addfile(member)
         _add(archive, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
         _add(archive, "etc/group", b"root:x:0:\n")
+        for name, (content, mode) in files.items():
+            _add(archive, name, content, mode)
     return file.getvalue()
 
 
-def make(path: Path, machine: str) -> None:
-    """Write the image; without a command of its own it sleeps, as a pod's sandbox must."""
+def make(
+    path: Path,
+    machine: str,
+    name: str = NAME,
+    files: Mapping[str, tuple[bytes, int]] = MappingProxyType({}),
+    variables: Mapping[str, str] = MappingProxyType({"PATH": "/bin"}),
+) -> None:
+    """Write the image; without a command of its own it sleeps, as a pod's sandbox must.
+
+    ``files`` are more files: content and mode.
+    """
     blobs: dict[str, bytes] = {}
 
     def blob(data: bytes) -> dict[str, Any]:
@@ -49,13 +65,17 @@ def make(path: Path, machine: str) -> None:
         blobs[f"blobs/sha256/{digest}"] = data
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
-    layer = _layer()
+    layer = _layer(files)
     packed = gzip.compress(layer, 1)
     config = {
         "architecture": _ARCHITECTURES[machine],
         "os": "linux",
         # As a container's first process, sleep isn't ended by SIGTERM.
-        "config": {"Cmd": ["sleep", "1000"], "Env": ["PATH=/bin"], "StopSignal": "SIGKILL"},
+        "config": {
+            "Cmd": ["sleep", "1000"],
+            "Env": [f"{key}={value}" for key, value in variables.items()],
+            "StopSignal": "SIGKILL",
+        },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     kind = "application/vnd.oci.image"
@@ -67,19 +87,19 @@ def make(path: Path, machine: str) -> None:
         "config": in_config,
         "layers": [in_layer],
     }
-    names = {"io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": NAME}
+    names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
     entry = {"mediaType": manifest["mediaType"], **blob(json.dumps(manifest).encode()), "annotations": names}
-    docker = {"Config": _file(in_config), "RepoTags": [NAME], "Layers": [_file(in_layer)]}
+    docker = {"Config": _file(in_config), "RepoTags": [name], "Layers": [_file(in_layer)]}
     documents: dict[str, Any] = {
         "oci-layout": {"imageLayoutVersion": "1.0.0"},
         "index.json": {"schemaVersion": 2, "manifests": [entry]},
         "manifest.json": [docker],
     }
     with tarfile.open(path, "w") as archive:
-        for name, document in documents.items():
-            _add(archive, name, json.dumps(document).encode())
-        for name, data in blobs.items():
-            _add(archive, name, data)
+        for file, document in documents.items():
+            _add(archive, file, json.dumps(document).encode())
+        for file, data in blobs.items():
+            _add(archive, file, data)
 
 
 def _file(descriptor: dict[str, Any]) -> str:

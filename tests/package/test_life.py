@@ -156,6 +156,22 @@ def test_upgrade_takes_a_configuration_nobody_edited(machine: Machine, manager: 
     assert machine.read(CONF).endswith("# Another line.\n")
 
 
+def test_an_upgrade_names_hooks_that_an_image_could_take_over(
+    machine: Machine, manager: life.Manager
+) -> None:
+    """An upgrade says which spec in /etc/cdi has a hook without variables, and nothing of others."""
+    hook = {"hookName": "createContainer", "path": "/bin/true"}
+    for name, more in (("old", {}), ("new", {"env": ["A=1"]})):
+        devices = [{"name": "a", "containerEdits": {"hooks": [{**hook, **more}]}}]
+        spec = {"cdiVersion": "0.5.0", "kind": f"{name}.com/x", "devices": devices}
+        machine.write(f"/etc/cdi/{name}.json", json.dumps(spec))
+    manager.install()
+    (line,) = [line for line in manager.upgrade(NEXT).splitlines() if "CVE-" in line]
+    assert line.startswith(
+        "/etc/cdi/old.json: warning: .devices[0].containerEdits.hooks[0]: the createContainer hook"
+    )
+
+
 def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     """Removed and purged, the package leaves nothing behind, in /run neither, and restores the engines that it configured."""
     for path, text in ENGINES.values():

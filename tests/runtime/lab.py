@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.engine.box import LAYOUT
+from tests.engine.box import ENGINES_PATH, LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ class Lab:
         self.configuration = directory / "cdi-hook.conf"
         self.log = directory / "runtime.log"
         self.state_root = directory / "state"
-        self.environ: dict[str, str] = {"PATH": STANDARD_PATH, "CDI_HOOK_CONFIG": str(self.configuration)}
+        self.environ: dict[str, str] = {"PATH": ENGINES_PATH, "CDI_HOOK_CONFIG": str(self.configuration)}
         for variable, name in (("HOME", "home"), ("XDG_CONFIG_HOME", "config"), ("XDG_RUNTIME_DIR", "run")):
             (directory / name).mkdir(mode=0o700)
             self.environ[variable] = str(directory / name)
@@ -274,7 +274,7 @@ class Lab:
 
 def why_not(lab: Lab) -> str:
     """Return why a runtime can't run a container here, or ""."""
-    if not shutil.which(lab.runtime.name, path=STANDARD_PATH):
+    if not shutil.which(lab.runtime.name, path=ENGINES_PATH):
         return f"{lab.runtime.name} isn't installed"
     bundle = lab.bundle("echo it works")
     command = lab.command("run", "--bundle", str(bundle.path), lab.container(), program=lab.runtime.name)

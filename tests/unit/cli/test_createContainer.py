@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import hostile
 from tests.elffile import library
 
 from .conftest import PROGRAM
@@ -111,6 +112,28 @@ def test_what_cannot_be_made(cdi_hook: World) -> None:
     options = ("--config", str(cdi_hook.config))
     assert cdi_hook("createContainer", *options, *LINK, stdin=text) == (7, "", f"{message}\n")
     assert json.loads(log.read_text())["msg"] == message
+
+
+def test_a_hostile_environment(cdi_hook: World, tmp_path: Path) -> None:
+    """Of an image's variables a call without others takes nothing: no program, no module, no configuration, no log."""
+    text = state(cdi_hook)
+    rootfs = cdi_hook.bundle / "rootfs"
+    (rootfs / "lib/libcuda.so").mkdir(parents=True)  # so that there is an error to log
+    owned = tmp_path / "owned"
+    owned.mkdir()
+    for name, (content, mode) in hostile.files(tmp_path, str(owned / "owned")).items():
+        path = rootfs / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode)
+    found = hostile.variables(str(owned / "owned"))
+    for reader in ("shell", "python", "ours"):
+        done = subprocess.run(
+            [PROGRAM, "createContainer", *LINK],
+            input=text, text=True, cwd=rootfs, env=found[reader], capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (7, ""), reader
+        assert list(owned.iterdir()) == [], reader
 
 
 def test_the_rootfs_of_the_host(cdi_hook: World, tmp_path: Path) -> None:
