@@ -37,7 +37,8 @@ A valid file is also held against this host: device nodes, the sources of bind
 mounts, and the programs of hooks have to be there, or a container that asks for the
 device doesn't start. Each thing that is missing is a warning, and so is what
 troubles some engines: a cdiVersion that is higher than needed, a vendor or class of
-one letter.
+one letter, a createContainer hook without env, which lets an image run programs on
+the host (CVE-2025-23266).
 
   FILE: warning: .devices[3].containerEdits.mounts[0]: MESSAGE
 

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from typing import TYPE_CHECKING
 
+from cdi_hook import linux
+from cdi_hook.errors import InjectionError
 from cdi_hook.live import rootfs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+ROUNDS = 2000
+RENAME_EXCHANGE = 2
 
 
 def test_what_another_container_makes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +35,34 @@ def test_what_another_container_makes_first(tmp_path: Path, monkeypatch: pytest.
     assert os.path.samestat(os.fstat(made), (tmp_path / "a/b/c").stat())
     root.undo()
     assert (tmp_path / "a/b/c").is_dir()
+
+
+def test_dirs_that_turn_into_links(tmp_path: Path) -> None:
+    """Places are made and found only below the root, while somebody swaps dirs on the way with links that lead out."""
+    outside, root_dir = tmp_path / "outside", tmp_path / "root"
+    for path in (outside, root_dir / "vol/a/b"):
+        path.mkdir(parents=True)
+    (root_dir / "vol/a.link").symlink_to(outside)
+    (root_dir / "vol/a/b.link").symlink_to("../../../../outside")
+    pid = os.fork()
+    if pid == 0:
+        libc = ctypes.CDLL(None)
+        at, flags = linux.AT_FDCWD, ctypes.c_uint(RENAME_EXCHANGE)
+        while True:
+            for name in ("vol/a", "vol/a/b"):
+                libc.renameat2(at, bytes(root_dir / name), at, bytes(root_dir / f"{name}.link"), flags)
+    try:
+        for number in range(ROUNDS):
+            descriptor = os.open(root_dir, os.O_PATH)
+            root = rootfs.Rootfs(descriptor)
+            for create, kind in ((rootfs.create_dir, "dir"), (rootfs.create_file, "file")):
+                try:
+                    os.close(root.make(f"/vol/a/b/{kind}/{number}", create))
+                    os.close(root.open(f"/vol/a/b/{kind}"))
+                except (InjectionError, FileNotFoundError):
+                    pass  # a dir was moved meanwhile
+            os.close(descriptor)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert os.listdir(outside) == []

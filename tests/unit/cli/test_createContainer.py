@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +136,38 @@ def test_a_hostile_environment(cdi_hook: World, tmp_path: Path) -> None:
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (7, ""), reader
         assert list(owned.iterdir()) == [], reader
+
+
+def test_what_is_executed(cdi_hook: World, tmp_path: Path) -> None:
+    """Only our own program's shell and Python are executed, whatever the image has: nothing of it, and no ldconfig."""
+    if not shutil.which("strace"):
+        pytest.skip("strace isn't installed")
+    text = state(cdi_hook)
+    rootfs = cdi_hook.bundle / "rootfs"
+    for name in ("bin/sh", "sbin/ldconfig", "usr/bin/python3", "usr/bin/readlink"):
+        (rootfs / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("/bin/busybox", rootfs / name)
+    trace = tmp_path / "trace"
+    words = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=execve",
+        "-o",
+        str(trace),
+        str(PROGRAM),
+        "createContainer",
+        *LINK,
+    ]
+    done = subprocess.run(
+        [*words, "--ldcache", "/bin", "--driver-version", "580.1"],
+        input=text, text=True, cwd=rootfs, env=cdi_hook.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    executed = re.findall(r'execve\("([^"]+)".* = 0$', trace.read_text("utf-8"), re.MULTILINE)
+    assert [os.path.basename(path) for path in executed] == [os.path.basename(PROGRAM), "readlink", "python3"]
+    assert not any(path.startswith(str(rootfs)) for path in executed)
 
 
 def test_the_rootfs_of_the_host(cdi_hook: World, tmp_path: Path) -> None:

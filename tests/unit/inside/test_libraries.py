@@ -157,6 +157,22 @@ def cached_in(etc: Path) -> list[str]:
     return cached(etc)
 
 
+@is_x86_64
+def test_files_that_are_none(tmp_path: Path) -> None:
+    """FIFOs, devices, dirs and files of a TiB where text or a library should be hold nothing up."""
+    files: dict[str, bytes | str] = {f"{DRIVER[1:]}/libcuda.so.580.1": library("libcuda.so.1"), "etc/x": ""}
+    put(tmp_path, files)
+    for name in ("etc/ld.so.conf.d/a.conf", "etc/alpine-release", f"{DRIVER[1:]}/libfifo.so.1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "etc/debian_version").mkdir()
+    for name in ("etc/ld.so.cache", f"{DRIVER[1:]}/libhuge.so.1"):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(1 << 40)
+    update(tmp_path)
+    assert cached(tmp_path) == [f"libcuda.so.1 (libc6,x86-64) => {DRIVER}/libcuda.so.1"]
+
+
 def anything(seed: int) -> dict[str, bytes | str]:
     """Return the files of a system with libraries, links and configuration of all sorts."""
     choose = random.Random(seed)
