@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import importlib.util
 import os
 import platform
 import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, features, files
+from cdi_hook import edits, features, files, site_packages
 from cdi_hook.ask import ask
 from cdi_hook.doctor import logs, specs
 from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
@@ -31,7 +30,7 @@ _SHOWN = 3  # denials
 def check_python(patient: Patient) -> list[Finding]:
     """Say which Python runs, and which packages it has."""
     python = f"Python {platform.python_version()}"
-    if importlib.util.find_spec("yaml") is None:
+    if not site_packages.has("yaml"):
         fix = "install python3-yaml (Debian), python3-pyyaml (Fedora) or PyYAML (pip)"
         return [Finding(ERROR, f"{python} has no PyYAML, so no spec can be read", fix)]
     import yaml
@@ -45,11 +44,11 @@ def check_python(patient: Patient) -> list[Finding]:
             WARNING, f"{python}, PyYAML {yaml.__version__} without its C parser: reading specs takes long"
         )
     )
-    if importlib.util.find_spec("tomlkit") is None:
+    if not site_packages.has("tomlkit"):
         fix = "install python3-tomlkit (pip: tomlkit)"
         fact = "no tomlkit: `cdi-hook configure` edits only docker's configuration, and doctor reads no other"
         findings.append(Finding(WARNING, fact, fix))
-    if patient.host.settings["LOG"] and importlib.util.find_spec("pythonjsonlogger") is None:
+    if patient.host.settings["LOG"] and not site_packages.has("pythonjsonlogger"):
         fact = "no python-json-logger: errors in LOG are written without it"
         findings.append(Finding(OK, fact, "install python3-pythonjsonlogger (pip: python-json-logger)"))
     return findings

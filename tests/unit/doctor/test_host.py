@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import doctor
+from cdi_hook import doctor, site_packages
 from cdi_hook.doctor import host
 
 from .conftest import said
@@ -43,9 +42,8 @@ def test_packages_that_are_missing(place: Place, monkeypatch: pytest.MonkeyPatch
     """Without PyYAML no spec can be read, and the checks that need it say nothing instead of failing."""
     place.spec()
     place.configure(LOG=str(place.root / "log"))
-    find = importlib.util.find_spec
     missing = {"tomlkit", "pythonjsonlogger"}
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    monkeypatch.setattr(site_packages, "has", lambda name: name not in missing)
     assert [line[:2] for line in said(host.check_python, place)[1:]] == [
         (
             "warning",

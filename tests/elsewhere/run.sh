@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# run.sh KIND [ARGUMENT...]: run `make test`, or make with these arguments, in a clone of the
+# tree on another machine than this one, which mmdebstrap makes of Debian's packages:
+#
+#   bare      Debian 13 with git and make, by root, in /root
+#   sudo      the same, by a user who may use sudo
+#   person    Debian 13 with docker and podman as apt installs them, and a user with uid 1000, by root
+#   bookworm  Debian 12, bare, by root
+#   sid       Debian's next release, bare, by root
+#
+# It is a root dir in namespaces of its own, with this machine's kernel and network. Roots are kept in
+# .pytest_cache/elsewhere. It takes root, and mmdebstrap.
+set -eu
+umask 022
+
+kind=${1:?bare|sudo|person|bookworm|sid}
+shift
+[ "$#" -gt 0 ] || set -- test
+tree=$(cd "$(dirname "$0")/../.." && pwd)
+case $kind in
+bare) suite=trixie more='' ;;
+sudo) suite=trixie more='sudo' ;;
+person) suite=trixie more='sudo docker.io podman systemd python3-yaml' ;;
+bookworm | sid) suite=$kind more='' ;;
+*)
+	echo "run.sh: $kind is none of bare, sudo, person, bookworm, sid" >&2
+	exit 2
+	;;
+esac
+cache=$tree/.pytest_cache/elsewhere
+base=$cache/$kind
+if ! [ -e "$base.made" ]; then
+	rm -rf "$base"
+	mkdir -p "$cache"
+	recommends=false
+	[ "$kind" != person ] || recommends=true
+	mmdebstrap --quiet --mode=root --variant=minbase --aptopt="APT::Install-Recommends $recommends" \
+		--include="git make ca-certificates $more" "$suite" "$base"
+	# A proxy's certificates, and how pip gets its packages here.
+	cp /etc/ssl/certs/ca-certificates.crt "$base/etc/ssl/certs/"
+	for file in /etc/pip.conf /etc/apt/apt.conf.d/*proxy*; do
+		[ ! -f "$file" ] || cp "$file" "$base$file"
+	done
+	touch "$base.made"
+fi
+
+work=$(mktemp -d "$cache/run.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+cp -a "$base" "$work/root"
+cp /etc/resolv.conf "$work/root/etc/resolv.conf"
+home=/root user=root
+if [ "$kind" = sudo ] || [ "$kind" = person ]; then
+	chroot "$work/root" useradd -m -s /bin/bash -u 1000 ann
+fi
+if [ "$kind" = sudo ]; then
+	home=/home/ann user=ann
+	echo 'ann ALL=(ALL) NOPASSWD: ALL' >"$work/root/etc/sudoers.d/ann"
+fi
+chmod 700 "$work/root/root"
+git -c safe.directory='*' clone -q "$tree" "$work/root$home/cdi-hook"
+chroot "$work/root" chown -R "$user:" "$home/cdi-hook"
+
+# shellcheck disable=SC2016 # the new shell expands it
+unshare --mount --pid --fork --kill-child --propagation private sh -ec '
+root=$1 home=$2 user=$3
+shift 3
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mkdir -m 1777 "$root/run/lock"
+exec chroot --userspec="$user" "$root" \
+	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb \
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	sh -c "cd ~/cdi-hook && exec make \"\$@\"" make "$@"
+' sh "$work/root" "$home" "$user" "$@"
