@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the programs of this installation are, for files and messages that name them."""
+"""Where the programs of this installation are, for files and messages that name them.
+
+That is the dir that cdi-hook was called in, by the path that it was called by: it outlives an upgrade where
+a link leads to the version in use, such as /opt/cdi-hook/current.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_CALLED = "cdi-hook"
 
 
 def find(name: str) -> Iterator[str]:
     """Yield the paths of a program that exist; that of this installation comes first."""
     lib = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     directories = [
+        _dir(),
         os.path.join(lib, "packaging", "bin"),
         os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin"),
         *os.environ.get("PATH", "").split(":"),
@@ -28,3 +36,22 @@ def find(name: str) -> Iterator[str]:
 def path(name: str) -> str:
     """Return the path of a program of ours, or where packages install it."""
     return next(find(name), f"/usr/bin/{name}")
+
+
+def command(name: str = _CALLED) -> str:
+    """Return what a person types for a program of ours: its name if root finds it by that, else its path."""
+    program = path(name)
+    return name if os.path.dirname(program) in ("/usr/bin", "/usr/local/bin") else program
+
+
+def _dir() -> str:
+    """Return the dir of the program that was called, "" if Python was started by another.
+
+    A link to the program itself is followed: somebody may have made it for themselves.
+    """
+    program = os.path.abspath(sys.argv[0])
+    if os.path.basename(program) != _CALLED:
+        return ""
+    while os.path.islink(program):
+        program = os.path.normpath(os.path.join(os.path.dirname(program), os.readlink(program)))
+    return os.path.dirname(program)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook import bundle, injection, jsontext, request, spelling
 from cdi_hook.doctor import engines, logs
-from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import FAILED, CDIError, quote
@@ -52,7 +52,7 @@ def find(name: str) -> tuple[list[tuple[Engine | None, Container]], list[Finding
         except CDIError as error:
             fact, fix = f"{engine.name} can't be asked: {error}", ""
             if isinstance(error, answer.Unreachable) and error.is_forbidden:
-                fact, fix = f"only root may ask {engine.name}", f"{ASK_ROOT} {shlex.quote(name)}"
+                fact, fix = f"only root may ask {engine.name}", ask_root(name)
             findings.append(Finding(UNKNOWN, fact, fix))
     if found:
         findings = []
@@ -155,7 +155,7 @@ def _given(
 
 
 def _ask_root(container: Container) -> str:
-    return f"{ASK_ROOT} {shlex.quote(container.bundle or container.identity)}"
+    return ask_root(container.bundle or container.identity)
 
 
 def _no_warning(_message: str, _errors: list[str]) -> None:

@@ -10,7 +10,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cdi_hook import files, programs, selinux
-from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
 from cdi_hook.engines import ENGINES, answer
 from cdi_hook.engines.configuration import Configuration
 from cdi_hook.engines.engine import NAME, runs_us
@@ -87,7 +87,7 @@ def key(settings: Config) -> str:
 
 def _unreadable(who: str, error: CDIError) -> Finding:
     if isinstance(error.__cause__, PermissionError):
-        return Finding(UNKNOWN, f"{who}: {error}: only root may look", ASK_ROOT)
+        return Finding(UNKNOWN, f"{who}: {error}: only root may look", ask_root())
     return Finding(ERROR, f"{who}: {error}")
 
 
@@ -126,7 +126,7 @@ def _of_daemon(
         said = engine.says()
     except answer.Unreachable as error:
         if error.is_forbidden:
-            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ASK_ROOT)], of_host
+            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ask_root())], of_host
         fix = as_root("systemctl", "start", engine.unit())
         return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
     if said is None:

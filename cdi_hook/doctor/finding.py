@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdi_hook import lowlevel
+from cdi_hook import lowlevel, programs
 from cdi_hook.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -64,8 +64,12 @@ class Patient:
 
 
 def as_root(*command: str) -> str:
-    """Return a command that only root can run, as this user has to write it."""
+    """Return a command that only root can run, as this user has to write it; sudo has a PATH of its own."""
+    if command[0] == "cdi-hook":
+        command = (programs.command(), *command[1:])
     return shlex.join(command if os.geteuid() == 0 else ("sudo", *command))
 
 
-ASK_ROOT = "sudo cdi-hook doctor"
+def ask_root(*arguments: str) -> str:
+    """Return the command by which root is told more."""
+    return shlex.join(("sudo", programs.command(), "doctor", *arguments))

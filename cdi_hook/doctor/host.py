@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cdi_hook import edits, features, files, site_packages
 from cdi_hook.ask import ask
 from cdi_hook.doctor import logs, specs
-from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
 
 if TYPE_CHECKING:
     from cdi_hook.doctor.finding import Patient
@@ -70,7 +70,7 @@ def check_configuration(patient: Patient) -> list[Finding]:
         if os.geteuid() == 0:
             findings.append(Finding(ERROR, f"LOG={log} can't be written", f"set another in {settings.path}"))
         else:
-            findings.append(Finding(UNKNOWN, f"LOG={log} is written by root only", ASK_ROOT))
+            findings.append(Finding(UNKNOWN, f"LOG={log} is written by root only", ask_root()))
     return findings
 
 
@@ -142,7 +142,7 @@ def check_units(patient: Patient) -> list[Finding]:
     command = ["systemctl", "show", *(f"--property={name}" for name in names), *units]
     answer = ask(command)
     if answer.status != 0:
-        return [Finding(UNKNOWN, f"systemd doesn't say how cdi-hook's units are: {answer.why}", ASK_ROOT)]
+        return [Finding(UNKNOWN, f"systemd doesn't say how cdi-hook's units are: {answer.why}", ask_root())]
     findings, disabled, right = [], [], []
     for block in answer.out.strip().split("\n\n"):
         unit = dict(line.partition("=")[::2] for line in block.splitlines())
@@ -194,7 +194,7 @@ def check_kernel(patient: Patient) -> list[Finding]:
             seen[f"{who} {how} {what}"] = Finding(WARNING, f"{system} denied {who}: {how} of {what}", fix)
     findings += list(seen.values())[-_SHOWN:]
     if not may_read:
-        findings.append(Finding(UNKNOWN, "only root may see what AppArmor or SELinux denied", ASK_ROOT))
+        findings.append(Finding(UNKNOWN, "only root may see what AppArmor or SELinux denied", ask_root()))
     return findings
 
 

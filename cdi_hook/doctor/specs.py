@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cdi_hook import edits, explain, features, files, index, onhost, programs, spelling, trust
-from cdi_hook.doctor.finding import ASK_ROOT, ERROR, OK, UNKNOWN, WARNING, Finding, as_root
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def check_dirs(patient: Patient) -> list[Finding]:
 
 def _refused(path: str, problem: Problem) -> Finding:
     if problem.kind == "denied":
-        return Finding(UNKNOWN, f"{path}: only root may read it", ASK_ROOT)
+        return Finding(UNKNOWN, f"{path}: only root may read it", ask_root())
     if problem.kind == "untrusted":
         why, remedy = untrusted(path)
         if why:  # it may have been mended meanwhile
@@ -260,7 +260,7 @@ def check_index(patient: Patient) -> list[Finding]:
     try:
         changed = os.stat(registry.path).st_mtime
     except PermissionError:
-        return [Finding(UNKNOWN, f"{registry.path}: only root may look", ASK_ROOT)]
+        return [Finding(UNKNOWN, f"{registry.path}: only root may look", ask_root())]
     except OSError:
         if not any(map(os.path.isdir, registry.spec_dirs)):
             return []

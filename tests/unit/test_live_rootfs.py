@@ -44,25 +44,33 @@ def test_dirs_that_turn_into_links(tmp_path: Path) -> None:
         path.mkdir(parents=True)
     (root_dir / "vol/a.link").symlink_to(outside)
     (root_dir / "vol/a/b.link").symlink_to("../../../../outside")
-    pid = os.fork()
-    if pid == 0:
+    swapper = os.fork()
+    if swapper == 0:
         libc = ctypes.CDLL(None)
         at, flags = linux.AT_FDCWD, ctypes.c_uint(RENAME_EXCHANGE)
         while True:
             for name in ("vol/a", "vol/a/b"):
                 libc.renameat2(at, bytes(root_dir / name), at, bytes(root_dir / f"{name}.link"), flags)
     try:
-        for number in range(ROUNDS):
-            descriptor = os.open(root_dir, os.O_PATH)
-            root = rootfs.Rootfs(descriptor)
-            for create, kind in ((rootfs.create_dir, "dir"), (rootfs.create_file, "file")):
-                try:
-                    os.close(root.make(f"/vol/a/b/{kind}/{number}", create))
-                    os.close(root.open(f"/vol/a/b/{kind}"))
-                except (InjectionError, FileNotFoundError):
-                    pass  # a dir was moved meanwhile
-            os.close(descriptor)
+        for first in range(0, ROUNDS, 100):
+            maker = os.fork()  # an undo holds descriptors until its process ends
+            if maker == 0:
+                os._exit(make_places(root_dir, first))
+            assert os.waitpid(maker, 0)[1] == 0
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        os.kill(swapper, signal.SIGKILL)
+        os.waitpid(swapper, 0)
     assert os.listdir(outside) == []
+
+
+def make_places(root_dir: Path, first: int) -> int:
+    """Make places in a dir that may lead out, with 100 numbers; return 0."""
+    for number in range(first, first + 100):
+        root = rootfs.Rootfs(os.open(root_dir, os.O_PATH))
+        for create, kind in ((rootfs.create_dir, "dir"), (rootfs.create_file, "file")):
+            try:
+                os.close(root.make(f"/vol/a/b/{kind}/{number}", create))
+                os.close(root.open(f"/vol/a/b/{kind}"))
+            except (InjectionError, FileNotFoundError):
+                pass  # a dir was moved meanwhile
+    return 0

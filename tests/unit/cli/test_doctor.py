@@ -107,7 +107,7 @@ def test_a_users_container(everybodys: World) -> None:
     done = as_user(everybodys, everybodys.bundle)
     assert done.stdout.splitlines()[-2:] == [
         f"unknown  LOG={log} can't be read: Permission denied",
-        f"         fix: sudo cdi-hook doctor {everybodys.bundle}",
+        f"         fix: sudo {PROGRAM} doctor {everybodys.bundle}",
     ]
     assert done.returncode == 0
 
@@ -125,12 +125,12 @@ def test_a_users_host(everybodys: World) -> None:
             "check": "specs",
             "level": "unknown",
             "fact": f"{one}: only root may read it",
-            "fix": "sudo cdi-hook doctor",
+            "fix": f"sudo {PROGRAM} doctor",
         }
         for one in (path, closed)
     ]
     fixes = {one["fix"] for one in found if one["check"] == "engines" and one["level"] == "error"}
-    assert all(fix.startswith("sudo cdi-hook configure ") for fix in fixes)
+    assert all(fix.startswith(f"sudo {PROGRAM} configure ") for fix in fixes)
 
 
 def test_links_are_made(cdi_hook: World) -> None:

@@ -74,6 +74,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(lowlevel, "DIRS", ())
     monkeypatch.setattr(programs, "path", lambda name: str(made.programs / name))
+    monkeypatch.setattr(programs, "command", lambda: "cdi-hook")
     return made
 
 
