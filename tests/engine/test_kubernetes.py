@@ -50,13 +50,25 @@ def manifest(file: str, kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image's files for nodes, made by the Containerfile's own `make`, with this Python's packages."""
-    place = tmp_path_factory.mktemp("stage")
-    lines = (KUBERNETES / "Containerfile").read_text("utf-8").splitlines()
+    """The image's files for nodes, made by the Containerfile's own `make` of what it copies, with this Python's packages."""
+    place, tree = tmp_path_factory.mktemp("stage"), tmp_path_factory.mktemp("src")
+    lines = (
+        (KUBERNETES / "Containerfile")
+        .read_text("utf-8")
+        .partition("\nFROM docker.io/library/busybox")[0]
+        .splitlines()
+    )
+    for *sources, target in (line.split()[1:] for line in lines if line.startswith("COPY ")):
+        to = tree / target.removeprefix("/src").strip("/")
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, to)
     (line,) = [line for line in lines if line.startswith("RUN make ")]
     command = shlex.split(line.replace("DESTDIR=/stage", f"DESTDIR={place}"))[1:]
     environ = {"PATH": STANDARD_PATH, "HOME": "/nonexistent"}
-    subprocess.run([*command, "-s"], cwd=ROOT, env=environ, check=True, timeout=60)
+    subprocess.run([*command, "-s"], cwd=tree, env=environ, check=True, timeout=60)
     (line,) = [line for line in lines if line.startswith("RUN cp ")]
     *names, target = shlex.split(line)[3:]
     for name in names:
