@@ -23,6 +23,7 @@ logging (13 ms). The others are cold, and python-json-logger's (ownlog.py).
 
 from __future__ import annotations
 
+import posix
 import time
 
 from cdi_hook import jsontext, log, request
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.injection import Host
 
+_LONGEST = 253  # characters of a pod's name and of a namespace's
 LEVELS = ("debug", "info", "warning", "error")
 # An engine, and what only its dirs have in their paths: the bundle's, and the one for the runtime's state.
 ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
@@ -63,7 +65,8 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
             pass
         else:
             make = ownlog.line
-    return log.append(host.settings["LOG"], make(level, log.short(message), fields))
+    # Others may make links where logs are: on Ubuntu a group may write to /var/log.
+    return log.append(host.settings["LOG"], make(level, log.short(message), fields), posix.O_NOFOLLOW)
 
 
 def line(level: str, message: str, fields: dict[str, Any]) -> str:
@@ -87,14 +90,19 @@ def about(host: Host) -> dict[str, Any]:
         "container": call.container,
         "bundle": call.bundle,
         "engine": _engine(annotations, f"{call.root}{call.bundle}"),
-        "pod": annotations.get(pod),
-        "namespace": annotations.get(namespace),
+        "pod": _claim(annotations.get(pod)),
+        "namespace": _claim(annotations.get(namespace)),
         "devices": [{"name": name, "source": source} for name, source in devices.items()],
         "specs": list(specs),
         "changes": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "ms": round((time.monotonic() - call.start) * 1000, 3),
     }
     return {name: value for name, value in fields.items() if value}
+
+
+def _claim(value: object) -> str:
+    """Return what an annotation says, which a container's user may choose: its beginning, if it is text."""
+    return log.short(value, _LONGEST) if isinstance(value, str) else ""
 
 
 def _engine(annotations: dict[str, Any], paths: str) -> str:

@@ -567,15 +567,15 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
         for index, hook in enumerate(hooks or ()):
             unclaimed.setdefault(_hook_identity(name, hook), []).append(("hooks", name, index))
     for one in wanted:
-        claimed = unclaimed.get(_hook_identity(one.key, one.item))
+        claimed = unclaimed.get(_hook_identity(one.key, one.item), [])
         if not claimed:
             place = ("hooks", one.key)
             target.append(place, target.open(place, list, one), one, one.item)
-            continue
-        place = claimed.pop(0)
-        if one.key == EXPOSED_HOOK:  # the engine has injected it, and without variables
+        # The engine may have injected it without variables, and for other devices too.
+        for place in claimed if one.key == EXPOSED_HOOK else ():
             env = Wanted(one.kind, None, None, one.item["env"], one.sources)
             target.put(place, present[one.key][place[-1]], "env", env)
+        del claimed[:1]
 
 
 def _hook_identity(name: str, hook: OCI) -> Any:

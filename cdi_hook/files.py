@@ -91,12 +91,14 @@ def read_open(descriptor: int, path: str, most: int = MOST) -> tuple[bytes, posi
         kind = status.st_mode & _S_IFMT
         if kind != _S_IFREG:
             raise OSError(_EISDIR if kind == _S_IFDIR else _EINVAL, "not a regular file", path)
-        data = b""
-        while status.st_size <= most >= len(data):
-            chunk = posix.read(descriptor, status.st_size + 1)
+        chunks: list[bytes] = []
+        left = most if status.st_size <= most else -1
+        while left >= 0:
+            chunk = posix.read(descriptor, status.st_size + 1 if status.st_size else 1 << 16)  # procfs has 0
             if not chunk:
-                return data, status
-            data += chunk
+                return b"".join(chunks), status
+            chunks.append(chunk)
+            left -= len(chunk)
         raise OSError(_EFBIG, f"larger than {most} bytes", path)
     finally:
         posix.close(descriptor)

@@ -52,6 +52,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 PROC_SUPER_MAGIC = 0x9FA0
+PR_SET_DUMPABLE = 4
 
 BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_QUERY = 5, 8, 16
 BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD = 13, 15
@@ -154,6 +155,12 @@ def mount(source: str, target: str, flags: int, fstype: str = "none") -> None:
     """Mount something at target, or change the mount there, as the flags (MS_*) say."""
     text = _text(source), _text(target), _text(fstype)
     _checked(_libc.mount(*text, ctypes.c_ulong(flags), None), target)
+
+
+def prctl(option: int, value: int) -> None:
+    """Change something of this process (PR_*)."""
+    zero = ctypes.c_ulong(0)
+    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero))
 
 
 def fstatfs(fd: int) -> int:

@@ -75,14 +75,17 @@ def line(level: str, message: str, log_format: str, error: str = "") -> str:
     return f'time="{now}" level={level} msg={quote(message)}{more}\n'
 
 
-def append(path: str, text: str) -> bool:
-    """Append text to a --log file as crun and runc name it; False when it can't be done."""
+def append(path: str, text: str, more: int = 0) -> bool:
+    """Append text to a --log file as crun and runc name it; False when it can't be done.
+
+    ``more`` are further flags to open it with.
+    """
     path = path.removeprefix("file:")
     if not path or path.startswith(("journald:", "syslog:")):
         return False
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
     try:
-        descriptor = posix.open(path, flags, 0o644)
+        descriptor = posix.open(path, flags | more, 0o644)
     except OSError:
         return False
     return _write(descriptor, _encode(text), close=True)

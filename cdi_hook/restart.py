@@ -30,5 +30,5 @@ def restart_if_replaced(stdin: bytes = b"") -> None:
             posix.lseek(file, 0, 0)
             posix.dup2(file, 0)
         time.sleep(0.1)
-        options = ["-IS", "-X", f"utf8={sys.flags.utf8_mode}"]
+        options = ["-ISB" if sys.flags.dont_write_bytecode else "-IS", "-X", f"utf8={sys.flags.utf8_mode}"]
         posix.execv(sys.executable, [sys.executable, *options, *sys.argv])

@@ -37,6 +37,7 @@ _CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm-tools", "/dev/nvidia-uvm", "
 _UUID = re.compile(r"GPU-[0-9A-Fa-f-]+")
 _FILE_OPTIONS = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
 _SOCKET_OPTIONS = ["nosuid", "nodev", "rbind", "rprivate", "noexec"]
+_TIMEOUT_S = 60  # for a volume that doesn't answer, or somebody who stops the hook
 _OUR_HOOK, _ITS_HOOK, _ITS_TOOL = "cdi-hook", "nvidia-cdi-hook", "nvidia-ctk"
 
 
@@ -202,7 +203,9 @@ def _hooks(program: str, driver: Driver, root: str) -> list[dict[str, Any]]:
             ["update-application-profile"],
         ]
     first = [name, "hook"] if name == _ITS_TOOL else [name]
-    hook = {"hookName": "createContainer", "path": program}
+    hook: dict[str, Any] = {"hookName": "createContainer", "path": program}
+    if name == _OUR_HOOK:
+        hook["timeout"] = _TIMEOUT_S
     return [{**hook, "args": [*first, *call], "env": list(HOOK_ENV)} for call in calls]
 
 

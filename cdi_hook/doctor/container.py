@@ -266,6 +266,8 @@ def _log(patient: Patient, container: Container) -> Iterator[Finding]:
                     found.append(tree)
     for tree in found[-_SHOWN:]:
         level = {"ERROR": ERROR, "WARNING": WARNING}.get(str(tree.get("level")), OK)
-        devices = ", ".join(str(one.get("name")) for one in tree.get("devices") or ())
+        named = tree.get("devices")
+        asked = named if isinstance(named, list) else []
+        devices = ", ".join(str(one.get("name")) for one in asked if isinstance(one, dict))
         said = f"{tree.get('msg')}{f': {devices}' if devices and level == OK else ''}"
         yield Finding(level, f"{path}, {tree.get('time')}: {said}")

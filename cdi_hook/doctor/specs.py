@@ -176,6 +176,8 @@ def check_writers(patient: Patient) -> list[Finding]:
         os.path.realpath(config.__file__): "cdi-hook's own code",
         programs.path("cdi-runtime"): "what engines run",
     }
+    for directory, _, _ in os.walk(os.path.dirname(os.path.realpath(config.__file__))):
+        paths[directory] = "of cdi-hook's own code"
     for spec in patient.cache.specs:
         for _, part in parts(spec):
             for name, wanted in edits.each_kind(part):

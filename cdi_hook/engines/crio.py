@@ -89,7 +89,7 @@ class Crio(Engine):
     def inspect(self, name: str) -> list[Container]:
         if not program(_CRICTL[0]):
             raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
-        found = ask_json(*_CRICTL, "inspect", name, unknown="could not find container")
+        found = ask_json(*_CRICTL, "inspect", "--", name, unknown="could not find container")
         if found is None:
             return []
         pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))

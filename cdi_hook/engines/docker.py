@@ -115,7 +115,7 @@ class Docker(Engine):
         return Daemon(runtimes, str(dig(said, "DefaultRuntime") or ""))
 
     def inspect(self, name: str) -> list[Container]:
-        found = ask_json("docker", "inspect", "--type", "container", name, unknown="no such container")
+        found = ask_json("docker", "inspect", "--type", "container", "--", name, unknown="no such container")
         daemon = self.says() if found else None
         containers = []
         for one in found or ():

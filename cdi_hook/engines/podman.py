@@ -46,7 +46,7 @@ class Podman(Engine):
         return [program]
 
     def inspect(self, name: str) -> list[Container]:
-        found = ask_json("podman", "inspect", "--type", "container", name, unknown="no such container")
+        found = ask_json("podman", "inspect", "--type", "container", "--", name, unknown="no such container")
         containers = []
         for one in found or ():
             runtime = str(dig(one, "OCIRuntime") or "")

@@ -9,12 +9,14 @@ an application profile names those that the container has: limit_gpus() writes t
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from cdi_hook import elf, jsontext, linux
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.inside import texts
+from cdi_hook.live import rootfs
 from cdi_hook.live.rootfs import by
 
 TYPE_CHECKING = False
@@ -90,21 +92,30 @@ def hide(root: Rootfs, path: str, text: str) -> None:
             if linux.fstatfs(opened[-1]) != linux.PROC_SUPER_MAGIC:
                 return  # it is hidden already
         target, proc = opened
+        if rootfs.mount_of(target) != rootfs.mount_of(proc):
+            return  # somebody has mounted a part of another procfs there, such as the host's
         # Where it is the host's own procfs, what is mounted there must not come to the host.
         linux.mount("none", by(proc), linux.MS_PRIVATE)
+        before = rootfs.mounts()
         # The file's own filesystem is mounted over all of /proc for a moment, as no dir is made for it.
         linux.mount("tmpfs", by(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "tmpfs")
         tmpfs = root.whole.open("/proc")
         opened.append(tmpfs)
+        if rootfs.mount_of(tmpfs) in before:
+            raise OSError(errno.EBUSY, "/proc has been moved")
         try:
             texts.fill(tmpfs, "params", text)
-            opened.append(os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs))
-            linux.mount(by(opened[-1]), by(target), linux.MS_BIND)
+            source = os.open("params", os.O_PATH | os.O_CLOEXEC, dir_fd=tmpfs)
+            opened.append(source)
+            linux.mount(by(source), by(target), linux.MS_BIND)
         finally:
             linux.umount2(by(tmpfs), linux.MNT_DETACH)
-        opened.append(root.whole.open(path))
+        hidden = root.whole.open(path)
+        opened.append(hidden)
+        if not os.path.samestat(os.fstat(hidden), os.fstat(source)):
+            raise OSError(errno.EBUSY, "/proc has been moved")
         flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        linux.mount("none", by(opened[-1]), linux.MS_REMOUNT | linux.MS_BIND | flags)
+        linux.mount("none", by(hidden), linux.MS_REMOUNT | linux.MS_BIND | flags)
     except OSError as error:
         raise InjectionError(
             f"can't mount a file over {quote(path)} in the container: {error.strerror}"

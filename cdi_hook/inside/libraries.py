@@ -18,7 +18,7 @@ import stat
 from cdi_hook import elf, files, ldcache
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.inside import links, texts
-from cdi_hook.live.rootfs import OnVolume
+from cdi_hook.live.rootfs import OnVolume, mount_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,58 +39,100 @@ _COMPAT, _OURS, _SYSTEM = (
 _DEBIAN, _ALPINE = "/etc/debian_version", "/etc/alpine-release"
 _HWCAPS = "glibc-hwcaps"
 _MOST_INCLUDED = 200  # files, one including the next at worst
+_MOST_LINKS = 40  # the kernel's limit
 _MOST_KEPT = 10_000  # entries of the image's own cache; there are some hundreds
 
 _MUSL_DEFAULTS = ("/lib", "/usr/local/lib", "/usr/lib")
 
 
 class Mounted:
-    """The libraries that the spec mounts in a container, held by descriptors: they are what the host has."""
+    """The libraries that the spec mounts in a container: each is a file of the host's."""
 
     def __init__(self, root: Rootfs, paths: Sequence[str] = (), driver_root: str = "") -> None:
         """Find them; raises InjectionError if something else is there."""
-        self._by_identity: dict[Identity, int] = {}
-        self._names: dict[Identity, list[str]] = {}
+        self._root = root
+        self._found: dict[
+            str, tuple[str, os.stat_result]
+        ] = {}  # by path without links: path, and what is there
         for path in paths:
             try:
-                place = root.whole.open(path)
-                found, wanted = os.fstat(place), os.stat(f"{driver_root}{path}")
+                status = _status(root, path)
+                if not _is_of_host(status, root, path, f"{driver_root}{path}"):
+                    wanted = quote(driver_root + path)
+                    raise InjectionError(
+                        f"{quote(path)} in the container isn't {wanted}, which the spec mounts"
+                    )
             except OSError as error:
                 raise InjectionError(f"can't find the mounted {quote(path)}: {error.strerror}") from error
-            if not os.path.samestat(found, wanted):
-                raise InjectionError(
-                    f"{quote(path)} in the container isn't {quote(driver_root + path)}, which the spec mounts"
-                )
-            self._by_identity[_identity(found)] = place
-            directory, _, name = path.rpartition("/")
-            self._names.setdefault(self.identity_of(root, directory), []).append(name)
+            self._found[self._real(path)] = path, status
 
-    @staticmethod
-    def identity_of(root: Rootfs, path: str) -> Identity:
-        """Return the identity of what is at a path; raises FileNotFoundError and InjectionError."""
-        place = root.whole.open(path)
+    def names(self, directory: str) -> list[str]:
+        """Return the names of those in a dir."""
+        real = self._real(f"{directory}/.")[:-1]
+        return [path[len(real) :] for path in self._found if path.rpartition("/")[0] == real[:-1]]
+
+    def open(self, path: str) -> int:
+        """Return an O_PATH descriptor of a file that is the image's or one of these.
+
+        Nothing else that is mounted is looked at: it might not answer. Raises OSError and InjectionError.
+        """
         try:
-            return _identity(os.fstat(place))
+            return self._root.open(path)
+        except OnVolume:
+            for _ in range(_MOST_LINKS):
+                place, status = self._found.get(self._real(path), ("", None))
+                if status:
+                    descriptor = self._root.whole.open(place)
+                    if os.path.samestat(os.fstat(descriptor), status):
+                        return descriptor
+                    os.close(descriptor)
+                    break
+                path = self._target(path)
+            raise
+
+    def _real(self, path: str) -> str:
+        """Return a path whose dir has no links, if it is the image's; else the path as it is."""
+        directory, _, name = path.rpartition("/")
+        try:
+            return f"{self._root.real(directory)}/{name}"
+        except (OSError, InjectionError):
+            return f"{files.clean(directory)}/{name}"
+
+    def _target(self, path: str) -> str:
+        """Return where a link of the image's leads, "" if it is none."""
+        directory, _, name = path.rpartition("/")
+        try:
+            place = self._root.open(directory)
+        except (OSError, InjectionError):
+            return ""
+        try:
+            return files.clean(os.path.join(directory, os.readlink(name, dir_fd=place)))
+        except OSError:
+            return ""
         finally:
             os.close(place)
 
-    def names(self, directory: Identity) -> list[str]:
-        """Return the names of those in a dir."""
-        return self._names.get(directory, [])
 
-    def open(self, root: Rootfs, path: str) -> int:
-        """Return an O_PATH descriptor of a file that is the image's or one of these.
+def _status(root: Rootfs, path: str) -> os.stat_result:
+    """Return the status of what is at a path, mounted or not; raises OSError and InjectionError."""
+    place = root.whole.open(path)
+    try:
+        return os.fstat(place)
+    finally:
+        os.close(place)
 
-        Raises OSError and InjectionError.
-        """
+
+def _is_of_host(status: os.stat_result, root: Rootfs, path: str, on_host: str) -> bool:
+    """Say whether a file is the host's; if we may not look at that, whether it is mounted."""
+    try:
+        return os.path.samestat(status, os.stat(on_host))
+    except PermissionError:  # root of a user namespace
+        place, directory = root.whole.open(path), root.whole.open(path.rpartition("/")[0])
         try:
-            return root.open(path)
-        except OnVolume:
-            try:
-                return os.dup(self._by_identity[self.identity_of(root, path)])
-            except (KeyError, FileNotFoundError):
-                pass
-            raise
+            return mount_of(place) != mount_of(directory)
+        finally:
+            os.close(place)
+            os.close(directory)
 
 
 def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str], mounted: Mounted) -> None:
@@ -98,7 +140,7 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str], mounted: Mo
 
     Raises InjectionError.
     """
-    if texts.read(root, _CONF) is None:
+    if not texts.is_on_volume(root, _CONF) and texts.read(root, _CONF) is None:
         texts.write(root, _CONF, f"include {_CONF_DIR}/*.conf\n")
     system = _system_dirs(root)
     known = {*system, *_configured(root, ignore={_COMPAT, _OURS, _SYSTEM})}
@@ -113,8 +155,9 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str], mounted: Mo
     entries: list[ldcache.Entry] = []
     seen: set[Identity] = set()
     # An image without debian_version may have Debian's dirs all the same, as small ones do.
-    for directory in [*_configured(root), *_debians_dirs()]:
-        for place, hwcaps in _with_hwcaps(root, directory, seen):
+    # A configuration on a volume isn't read, and one need not include our files.
+    for directory in dict.fromkeys([*_configured(root), *before, *dirs, *_debians_dirs()]):
+        for place, hwcaps in _with_hwcaps(root, directory, seen, mounted):
             entries += _Dir(root, place, hwcaps, mounted).entries()
     texts.write(root, _CACHE, ldcache.build([*entries, *_of_volumes(root, entries)]))
 
@@ -161,10 +204,16 @@ def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) 
     texts.write(root, path, "".join(f"{one}\n" for one in dict.fromkeys([*added, *dirs, *system])))
 
 
-def _with_hwcaps(root: Rootfs, directory: str, seen: set[Identity]) -> Iterator[tuple[str, str]]:
+def _with_hwcaps(
+    root: Rootfs, directory: str, seen: set[Identity], mounted: Mounted
+) -> Iterator[tuple[str, str]]:
     """Yield a dir and the dirs for some processors below it, each with its processors' name."""
     try:
-        descriptor = root.whole.open(directory)
+        descriptor = root.open(directory)
+    except OnVolume:
+        if mounted.names(directory):
+            yield directory, ""
+        return
     except (FileNotFoundError, InjectionError):
         return  # as many a directory in a configuration is
     status = os.fstat(descriptor)
@@ -184,17 +233,7 @@ def _of_volumes(root: Rootfs, entries: Iterable[ldcache.Entry]) -> list[ldcache.
         return []
     known = {(one.name, one.flags, one.hwcaps) for one in entries}
     missing = [one for one in old if (one.name, one.flags, one.hwcaps) not in known]
-    return [one for one in missing[:_MOST_KEPT] if _is_on_volume(root, one.path)]
-
-
-def _is_on_volume(root: Rootfs, path: str) -> bool:
-    try:
-        os.close(root.open(path))
-    except OnVolume:
-        return True
-    except (OSError, InjectionError):
-        pass
-    return False
+    return [one for one in missing[:_MOST_KEPT] if texts.is_on_volume(root, one.path)]
 
 
 def _identity(status: os.stat_result) -> Identity:
@@ -243,11 +282,7 @@ class _Dir:
                 }
         except (OSError, InjectionError):
             directory = -1  # on a volume, or a user namespace's root may not read it
-        try:
-            spec = self._mounted.names(self._mounted.identity_of(self._root, self._path))
-        except (FileNotFoundError, InjectionError):
-            spec = []
-        names.update(dict.fromkeys(filter(_is_library, spec), False))
+        names.update(dict.fromkeys(filter(_is_library, self._mounted.names(self._path)), False))
         found: dict[str, _Library] = {}
         for is_link, name in sorted((is_link, name) for name, is_link in names.items()):  # files come first
             library = self._library(directory, name, is_link)
@@ -293,7 +328,7 @@ class _Dir:
             if target in self._files:
                 self._files[name] = self._files[target]
                 return self._read[self._files[name]]
-        descriptor = texts.open_regular(self._mounted.open(self._root, f"{self._path}/{name}"))
+        descriptor = texts.open_regular(self._mounted.open(f"{self._path}/{name}"))
         if descriptor is None:
             return None
         try:

@@ -9,7 +9,7 @@ import resource
 from cdi_hook import linux
 from cdi_hook.errors import BundleError, InjectionError, quote
 from cdi_hook.inside import driver, libraries, links, texts
-from cdi_hook.live.rootfs import OnVolume, Rootfs, by
+from cdi_hook.live.rootfs import OnVolume, Rootfs, by, is_covered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,17 @@ def prepare(needs: Needs, path: str) -> None:
         raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
     if os.path.samestat(os.fstat(descriptor), os.stat("/")):
         raise BundleError("the rootfs of the container's state on stdin is that of the host")
+    if is_covered(descriptor):
+        raise InjectionError(f"a volume is mounted over the container's rootfs {quote(path)}")
     was = _make_writable(descriptor, path)
     try:
         _prepare(needs, Rootfs(descriptor, owns=True))
+    except MemoryError:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        raise InjectionError(
+            f"to read the image's files takes more than {_MOST_MEMORY >> 20} MiB of memory"
+        ) from None
     finally:
         if was is not None:
             linux.mount("none", by(descriptor), was)

@@ -41,6 +41,17 @@ def open_regular(place: int) -> int | None:
         os.close(place)
 
 
+def is_on_volume(root: Rootfs, path: str) -> bool:
+    """Say whether a path leads to something that is mounted in the container."""
+    try:
+        os.close(root.open(path))
+    except rootfs.OnVolume:
+        return True
+    except (OSError, InjectionError):
+        pass
+    return False
+
+
 def read(root: Rootfs, path: str) -> str | None:
     """Return a file's text; None if there is none of the image's that can be read."""
     descriptor = open_file(root, path)

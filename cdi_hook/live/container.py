@@ -13,6 +13,7 @@ import os
 
 from cdi_hook import linux
 from cdi_hook.errors import CDIError, InjectionError, quote
+from cdi_hook.live import rootfs
 from cdi_hook.live.rootfs import Rootfs
 
 TYPE_CHECKING = False
@@ -62,6 +63,11 @@ class Container:
             self.rootfs = Rootfs(root).open(self.root_path)
         except FileNotFoundError as error:
             raise InjectionError(f"the container's rootfs {quote(self.root_path)} is not there") from error
+        if not rootfs.is_mount(self.rootfs) or rootfs.is_covered(self.rootfs, str(pid)):
+            raise InjectionError(
+                f"{quote(self.root_path)} isn't where the container's rootfs is mounted: it has been moved, "
+                "or a volume is mounted over it"
+            )
         os.close(root)
 
     @property
@@ -167,6 +173,8 @@ def _serve(
     try:
         for descriptor in others:
             os.close(descriptor)
+        # Whoever shares the container's pid namespace mustn't get at what is open here.
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
         os.setsid()  # Ctrl-C ends the hook, but not this process, which has to undo
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (1, 2):  # runc waits until they are closed, even after it has killed the hook

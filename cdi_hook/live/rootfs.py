@@ -44,7 +44,7 @@ class Rootfs:
 
     def __init__(self, descriptor: int, *, owns: bool = False) -> None:
         self._root = descriptor
-        self._mount = _mount_of(descriptor) if owns else ""
+        self._mount = mount_of(descriptor) if owns else ""
         self._undo: list[Callable[[], None]] = []
 
     @property
@@ -147,7 +147,7 @@ class Rootfs:
 
     def _open_in(self, directory: int, name: str) -> int:
         descriptor = os.open(name, _FLAGS, dir_fd=directory)
-        if self._mount and _mount_of(descriptor) != self._mount:
+        if self._mount and mount_of(descriptor) != self._mount:
             os.close(descriptor)
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return descriptor
@@ -200,10 +200,43 @@ def by(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def _mount_of(descriptor: int) -> str:
-    """Return the id of the mount that a descriptor is in, as proc_pid_fdinfo(5) has it."""
+def is_mount(directory: int) -> bool:
+    """Say whether a dir is where something is mounted; raises OSError."""
+    parent = os.open("..", _FLAGS, dir_fd=directory)
+    try:
+        return mount_of(parent) != mount_of(directory)
+    finally:
+        os.close(parent)
+
+
+def is_covered(root: int, process: str = "self") -> bool:
+    """Say whether a rootfs's descriptor shows something that is mounted over the rootfs; raises OSError.
+
+    crun mounts a volume there if an image's link leads its place to "/". ``process`` is in the
+    mount namespace.
+    """
+    if not is_mount(root):
+        return False
+    table = mounts(process)
+    mount = mount_of(root)
+    if mount not in table:
+        return True  # it is gone meanwhile
+    point = table[mount][2]
+    # A runtime mounts the rootfs itself once more, from the same place of the same filesystem.
+    return len({where[:2] for where in table.values() if where[2] == point}) > 1
+
+
+def mounts(process: str = "self") -> dict[str, tuple[str, str, str]]:
+    """Return the mounts that a process sees: device, root and point by the id (proc_pid_mountinfo(5))."""
+    with open(f"/proc/{process}/mountinfo", "rb") as lines:
+        table = [line.decode("ascii", "surrogateescape").split(" ", 5) for line in lines]
+    return {one[0]: (one[2], one[3], one[4]) for one in table}
+
+
+def mount_of(descriptor: int) -> str:
+    """Return the id of the mount that a descriptor is in (proc_pid_fdinfo(5))."""
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
-        return next(line for line in lines if line.startswith("mnt_id:"))
+        return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
 
 
 def _failure(what: str, path: str, error: OSError) -> InjectionError:

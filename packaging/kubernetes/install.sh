@@ -26,6 +26,7 @@ set -eu
 
 home=/opt/cdi-hook
 program=$home/current/bin/cdi-runtime
+lock=/run/cdi-hook-install
 stage=/stage # the files in the image that go to the node
 node=/proc/1/root
 
@@ -143,7 +144,7 @@ remove() {
 		remove_handler
 		wait_for_users # containers that started before the engine lost the handler
 	fi
-	rm -rf "${node:?}$home" "$node/run/cdi-hook" # also what an interrupted install or removal left
+	rm -rf "${node:?}$home" "$node/run/cdi-hook" "$node$lock" # also what an interrupted install or removal left
 	say "removed"
 }
 
@@ -152,7 +153,9 @@ handler="--path $program"
 case $engine:${POD_ANNOTATIONS:-} in crio:*) ;; *:true) handler="$handler --pod-annotations" ;; esac
 trap 'exit 0' TERM
 # Only one pod works on a node at a time: a pod that was replaced by force may still be running.
-exec 9<"$node/run"
+# Only root can open this dir, and so lock it.
+mkdir -p -m 700 "$node$lock"
+exec 9<"$node$lock"
 on_node /usr/bin/python3 -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null &
 wait $! || : # without Python, `install` below reports the error
 case ${ACTION:-install} in

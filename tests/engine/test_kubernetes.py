@@ -60,11 +60,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for *sources, target in (line.split()[1:] for line in lines if line.startswith("COPY ")):
         to = tree / target.removeprefix("/src").strip("/")
-        for source in sources:
-            if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__"))
+        for copied in (ROOT / one for one in sources):
+            if copied.is_dir():
+                shutil.copytree(copied, to, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy(ROOT / source, to)
+                shutil.copy(copied, to)
     (line,) = [line for line in lines if line.startswith("RUN make ")]
     command = shlex.split(line.replace("DESTDIR=/stage", f"DESTDIR={place}"))[1:]
     environ = {"PATH": STANDARD_PATH, "HOME": "/nonexistent"}

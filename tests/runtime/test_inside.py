@@ -126,6 +126,30 @@ def test_links_of_the_image(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize("option", ["ro", "rw"])
+@pytest.mark.parametrize("stage", ["", "createRuntime"])
+def test_a_volume_over_the_rootfs(lab: Lab, stage: str, option: str) -> None:
+    """A volume that a link of the image brings over the rootfs, as crun does, stays as it is; nothing starts."""
+    made = bundle(lab)
+    volume = lab.directory / "volume"
+    (volume / LIB).mkdir(parents=True)
+    (volume / LIB / "libcuda.so").write_text("precious")
+    (made.rootfs / "data").symlink_to("/")
+    mount = {"destination": "/data", "type": "bind", "source": str(volume), "options": ["rbind", option]}
+    made.config["mounts"].append(mount)
+    if stage:
+        live = Live(lab)
+        live.configure(HOOK_UNSUPPORTED="warn")
+        made.config["hooks"] = {stage: [live.hook(stage)]}
+    made.write()
+    done = live.call("run", made) if stage else lab.call("run", "--bundle", str(made.path), lab.container())
+    assert done.returncode != 0
+    shown = {str(path.relative_to(volume)) for path in volume.rglob("*") if not path.is_dir()}
+    assert shown == {f"{LIB}/libcuda.so"}
+    assert (volume / LIB / "libcuda.so").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("driver")
 def test_what_cannot_be_made(lab: Lab) -> None:
     """A container that can't get a link doesn't start, and with runc the message names the link."""
     made = bundle(lab)

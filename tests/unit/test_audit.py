@@ -116,3 +116,21 @@ def test_the_pod_that_another_engines_annotation_claims(tmp_path: Path, bundle: 
         host.call.oci["annotations"] |= {f"{prefix}name": name, f"{prefix}namespace": f"of-{name}"}
     fields = audit.about(host)
     assert (fields["pod"], fields["namespace"]) == (pod, f"of-{pod}")
+
+
+def test_what_a_container_can_claim(tmp_path: Path) -> None:
+    """Of a pod's name that isn't text nothing is written, and of a long one the beginning."""
+    for name, written in ((["a"], None), ("x" * 1_000_000, "x" * 253 + "...")):
+        host = Host({b"CDI_HOOK_CONFIG": str(tmp_path / "none").encode()})
+        host.call.oci = {"annotations": {"io.kubernetes.cri.sandbox-name": name}}
+        assert audit.about(host).get("pod") == written
+
+
+def test_a_link_in_the_place_of_the_log(tmp_path: Path) -> None:
+    """A link, which others may make where logs are, isn't followed."""
+    log, victim, conf = tmp_path / "log", tmp_path / "victim", tmp_path / "conf"
+    log.symlink_to(victim)
+    conf.write_text(f"LOG={log}\n")
+    host = Host({b"CDI_HOOK_CONFIG": str(conf).encode()})
+    assert not audit.write(host, "error", "message")
+    assert not victim.exists()

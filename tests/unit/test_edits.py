@@ -169,6 +169,16 @@ def test_a_hook_that_an_image_could_take_over(there: dict[str, Any] | None) -> N
     assert oci["hooks"] == {stage: [hook] for stage in stages}
 
 
+def test_a_hook_that_an_engine_has_injected_for_more_devices() -> None:
+    """Where the engine has injected it more often than is asked for, each gets variables; another hook doesn't."""
+    hook, other = {"path": "/h"}, {"path": "/other"}
+    oci: dict[str, Any] = {"hooks": {"createContainer": [dict(hook), dict(other), dict(hook)]}}
+    wanted = {"hooks": [{"hookName": "createContainer", **hook}]}
+    assert len(applied(oci, wanted, keep_present=True)) == 2
+    with_env = {**hook, "env": edits.HOOK_ENV}
+    assert oci["hooks"]["createContainer"] == [with_env, other, with_env]
+
+
 def test_an_unknown_hook_is_an_error() -> None:
     """Edits that nobody has validated put nothing into .hooks that no runtime knows."""
     oci: dict[str, Any] = {}

@@ -59,6 +59,12 @@ def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
     assert files.read("/proc/self/cmdline").count(b"\0") > 0
 
 
+def test_a_file_whose_size_is_not_told() -> None:
+    """A file of procfs, which has the size 0, is read whole, and in large pieces."""
+    for path in ("/proc/filesystems", "/proc/kallsyms"):
+        assert files.read(path) == Path(path).read_bytes()
+
+
 def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
     """A FIFO without a writer, a device and a dir are each an error at once, and the error for a dir is IsADirectoryError."""
     os.mkfifo(tmp_path / "fifo")

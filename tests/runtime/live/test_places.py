@@ -82,3 +82,18 @@ def test_places_that_are_none(
     if link:
         (bundle.rootfs / link).symlink_to(link)
     assert live.refused(bundle).startswith(f"CDI device injection failed: {message}")
+
+
+def test_a_rootfs_that_has_been_moved(live: Live) -> None:
+    """Where the rootfs's path leads to another dir of the host meanwhile, nothing is made in that."""
+    victim = live.lab.directory / "victim"
+    victim.mkdir()
+    bundle = live.bundle("true", {"deviceNodes": [{"path": "/opt/node", "hostPath": "/dev/null"}]})
+    (hook,) = bundle.config["hooks"]["createRuntime"]
+    script = f'mv {bundle.rootfs} {bundle.rootfs}.old; ln -s {victim} {bundle.rootfs}; exec "$@"'
+    bundle.config["hooks"]["createRuntime"] = [
+        {**hook, "path": "/bin/sh", "args": ["sh", "-c", script, "sh", hook["path"], "createRuntime"]}
+    ]
+    bundle.write()
+    assert live.call("run", bundle).returncode != 0
+    assert list(victim.iterdir()) == []

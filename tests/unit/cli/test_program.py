@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -253,6 +254,33 @@ def test_runs_where_it_is_installed(cdi_hook: World, layout: str) -> None:
     program.write_text(text)
     program.chmod(0o755)
     assert subprocess.check_output([program, "--version"], env=cdi_hook.environ) == b"cdi-hook 9.9.9\n"
+
+
+def test_any_umask(cdi_hook: World) -> None:
+    """Called with the umask 0, as by crun or dockerd, no program leaves a dir that others can write to."""
+    lib, bins = cdi_hook.root / "lib", cdi_hook.root / "bin"
+    bins.mkdir()
+    cdi_hook.oci({"annotations": {"cdi.k8s.io/x": "v.com/c=none"}})
+    calls = [("cdi-hook", "createRuntime"), ("cdi-hook", "precreate"), ("cdi-hook", "list")]
+    for name, *arguments in (*calls, ("cdi-runtime", "create", "--bundle", str(cdi_hook.bundle), "x")):
+        shutil.copytree(ROOT / "cdi_hook", lib / "cdi_hook", ignore=shutil.ignore_patterns("__pycache__"))
+        text = (PROGRAM.parent / name).read_text().replace("\ncdi_lib='' ", f"\ncdi_lib='{lib}' ", 1)
+        (bins / name).write_text(text)
+        (bins / name).chmod(0o755)
+        text = json.dumps({"id": "x", "pid": os.getpid(), "bundle": str(cdi_hook.bundle)})
+        done = subprocess.run(
+            [bins / name, *arguments],
+            input=text,
+            text=True,
+            env=cdi_hook.environ,
+            capture_output=True,
+            check=False,
+            umask=0,
+        )
+        assert "Traceback" not in done.stderr
+        made = [path for path in lib.rglob("*") if path.is_dir() and path.stat().st_mode & 0o022]
+        assert made == [], name
+        shutil.rmtree(lib)
 
 
 def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:

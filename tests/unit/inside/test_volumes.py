@@ -149,6 +149,54 @@ def test_what_the_cache_has_of_volumes(world: Path) -> None:
     )
 
 
+@is_x86_64
+def test_the_configuration_on_a_volume(world: Path) -> None:
+    """A single file that is mounted as ld.so.conf stays, unread, and the driver's libraries are found."""
+    put(world / "root", {"etc/ld.so.conf": ""})
+    put(world / "volume", {"conf": "/vol/lib\n"})
+    mounts = f"{MOUNT} mount --bind volume/conf root/etc/ld.so.conf"
+    assert prepare(world, mounts, *NEEDS) == ""
+    assert cached(world / "root") == [f"libcuda.so.1 (libc6,x86-64) => /{LIB}/libcuda.so.1"]
+    assert (world / "volume/conf").read_text() == "/vol/lib\n"
+
+
+@is_x86_64
+def test_links_to_a_library_of_the_spec(world: Path) -> None:
+    """The image's links lead to it: from its dir, from another, by a dir that is a link, and each has an entry."""
+    links = {"libcuda.so.1": "libcuda.so.580", "libcuda.so.580": NAME, "libcuda.so": "libcuda.so.1"}
+    files: dict[str, bytes | str] = {f"{LIB}/{name}": f"->{target}" for name, target in links.items()}
+    put(world / "root", {**files, "opt/libcuda.so.1": f"->/driver/{NAME}", "driver": f"->{LIB}", "opt/x": ""})
+    put(world / "root", {"etc/ld.so.conf": "/driver\n/opt\n"})
+    assert prepare(world, MOUNT, "--ldcache", "/driver", *NEEDS[2:]) == ""
+    shown = [f"{name} (libc6,x86-64) => /driver/{name}" for name in ("libcuda.so.1", "libcuda.so")]
+    assert cached(world / "root") == [shown[0], "libcuda.so.1 (libc6,x86-64) => /opt/libcuda.so.1", shown[1]]
+
+
+def test_a_volume_over_the_rootfs(world: Path) -> None:
+    """A volume in the place of the rootfs, which crun mounts there by an image's link to "/", isn't taken for it."""
+    was = tree(world / "volume")
+    said = prepare(world, "mount --bind volume root; mount -o remount,bind,ro root", *NEEDS)
+    assert said == f'a volume is mounted over the container\'s rootfs "{world}/root"\n'
+    assert tree(world / "volume") == was
+    # A runtime mounts the rootfs on itself, and that is no volume.
+    assert prepare(world, f"mount --bind root root; cd .; {MOUNT}", *NEEDS) == ""
+
+
+def test_a_volume_that_does_not_answer(world: Path) -> None:
+    """A volume isn't even looked at: a file system whose server doesn't answer holds nothing up."""
+    put(world / "root", {"etc/ld.so.conf": "/fuse/lib\n/fuse\n", "fuse/x": "", "conf": "->/fuse"})
+    put(
+        world / "root",
+        {"opt/libx.so.1": "->/fuse/lib/libx.so.1", "etc/ld.so.conf.d/a.conf": "include /conf/*\n"},
+    )
+    # The descriptor of a FUSE mount that nobody reads.
+    script = (
+        "exec 9<>/dev/fuse; mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 x root/fuse; "
+        f"{MOUNT}"
+    )
+    assert prepare(world, script, *NEEDS) == ""
+
+
 def test_what_is_left_beside_a_file(world: Path) -> None:
     """What an image has put where a new file is written first isn't opened: a FIFO, a device, a link."""
     left = world / "root/etc/ld.so.cache.cdi-hook.tmp"
