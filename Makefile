@@ -48,7 +48,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check machine faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -81,6 +81,11 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
+
+KINDS = bare sudo person bookworm sid
+elsewhere: ## run `make test` on other machines, made with mmdebstrap: KINDS="bare sudo person bookworm sid"
+	@sh tests/setup.sh elsewhere
+	@for kind in $(KINDS); do sh tests/elsewhere/run.sh "$$kind" || exit; done
 
 faults: ## have every system call of every form fail, and kill it there; takes two hours (test does a part)
 	@sh tests/setup.sh test

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|machine|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
+# setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
 # what the make target of that name needs, if it is missing. Programs are installed with
 # apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
 # pins; `test` makes a second environment, .venv/3.X, for every other Python that it
@@ -189,7 +189,10 @@ machine)
 	have 'python3 python3-yaml python3-venv git debhelper dh-python busybox-static e2fsprogs mmdebstrap qemu-system-arm qemu-system-x86 qemu-utils' ''
 	main_venv
 	;;
+elsewhere)
+	have 'git mmdebstrap' ''
+	;;
 *)
-	die "usage: setup.sh demo|check|test|machine|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
+	die "usage: setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
 	;;
 esac
