@@ -154,7 +154,7 @@ case $engine:${POD_ANNOTATIONS:-} in crio:*) ;; *:true) handler="$handler --pod-
 trap 'exit 0' TERM
 # Only one pod works on a node at a time: a pod that was replaced by force may still be running.
 # Only root can open this dir, and so lock it.
-mkdir -p -m 700 "$node$lock"
+[ -d "$node$lock" ] || mkdir -m 700 "$node$lock"
 exec 9<"$node$lock"
 on_node /usr/bin/python3 -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null &
 wait $! || : # without Python, `install` below reports the error

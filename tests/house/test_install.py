@@ -243,5 +243,7 @@ def test_wheel_works(tmp_path: Path, host: Host) -> None:
     here = next(path for path in sys.path if Path(path, "yaml").is_dir())
     (site / "dependencies.pth").write_text(f"{here}\n")
     host.check(venv / "bin")
+    for name in ("cdi-runc", "cdi-crun"):
+        assert (venv / "bin" / name).read_bytes() == (venv / "bin/cdi-runtime").read_bytes()
     said = run(python, "-c", "import cdi_hook; print(cdi_hook.__file__, cdi_hook.Cache)", cwd=tmp_path)
     assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.specs.cache.Cache'>\n"
