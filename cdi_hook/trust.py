@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000
 _MAX_LINKS = 40  # the kernel's limit
+# Dirs that are root's. Elsewhere a dir of a user's, such as a home, is theirs.
+_SYSTEM = ("bin", "boot", "etc", "lib", "lib64", "opt", "run", "sbin", "srv", "usr", "var")
+ELSEWHERE = "put it where only root can write"
 _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Untrusted(Exception):
-    """Somebody other than root could have written a file; the text says why, ``remedy`` is a command."""
+    """Somebody other than root could have written a file; the text says why, ``remedy`` what mends it."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         self.remedy = remedy
@@ -65,9 +68,10 @@ def _walk(path: str) -> int:
             if status.st_uid not in (roots[:1] if is_shared else roots):
                 kind = "is a link that " if is_link else ""
                 link = "-h " if is_link else ""
+                is_theirs = bool(pending) and entry.split("/")[1] not in _SYSTEM
                 raise Untrusted(
                     f"{entry} {kind}belongs to uid {status.st_uid}, not to root",
-                    f"chown {link}root {shlex.quote(entry)}",
+                    ELSEWHERE if is_theirs else f"chown {link}root {shlex.quote(entry)}",
                 )
             if is_link:
                 if links == _MAX_LINKS:

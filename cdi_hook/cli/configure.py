@@ -7,13 +7,14 @@ has what is the same for all engines: options, messages, the reload.
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from cdi_hook import lowlevel, programs, spelling
+from cdi_hook import lowlevel, programs, spelling, trust
 from cdi_hook.ask import ask
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
@@ -88,6 +89,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         )
         one.add_argument("--set-default", action="store_true", help="make it the default runtime too")
         one.add_argument(
+            "--force",
+            action="store_true",
+            help="with --set-default: also if the program may vanish, or others than root can replace it",
+        )
+        one.add_argument(
             "--runtime", metavar="NAME", default="", help="the low-level runtime: crun, runsc, ..."
         )
         one.add_argument(
@@ -113,7 +119,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
-    parser.set_defaults(set_default=False, runtime="", path=None, flags=None, enable_cdi=False)
+    parser.set_defaults(set_default=False, force=False, runtime="", path=None, flags=None, enable_cdi=False)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument(
         "--reload",
@@ -128,7 +134,12 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.remove and (
-        options.set_default or options.runtime or options.path or options.flags or options.enable_cdi
+        options.set_default
+        or options.force
+        or options.runtime
+        or options.path
+        or options.flags
+        or options.enable_cdi
     ):
         raise CDIError(
             "--remove takes out all that was added; it can't be used with options that add something"
@@ -143,8 +154,14 @@ def run(options: argparse.Namespace) -> int:
     if options.remove:
         planned = plan.remove(engine, path)
     else:
+        program = _program(options.path, options.runtime)
+        if options.set_default and not options.force and (why := _is_unsafe(program)):
+            raise CDIError(
+                f"--set-default: {why}, and without {program} no container would start; install the package, "
+                "or add --force"
+            )
         request = Request(
-            _program(options.path, options.runtime),
+            program,
             options.runtime,
             options.set_default,
             tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")),
@@ -279,6 +296,22 @@ def _program(path: str | None, runtime: str) -> str:
             raise CDIError(f"there is no {program}; make it with `ln -s cdi-runtime {program}`")
         return program
     raise CDIError("cdi-runtime is neither beside cdi-hook nor on PATH; give its path with --path")
+
+
+def _is_unsafe(program: str) -> str:
+    """Return why a program mustn't be what every container needs, "" if it may."""
+    if os.geteuid() == 0 and os.path.exists(program):
+        try:
+            with trust.trusted(program):
+                pass
+        except trust.Untrusted as error:
+            return str(error)
+    lib = os.path.dirname(os.path.dirname(os.path.abspath(programs.__file__)))
+    if os.path.dirname(program) == os.path.join(lib, "packaging", "bin"):
+        return f"{program} is in a clone of the source"
+    if glob.glob(f"{glob.escape(lib)}/cdi_hook-*.dist-info"):
+        return "`pip uninstall` removes it without changing the engine's configuration back"
+    return ""
 
 
 def _runs(command: Sequence[str]) -> bool:

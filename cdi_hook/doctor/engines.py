@@ -75,7 +75,8 @@ def _configure(engine: Engine) -> str:
 
 def request(engine: Engine, settings: Config, client: str = "", names: str = NAMES) -> str:
     """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
-    text = engine.requests.get(client) or next(iter(engine.requests.values()), "\n")
+    asks = engine.asks()
+    text = asks.get(client) or next(iter(asks.values()), "\n")
     words = {"program": programs.path("cdi-runtime"), "key": key(settings), "names": names}
     return "" if "\n" in text else text.format(**words)
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.answer import Container, Daemon, Unreachable, ask_json, dig, oci
 from cdi_hook.engines.document import UnusableConfiguration
-from cdi_hook.engines.engine import Edited, Engine, Files
+from cdi_hook.engines.engine import Edited, Engine, Files, as_numbers
 from cdi_hook.engines.jsonedit import JSONText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.engines.document import Document, Key
     from cdi_hook.engines.engine import Other
@@ -33,6 +33,10 @@ _NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
     "does without a restart, which ends containers unless live-restore is on"
 )
+
+
+_ANNOTATES_SINCE = (24, 0)  # docker run --annotation, and compose's annotations
+_BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
 
 
 class Docker(Engine):
@@ -54,6 +58,16 @@ class Docker(Engine):
     default_key = "default-runtime"
     program_key = ("path",)
     cdi_needs_restart = True
+
+    def asks(self) -> Mapping[str, str]:
+        version = self.version() if self.found() else ""
+        if not version or as_numbers(version) >= _ANNOTATES_SINCE:
+            return self.requests
+        return {
+            "docker": f"docker run --runtime cdi --env CDI_DEVICES={{names}} IMAGE  # {_BY_ENV}",
+            "compose": f"services:  # {_BY_ENV}\n  NAME:\n    image: IMAGE\n    runtime: cdi\n"
+            '    environment:\n      CDI_DEVICES: "{names}"',
+        }
 
     def files(self, path: str) -> Files:
         return Files(path, (path,), (path,))

@@ -273,6 +273,10 @@ class Engine(ABC):
         number = re.search(r"(?<![\d.])\d+\.\d[^\s,]*", said)
         return number[0] if number else ""
 
+    def asks(self) -> Mapping[str, str]:
+        """Return ``requests`` as they are for the version on this host."""
+        return self.requests
+
     def found(self) -> str:
         """Return the path of the engine's program; "" if the engine isn't on this host."""
         return next(filter(None, map(answer.program, self.programs)), "")
@@ -289,8 +293,7 @@ class Engine(ABC):
         document = self.document(text)
         key = self.cdi_key(document)
         switch = document.get(key) if key else True
-        numbers = [int(one) for one in version.split(".")[:2] if one.isdecimal()]
-        return bool(switch if switch is not None else tuple(numbers) >= self.own_cdi_since)
+        return bool(switch if switch is not None else as_numbers(version) >= self.own_cdi_since)
 
     def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:  # noqa: ARG002  # for those that filter
         """Say which of the patterns of annotations don't get through to a runtime of ours; "" if all do."""
@@ -320,3 +323,8 @@ def drop_ins(path: str, names: str) -> Files:
     main = directory[:-2] if directory.endswith(".d") else path
     within = glob.glob(f"{glob.escape(main)}.d/{names}")
     return Files(path, (main, *sorted({*within, path} - {main})), (path,))
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version."""
+    return tuple(int(one) for one in version.split(".")[:2] if one.isdecimal())

@@ -162,3 +162,19 @@ def test_links_are_followed_step_by_step(roots: Path) -> None:
     assert untrusted(str(roots / "absolute")) == reason
     (roots / "loop").symlink_to("loop")
     assert untrusted(str(roots / "loop")) == f"{roots}/loop is in a loop of links"
+
+
+def test_what_is_advised(roots: Path) -> None:
+    """A system's dir of a user is to be given back to root; a user's own dir, such as a home, isn't."""
+    own = roots / "own"
+    own.mkdir()
+    (own / "file").touch()
+    os.chown(own, 1234, 0)
+    with pytest.raises(Untrusted) as caught, trusted(str(own / "file")):
+        pass
+    assert caught.value.remedy == "put it where only root can write"
+    os.chown(own, 0, 0)
+    os.chown(own / "file", 1234, 0)
+    with pytest.raises(Untrusted) as caught, trusted(str(own / "file")):
+        pass
+    assert caught.value.remedy == f"chown root {own}/file"

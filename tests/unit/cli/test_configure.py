@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import pytest
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.filechange import Change
 from cdi_hook.errors import CDIError
+from tests.unit.test_trust import untrusted
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -64,11 +67,49 @@ def system_tomlkit() -> None:
         pytest.skip("/usr/bin/python3 has no tomlkit (python3-tomlkit)")
 
 
+def test_a_default_that_may_vanish(cdi_hook: World, etc: Path) -> None:
+    """A program of a clone, of pip's, or that others can replace becomes no default, unless --force says so."""
+    file = etc / "daemon.json"
+    lib = cdi_hook.root / "lib/python3.99/site-packages"
+    program = cdi_hook.root / "bin/cdi-hook"
+    program.parent.mkdir()
+    shutil.copytree(
+        PROGRAM.parents[2] / "cdi_hook", lib / "cdi_hook", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("cdi-hook", "cdi-runtime"):
+        shutil.copy(PROGRAM.with_name(name), program.parent)
+    (program.parent / "python3").symlink_to(sys.executable)
+    ours = program.with_name("cdi-runtime")
+    end = "; install the package, or add --force"
+
+    def refusal(called: Path, path: Path) -> str:
+        words = ("configure", "docker", "--config", str(file), "--set-default")
+        done = subprocess.run(
+            [called, *words], env=cdi_hook.environ, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, file.exists()) == (1, "", False)
+        start, after = "cdi-hook: --set-default: ", f", and without {path} no container would start{end}\n"
+        assert done.stderr.startswith(start)
+        assert done.stderr.endswith(after)
+        return done.stderr[len(start) : -len(after)]
+
+    if os.geteuid() == 0:
+        program.parent.chmod(0o777)
+        assert refusal(program, ours) == f"{program.parent} is writable by others than root (mode 0777)"
+        program.parent.chmod(0o755)
+    (lib / "cdi_hook-1.0.dist-info").mkdir()
+    pip = "`pip uninstall` removes it without changing the engine's configuration back"
+    assert refusal(program, ours) == pip
+    if os.geteuid() != 0 or not untrusted(str(PROGRAM)):
+        assert refusal(PROGRAM.with_name("cdi-hook"), PROGRAM) == f"{PROGRAM} is in a clone of the source"
+    assert cdi_hook("configure", "docker", "--config", file, "--set-default", "--force")[0] == 0
+
+
 def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
     """The file changes once, with a copy beside it, and --remove restores the file and removes the copy."""
     file = etc / "daemon.json"
     file.write_text(DAEMON)
-    add = ("configure", "docker", "--config", file, "--set-default")
+    add = ("configure", "docker", "--config", file, "--set-default", "--force")
     copy = f"{file}.before-cdi-hook"
     assert cdi_hook(*add) == (0, f"{file}: changed; as it was: {copy}\n{RELOAD}", "")
     assert contents(etc) == {"daemon.json": ADDED, "daemon.json.before-cdi-hook": DAEMON}
@@ -114,7 +155,9 @@ def test_dry_run(cdi_hook: World, etc: Path) -> None:
         f'+  "default-runtime": "cdi",\n+  "runtimes": {{\n+    "cdi": {{\n+      "path": "{PROGRAM}"\n+    }}\n+  }}\n }}\n'
         "\\ No newline at end of file\n"
     )
-    assert cdi_hook("configure", "docker", "--config", file, "--set-default", "--dry-run", "--reload") == (
+    assert cdi_hook(
+        "configure", "docker", "--config", file, "--set-default", "--force", "--dry-run", "--reload"
+    ) == (
         0,
         lines,
         "",
@@ -243,7 +286,7 @@ def test_the_default_before_the_last_switch_is_remembered(cdi_hook: World, etc: 
     cdi_hook(*add)
     chosen = {**json.loads(file.read_text()), "default-runtime": "io.containerd.runsc.v1"}
     file.write_text(json.dumps(chosen))
-    cdi_hook(*add, "--set-default")
+    cdi_hook(*add, "--set-default", "--force")
     assert json.loads(file.read_text())["default-runtime"] == "cdi"
     cdi_hook(*add, "--remove")
     assert json.loads(file.read_text()) == {"default-runtime": "io.containerd.runsc.v1"}
@@ -254,7 +297,7 @@ def test_edits_made_meanwhile_survive(cdi_hook: World, etc: Path) -> None:
     file = etc / "daemon.json"
     file.write_text(DAEMON)
     add = ("configure", "docker", "--config", file)
-    cdi_hook(*add, "--set-default")
+    cdi_hook(*add, "--set-default", "--force")
     file.write_text(file.read_text().replace("true", "false"))
     cdi_hook(*add, "--remove")
     assert contents(etc) == {"daemon.json": DAEMON.replace("true", "false")}
@@ -361,7 +404,7 @@ def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
     file = etc / "daemon.json"
     file.write_text("{}")
     add = ("configure", "docker", "--config", file)
-    cdi_hook(*add, "--set-default")
+    cdi_hook(*add, "--set-default", "--force")
     configured = file.read_text()
     note = (
         "docker keeps the old default runtime until it is restarted, because its file names no other; --reload does "
@@ -373,7 +416,7 @@ def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
         f"{STILL}cdi-hook: note: {note}\n",
     )
     assert file.read_text() == "{}"
-    cdi_hook(*add, "--set-default")
+    cdi_hook(*add, "--set-default", "--force")
     systemctl = cdi_hook.root / "systemctl"
     systemctl.write_text(f'#!/bin/sh\necho "$1" >>{etc}/called; cat {file} >>{etc}/called\n')
     systemctl.chmod(0o755)
@@ -435,7 +478,7 @@ def test_containerd_3_has_a_drop_in(cdi_hook: World, etc: Path) -> None:
     )
     before = contents(etc)
     add = ("configure", "containerd", "--config", etc / "config.toml")
-    cdi_hook(*add, "--set-default")
+    cdi_hook(*add, "--set-default", "--force")
     drop_in = "conf.d/99-cdi-hook.toml"
     assert contents(etc) == {
         **before,
@@ -454,7 +497,7 @@ BinaryName = "{PROGRAM}"
 default_runtime_name = "cdi"
 """,
     }
-    assert cdi_hook(*add, "--set-default") == (0, f"{etc}/{drop_in}: nothing to change\n", "")
+    assert cdi_hook(*add, "--set-default", "--force") == (0, f"{etc}/{drop_in}: nothing to change\n", "")
     assert cdi_hook(*add, "--remove")[1].splitlines()[0] == f"{etc}/{drop_in}: removed"
     assert contents(etc) == before
 
@@ -544,7 +587,7 @@ def test_crio_copies_and_keeps_no_copy_where_all_is_read(cdi_hook: World, etc: P
     assert 'runtime_root = "/run/runc"\n' in drop_in.read_text()
     cdi_hook("configure", "crio", "--config", drop_in, "--remove")
     assert contents(etc) == before
-    cdi_hook("configure", "crio", "--config", file, "--set-default")
+    cdi_hook("configure", "crio", "--config", file, "--set-default", "--force")
     assert [*contents(etc)] == ["50-own.conf.before-cdi-hook", "crio.conf", "crio.conf.d/50-own.conf"]
     cdi_hook("configure", "crio", "--config", file, "--remove")
     assert contents(etc) == before
@@ -579,12 +622,12 @@ def test_a_default_that_comes_later_is_not_overlooked(cdi_hook: World, etc: Path
         f"{other}, which {engine} reads after {ours}, makes nvidia the default runtime: "
         "remove that, or leave out --set-default"
     )
-    assert cdi_hook(*add, "--set-default") == (1, "", f"cdi-hook: {message}\n")
+    assert cdi_hook(*add, "--set-default", "--force") == (1, "", f"cdi-hook: {message}\n")
     assert contents(etc) == before
     assert cdi_hook(*add)[0] == 0
     other.unlink()
     beside(etc, engine, "98-nvidia", "nvidia")
-    assert cdi_hook(*add, "--set-default")[0] == 0
+    assert cdi_hook(*add, "--set-default", "--force")[0] == 0
 
 
 @pytest.mark.usefixtures("system_tomlkit")
@@ -739,7 +782,7 @@ def test_all_is_for_removing(cdi_hook: World, etc: Path) -> None:
     """For all engines at once, only --remove is possible."""
     message = "the following arguments are required: --remove; see cdi-hook configure all --help"
     assert everywhere(cdi_hook, etc, "configure", "all") == (2, "", f"cdi-hook: {message}\n")
-    assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--set-default")[0] == 2
+    assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--set-default", "--force")[0] == 2
     assert contents(etc) == {}
 
 

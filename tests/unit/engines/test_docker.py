@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from cdi_hook.engines.docker import Docker
 from cdi_hook.engines.document import UnusableConfiguration
@@ -158,3 +159,26 @@ def test_an_entry_without_a_program_is_not_ours() -> None:
     """An entry with our name that isn't an object is refused."""
     with pytest.raises(UnusableConfiguration):
         Docker().add('{"runtimes": {"cdi": null}}', ADD)
+
+
+@pytest.mark.parametrize(
+    ("version", "word"),
+    [
+        ("20.10.24", "--env CDI_DEVICES={names}"),
+        ("23.0.1", "--env CDI_DEVICES={names}"),
+        ("24.0.0", "--annotation"),
+        ("", "--annotation"),
+    ],
+)
+def test_what_an_older_docker_takes(monkeypatch: pytest.MonkeyPatch, version: str, word: str) -> None:
+    """docker before 24 has no annotations: what to write goes by a variable, in compose too, and can be pasted."""
+    docker = Docker()
+    monkeypatch.setattr(Docker, "version", lambda _: version)
+    monkeypatch.setattr(Docker, "found", lambda _: "/usr/bin/dockerd" if version else "")
+    asks = docker.asks()
+    assert f"docker run --runtime cdi {word}" in asks["docker"]
+    assert ("annotations" in asks["compose"]) == ("--annotation" in word)
+    assert (
+        yaml.safe_load(asks["compose"].format(names="a.b/c=d", key="k"))["services"]["NAME"]["runtime"]
+        == "cdi"
+    )
