@@ -30,7 +30,7 @@ def main(here: str, loaded: Any) -> None:
 
             door.run()
         elif loaded is None:
-            if posix.access(f"{here}/__pycache__", posix.W_OK):
+            if _is_ours(f"{here}/__pycache__"):
                 from cdi_hook import bytecode
 
                 bytecode.write(here)
@@ -58,6 +58,14 @@ def main(here: str, loaded: Any) -> None:
         text = f"{_PROGRAMS.get(mode, 'cdi-hook')} can't go on: {type(error).__name__}: {error}\n"
         posix.write(2, text.encode("utf-8", "backslashreplace"))
         posix._exit(1)
+
+
+def _is_ours(directory: str) -> bool:
+    """Say whether a dir is our user's: root leaves nothing in a user's."""
+    try:
+        return posix.stat(directory).st_uid == posix.geteuid()
+    except OSError:
+        return False
 
 
 def _load(here: str, sources: Any, codes: Any) -> bool:

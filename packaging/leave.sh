@@ -29,7 +29,7 @@ started_with() {
 	done
 }
 {
-	named -r /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
+	named -r /etc/cdi /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
 		/var/lib/rancher/k3s/agent/etc/containerd /var/lib/rancher/rke2/agent/etc/containerd \
 		/var/snap/microk8s/current/args /etc/default/docker /etc/systemd/system || : # a dir may be missing
 	started_with

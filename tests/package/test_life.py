@@ -206,6 +206,25 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     assert ours(machine.files(*PLACES)) - before == set()
 
 
+def test_specs_that_stay(machine: Machine, manager: life.Manager) -> None:
+    """Specs that a person made stay, and are named: on removal those with a hook that goes, on a purge all of ours."""
+    manager.install()
+    generate = ("cdi-hook", "generate", "--output", "/etc/cdi", "--device", "a=/dev/null", "--kind")
+    machine.do(*generate, "one.com/plain")
+    machine.do(*generate, "two.com/hooked", "--hook", "createContainer:/usr/bin/cdi-hook createContainer")
+    machine.write("/etc/cdi/other.yaml", "kind: other.com/x\n")
+    said = manager.remove()
+    assert [line for line in said.splitlines() if "/etc/cdi/" in line] == [
+        "cdi-hook: /etc/cdi/two.com-hooked.yaml still names cdi-runtime or cdi-hook; without it, containers fail"
+    ]
+    if isinstance(manager, life.Dpkg):
+        assert [line for line in manager.purge().splitlines() if "/etc/cdi/" in line] == [
+            f"cdi-hook: /etc/cdi/{name}.yaml, which cdi-hook generate made, stays"
+            for name in ("one.com-plain", "two.com-hooked")
+        ]
+    machine.do("rm", "-r", "/etc/cdi")
+
+
 def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     """Files that only their writer can restore, and running containers, don't stop a removal, but are named."""
     manager.install()
