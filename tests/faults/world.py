@@ -133,7 +133,8 @@ class World:
         oci = json.loads(self.config.read_text("utf-8"))
         self.config.write_text(json.dumps({**oci, "root": {"path": "rootfs"}}), "utf-8")
         self.have_run(kept=True)
-        hold = ("unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep infinity")
+        script = 'mount --bind "$1" "$1" && echo && exec sleep infinity'  # as runtimes do
+        hold = ("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", str(rootfs))
         self._container = subprocess.Popen(
             [*self.attack.prefix, *hold], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         )

@@ -101,7 +101,7 @@ class World:
         assert bool(by_python) != bool(by_runtime)
         if by_runtime:
             return False, by_runtime[1:]
-        assert by_python[1:5] == [b"-IS", b"/lib/cdi_hook/start.py", b"runtime", bytes(self.runtime)]
+        assert by_python[1:5] == [b"-ISB", b"/lib/cdi_hook/start.py", b"runtime", bytes(self.runtime)]
         return True, by_python[7:]
 
 

@@ -126,7 +126,7 @@ class Host:
             ["strace", "-qq", "-s", "99999", "-e", "trace=execve", "-o", trace, *command],
             env=self.environ, check=True,
         )  # fmt: skip
-        (last,) = [line for line in trace.read_text().splitlines() if f'"{PYTHON}", "-IS"' in line] or [""]
+        (last,) = [line for line in trace.read_text().splitlines() if f'"{PYTHON}", "-ISB"' in line] or [""]
         return json.loads(last.partition(", ")[2].partition("], ")[0] + "]") if last else []
 
     def modules(self, call: str) -> int:
@@ -140,9 +140,9 @@ class Host:
         )
         self.prepare(call)
         found = subprocess.run(
-            [PYTHON, "-IS", "-c", program, *python[2:]], env=self.environ, check=True, capture_output=True
+            [PYTHON, "-ISB", "-c", program, *python[2:]], env=self.environ, check=True, capture_output=True
         )
-        empty = [PYTHON, "-IS", "-c", "import posix, sys; print(len(sys.modules))"]
+        empty = [PYTHON, "-ISB", "-c", "import posix, sys; print(len(sys.modules))"]
         return int(found.stdout) - int(subprocess.run(empty, check=True, capture_output=True).stdout)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,11 @@ NOT_THERE = "libcuda.so.1: cannot open shared object file: No such file or direc
 def driver(lab: Lab) -> Path:
     """A driver's root, with the spec that `cdi-hook generate` makes of it among the lab's."""
     root = driver_root(lab.directory / "driver", UUID)
+    ours = lab.directory / "ours"  # root of a user namespace may not get to the tree
+    for name in ("packaging/bin", "cdi_hook"):
+        shutil.copytree(ROOT / name, ours / name)
     words = ["generate", "nvidia", "--root", str(root), "--output", str(lab.specs)]
-    command = [str(ROOT / "packaging/bin/cdi-hook"), *words]
+    command = [str(ours / "packaging/bin/cdi-hook"), *words]
     subprocess.run(command, check=True, env=lab.environ)
     return root
 
