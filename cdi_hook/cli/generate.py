@@ -196,6 +196,12 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
     written = SpecFiles(directory)
     for data in specs:
         _say(written.write(data, name), data, options)
+    dirs = host.host(options).spec_dirs
+    if not name and not any(os.path.isdir(one) and os.path.samefile(one, directory) for one in dirs):
+        near = f", as {dirs[0]} is" if dirs else ""
+        output.warn(
+            f"{quote(directory)} isn't one of SPEC_DIRS{near}: no container gets devices of its specs"
+        )
 
 
 def _place(path: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from cdi_hook.errors import CDIError, Finding, InvalidSpec
 from cdi_hook.specs import rules, specfile
 from cdi_hook.specs.cache import Cache, Problem
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
+from cdi_hook.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
     import argparse
@@ -95,6 +96,7 @@ def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict
     for path in paths:
         if path not in dirs:
             report = _report(path, [], with_host=with_host)
+            _warn_of_trust(path, found)
             if report["valid"] and path != _STDIN and not path.endswith(SPEC_EXTENSIONS):
                 names = " or ".join(SPEC_EXTENSIONS)
                 output.warn(f"{path}: a spec dir's file isn't read unless its name ends in {names}")
@@ -107,6 +109,18 @@ def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict
                 yield _report(path, problems.get(path, []), with_host=with_host)
             elif path in problems:
                 yield _described(path, None, [Finding("", one.plain) for one in problems[path]], ())
+
+
+def _warn_of_trust(path: str, found: Host) -> None:
+    """Warn if a file of a spec dir doesn't count because others than root could have written it."""
+    if found.strict and os.path.dirname(os.path.abspath(path)) in found.spec_dirs:
+        try:
+            with trusted(os.path.abspath(path)):
+                pass
+        except Untrusted as error:
+            output.warn(f"{path}: refused by SPEC_TRUST=strict: {error}; to mend it: {error.remedy}")
+        except OSError:
+            pass  # the report says so
 
 
 def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def spec(
 def _device(root: Root, text: str) -> tuple[str, dict[str, Any]]:
     """Return a device's name and edits."""
     name, equals, path = text.partition("=")
+    if not equals and name.startswith("/"):
+        written = f"{os.path.basename(name.partition(':')[0])}={text}"
+        raise CDIError(f"--device {quote(text)}: there is no name; write --device {written}")
     before, colon, permissions = path.rpartition(":")
     if colon and permissions and set(permissions) <= set("rwm"):  # a by-path link has colons too
         path = before

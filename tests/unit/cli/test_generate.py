@@ -129,8 +129,10 @@ def test_to_a_dir(cdi_hook: World, other: Path) -> None:
         0,
         f"{directory}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
         f"{directory}/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.5.0\n",
-        "",
+        f'cdi-hook: warning: "{directory}" isn\'t one of SPEC_DIRS, as {cdi_hook.specs} is: no container gets devices '
+        "of its specs\n",
     )
+    cdi_hook.configure(SPEC_DIRS=f"{directory}/")
     file = directory / "host.local-kvm.yaml"
     assert file.read_text() == MARK + KVM.format(root=other)
     assert stat.S_IMODE(file.stat().st_mode) == 0o644

@@ -82,6 +82,8 @@ def test_a_device_called_all() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((["/dev/null"],), '--device "/dev/null": there is no name; write --device null=/dev/null'),
+        ((["/dev/null:rw"],), '--device "/dev/null:rw": there is no name; write --device null=/dev/null:rw'),
         ((["null"],), '--device "null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
         ((["a=dev/null"],), '--device "a=dev/null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
         ((["a b=/dev/null"],), '--device "a b=/dev/null": invalid character \' \' in device name "a b"'),
