@@ -36,7 +36,9 @@ if ! [ -e "$base.made" ]; then
 	mkdir -p "$cache"
 	recommends=false
 	[ "$kind" != person ] || recommends=true
+	# A mirror may be behind; sid's list of releases is valid for a week only. It is signed all the same.
 	mmdebstrap --quiet --mode=root --variant=minbase --aptopt="APT::Install-Recommends $recommends" \
+		--aptopt='Acquire::Check-Valid-Until "false"' \
 		--include="git make ca-certificates $more" "$suite" "$base"
 	# A proxy's certificates, and how pip gets its packages here.
 	cp /etc/ssl/certs/ca-certificates.crt "$base/etc/ssl/certs/"

@@ -84,7 +84,12 @@ def test_dockerd_validates_it(tmp_path: Path, before: str | None) -> None:
     program.symlink_to(PROGRAM)
     (tmp_path / "bin/cdi-crun").symlink_to("cdi-runtime")
     path = ("--path", str(program))
-    for more in path, (*path, "--set-default"), (*path, "--runtime", "crun", "--set-default"), ("--remove",):
+    for more in (
+        path,
+        (*path, "--set-default", "--force"),
+        (*path, "--runtime", "crun", "--set-default", "--force"),
+        ("--remove",),
+    ):
         configure("docker", file, *more)
         if file.exists():
             done = call("dockerd", "--validate", "--config-file", file)
@@ -154,7 +159,7 @@ def test_dockerd_starts_with_it(tmp_path: Path, docker_info: Callable[[Path], An
     """dockerd has our runtime beside the former one, and as its default."""
     file = tmp_path / "daemon.json"
     file.write_text('{"runtimes": {"other": {"path": "/usr/bin/crun"}}}')
-    configure("docker", file, "--set-default")
+    configure("docker", file, "--set-default", "--force")
     default, runtimes = docker_info(file)
     assert (default, runtimes["cdi"]["path"], runtimes["other"]["path"]) == (
         "cdi",
@@ -167,7 +172,7 @@ def test_dockerd_keeps_its_default(tmp_path: Path, docker_info: Callable[[Path, 
     """--remove asks for a restart because dockerd keeps a default runtime that the reloaded file no longer names."""
     file = tmp_path / "daemon.json"
     file.write_text("{}")
-    configure("docker", file, "--set-default")
+    configure("docker", file, "--set-default", "--force")
     assert docker_info(file, "")[0] == "cdi"
     file.write_text('{"labels": ["a=1"]}')
     assert docker_info(file, "a=1")[0] == "cdi"
@@ -220,7 +225,7 @@ def test_containerd_has_the_runtime(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(BASE)
     before = cri(file)
-    configure("containerd", file, "--set-default")
+    configure("containerd", file, "--set-default", "--force")
     after = cri(file)
     entry = after["containerd"]["runtimes"].pop("cdi")
     assert entry["options"] == {"BinaryName": str(PROGRAM), "SystemdCgroup": True}
@@ -312,7 +317,7 @@ def test_containerd_2_has_the_runtime(tmp_path: Path, case: str) -> None:
     if before is not None:
         file.write_text(before)
     plain = dump(file)
-    configure("containerd", file, "--set-default")
+    configure("containerd", file, "--set-default", "--force")
     tree = dump(file)
     assert (tmp_path / place).exists()
     entry = tree["plugins"][CRI_2]["containerd"]["runtimes"].pop("cdi")
@@ -392,7 +397,7 @@ def test_podman_runs_by_it(tmp_path: Path, podman: Callable[..., subprocess.Comp
     done = podman(*asked, "--runtime", "cdi", *container)
     assert (done.returncode, refusal in done.stderr) == (126, True), done.stderr
 
-    configure("podman", file, "--set-default")
+    configure("podman", file, "--set-default", "--force")
     assert podman(*name).stdout == "cdi\n"
     done = podman(*asked, *container)
     assert (done.returncode, refusal in done.stderr) == (126, True), done.stderr

@@ -18,7 +18,8 @@ from .box import LAYOUT
 from .cri import Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from pathlib import Path
 
     from .box import Box
     from .containerd import Containerd
@@ -32,43 +33,53 @@ DRIVER = "/run/board/driver"
 ARCHIVE = f"{PLACE}.tar"
 # A spec as `cdi-hook generate` makes it, and the same without variables for the hook, as others have it.
 NEW, OLD = "nvidia.com/gpu=all", "old.com/gpu=all"
+NEW_SPEC, OLD_SPEC = "/etc/cdi/new.json", "/etc/cdi/old.json"
 LOOK = ("/bin/sh", "-c", "test -s /etc/ld.so.cache && echo hooked")
 PRECREATE = f"{PLACE}.conf"
 
 
 @pytest.fixture(scope="session")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Box, str], None]:
-    """Put the image and the specs into a box, once, and load the image by a command."""
+def hostile_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dir with the image, and a driver."""
     place = tmp_path_factory.mktemp("hostile")
     driver_root(place / "driver", UUID)
     found = hostile.variables(OWNED)
     variables = {name: value for of_one in found.values() for name, value in of_one.items()}
-    archive = place / "image.tar"
     machine = os.uname().machine
-    image.make(archive, machine, image.HOSTILE, hostile.files(place, OWNED), variables)
+    image.make(place / "image.tar", machine, image.HOSTILE, hostile.files(place, OWNED), variables)
+    return place
+
+
+@pytest.fixture
+def furnished(hostile_image: Path) -> Generator[Callable[[Box, str], None]]:
+    """Put the specs into a box, and load the image by a command; take the specs out at the end."""
+    used: list[Box] = []
 
     def furnish(box: Box, load: str) -> None:
+        used.append(box)
         box.do("sh", "-c", f"rm -rf {PLACE} && mkdir -m 777 {PLACE}")
-        if box.read("/etc/cdi/nvidia.com-gpu.yaml"):
-            return
-        box.write(ARCHIVE, archive.read_bytes())
-        box.do(*load.split(), ARCHIVE)
-        box.do("cp", "-a", str(place / "driver"), DRIVER)
+        if box.call("test", "-e", ARCHIVE).returncode:
+            box.write(ARCHIVE, (hostile_image / "image.tar").read_bytes())
+            box.do("cp", "-a", str(hostile_image / "driver"), DRIVER)
+            box.do(*load.split(), ARCHIVE)
         made = box.do("cdi-hook", "generate", "nvidia", "--root", DRIVER, "--output", "/etc/cdi")
         path = made.partition(":")[0]
         spec: dict[str, Any] = yaml.safe_load(box.read(path))
         # A user's runtime can't make nodes, and binds the machine's, which has no GPU.
         del spec["containerEdits"]["deviceNodes"]
         spec["devices"] = [{"name": "all", "containerEdits": {"env": ["GPU=all"]}}]
-        box.write(path, json.dumps(spec))
+        box.write(NEW_SPEC, json.dumps(spec))
+        box.do("rm", path)
         spec["kind"] = "old.com/gpu"
         for hook in spec["containerEdits"]["hooks"]:
             assert hook.pop("env")
-        box.write("/etc/cdi/old.json", json.dumps(spec))
+        box.write(OLD_SPEC, json.dumps(spec))
         hooks = '"/usr/share/cdi-hook/hooks.d/precreate"'
         box.write(PRECREATE, f"[engine]\nhooks_dir = [{hooks}]\n")
 
-    return furnish
+    yield furnish
+    for box in used:
+        box.do("rm", NEW_SPEC, OLD_SPEC)
 
 
 def untouched(box: Box) -> bool:

@@ -87,7 +87,8 @@ class Live:
     def run(self, bundle: Bundle, within: Sequence[str] = ()) -> str:
         """Run a container to its end, which has to be silent; return its output."""
         completed = self.call("run", bundle, within=within)
-        assert (completed.returncode, completed.stderr, self.logged()) == (0, "", [])
+        found = completed.returncode, completed.stderr, self.logged()
+        assert found == (0, "", []), found
         return completed.stdout
 
     def refused(self, bundle: Bundle) -> str:
