@@ -40,11 +40,12 @@ def compatible(root: Rootfs, version: str) -> list[str]:
         directory = texts.open_dir(root, _COMPAT_DIR)
     except (OSError, InjectionError):
         return []
-    found = [
-        name[len(_COMPAT_LIBRARY) :]
-        for name in os.listdir(directory)
-        if name.startswith(_COMPAT_LIBRARY) and stat.S_ISREG(_node(directory, name)[0])
-    ]
+    with os.scandir(directory) as listed:  # which doesn't look at what is mounted on a name
+        found = [
+            one.name[len(_COMPAT_LIBRARY) :]
+            for one in listed
+            if one.name.startswith(_COMPAT_LIBRARY) and one.is_file(follow_symlinks=False)
+        ]
     os.close(directory)
     found = [one for one in found if "." in one]
     if len(found) != 1:

@@ -243,16 +243,19 @@ def _identity(status: os.stat_result) -> Identity:
 class _Library:
     """A library's file in a dir."""
 
-    __slots__ = ("flags", "is_link", "name", "soname")
+    __slots__ = ("flags", "is_link", "is_mounted", "name", "soname")
 
-    def __init__(self, name: str, soname: str, flags: int, is_link: bool) -> None:
+    def __init__(self, name: str, soname: str, flags: int, is_link: bool, is_mounted: bool) -> None:
         self.name = name
         self.soname = soname
         self.flags = flags
         self.is_link = is_link
+        self.is_mounted = is_mounted
 
     def replaces(self, other: _Library) -> bool:
-        """Say whether this file is the one to use, of two with the same SONAME: a file or a newer one."""
+        """Say whether this is the one to use, of two with one SONAME: the spec's, a file, a newer one."""
+        if self.is_mounted != other.is_mounted:
+            return self.is_mounted
         if self.is_link != other.is_link:
             return other.is_link
         return ldcache.is_newer(self.name, other.name)
@@ -268,21 +271,23 @@ class _Dir:
         self._mounted = mounted
         self._files: dict[str, Identity] = {}  # a name and what it is in the end
         self._read: dict[Identity, tuple[elf.Machine, str] | None] = {}
+        self._links: dict[str, bool] = {}  # whether each name in it is one
+        self._of_spec: set[str] = set()
 
     def entries(self) -> list[ldcache.Entry]:
         """Make the links that are missing; return the entries of the cache."""
-        names = {}  # whether each is a link
         try:
             directory = texts.open_dir(self._root, self._path)
-            with os.scandir(directory) as listed:
-                names = {
-                    one.name: one.is_symlink()
-                    for one in listed
-                    if _is_library(one.name) and (one.is_symlink() or one.is_file(follow_symlinks=False))
-                }
+            with os.scandir(directory) as listed:  # which doesn't look at what is mounted on a name
+                entries = [(one.name, one.is_symlink(), one.is_file(follow_symlinks=False)) for one in listed]
         except (OSError, InjectionError):
-            directory = -1  # on a volume, or a user namespace's root may not read it
-        names.update(dict.fromkeys(filter(_is_library, self._mounted.names(self._path)), False))
+            directory, entries = -1, []  # on a volume, or a user namespace's root may not read it
+        self._links = {name: is_link for name, is_link, _ in entries}
+        self._of_spec = set(filter(_is_library, self._mounted.names(self._path)))
+        names = {
+            name: is_link for name, is_link, is_file in entries if _is_library(name) and is_link | is_file
+        }
+        names.update(dict.fromkeys(self._of_spec, False))
         found: dict[str, _Library] = {}
         for is_link, name in sorted((is_link, name) for name, is_link in names.items()):  # files come first
             library = self._library(directory, name, is_link)
@@ -318,8 +323,10 @@ class _Dir:
         # A link is another name of its library, if that is its SONAME or what programs are linked with.
         # Any other link is a file to find the library by.
         if is_link and (name == soname or (name.endswith(".so") and soname.startswith(name))):
-            return _Library(name, name, ldcache.FLAGS[content[0]], is_link=True)
-        return _Library(name, soname, ldcache.FLAGS[content[0]], is_link=False)
+            soname = name
+        else:
+            is_link = False
+        return _Library(name, soname, ldcache.FLAGS[content[0]], is_link, name in self._of_spec)
 
     def _content(self, directory: int, name: str, is_link: bool) -> tuple[elf.Machine, str] | None:
         """Return what is in a file or behind a link, which is noted in _files."""
@@ -355,14 +362,9 @@ class _Dir:
             return library.soname
         if directory < 0:
             return library.name
+        if self._links.get(library.soname) is False:
+            return library.soname  # something else than a link
         try:
-            try:
-                status = os.stat(library.soname, dir_fd=directory, follow_symlinks=False)
-            except FileNotFoundError:
-                pass
-            else:
-                if not stat.S_ISLNK(status.st_mode):
-                    return library.soname
             links.put(directory, library.soname, library.name)
         except OSError:
             return library.name  # a dir that is read-only: it is found by its own name

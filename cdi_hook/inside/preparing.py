@@ -9,7 +9,7 @@ import resource
 from cdi_hook import linux
 from cdi_hook.errors import BundleError, InjectionError, quote
 from cdi_hook.inside import driver, libraries, links, texts
-from cdi_hook.live.rootfs import OnVolume, Rootfs, by, is_covered
+from cdi_hook.live.rootfs import NOT_ITSELF, OnVolume, Rootfs, by, is_covered, is_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def prepare(needs: Needs, path: str) -> None:
         raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
     if os.path.samestat(os.fstat(descriptor), os.stat("/")):
         raise BundleError("the rootfs of the container's state on stdin is that of the host")
-    if is_covered(descriptor):
-        raise InjectionError(f"a volume is mounted over the container's rootfs {quote(path)}")
+    if not is_mount(descriptor) or is_covered(descriptor):
+        raise InjectionError(f"{quote(path)} {NOT_ITSELF}")
     was = _make_writable(descriptor, path)
     try:
         _prepare(needs, Rootfs(descriptor, owns=True))

@@ -64,10 +64,7 @@ class Container:
         except FileNotFoundError as error:
             raise InjectionError(f"the container's rootfs {quote(self.root_path)} is not there") from error
         if not rootfs.is_mount(self.rootfs) or rootfs.is_covered(self.rootfs, str(pid)):
-            raise InjectionError(
-                f"{quote(self.root_path)} isn't where the container's rootfs is mounted: it has been moved, "
-                "or a volume is mounted over it"
-            )
+            raise InjectionError(f"{quote(self.root_path)} {rootfs.NOT_ITSELF}")
         os.close(root)
 
     @property

@@ -35,6 +35,12 @@ _MAX_LINKS = 40  # the kernel's limit
 DIR_MODE, FILE_MODE = 0o755, 0o644  # of places to mount on
 
 
+NOT_ITSELF = (
+    "isn't where the container's rootfs is mounted: it has been moved, a volume is mounted over it, "
+    "or several filesystems were mounted there before"
+)
+
+
 class OnVolume(InjectionError):
     """A path of a container leads to something that is mounted there."""
 
@@ -221,16 +227,25 @@ def is_covered(root: int, process: str = "self") -> bool:
     mount = mount_of(root)
     if mount not in table:
         return True  # it is gone meanwhile
-    point = table[mount][2]
-    # A runtime mounts the rootfs itself once more, from the same place of the same filesystem.
-    return len({where[:2] for where in table.values() if where[2] == point}) > 1
+    there = [where for where in table.values() if where[2] == table[mount][2]]
+    # A runtime mounts the rootfs itself once more, from the same place of the same filesystem. NFS says
+    # "/" for every place.
+    is_nfs = any(where[3].startswith("nfs") for where in there)
+    return len({where[:2] for where in there}) > 1 or (is_nfs and len(there) > 1)
 
 
-def mounts(process: str = "self") -> dict[str, tuple[str, str, str]]:
-    """Return the mounts that a process sees: device, root and point by the id (proc_pid_mountinfo(5))."""
+def mounts(process: str = "self") -> dict[str, tuple[str, str, str, str]]:
+    """Return the mounts that a process sees, by their ids (proc_pid_mountinfo(5)).
+
+    Each is its device, the place there that is mounted, the mount point, and the kind of filesystem.
+    """
+    found = {}
     with open(f"/proc/{process}/mountinfo", "rb") as lines:
-        table = [line.decode("ascii", "surrogateescape").split(" ", 5) for line in lines]
-    return {one[0]: (one[2], one[3], one[4]) for one in table}
+        for line in lines:
+            before, _, after = line.decode("ascii", "surrogateescape").partition(" - ")
+            number, _, device, root, point, *_ = before.split(" ")
+            found[number] = device, root, point, after.partition(" ")[0]
+    return found
 
 
 def mount_of(descriptor: int) -> str:

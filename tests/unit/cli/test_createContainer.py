@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook.live.rootfs import NOT_ITSELF
 from tests import hostile
 from tests.elffile import library
 
 from .conftest import PROGRAM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.unit.cli.conftest import World
@@ -32,6 +34,37 @@ def state(world: World, **more: Any) -> str:
     return json.dumps({"ociVersion": "1.0.2", "id": "x", "pid": 1, "bundle": str(world.bundle), **more})
 
 
+def create(
+    world: World,
+    *arguments: str,
+    stdin: str,
+    rootfs: str = "",
+    cwd: Path | None = None,
+    before: Sequence[str] = (),
+    environ: dict[str, str] | None = None,
+) -> tuple[int, str, str]:
+    """Call the hook where a runtime has mounted the rootfs; return its exit status, stdout and stderr."""
+    script = 'mount --bind "$1" "$1"; shift; cd .; exec "$@"'
+    place = rootfs or str(world.bundle / "rootfs")
+    mounted = [
+        "unshare",
+        "-m",
+        *(["-r"] if os.geteuid() else []),
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+    ]
+    done = subprocess.run(
+        [*mounted, place, "env", "-i", *(f"{name}={value}" for name, value in (environ or world.environ).items()),
+         *before, str(PROGRAM), "createContainer", *arguments],
+        input=stdin, text=True, cwd=cwd, capture_output=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_all_at_once(cdi_hook: World) -> None:
     """Links, the library cache and the driver's files are made by one silent call."""
     text = state(cdi_hook)
@@ -39,7 +72,7 @@ def test_all_at_once(cdi_hook: World) -> None:
     (rootfs / "opt").mkdir()
     (rootfs / "opt/libcuda.so.580.1").write_bytes(library("libcuda.so.1"))
     options = (*LINK, "--ldcache", "/opt", "--driver-version", "580.1")
-    assert cdi_hook("createContainer", *options, stdin=text) == (0, "", "")
+    assert create(cdi_hook, *options, stdin=text) == (0, "", "")
     assert os.readlink(rootfs / "lib/libcuda.so") == "libcuda.so.1"
     assert os.readlink(rootfs / "opt/libcuda.so.1") == "libcuda.so.580.1"
     assert b"/opt/libcuda.so.1" in (rootfs / "etc/ld.so.cache").read_bytes()
@@ -48,15 +81,16 @@ def test_all_at_once(cdi_hook: World) -> None:
 def test_with_other_options(cdi_hook: World) -> None:
     """Options of all commands may stand before the others."""
     text = state(cdi_hook)
-    assert cdi_hook("createContainer", "--debug", *LINK, stdin=text) == (0, "", "")
+    assert create(cdi_hook, "--debug", *LINK, stdin=text) == (0, "", "")
     assert (cdi_hook.bundle / "rootfs/lib/libcuda.so").is_symlink()
 
 
 def test_root_of_the_state(cdi_hook: World) -> None:
     """The rootfs is the one that crun's state names, also as a path in the bundle."""
     text = state(cdi_hook, root="other")
-    (cdi_hook.bundle / "other").mkdir()
-    assert cdi_hook("createContainer", *LINK, stdin=text) == (0, "", "")
+    other = cdi_hook.bundle / "other"
+    other.mkdir()
+    assert create(cdi_hook, *LINK, stdin=text, rootfs=str(other)) == (0, "", "")
     assert (cdi_hook.bundle / "other/lib/libcuda.so").is_symlink()
 
 
@@ -67,11 +101,7 @@ def test_a_bundle_that_may_not_be_read(cdi_hook: World, tmp_path: Path) -> None:
     (cdi_hook.bundle / "config.json").symlink_to("config.json")  # nobody can read that
     rootfs = tmp_path / "elsewhere"
     rootfs.mkdir()
-    done = subprocess.run(
-        [PROGRAM, "createContainer", *LINK],
-        input=text, text=True, cwd=rootfs, env=cdi_hook.environ, capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert create(cdi_hook, *LINK, stdin=text, rootfs=str(rootfs), cwd=rootfs) == (0, "", "")
     assert (rootfs / "lib/libcuda.so").is_symlink()
 
 
@@ -96,7 +126,16 @@ def test_a_rootfs_that_is_gone(cdi_hook: World) -> None:
         f"CDI device injection failed: can't open the container's rootfs \"{cdi_hook.bundle}/gone\": "
         "does not exist\n"
     )
+    assert create(cdi_hook, *LINK, stdin=text) == (7, "", message)
+
+
+def test_a_rootfs_that_is_not_mounted(cdi_hook: World) -> None:
+    """A dir that no runtime has mounted isn't the rootfs: somebody may have put another in its place."""
+    text = state(cdi_hook)
+    path = cdi_hook.bundle / "rootfs"
+    message = f'CDI device injection failed: "{path}" {NOT_ITSELF}\n'
     assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", message)
+    assert os.listdir(path) == []
 
 
 def test_what_cannot_be_made(cdi_hook: World) -> None:
@@ -109,10 +148,10 @@ def test_what_cannot_be_made(cdi_hook: World) -> None:
         'CDI device injection failed: can\'t make "/lib/libcuda.so" a link to "libcuda.so.1" in the container: '
         "is a dir"
     )
-    assert cdi_hook("createContainer", *LINK, stdin=text) == (7, "", f"{message}\n")
+    assert create(cdi_hook, *LINK, stdin=text) == (7, "", f"{message}\n")
     assert not log.exists()  # its environment, which may be an image's, names the configuration
     options = ("--config", str(cdi_hook.config))
-    assert cdi_hook("createContainer", *options, *LINK, stdin=text) == (7, "", f"{message}\n")
+    assert create(cdi_hook, *options, *LINK, stdin=text) == (7, "", f"{message}\n")
     assert json.loads(log.read_text())["msg"] == message
 
 
@@ -130,11 +169,8 @@ def test_a_hostile_environment(cdi_hook: World, tmp_path: Path) -> None:
         path.chmod(mode)
     found = hostile.variables(str(owned / "owned"))
     for reader in ("shell", "python", "ours"):
-        done = subprocess.run(
-            [PROGRAM, "createContainer", *LINK],
-            input=text, text=True, cwd=rootfs, env=found[reader], capture_output=True, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stdout) == (7, ""), reader
+        done = create(cdi_hook, *LINK, stdin=text, cwd=rootfs, environ=found[reader])
+        assert done[:2] == (7, ""), reader
         assert list(owned.iterdir()) == [], reader
 
 
@@ -148,23 +184,9 @@ def test_what_is_executed(cdi_hook: World, tmp_path: Path) -> None:
         (rootfs / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy("/bin/busybox", rootfs / name)
     trace = tmp_path / "trace"
-    words = [
-        "strace",
-        "-f",
-        "-qq",
-        "-e",
-        "trace=execve",
-        "-o",
-        str(trace),
-        str(PROGRAM),
-        "createContainer",
-        *LINK,
-    ]
-    done = subprocess.run(
-        [*words, "--ldcache", "/bin", "--driver-version", "580.1"],
-        input=text, text=True, cwd=rootfs, env=cdi_hook.environ, capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    strace = ("strace", "-f", "-qq", "-e", "trace=execve", "-o", str(trace))
+    options = (*LINK, "--ldcache", "/bin", "--driver-version", "580.1")
+    assert create(cdi_hook, *options, stdin=text, cwd=rootfs, before=strace) == (0, "", "")
     executed = re.findall(r'execve\("([^"]+)".* = 0$', trace.read_text("utf-8"), re.MULTILINE)
     assert [os.path.basename(path) for path in executed] == [os.path.basename(PROGRAM), "readlink", "python3"]
     assert not any(path.startswith(str(rootfs)) for path in executed)
@@ -209,5 +231,5 @@ def test_wrong_arguments(cdi_hook: World, before: tuple[str, ...]) -> None:
 def test_nothing_to_do(cdi_hook: World) -> None:
     """Without options the hook changes nothing."""
     text = state(cdi_hook)
-    assert cdi_hook("createContainer", stdin=text) == (0, "", "")
+    assert create(cdi_hook, stdin=text) == (0, "", "")
     assert os.listdir(cdi_hook.bundle / "rootfs") == []

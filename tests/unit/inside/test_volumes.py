@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cdi_hook import ldcache
+from cdi_hook.live.rootfs import NOT_ITSELF
 from tests.elffile import library
 from tests.unit.inside.test_libraries import cached, is_x86_64, put, tree
 
@@ -176,7 +177,7 @@ def test_a_volume_over_the_rootfs(world: Path) -> None:
     """A volume in the place of the rootfs, which crun mounts there by an image's link to "/", isn't taken for it."""
     was = tree(world / "volume")
     said = prepare(world, "mount --bind volume root; mount -o remount,bind,ro root", *NEEDS)
-    assert said == f'a volume is mounted over the container\'s rootfs "{world}/root"\n'
+    assert said == f'"{world}/root" {NOT_ITSELF}\n'
     assert tree(world / "volume") == was
     # A runtime mounts the rootfs on itself, and that is no volume.
     assert prepare(world, f"mount --bind root root; cd .; {MOUNT}", *NEEDS) == ""
@@ -189,12 +190,30 @@ def test_a_volume_that_does_not_answer(world: Path) -> None:
         world / "root",
         {"opt/libx.so.1": "->/fuse/lib/libx.so.1", "etc/ld.so.conf.d/a.conf": "include /conf/*\n"},
     )
-    # The descriptor of a FUSE mount that nobody reads.
-    script = (
+    put(world / "root", {f"{LIB}/libfoo.so.2": library("libbar.so.1"), f"{LIB}/libbar.so.1": ""})
+    put(world / "root", {"usr/local/cuda/compat/libcuda.so.999.1": ""})
+    files = (f"{LIB}/libbar.so.1", "usr/local/cuda/compat/libcuda.so.999.1")
+    # The descriptors of FUSE mounts that nobody reads.
+    script = "".join(
+        f"exec {number}<>/dev/fuse; mount -i -t fuse "
+        f"-o fd={number},rootmode=100000,user_id=0,group_id=0 x root/{name}; "
+        for number, name in enumerate(files, 7)
+    )
+    script += (
         "exec 9<>/dev/fuse; mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 x root/fuse; "
         f"{MOUNT}"
     )
-    assert prepare(world, script, *NEEDS) == ""
+    assert prepare(world, script, *NEEDS, "--driver-version", "580.1") == ""
+
+
+@is_x86_64
+def test_a_newer_library_of_the_image(world: Path) -> None:
+    """The spec's library is found by its SONAME, also where the image's own is newer."""
+    put(world / "root", {f"{LIB}/libcuda.so.999.1": library("libcuda.so.1")})
+    link = ("--link", f"{NAME}::/{LIB}/libcuda.so.1")
+    assert prepare(world, MOUNT, *NEEDS, *link) == ""
+    assert (world / f"root/{LIB}/libcuda.so.1").readlink() == Path(NAME)
+    assert cached(world / "root") == [f"libcuda.so.1 (libc6,x86-64) => /{LIB}/libcuda.so.1"]
 
 
 def test_what_is_left_beside_a_file(world: Path) -> None:
