@@ -190,7 +190,7 @@ machine)
 	main_venv
 	;;
 elsewhere)
-	have 'git mmdebstrap' ''
+	have 'git mmdebstrap busybox-static' ''
 	;;
 *)
 	die "usage: setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"

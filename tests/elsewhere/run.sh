@@ -78,7 +78,7 @@ mkdir -m 1777 "$root/run/lock"
 # Not a chroot: in one, nobody can make a user namespace.
 cd "$root"
 mkdir -p mnt/old
-pivot_root . mnt/old
+busybox pivot_root . mnt/old
 exec chroot . sh -ec "umount -l /mnt/old; rmdir /mnt/old; exec \"\$@\"" sh setpriv --reuid "$user" --regid "$user" --init-groups \
 	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

@@ -36,7 +36,7 @@ mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir run/lock run/board
 mount --bind "$INSTALLED" run/board
-pivot_root . mnt
+busybox pivot_root . mnt # util-linux's isn't everywhere
 cd /
 umount -l /mnt
 """

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -120,6 +121,11 @@ def indexes(directory: Path) -> list[Path]:
     return [path for path in INDEX_DIR.glob("*") if path.name.startswith(f"{name}-")]
 
 
+def plain(output: str) -> str:
+    """Return a container's output without the number of the line, which newer shells of busybox say."""
+    return re.sub(r"^sh: line \d+: ", "sh: ", output, flags=re.MULTILINE)
+
+
 class Bundle:
     """A bundle with busybox in it, and its config.json as a runtime sees it."""
 
@@ -226,7 +232,7 @@ class Lab:
                 input=b"", stdout=stdout, stderr=stderr,
             )  # fmt: skip
             return subprocess.CompletedProcess(
-                completed.args, completed.returncode, out.read_text("utf-8"), err.read_text("utf-8")
+                completed.args, completed.returncode, plain(out.read_text("utf-8")), err.read_text("utf-8")
             )
 
     def run(
@@ -240,7 +246,7 @@ class Lab:
             input="", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert completed.returncode == 0, completed.stdout
-        return completed.stdout
+        return plain(completed.stdout)
 
     def create(self, bundle: Bundle, *options: str) -> str:
         """Create a container, which must succeed and print nothing; return its id."""

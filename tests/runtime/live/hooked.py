@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.runtime.lab import BUSYBOX, ROOT, STANDARD_PATH, Bundle, Completed, Lab
+from tests.runtime.lab import BUSYBOX, ROOT, STANDARD_PATH, Bundle, Completed, Lab, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,8 @@ class Live:
                 words, env=self.lab.environ, cwd=self.lab.directory, timeout=30, check=False,
                 stdin=source, stdout=stdout, stderr=stderr,
             ).returncode  # fmt: skip
-        return subprocess.CompletedProcess(words, status, out.read_text("utf-8"), err.read_text("utf-8"))
+        output = plain(out.read_text("utf-8"))
+        return subprocess.CompletedProcess(words, status, output, err.read_text("utf-8"))
 
     def run(self, bundle: Bundle, within: Sequence[str] = ()) -> str:
         """Run a container to its end, which has to be silent; return its output."""
