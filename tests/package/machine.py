@@ -82,6 +82,10 @@ _CONFIG: dict[str, Any] = {
     "annotations": {"cdi.k8s.io/test": DEVICE},
     "process": {"user": {"uid": 0, "gid": 0}, "args": ["/busybox", "true"], "cwd": "/", "env": []},
     "root": {"path": "rootfs"},
-    "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+    # Without a filesystem for /dev, newer releases of runc find what an earlier start has left in the rootfs.
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+    ],
     "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
 }
