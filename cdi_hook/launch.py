@@ -30,7 +30,7 @@ def main(here: str, loaded: Any) -> None:
 
             door.run()
         elif loaded is None:
-            if _is_ours(f"{here}/__pycache__"):
+            if _may_write(f"{here}/__pycache__"):
                 from cdi_hook import bytecode
 
                 bytecode.write(here)
@@ -60,10 +60,10 @@ def main(here: str, loaded: Any) -> None:
         posix._exit(1)
 
 
-def _is_ours(directory: str) -> bool:
-    """Say whether a dir is our user's: root leaves nothing in a user's."""
+def _may_write(directory: str) -> bool:
+    """Say whether we can write to a dir, and it is our user's: root leaves nothing in a user's."""
     try:
-        return posix.stat(directory).st_uid == posix.geteuid()
+        return posix.stat(directory).st_uid == posix.geteuid() and posix.access(directory, posix.W_OK)
     except OSError:
         return False
 

@@ -7,8 +7,10 @@ unless tests/expected-skips.txt has its reason, as one regular expression on eac
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -31,10 +33,15 @@ EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
 def pytest_configure() -> None:
     """Put the tests' files where device nodes work, and let Ctrl-C reach the programs that tests start.
 
+    A user gets a runtime dir of the tests' own: what is there, and whether there is one, doesn't matter.
     A background job of a script starts with SIGINT ignored.
     """
     if os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NODEV:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", ON_DISK)
+    if os.geteuid() != 0 and "PYTEST_XDIST_WORKER" not in os.environ:
+        runtime_dir = tempfile.mkdtemp(prefix="cdi-hook-tests-")
+        os.environ["XDG_RUNTIME_DIR"] = runtime_dir
+        atexit.register(shutil.rmtree, runtime_dir, ignore_errors=True)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -24,6 +24,8 @@ SHELLS = ("dash", "bash", "busybox")
 DEVICE = "vendor.com/device=one"
 # Names that aren't shell names, and what bash makes of an exported function.
 ODD = {b"a.b": b"1", b"BASH_FUNC_grep%%": b"() { echo hijacked; }", b"1X": b"2", b"\xff": b"3"}
+# Where a user has lines kept; conftest.py gives the dir.
+OF_USER = {} if os.geteuid() == 0 else {"XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]}
 STATE = "/run/cdi-hook" if os.geteuid() == 0 else f"{os.environ.get('XDG_RUNTIME_DIR', '')}/cdi-hook"
 
 
@@ -59,7 +61,10 @@ class Door:
         conf = os.fsencode(self.spy.configuration)
         return subprocess.run(
             [*self.shell, CDI_RUNTIME, *arguments],
-            env={b"PATH": STANDARD_PATH.encode(), b"CDI_HOOK_CONFIG": conf, **(environ or {})},
+            env={
+                b"PATH": STANDARD_PATH.encode(), b"CDI_HOOK_CONFIG": conf,
+                **{name.encode(): value.encode() for name, value in OF_USER.items()}, **(environ or {}),
+            },
             preexec_fn=lambda: [os.close(one) for one in closed],  # type: ignore[func-returns-value] # for its effect
             cwd=self.spy.directory, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
@@ -80,7 +85,7 @@ class Door:
         trace = self.spy.directory / "trace"
         done = subprocess.run(
             ["strace", "-f", "-qq", "-e", f"trace={program}", "-o", trace, *self.shell, CDI_RUNTIME, *arguments],
-            env={"PATH": path, "CDI_HOOK_CONFIG": str(self.spy.configuration)},
+            env={"PATH": path, "CDI_HOOK_CONFIG": str(self.spy.configuration), **OF_USER},
             cwd=self.spy.directory, capture_output=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -188,7 +193,7 @@ def test_no_other_runtime_is_called(door: Door, what: str) -> None:
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", f"inject={call}:error=EIO:when=1",
          *door.shell, CDI_RUNTIME, "delete", "id"],
-        env={"PATH": f"{runc.parent}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": str(conf)},
+        env={"PATH": f"{runc.parent}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": str(conf), **OF_USER},
         cwd=door.spy.directory, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert not door.spy.record(runc)
