@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from cdi_hook.explain import NO_SPEC
@@ -49,8 +50,9 @@ def test_a_name_that_no_spec_dir_reads(cdi_hook: World) -> None:
     path = cdi_hook.spec("a b.yml")
     warning = f"cdi-hook: warning: {path} isn't read, because its name ends neither in .json nor in .yaml"
     rename = f"mv '{path}' '{cdi_hook.specs}/a b.yaml'"
+    dirs = cdi_hook.specs if os.geteuid() == 0 else f"{cdi_hook.specs}, {cdi_hook.root}/.config/cdi"
     assert cdi_hook("list") == (
-        0, "", f"{warning}: {rename}\ncdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n",
+        0, "", f"{warning}: {rename}\ncdi-hook: no CDI spec in {dirs}; {NO_SPEC}\n",
     )  # fmt: skip
 
 
