@@ -51,9 +51,8 @@ class Mounted:
     def __init__(self, root: Rootfs, paths: Sequence[str] = (), driver_root: str = "") -> None:
         """Find them; raises InjectionError if something else is there."""
         self._root = root
-        self._found: dict[
-            str, tuple[str, os.stat_result]
-        ] = {}  # by path without links: path, and what is there
+        # By the path without links: the path, and what is there.
+        self._found: dict[str, tuple[str, os.stat_result]] = {}
         for path in paths:
             try:
                 status = _status(root, path)
@@ -88,6 +87,8 @@ class Mounted:
                     os.close(descriptor)
                     break
                 path = self._target(path)
+                if not path:
+                    break
             raise
 
     def _real(self, path: str) -> str:
