@@ -115,7 +115,9 @@ def test_a_killed_process_leaves_nothing_for_ever(tmp_path: Path) -> None:
     calls = [line.partition("(")[0] for line in trace.read_text().splitlines() if "(" in line]
     start = calls.index("getppid") + 1
     end = len(calls) - calls[::-1].index("close")
-    assert {"openat", "fcntl", "fstat", "fchmod", "write", "fsync"} <= set(calls[start:end])
+    # glibc before 2.39 calls newfstatat for fstat
+    traced = {name.replace("newfstatat", "fstat") for name in calls[start:end]}
+    assert {"openat", "fcntl", "fstat", "fchmod", "write", "fsync"} <= traced
     left = 0
     for at in range(start, end):
         number = calls[: at + 1].count(calls[at])
