@@ -144,7 +144,7 @@ remove() {
 		remove_handler
 		wait_for_users # containers that started before the engine lost the handler
 	fi
-	rm -rf "${node:?}$home" "$node/run/cdi-hook" "$node$lock" # also what an interrupted install or removal left
+	rm -rf "${node:?}$home" "$node/run/cdi-hook" # also what an interrupted install or removal left
 	say "removed"
 }
 
@@ -153,7 +153,7 @@ handler="--path $program"
 case $engine:${POD_ANNOTATIONS:-} in crio:*) ;; *:true) handler="$handler --pod-annotations" ;; esac
 trap 'exit 0' TERM
 # Only one pod works on a node at a time: a pod that was replaced by force may still be running.
-# Only root can open this dir, and so lock it.
+# Only root can open this dir, and so lock it. It stays until the node restarts: another pod may be waiting for it.
 [ -d "$node$lock" ] || mkdir -m 700 "$node$lock"
 exec 9<"$node$lock"
 on_node /usr/bin/python3 -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2>/dev/null &
