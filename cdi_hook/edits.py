@@ -548,12 +548,11 @@ def _oci_hook(edit: Edits, target: Target) -> tuple[str, OCI]:
     if name not in HOOK_NAMES:
         raise errors.InjectionError(f"unknown hook name {errors.quote(name)}")
     hook: OCI = {"path": edit.get("path", "")}
-    if edit.get("args"):
-        hook["args"] = list(edit["args"])
+    for field in ("args", "env"):
+        if edit.get(field):
+            hook[field] = list(edit[field])
     if target.keep_present and is_exposed(edit):
         hook["env"] = list(HOOK_ENV)
-    elif edit.get("env"):
-        hook["env"] = list(edit["env"])
     if edit.get("timeout") is not None:
         hook["timeout"] = edit["timeout"]
     return name, hook

@@ -7,6 +7,7 @@ a link leads to the version in use, such as /opt/cdi-hook/current.
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CALLED = "cdi-hook"
+_LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OF_CLONE = os.path.join(_LIB, "packaging", "bin")
 
 
 def find(name: str) -> Iterator[str]:
     """Yield the paths of a program that exist; that of this installation comes first."""
-    lib = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     directories = [
         _dir(),
-        os.path.join(lib, "packaging", "bin"),
-        os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(lib))), "bin"),
+        _OF_CLONE,
+        os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_LIB))), "bin"),
         *os.environ.get("PATH", "").split(":"),
         "/usr/bin",
     ]
@@ -42,6 +44,15 @@ def command(name: str = _CALLED) -> str:
     """Return what a person types for a program of ours: its name if root finds it by that, else its path."""
     program = path(name)
     return name if os.path.dirname(program) in ("/usr/bin", "/usr/local/bin") else program
+
+
+def fleeting(program: str) -> str:
+    """Return why a program may vanish without any engine's file being changed, "" if a package keeps it."""
+    if os.path.dirname(program) == _OF_CLONE:
+        return f"{program} is in a clone of the source"
+    if glob.glob(f"{glob.escape(_LIB)}/cdi_hook-*.dist-info"):
+        return "`pip uninstall` removes it without changing the engine's configuration back"
+    return ""
 
 
 def _dir() -> str:

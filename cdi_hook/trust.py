@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posix
+import posixpath
 import shlex
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,17 @@ def trusted(path: str) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         posix.close(descriptor)
+
+
+def untrusted(path: str) -> tuple[str, str]:
+    """Return why a file isn't root's alone, and what mends it; "" if it is, or isn't there."""
+    try:
+        with trusted(posixpath.abspath(path)):
+            return "", ""
+    except Untrusted as error:
+        return str(error), error.remedy
+    except OSError:
+        return "", ""
 
 
 def _walk(path: str) -> int:

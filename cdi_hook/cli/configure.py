@@ -7,7 +7,6 @@ has what is the same for all engines: options, messages, the reload.
 
 from __future__ import annotations
 
-import glob
 import os
 import pwd
 import re
@@ -300,18 +299,8 @@ def _program(path: str | None, runtime: str) -> str:
 
 def _is_unsafe(program: str) -> str:
     """Return why a program mustn't be what every container needs, "" if it may."""
-    if os.geteuid() == 0 and os.path.exists(program):
-        try:
-            with trust.trusted(program):
-                pass
-        except trust.Untrusted as error:
-            return str(error)
-    lib = os.path.dirname(os.path.dirname(os.path.abspath(programs.__file__)))
-    if os.path.dirname(program) == os.path.join(lib, "packaging", "bin"):
-        return f"{program} is in a clone of the source"
-    if glob.glob(f"{glob.escape(lib)}/cdi_hook-*.dist-info"):
-        return "`pip uninstall` removes it without changing the engine's configuration back"
-    return ""
+    why = trust.untrusted(program)[0] if os.geteuid() == 0 else ""
+    return why or programs.fleeting(program)
 
 
 def _runs(command: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from cdi_hook.errors import CDIError, Finding, InvalidSpec
 from cdi_hook.specs import rules, specfile
 from cdi_hook.specs.cache import Cache, Problem
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
-from cdi_hook.trust import Untrusted, trusted
+from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
     import argparse
@@ -114,13 +114,9 @@ def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict
 def _warn_of_trust(path: str, found: Host) -> None:
     """Warn if a file of a spec dir doesn't count because others than root could have written it."""
     if found.strict and os.path.dirname(os.path.abspath(path)) in found.spec_dirs:
-        try:
-            with trusted(os.path.abspath(path)):
-                pass
-        except Untrusted as error:
-            output.warn(f"{path}: refused by SPEC_TRUST=strict: {error}; to mend it: {error.remedy}")
-        except OSError:
-            pass  # the report says so
+        why, remedy = untrusted(path)
+        if why:
+            output.warn(f"{path}: refused by SPEC_TRUST=strict: {why}; to mend it: {remedy}")
 
 
 def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str, Any]:

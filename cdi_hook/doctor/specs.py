@@ -15,6 +15,7 @@ from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_roo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cdi_hook import errors
     from cdi_hook.doctor.finding import Patient
     from cdi_hook.specs.cache import Problem
     from cdi_hook.specs.model import Spec
@@ -63,7 +64,7 @@ def _refused(path: str, problem: Problem) -> Finding:
     if problem.kind == "denied":
         return Finding(UNKNOWN, f"{path}: only root may read it", ask_root())
     if problem.kind == "untrusted":
-        why, remedy = untrusted(path)
+        why, remedy = trust.untrusted(path)
         if why:  # it may have been mended meanwhile
             return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
     return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
@@ -142,7 +143,7 @@ def check_names(patient: Patient) -> list[Finding]:
     from cdi_hook.specs import rules
 
     return [
-        Finding(ERROR, f"{spec.path}: {one.message}", shlex.join(("cdi-hook", "validate", spec.path)))
+        _of_spec(ERROR, spec, one)
         for spec in patient.cache.specs
         for one in rules.warnings(spec.data)
         if one.path == ".kind"
@@ -154,10 +155,13 @@ def check_hooks(patient: Patient) -> list[Finding]:
     from cdi_hook.specs import rules
 
     return [
-        Finding(WARNING, f"{spec.path}: {one.message}", shlex.join(("cdi-hook", "validate", spec.path)))
-        for spec in patient.cache.specs
-        for one in rules.exposed_hooks(spec.data)
+        _of_spec(WARNING, spec, one) for spec in patient.cache.specs for one in rules.exposed_hooks(spec.data)
     ]
+
+
+def _of_spec(level: str, spec: Spec, found: errors.Finding) -> Finding:
+    fix = shlex.join(("cdi-hook", "validate", spec.path))
+    return Finding(level, f"{spec.path}: {found.message}", fix)
 
 
 def check_writers(patient: Patient) -> list[Finding]:
@@ -185,21 +189,10 @@ def check_writers(patient: Patient) -> list[Finding]:
                     if edit["hookName"] != "startContainer":  # whose program is the container's
                         paths[edit["path"]] = f"a hook's program, of {spec.path}"
     for path, what in paths.items():
-        why, remedy = untrusted(path)
+        why, remedy = trust.untrusted(path)
         if why:
             findings.append(Finding(ERROR, f"{path}, {what}: {why}", remedy))
     return findings
-
-
-def untrusted(path: str) -> tuple[str, str]:
-    """Return why a file isn't root's alone, and the command that mends it; "" if it is, or isn't there."""
-    try:
-        with trust.trusted(os.path.abspath(path)):
-            return "", ""
-    except trust.Untrusted as error:
-        return str(error), error.remedy
-    except OSError:
-        return "", ""
 
 
 def missing_links(patient: Patient) -> dict[str, str]:

@@ -33,8 +33,6 @@ _NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
     "does without a restart, which ends containers unless live-restore is on"
 )
-
-
 _ANNOTATES_SINCE = (24, 0)  # docker run --annotation, and compose's annotations
 _BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
 

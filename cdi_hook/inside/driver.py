@@ -45,9 +45,9 @@ def compatible(root: Rootfs, version: str) -> list[str]:
             one.name[len(_COMPAT_LIBRARY) :]
             for one in listed
             if one.name.startswith(_COMPAT_LIBRARY) and one.is_file(follow_symlinks=False)
+            if "." in one.name[len(_COMPAT_LIBRARY) :]
         ]
     os.close(directory)
-    found = [one for one in found if "." in one]
     if len(found) != 1:
         return []
     theirs, ours = _numbers(found[0]), _numbers(version)
@@ -134,9 +134,12 @@ def limit_gpus(root: Rootfs) -> None:
     except FileNotFoundError:
         return
     for number in range(_MOST_GPUS):
-        mode, rdev = _node(devices, f"{_NODE}{number}")
-        if stat.S_ISCHR(mode) and os.minor(rdev) < _MOST_GPUS:
-            mask |= 1 << os.minor(rdev)
+        try:
+            status = os.stat(f"{_NODE}{number}", dir_fd=devices, follow_symlinks=False)
+        except OSError:
+            continue
+        if stat.S_ISCHR(status.st_mode) and os.minor(status.st_rdev) < _MOST_GPUS:
+            mask |= 1 << os.minor(status.st_rdev)
     os.close(devices)
     if mask:
         profile = (
@@ -146,15 +149,6 @@ def limit_gpus(root: Rootfs) -> None:
         before = os.umask(0o222)  # the dirs on the way are not to be written to either
         texts.write(root, _PROFILE, profile, _PROFILE_MODE)
         os.umask(before)
-
-
-def _node(directory: int, name: str) -> tuple[int, int]:
-    """Return mode and device number of what is in a dir itself, without following a link there."""
-    try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except OSError:
-        return 0, 0
-    return status.st_mode, status.st_rdev
 
 
 def _numbers(version: str) -> list[int]:

@@ -9,7 +9,7 @@ import resource
 from cdi_hook import linux
 from cdi_hook.errors import BundleError, InjectionError, quote
 from cdi_hook.inside import driver, libraries, links, texts
-from cdi_hook.live.rootfs import NOT_ITSELF, OnVolume, Rootfs, by, is_covered, is_mount
+from cdi_hook.live.rootfs import NOT_ITSELF, Rootfs, by, is_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def prepare(needs: Needs, path: str) -> None:
         raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
     if os.path.samestat(os.fstat(descriptor), os.stat("/")):
         raise BundleError("the rootfs of the container's state on stdin is that of the host")
-    if not is_mount(descriptor) or is_covered(descriptor):
+    if not is_rootfs(descriptor):
         raise InjectionError(f"{quote(path)} {NOT_ITSELF}")
     was = _make_writable(descriptor, path)
     try:
@@ -74,15 +74,11 @@ def _refuse_unnamed(root: Rootfs, needs: Needs) -> None:
     """Refuse a spec whose hook doesn't name the libraries that it mounts, as those made before --library."""
     for directory in needs.dirs:
         for path in texts.matching(root, f"{directory}/lib*.so.{needs.driver_version}"):
-            try:
-                os.close(root.open(path))
-            except OnVolume:
+            if texts.is_on_volume(root, path):
                 raise InjectionError(
                     f"the CDI spec mounts {quote(path)}, but its hook doesn't name it with --library; "
                     "make the spec again with cdi-hook generate"
-                ) from None
-            except FileNotFoundError:
-                pass
+                )
 
 
 def _make_writable(descriptor: int, path: str) -> int | None:

@@ -63,7 +63,7 @@ class Container:
             self.rootfs = Rootfs(root).open(self.root_path)
         except FileNotFoundError as error:
             raise InjectionError(f"the container's rootfs {quote(self.root_path)} is not there") from error
-        if not rootfs.is_mount(self.rootfs) or rootfs.is_covered(self.rootfs, str(pid)):
+        if not rootfs.is_rootfs(self.rootfs, str(pid)):
             raise InjectionError(f"{quote(self.root_path)} {rootfs.NOT_ITSELF}")
         os.close(root)
 

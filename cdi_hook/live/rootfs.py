@@ -206,32 +206,24 @@ def by(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def is_mount(directory: int) -> bool:
-    """Say whether a dir is where something is mounted; raises OSError."""
-    parent = os.open("..", _FLAGS, dir_fd=directory)
-    try:
-        return mount_of(parent) != mount_of(directory)
-    finally:
-        os.close(parent)
+def is_rootfs(directory: int, process: str = "self") -> bool:
+    """Say whether a dir is where a runtime has mounted a rootfs, and nothing else over it; raises OSError.
 
-
-def is_covered(root: int, process: str = "self") -> bool:
-    """Say whether a rootfs's descriptor shows something that is mounted over the rootfs; raises OSError.
-
-    crun mounts a volume there if an image's link leads its place to "/". ``process`` is in the
+    crun mounts a volume over it if an image's link leads the volume's place to "/". ``process`` is in the
     mount namespace.
     """
-    if not is_mount(root):
-        return False
+    parent = os.open("..", _FLAGS, dir_fd=directory)
+    around = mount_of(parent)
+    os.close(parent)
+    mount = mount_of(directory)
     table = mounts(process)
-    mount = mount_of(root)
-    if mount not in table:
-        return True  # it is gone meanwhile
+    if mount == around or mount not in table:
+        return False  # nothing is mounted there, or no longer
     there = [where for where in table.values() if where[2] == table[mount][2]]
     # A runtime mounts the rootfs itself once more, from the same place of the same filesystem. NFS says
     # "/" for every place.
     is_nfs = any(where[3].startswith("nfs") for where in there)
-    return len({where[:2] for where in there}) > 1 or (is_nfs and len(there) > 1)
+    return len(there) == 1 or (len({where[:2] for where in there}) == 1 and not is_nfs)
 
 
 def mounts(process: str = "self") -> dict[str, tuple[str, str, str, str]]:

@@ -18,7 +18,7 @@ import pytest
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.filechange import Change
 from cdi_hook.errors import CDIError
-from tests.unit.test_trust import untrusted
+from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -100,7 +100,7 @@ def test_a_default_that_may_vanish(cdi_hook: World, etc: Path) -> None:
     (lib / "cdi_hook-1.0.dist-info").mkdir()
     pip = "`pip uninstall` removes it without changing the engine's configuration back"
     assert refusal(program, ours) == pip
-    if os.geteuid() != 0 or not untrusted(str(PROGRAM)):
+    if os.geteuid() != 0 or not untrusted(str(PROGRAM))[0]:
         assert refusal(PROGRAM.with_name("cdi-hook"), PROGRAM) == f"{PROGRAM} is in a clone of the source"
     assert cdi_hook("configure", "docker", "--config", file, "--set-default", "--force")[0] == 0
 
