@@ -394,7 +394,7 @@ def _add_env(target: Target, wanted: list[Wanted]) -> None:
 
 # Device nodes and their cgroup rules.
 
-NO_NODE = "not a device node"
+NO_STAT = "failed to stat CDI host device {}: "
 _DEVICES = ("linux", "devices")
 _RULES = ("linux", "resources", "devices")
 
@@ -413,13 +413,13 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     try:
         status = posix.lstat(host_path)
         host_type = _NODE_TYPES.get(status.st_mode & _S_IFMT)
-        problem = "" if host_type else NO_NODE
+        problem = "" if host_type else "not a device node"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
     except ValueError:  # a NUL in the path
         problem = "invalid argument"
     if problem and not complete:
-        raise errors.InjectionError(f"failed to stat CDI host device {errors.quote(host_path)}: {problem}")
+        raise errors.InjectionError(NO_STAT.format(errors.quote(host_path)) + problem)
     if not problem:
         if mode is None:
             mode = status.st_mode & 0o7777

@@ -7,12 +7,12 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import edits, files, onhost, spelling
+from cdi_hook import devices, files, onhost, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cdi_hook.registry import Registry
     from cdi_hook.request import DeviceRequest
@@ -89,10 +89,8 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     """Return the driver's error with the device, what asked for it, and the spec that defines it."""
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry)
-    link = ""
-    if edits.NO_NODE in str(error):
-        link = onhost.link_in(registry.parts(request.device_ids), error)
-    parts = [f"{FAILED}{link}" if link else str(error)]
+    advice = onhost.advice_at(registry.parts(request.device_ids), error)
+    parts = [f"{FAILED}{advice}" if advice else str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:
         parts.append(asked(request.device_ids[:_SHOWN], request))
@@ -100,7 +98,7 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
         parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
     else:
         parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
-    if not link and any(words in str(error) for words in _STALE):
+    if not advice and any(words in str(error) for words in _STALE):
         parts.append(GENERATE)
     return CDIError("; ".join(parts))
 
@@ -127,16 +125,29 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
         parts.append(f"known devices: {spelling.some(known)}")
     else:
         parts.append("no device is known")
+    maker = next(filter(None, (_maker(name, known) for name in shown)), "")
+    if maker:
+        parts.append(maker)
     if refused:
         parts.append(
             f"{'also ' if theirs else ''}refused: {spelling.some(refused.values(), separator=' | ')}"
         )
-    elif not known:
+    elif not known and not maker:
         parts.append(NO_SPEC)
     lost = overlooked(registry.spec_dirs)
     if lost:
         parts.append(spelling.some(lost, separator=" | "))
     return CDIError("; ".join([*parts, NEXT]))
+
+
+def _maker(name: str, known: Iterable[str]) -> str:
+    """Return what makes the first spec of a kind that `cdi-hook generate` knows, "" for others."""
+    kind = name.partition("=")[0]
+    is_known = any(one.startswith(f"{kind}=") for one in known)
+    for class_ in () if is_known else devices.CLASSES:
+        if kind in devices.get(class_).kinds:
+            return f'"cdi-hook generate {class_} --output /etc/cdi" makes the spec of {kind}'
+    return ""
 
 
 def _is_of(path: str, names: list[str]) -> bool:

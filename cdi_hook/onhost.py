@@ -6,6 +6,7 @@ It asks what an injection asks: edits.KINDS has both questions. Nothing is chang
 
 from __future__ import annotations
 
+import grp
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,15 @@ def hindrance(name: str, edit: Any) -> str:
     try:
         kind.convert(edit, edits.Target({}, keep_present=False, may_map_ids=False))
     except InjectionError as error:
-        return link(edit) or edits.lack(edit.get("hostPath") or edit["path"]) or str(error)
+        return path_advice(edit) or edits.lack(edit.get("hostPath") or edit["path"]) or str(error)
     return kind.hindrance(edit) if kind.hindrance else ""
 
 
-def link(node: dict[str, Any]) -> str:
-    """Return what to write in place of a device node's host path that is a link, or ""."""
+def path_advice(node: dict[str, Any]) -> str:
+    """Return what to write in place of a device node's host path that is relative, or a link; else ""."""
     path = node.get("hostPath") or node["path"]
+    if not os.path.isabs(path):
+        return f"{quote(path)} isn't an absolute path; write {quote(f'/{path}')}"
     if not os.path.islink(path):
         return ""
     target = os.path.realpath(path)
@@ -47,10 +50,23 @@ def link(node: dict[str, Any]) -> str:
     return f"{quote(path)} is a link, and a node's host path can't be one: write hostPath: {target}"
 
 
-def link_in(parts: list[edits.Part], error: InjectionError) -> str:
-    """Return the advice for the device node at which an injection failed, "" if it isn't a link."""
+def advice_at(parts: list[edits.Part], error: InjectionError) -> str:
+    """Return the advice for the path of the device node at which an injection failed, or ""."""
     for source, part in parts:
         for node in part.get("deviceNodes") or () if source == error.source else ():
-            if f"{quote(node.get('hostPath') or node['path'])}: {edits.NO_NODE}" in str(error):
-                return link(node)
+            if edits.NO_STAT.format(quote(node.get("hostPath") or node["path"])) in str(error):
+                return path_advice(node)
     return ""
+
+
+def group(gid: int) -> str:
+    """Return a group's name, or its number if it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def join(name: str) -> str:
+    """Return the command by which a user comes into a group."""
+    return f"sudo usermod -aG {name} $USER"

@@ -19,7 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command and return its exit status; raises SystemExit for help (0) and wrong arguments (2)."""
     try:
         parser = commands.parser(arguments)
-        options = parser.parse_args(arguments)
+        options, more = parser.parse_known_args(arguments)
+        if more:
+            getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(more)}")
         if options.command is None:
             parser.print_help(sys.stderr)
             return 2

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from typing import TYPE_CHECKING, NoReturn
 
-from cdi_hook import __version__, config
+from cdi_hook import __version__, config, spelling
 from cdi_hook.cli import output
 from cdi_hook.cli.options import add_debug
 
@@ -50,9 +51,17 @@ exit status:
   2  the arguments are wrong"""
 
 
+_UNKNOWN = re.compile(r"(?:invalid choice: '|unrecognized arguments: )([^' =]+)")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        output.complain(f"{message}; see {self.prog} --help")
+        unknown = _UNKNOWN.search(message)
+        actions = self._actions  # argparse has no other way to ask
+        known = [word for one in actions for word in (*one.option_strings, *(one.choices or ()))]
+        close = spelling.near(unknown[1], known) if unknown else []
+        advice = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+        output.complain(f"{message}; {advice}")
         self.exit(2)
 
 
@@ -79,6 +88,7 @@ def parser(arguments: Container[str]) -> argparse.ArgumentParser:
             command.description = module.HELP
             module.arguments(command)
             _everywhere(command)
+            command.set_defaults(parser=command)
     return top
 
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import grp
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import devices, files, selinux, spelling
+from cdi_hook import devices, files, onhost, selinux, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.devices import custom, generate
@@ -189,6 +189,8 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
             output.warn(
                 f"these are {len(specs)} specs, and a file has one: --output DIR writes a file for each"
             )
+        elif sys.stdout.isatty():
+            output.warn("this is only shown: --output /etc/cdi writes it where engines read it")
         return
     directory, name = _place(options.output)
     if name and len(specs) > 1:
@@ -316,13 +318,6 @@ def _groups(root: Root, found: Sequence[Found]) -> list[str]:
         if node.get("gid", os.getegid()) not in own
     }
     return [
-        f"you aren't in the group {name}, which rootless containers need: sudo usermod -aG {name} $USER"
-        for name in map(_group, sorted(gids))
+        f"you aren't in the group {name}, which rootless containers need: {onhost.join(name)}"
+        for name in map(onhost.group, sorted(gids))
     ]
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

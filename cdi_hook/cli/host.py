@@ -51,7 +51,8 @@ def complain_of_no_specs(dirs: Sequence[str]) -> None:
 
 def no_such_device(name: str, known: Inventory) -> str:
     """Say that no device has this name, and which names are near it."""
-    near = spelling.near(name, known.devices, 3)
+    within = [one for one in known.devices if name.strip("*/") in one]  # a class, or a device's own name
+    near = spelling.near(name, known.devices, 3) or within[:3]
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
     return f"there is no device {quote(name)}; {advice}"
 

@@ -13,6 +13,7 @@ from cdi_hook.devices.generate import checked
 from cdi_hook.edits import HOOK_ENV
 from cdi_hook.errors import CDIError, InvalidName, quote
 from cdi_hook.names import validate_device_name
+from cdi_hook.specs import rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,8 @@ def spec(
     A mount is HOST:CONTAINER[:OPTION,...], an environment variable NAME=VALUE, and a hook
     NAME:PROGRAM with arguments, quoted as in a shell. Raises CDIError.
     """
+    for problem in rules.validate_kind(kind):
+        raise CDIError(f"--kind: {problem.plain}")
     by_name: dict[str, list[dict[str, Any]]] = {}
     for text in devices:
         name, edits = _device(root, text)

@@ -11,7 +11,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import bundle, injection, jsontext, request, spelling
+from cdi_hook import bundle, injection, jsontext, onhost, request, spelling
 from cdi_hook.doctor import engines, logs
 from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
 from cdi_hook.engines import ENGINES, answer
@@ -20,7 +20,7 @@ from cdi_hook.errors import FAILED, CDIError, quote
 from cdi_hook.names import is_qualified_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cdi_hook.config import Config
     from cdi_hook.doctor.finding import Patient
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Variables by which other runtimes are asked for devices.
 _KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_KEEPS_GROUPS = "run.oci.keep_original_groups"  # podman's --group-add keep-groups, for crun
 _SHOWN = 3  # lines of LOG
 _MOST = 200  # characters of a value
 
@@ -80,10 +81,17 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
     if names:
         origins = ", ".join(f"{name} ({asks.origins[name]})" for name in names)
         yield "asked", Finding(OK, f"{who} asks for {origins}")
-        finding, is_given = _given(who, patient, container, oci, is_whole)
+        finding, is_given = _given(who, patient, engine, container, oci, is_whole)
         lacks, is_said = not is_given, finding.level == ERROR
         yield "given", finding
-    likes = list(_looks_like(who, container, oci, host.settings, names))
+        if is_given and engine:
+            for finding in _closed(who, patient, oci, names):
+                yield "given", finding
+
+    def ask(names: str = engines.NAMES, key: str = "") -> str:
+        return engines.ask(engine, host.settings, container.client, names, key)
+
+    likes = list(_looks_like(who, container, oci, host.settings, names, ask))
     for finding in likes:
         lacks = lacks or finding.level == ERROR
         yield "looks like", finding
@@ -96,7 +104,7 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
         yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
     elif asks is not None and not names and not likes:
         lacks = True
-        fix = f"{_option(host.settings)}; cdi-hook list shows the names"
+        fix = f"{ask()}; cdi-hook list shows the names"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
     lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
     for finding in _runtime(
@@ -104,15 +112,11 @@ def examine(patient: Patient, engine: Engine | None, container: Container) -> It
     ):
         yield "runtime", finding
     if container.error and not (FAILED in container.error and is_said):
-        fix = _option(host.settings) if container.native else ""
+        names = "nvidia.com/gpu=all" if "--gpus" in container.native else engines.NAMES
+        fix = ask(names) if container.native else ""
         yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
     for finding in _log(patient, container):
         yield "log", finding
-
-
-def _option(settings: Config, names: str = engines.NAMES, key: str = "") -> str:
-    """Return the option by which an engine's command line asks for devices, quoted for a shell."""
-    return shlex.join(("--annotation", f"{key or engines.key(settings)}={names}"))
 
 
 def _config(container: Container) -> tuple[dict[str, Any], bool]:
@@ -126,7 +130,12 @@ def _config(container: Container) -> tuple[dict[str, Any], bool]:
 
 
 def _given(
-    who: str, patient: Patient, container: Container, oci: dict[str, Any], is_whole: bool
+    who: str,
+    patient: Patient,
+    engine: Engine | None,
+    container: Container,
+    oci: dict[str, Any],
+    is_whole: bool,
 ) -> tuple[Finding, bool]:
     """Say whether the container has what it asks for: then injecting again changes nothing."""
     registry = patient.host.registry(keep_index=False)
@@ -149,9 +158,33 @@ def _given(
         fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
         return Finding(OK, fact), True
     fact = f"{who} was not given all of that: its config.json lacks {spelling.count(len(changes), 'change')}"
-    if runs_us(container.program):
+    if engine and not runs_us(container.program):
+        return Finding(ERROR, fact), False  # what _runtime says mends it
+    if engine:
         fact += "; the spec may have changed since it was created"
     return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
+
+
+def _closed(who: str, patient: Patient, oci: dict[str, Any], names: list[str]) -> Iterator[Finding]:
+    """Yield the nodes that a user's own container can't open: it may open no more than the user may."""
+    if os.geteuid() == 0:
+        return
+    has_groups = answer.dig(oci, "annotations", _KEEPS_GROUPS) == "1"
+    parts = patient.host.registry(keep_index=False).parts(names)
+    for path in sorted({node["path"] for _, part in parts for node in part.get("deviceNodes") or ()}):
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            others, group = status.st_mode & 0o006 == 0o006, onhost.group(status.st_gid)
+            fact = f"{who} can't open {path}, which is for the group {group}"
+            if others or status.st_uid == os.geteuid():
+                continue
+            if status.st_mode & 0o060 != 0o060:
+                yield Finding(ERROR, f"{who} can't open {path}: only root may")
+            elif status.st_gid not in (os.getegid(), *os.getgroups()):
+                yield Finding(ERROR, f"{fact}: you aren't in it", f"{onhost.join(group)}; then log in again")
+            elif not has_groups:
+                fix = "--group-add keep-groups, an option of podman that crun knows"
+                yield Finding(ERROR, f"{fact}: you are in it, and the container left it", fix)
 
 
 def _ask_root(container: Container) -> str:
@@ -185,19 +218,24 @@ def _runtime(
 
 
 def _looks_like(
-    who: str, container: Container, oci: Mapping[str, Any], settings: Config, names: list[str]
+    who: str,
+    container: Container,
+    oci: Mapping[str, Any],
+    settings: Config,
+    names: list[str],
+    ask: Callable[..., str],
 ) -> Iterator[Finding]:
     """Yield what looks like a request and is none; ``names`` are the devices that are asked for."""
     prefixes, variables = settings.words("ANNOTATION_PREFIXES"), settings.words("DEVICE_ENV")
     for key, value in sorted(_object(answer.dig(oci, "annotations")).items()):
         if not key.startswith(tuple(prefixes)) and _is_near(key, str(value), prefixes):
             fact = f"{who} has the annotation {quote(key)}, which asks for nothing: the key has to begin with"
-            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", _option(settings, str(value)))
+            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", ask(str(value)))
     for key, value in sorted(container.labels.items()):
         is_right = key.startswith(tuple(prefixes))
         if is_right or _is_near(key, str(value), prefixes):
             fact = f"{who} has the label {quote(key)}, which asks for nothing: it has to be an annotation"
-            yield Finding(ERROR, fact, _option(settings, str(value), key if is_right else ""))
+            yield Finding(ERROR, fact, ask(str(value), key if is_right else ""))
     for one in _list(answer.dig(oci, "process", "env")):
         name, _, value = str(one).partition("=")
         is_known = _KNOWN.fullmatch(name) and value not in request.NOTHING and not names
@@ -205,7 +243,7 @@ def _looks_like(
         if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
             shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
             fact = f"{who} has the variable {name}={shown}, which asks for nothing"
-            fix = f"{_option(settings)}, or DEVICE_ENV={name} in cdi-hook.conf"
+            fix = f"{ask()}, or DEVICE_ENV={name} in cdi-hook.conf"
             yield Finding(WARNING if names else ERROR, fact, fix)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -79,6 +80,23 @@ def request(engine: Engine, settings: Config, client: str = "", names: str = NAM
     text = asks.get(client) or next(iter(asks.values()), "\n")
     words = {"program": programs.path("cdi-runtime"), "key": key(settings), "names": names}
     return "" if "\n" in text else text.format(**words)
+
+
+def ask(engine: Engine | None, settings: Config, client: str, names: str, own_key: str = "") -> str:
+    """Return the part of that which asks for the devices: an option, or a line of YAML."""
+    asks = engine.asks() if engine else {}
+    text = asks.get(client) or next(iter(asks.values()), "--annotation {key}={names}")
+    comment = text.partition("  # ")[2].partition("\n")[0]
+    lines = text.splitlines()
+    at = next(index for index, line in enumerate(lines) if "{names}" in line)
+    words = {"key": own_key or key(settings)}
+    if at:
+        line = lines[at].strip().format(**words, names=json.dumps(names)[1:-1])
+        asked = f"{lines[at - 1].strip()} {{{line}}}"
+    else:
+        before, option = text.partition("{names}")[0].split()[-2:]
+        asked = shlex.join((before, f"{option.format(**words)}{names}"))
+    return f"{asked}, {comment}" if comment else asked
 
 
 def key(settings: Config) -> str:

@@ -137,6 +137,7 @@ class Docker(Engine):
                 for request in dig(one, "HostConfig", "DeviceRequests") or ()
             ]
             mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
+            labels = dig(one, "Config", "Labels") or {}
             containers.append(
                 Container(
                     identity,
@@ -144,10 +145,11 @@ class Docker(Engine):
                     daemon.runtimes.get(runtime, "") if daemon else "",
                     next(filter(os.path.isdir, (place.format(identity) for place in _BUNDLES)), ""),
                     oci(dig(one, "HostConfig", "Annotations"), dig(one, "Config", "Env"), mounts),
-                    dig(one, "Config", "Labels") or {},
+                    labels,
                     tuple(native),
                     str(dig(one, "State", "Error") or ""),
                     dig(one, "State", "Running") is True,
+                    client="compose" if "com.docker.compose.project" in labels else "docker",
                 )
             )
         return containers

@@ -26,7 +26,7 @@ def validate(data: dict[str, Any]) -> list[Finding]:
     """Return all findings; the first one is the error that the reference reports."""
     return [
         *_validate_version(data),
-        *_validate_kind(data),
+        *validate_kind(data.get("kind", "")),
         *validate_edits(data.get("containerEdits"), ".containerEdits"),
         *_validate_devices(data),
     ]
@@ -81,8 +81,8 @@ def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(".cdiVersion", message, plain=f"{declared} is too low: {need}")
 
 
-def _validate_kind(data: dict[str, Any]) -> Iterator[Finding]:
-    kind = data.get("kind", "")
+def validate_kind(kind: str) -> Iterator[Finding]:
+    """Yield what is wrong with the kind of a spec."""
     for text, part in zip(parse_qualifier(kind), ("vendor", "class")):
         try:
             validate_kind_part(text, part)

@@ -34,6 +34,11 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
         f'has the label "{KEY}", which asks for nothing: it has to be an annotation',
         f"--annotation {KEY}={FUSE}",
     ),
+    "a label in a compose file": (
+        ["--runtime", "cdi", "--label", "com.docker.compose.project=x", "--label", f"{KEY}={FUSE}"],
+        f'has the label "{KEY}", which asks for nothing: it has to be an annotation',
+        f'annotations: {{{KEY}: "{FUSE}"}}',
+    ),
     "a key without its slash": (
         ["--runtime", "cdi", "--annotation", f"cdi.k8s.io={FUSE}"],
         'has the annotation "cdi.k8s.io", which asks for nothing: the key has to begin with cdi.k8s.io/',
@@ -63,7 +68,7 @@ DOCKER: dict[str, tuple[list[str], str, str]] = {
     "--gpus": (
         ["--runtime", "cdi", "--gpus", "all"],
         'didn\'t start: could not select device driver "" with capabilities: [[gpu]]',
-        "--annotation cdi.k8s.io/NAME=vendor.com/class=name",
+        "--annotation cdi.k8s.io/NAME=nvidia.com/gpu=all",
     ),
     "a device that isn't known": (
         ["--runtime", "cdi", "--annotation", f"{KEY}={REFUSAL[0]}"],
@@ -125,6 +130,7 @@ def test_docker(docker: Docker, mistake: str) -> None:
     errors = [(said, what) for level, said, what in findings if level == "error"]
     facts = (fact, GPUS_BY_CDI) if mistake == "--gpus" else (fact,)
     assert errors[-1] in [(f"{who}{between} {one}", fix) for one in facts]
+    assert [what for _, what in errors if what] == [fix]  # nothing that mends nothing
     assert status == 1
 
 
@@ -423,6 +429,29 @@ def test_podman(podmans: Callable[..., Podman], rootless: bool, mistake: str) ->
     errors = [(said, what) for level, said, what in findings if level == "error"]
     assert errors[-1] == (f"podman's container {identity[:12]} {fact}", fix)
     assert status == 1
+
+
+@pytest.mark.xdist_group("podman")
+def test_a_node_for_a_group(podmans: Callable[..., Podman]) -> None:
+    """A rootless container that was given a node, and can't open it, has the error, with the group to be in."""
+    podman = podmans(rootless=True, layout=LAYOUT)
+    box, node, spec = podman.box, "/dev/cdi-hook-closed", "/etc/cdi/closed.yaml"
+    box.do("sh", "-c", f"mknod -m 660 {node} c 1 3 && chown 0:5 {node}")
+    box.write(
+        spec,
+        "cdiVersion: 0.3.0\nkind: vendor.com/closed\ndevices: "
+        f"[{{name: one, containerEdits: {{deviceNodes: [{{path: {node}}}]}}}}]\n",
+    )
+    try:
+        podman.run("--detach", "--name=closed", device="vendor.com/closed=one", script="sleep 1000")
+        status, findings = examined(box, "closed", user=podman.user)
+        podman.do("podman", "rm", "--force", "--time=0", "closed")
+    finally:
+        box.do("rm", "-f", spec, node)
+    errors = [(fact.partition(" can't open ")[2], fix) for level, fact, fix in findings if level == "error"]
+    (group,) = [line.split(":")[0] for line in box.read("/etc/group").splitlines() if ":5:" in line]
+    fact = f"{node}, which is for the group {group}: you aren't in it"
+    assert (status, errors) == (1, [(fact, f"sudo usermod -aG {group} $USER; then log in again")])
 
 
 @pytest.mark.xdist_group("podman")

@@ -93,6 +93,7 @@ MISTAKES: dict[str, list[Case]] = {
     ],
     "runtime not configured / wrong name / path": [  # docker's own words
         Case("unknown or invalid runtime name: cdi-typo", GPU, runtime="cdi-typo", status=125),
+        Case("unknown or invalid runtime name: cdi-runtime", GPU, runtime="cdi-runtime", status=125),
     ],
     "YAML indent, tab": [
         refused(f"{BASE}\t- name: gpu0\n", "line 4: found character that cannot start any token; YAML is indented with spaces, not with tabs"),
@@ -201,6 +202,38 @@ MISTAKES: dict[str, list[Case]] = {
         Case(f"{GPU}  {SPECS}/vendor.yaml\n", command=("cdi-hook", "list", GPU), status=0),
         Case("invalid choice: 'tcsh' (choose from ", command=("cdi-hook", "completion", "tcsh"), status=2),
     ],
+    "list with a class, or a part of a name": [
+        Case(f'there is no device "gpu"; did you mean {GPU}?\n', command=("cdi-hook", "list", "gpu")),
+        Case(f'there is no device "gpu0"; did you mean {GPU}?\n', command=("cdi-hook", "list", "gpu0")),
+    ],
+    "validate FILE, which others can write": [
+        Case(f"(mode 0666); to mend it: chmod go-w {SPECS}/vendor.yaml", before=f"chmod 666 {SPECS}/vendor.yaml",
+             command=("cdi-hook", "validate", f"{SPECS}/vendor.yaml"), status=0),
+    ],
+    "generate into a dir that isn't read": [
+        Case(f'"{PLACE}/cdy" isn\'t one of SPEC_DIRS, as {SPECS} is: no container gets devices of its specs\n',
+             command=("cdi-hook", "generate", "--device", "a=/dev/null", "--kind", "vendor.com/gpu", "--output", f"{PLACE}/cdy"), status=0),
+    ],
+    "generate --device without a name, with a bad kind": [
+        Case('--device "/dev/null": there is no name; write --device null=/dev/null\n',
+             command=("cdi-hook", "generate", "--kind", "vendor.com/gpu", "--device", "/dev/null")),
+        Case('--kind: "camera" is not vendor/class; write one such as vendor.com/gpu\n',
+             command=("cdi-hook", "generate", "--kind", "camera", "--device", "front=/dev/none")),
+    ],
+    "generate without --output, then run": [
+        Case('; "cdi-hook generate kvm --output /etc/cdi" makes the spec of host.local/kvm; ', "host.local/kvm=kvm"),
+    ],
+    "a relative path in a spec": [
+        Case(f'{world.FAILED}"dev/fuse" isn\'t an absolute path; write "/dev/fuse"; device {GPU} ', GPU,
+             edits("deviceNodes: [{path: dev/fuse}]")),
+        validated(edits("deviceNodes: [{path: dev/none}]"), 'warning: .devices[0].containerEdits.deviceNodes[0]: '
+                  '"dev/none" isn\'t an absolute path; write "/dev/none"', 0),
+    ],
+    "typo in a class, a command or an option": [
+        Case("; did you mean kvm?\n", command=("cdi-hook", "generate", "kmv"), status=2),
+        Case("; did you mean list?\n", command=("cdi-hook", "lst"), status=2),
+        Case("unrecognized arguments: --ouput x; did you mean --output?\n", command=("cdi-hook", "generate", "kvm", "--ouput", "x"), status=2),
+    ],
     "validate /etc/passwd": [
         Case("/etc/passwd: this is no CDI spec: it has no cdiVersion, kind or devices\n", command=("cdi-hook", "validate", "/etc/passwd")),
     ],
@@ -210,6 +243,8 @@ SEEN_BY_DOCTOR = (
     "label instead",
     "no --runtime",
     "--device, --gpus, NVIDIA_VISIBLE_DEVICES with our runtime on docker 26",
+    "labels in a compose file",
+    "rootless, and not in the node's group",
 )
 # Rows with tests of their own below: a warning, and what is missing.
 MISSING = {
@@ -220,10 +255,10 @@ MISSING = {
 MISSPELT = "key `cdi.k8s.io` without slash, `cdi.k8s/x`"
 
 
-def test_there_are_thirty_five_rows() -> None:
-    """Every kind of mistake is a row here."""
+def test_every_row_is_here() -> None:
+    """Every kind of mistake is a row here, and none is there twice."""
     rows = {*MISTAKES, *SEEN_BY_DOCTOR, *MISSING, MISSPELT}
-    assert len(rows) == len(MISTAKES) + len(SEEN_BY_DOCTOR) + len(MISSING) + 1 == 35
+    assert len(rows) == len(MISTAKES) + len(SEEN_BY_DOCTOR) + len(MISSING) + 1 == 44
 
 
 def furnish(box: Box, case: Case) -> None:

@@ -268,7 +268,7 @@ def test_unknown_class(cdi_hook: World) -> None:
     assert (status, out) == (2, "")
     known = ", ".join(map(repr, devices.CLASSES)), ", ".join(devices.CLASSES)
     assert err in [
-        f"cdi-hook: argument CLASS: invalid choice: 'kmv' (choose from {names}); see cdi-hook generate --help\n"
+        f"cdi-hook: argument CLASS: invalid choice: 'kmv' (choose from {names}); did you mean kvm?\n"
         for names in known
     ]
 

@@ -59,9 +59,9 @@ def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["list", "--nonsense"], "unrecognized arguments: --nonsense; see cdi-hook --help"),
-        (["index", "more"], "unrecognized arguments: more; see cdi-hook --help"),
-        (["inject", "--dev", "x"], "unrecognized arguments: --dev; see cdi-hook --help"),
+        (["list", "--nonsense"], "unrecognized arguments: --nonsense; see cdi-hook list --help"),
+        (["index", "more"], "unrecognized arguments: more; see cdi-hook index --help"),
+        (["inject", "--dev", "x"], "unrecognized arguments: --dev; did you mean --device?"),
         (["inject", "--device"], "argument -d/--device: expected one argument; see cdi-hook inject --help"),
         (["--config"], "argument --config: expected one argument; see cdi-hook --help"),
     ],

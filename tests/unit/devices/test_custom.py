@@ -120,7 +120,7 @@ def test_what_is_wrong(arguments: tuple[list[str], ...], message: str) -> None:
     [
         ("vendor.com/x", '"vendor.com/x": a vendor or class of one letter makes docker and podman crash'),
         ("v/thing", '"v/thing": a vendor or class of one letter makes docker and podman crash'),
-        ("thing", "invalid CDI Spec: invalid vendor. empty name"),
+        ("thing", '--kind: "thing" is not vendor/class; write one such as vendor.com/gpu'),
     ],
 )  # fmt: skip
 def test_a_kind_that_nobody_can_use(kind: str, message: str) -> None:

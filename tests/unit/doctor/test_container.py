@@ -7,6 +7,7 @@ The engines here are scripts; tests/engine/test_doctor.py asks the real ones.
 from __future__ import annotations
 
 import base64
+import grp
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from cdi_hook.engines.containerd import _binary
 if TYPE_CHECKING:
     from .conftest import Place
 
-ASK = {"cdi.k8s.io/x": "vendor.com/gpu=gpu0"}
+GPU = "vendor.com/gpu=gpu0"
+ASK = {"cdi.k8s.io/x": GPU}
 WHO = "/T/bundle"
 ASKED = f'{WHO} asks for vendor.com/gpu=gpu0 (annotation "cdi.k8s.io/x")'
 GIVEN = f"{WHO} was given all of that"
@@ -185,6 +187,33 @@ def test_variable_that_counts(place: Place) -> None:
     bundle(place, {}, ("MINE=vendor.com/gpu=gpu0", "A=1", "NVIDIA_VISIBLE_DEVICES=all"))
     fact = f"{WHO} asks for vendor.com/gpu=gpu0 (environment variable MINE)"
     assert said(place) == [("asked", "ok", fact, ""), ("given", "ok", GIVEN, "")]
+
+
+@pytest.mark.parametrize("is_member", [False, True])
+def test_a_node_that_a_user_cannot_open(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_member: bool
+) -> None:
+    """What a user can't open, the user's own container can't; one that leaves the user's groups can open less."""
+    node = place.write("node", "", 0o660)
+    place.spec(deviceNodes=[{"path": node, "type": "c", "major": 1, "minor": 3}])
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(node).st_uid + 1)
+    monkeypatch.setattr(os, "getegid", lambda: os.stat(node).st_gid + 1)
+    monkeypatch.setattr(os, "getgroups", lambda: [os.stat(node).st_gid] if is_member else [])
+    group = grp.getgrgid(os.stat(node).st_gid).gr_name
+    oci: dict[str, Any] = {"annotations": {}}
+    found = [(one.level, one.fact, one.fix) for one in container._closed("it", place.patient(), oci, [GPU])]
+    fact = f"it can't open {node}, which is for the group {group}: "
+    if not is_member:
+        fix = f"sudo usermod -aG {group} $USER; then log in again"
+        assert found == [("error", f"{fact}you aren't in it", fix)]
+        return
+    fix = "--group-add keep-groups, an option of podman that crun knows"
+    assert found == [("error", f"{fact}you are in it, and the container left it", fix)]
+    oci["annotations"] = {"run.oci.keep_original_groups": "1"}
+    assert list(container._closed("it", place.patient(), oci, [GPU])) == []
+    os.chmod(node, 0o600)
+    ((fact, fix),) = [(one.fact, one.fix) for one in container._closed("it", place.patient(), oci, [GPU])]
+    assert (fact, fix) == (f"it can't open {node}: only root may", "")
 
 
 def test_log(place: Place) -> None:
