@@ -31,6 +31,7 @@ CHECKS: dict[str, Callable[[Patient], list[Finding]]] = {
     "index": specs.check_index,
     "units": host.check_units,
     "cgroups": host.check_cgroups,
+    "nodes": engines.check_nodes,
     "labels": engines.check_labels,
     "kernel": host.check_kernel,
     "python": host.check_python,

@@ -205,6 +205,28 @@ def process(daemon: str) -> str:
     return ""
 
 
+def check_nodes(patient: Patient) -> list[Finding]:
+    """Find device nodes that can't be opened, because podman mounts a container's rootfs with nodev."""
+    outside = {
+        f"{spec.path}: the node {node['path']}"
+        for spec in patient.cache.specs
+        for part in (spec.data, *spec.data["devices"])
+        for node in (part.get("containerEdits") or {}).get("deviceNodes") or ()
+        if not node["path"].startswith("/dev/")
+    }
+    if not outside or not ENGINES["podman"].found():
+        return []
+    try:
+        options = answer.ask_json("podman", "info", "--format", "{{json .Store.GraphOptions}}")
+    except answer.Unreachable:
+        return []
+    mounted = ",".join(str(value) for key, value in (options or {}).items() if key.endswith(".mountopt"))
+    if "nodev" not in mounted.split(","):
+        return []
+    fact = "can't be opened in podman's containers: it isn't in /dev, and mountopt of storage.conf has nodev"
+    return [Finding(WARNING, f"{one} {fact}", "give it a path in /dev") for one in sorted(outside)]
+
+
 def check_labels(patient: Patient) -> list[Finding]:
     """Find specs and an index that SELinux doesn't let an engine read that runs here."""
     with contextlib.suppress(OSError):

@@ -67,8 +67,8 @@ chroot "$work/root" chown -R "$user:" "$home/cdi-hook"
 
 # shellcheck disable=SC2016 # the new shell expands it
 unshare --mount --pid --fork --kill-child --propagation private sh -ec '
-root=$1 home=$2 user=$3
-shift 3
+root=$1 home=$2 user=$3 kind=$4
+shift 4
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
@@ -80,7 +80,7 @@ cd "$root"
 mkdir -p mnt/old
 busybox pivot_root . mnt/old
 exec chroot . sh -ec "umount -l /mnt/old; rmdir /mnt/old; exec \"\$@\"" sh setpriv --reuid "$user" --regid "$user" --init-groups \
-	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb \
+	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb CDI_HOOK_MACHINE="$kind" \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	sh -c "cd ~/cdi-hook && exec make \"\$@\"" make "$@"
-' sh "$work/root" "$home" "$user" "$@"
+' sh "$work/root" "$home" "$user" "$kind" "$@"

@@ -289,7 +289,9 @@ def why_not(lab: Lab) -> str:
         input="", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if completed.stdout != "it works\n":
-        return f"{lab.runtime.name} can't run a container here: {' '.join(completed.stdout.split())}"
+        who = f"{lab.runtime.name} can't run a container here"
+        without = ", which needs root" if os.geteuid() != 0 else ""
+        return f"{who}{without}: {' '.join(completed.stdout.split())}"
     if lab.runtime.is_native and not lab.runtime.prefix and LAYOUT != "v1":
         return "this machine has no devices controller of cgroup v1"
     return ""

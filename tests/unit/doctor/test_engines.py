@@ -373,3 +373,17 @@ def test_what_mends_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert engines._mend("/etc/cdi") == "restorecon -R /etc/cdi"
     assert engines._mend("/run/cdi") == 'chcon -R "$(matchpathcon -n /run/containers)" /run/cdi'
+
+
+def test_a_node_outside_dev(place: Place) -> None:
+    """A node outside /dev is a warning where podman mounts a container's rootfs with nodev."""
+    place.spec(deviceNodes=[{"path": "/opt/null", "hostPath": "/dev/null"}, {"path": "/dev/null"}])
+    assert said(engines.check_nodes, place) == []
+    place.program("podman", """echo '{"overlay.mountopt":"metacopy=on"}'""")
+    assert said(engines.check_nodes, place) == []
+    place.program("podman", """echo '{"overlay.mountopt":"nodev,metacopy=on"}'""")
+    fact = (
+        "/T/cdi/vendor.json: the node /opt/null can't be opened in podman's containers: it isn't in /dev, and mountopt of "
+        "storage.conf has nodev"
+    )
+    assert said(engines.check_nodes, place) == [("warning", fact, "give it a path in /dev")]
