@@ -48,7 +48,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo test check unit machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -78,12 +78,17 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
+unit: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
+	$(PYTHON) -m venv --clear .venv/unit
+	.venv/unit/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger tomlkit
+	.venv/unit/bin/python -m pytest -n auto --dist loadgroup -o minversion=8.0 tests/unit tests/cases
+
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 
-KINDS = bare sudo person bookworm sid
-elsewhere: ## run `make test` on other machines, made with mmdebstrap: KINDS="bare sudo person bookworm sid"
+KINDS = bare sudo person bookworm sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
+elsewhere: ## run `make test` on other machines, and `make unit` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"
 	@sh tests/setup.sh elsewhere
 	@for kind in $(KINDS); do sh tests/elsewhere/run.sh "$$kind" || exit; done
 

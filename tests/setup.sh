@@ -59,6 +59,7 @@ present() {
 	systemd) command -v systemd-analyze >/dev/null ;;
 	systemd-container) command -v systemd-nspawn >/dev/null ;;
 	iproute2) command -v ip >/dev/null ;;
+	ubuntu-keyring) [ -e /usr/share/keyrings/ubuntu-archive-keyring.gpg ] ;;
 	udev) command -v udevadm >/dev/null ;;
 	uidmap) command -v newuidmap >/dev/null ;;
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
@@ -190,7 +191,7 @@ machine)
 	main_venv
 	;;
 elsewhere)
-	have 'git mmdebstrap busybox-static' ''
+	have 'git mmdebstrap busybox-static' 'ubuntu-keyring'
 	;;
 *)
 	die "usage: setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"

@@ -9,26 +9,41 @@
 #   person    Debian 13 with docker and podman as apt installs them, and a user with uid 1000, by root
 #   bookworm  Debian 12, bare, by root
 #   sid       Debian's next release, bare, by root
+#   3.9       a release of Debian's or Ubuntu's that has this Python, or another up to 3.15; by root, make unit
 #
 # It is a root dir in namespaces of its own, with this machine's kernel and network. Roots are kept in
 # .pytest_cache/elsewhere. It takes root, and mmdebstrap.
 set -eu
 umask 022
 
-kind=${1:?bare|sudo|person|bookworm|sid}
+kinds='bare, sudo, person, bookworm, sid, 3.9 to 3.15'
+kind=${1:?$kinds}
 shift
-[ "$#" -gt 0 ] || set -- test
 tree=$(cd "$(dirname "$0")/../.." && pwd)
+list=$kind components=main
 case $kind in
 bare) suite=trixie more='' ;;
 sudo) suite=trixie more='sudo' ;;
 person) suite=trixie more='sudo docker.io podman systemd python3-yaml' ;;
 bookworm | sid) suite=$kind more='' ;;
+3.9) suite=bullseye ;;
+3.10) suite=jammy components=main,universe ;;
+3.11) suite=bookworm ;;
+3.12) suite=noble components=main,universe ;;
+3.13) suite=trixie ;;
+3.14 | 3.15) suite=sid ;;
 *)
-	echo "run.sh: $kind is none of bare, sudo, person, bookworm, sid" >&2
+	echo "run.sh: $kind is none of $kinds" >&2
 	exit 2
 	;;
 esac
+case $kind in
+3.*)
+	more="python$kind-venv binutils busybox-static gcc libc6-dev strace" list=''
+	[ "$#" -gt 0 ] || set -- unit "PYTHON=/usr/bin/python$kind"
+	;;
+esac
+[ "$#" -gt 0 ] || set -- test
 cache=$tree/.pytest_cache/elsewhere
 base=$cache/$kind
 if ! [ -e "$base.made" ]; then
@@ -37,7 +52,7 @@ if ! [ -e "$base.made" ]; then
 	recommends=false
 	[ "$kind" != person ] || recommends=true
 	# A mirror may be behind; sid's list of releases is valid for a week only. It is signed all the same.
-	mmdebstrap --quiet --mode=root --variant=minbase --aptopt="APT::Install-Recommends $recommends" \
+	mmdebstrap --quiet --mode=root --variant=minbase --components="$components" --aptopt="APT::Install-Recommends $recommends" \
 		--aptopt='Acquire::Check-Valid-Until "false"' \
 		--include="git make ca-certificates $more" "$suite" "$base"
 	# A proxy's certificates, and how pip gets its packages here.
@@ -67,7 +82,7 @@ chroot "$work/root" chown -R "$user:" "$home/cdi-hook"
 
 # shellcheck disable=SC2016 # the new shell expands it
 unshare --mount --pid --fork --kill-child --propagation private sh -ec '
-root=$1 home=$2 user=$3 kind=$4
+root=$1 home=$2 user=$3 list=$4
 shift 4
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
@@ -80,7 +95,7 @@ cd "$root"
 mkdir -p mnt/old
 busybox pivot_root . mnt/old
 exec chroot . sh -ec "umount -l /mnt/old; rmdir /mnt/old; exec \"\$@\"" sh setpriv --reuid "$user" --regid "$user" --init-groups \
-	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb CDI_HOOK_MACHINE="$kind" \
+	env -i HOME="$home" USER="$user" LOGNAME="$user" TERM=dumb CDI_HOOK_MACHINE="$list" \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	sh -c "cd ~/cdi-hook && exec make \"\$@\"" make "$@"
-' sh "$work/root" "$home" "$user" "$kind" "$@"
+' sh "$work/root" "$home" "$user" "$list" "$@"
