@@ -81,7 +81,7 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 unit: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
 	$(PYTHON) -m venv --clear .venv/unit
 	.venv/unit/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger tomlkit
-	.venv/unit/bin/python -m pytest -n auto --dist loadgroup -o minversion=8.0 tests/unit tests/cases
+	.venv/unit/bin/python -m pytest -n auto --dist loadgroup tests/unit tests/cases
 
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine

@@ -76,6 +76,7 @@ if [ "$kind" = sudo ]; then
 	home=/home/ann user=ann
 	echo 'ann ALL=(ALL) NOPASSWD: ALL' >"$work/root/etc/sudoers.d/ann"
 fi
+[ "$kind" != person ] || chroot "$work/root" systemd-machine-id-setup 2>/dev/null
 chmod 700 "$work/root/root"
 git -c safe.directory='*' clone -q "$tree" "$work/root$home/cdi-hook"
 chroot "$work/root" chown -R "$user:" "$home/cdi-hook"

@@ -34,7 +34,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 LAYOUT = "v1" if (CGROUPS / "devices").is_dir() else "v2"  # the machine's own layout
 # In a box; on tmpfs, like everything that is written there.
 BOARD = Path("/run/board")
-USER = 1000
+USER = 4711  # a user that no machine has
 
 Completed = subprocess.CompletedProcess[str]
 

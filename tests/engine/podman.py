@@ -44,6 +44,11 @@ for file in /etc/subuid /etc/subgid; do echo user:100000:65536 >$file; done
 mkdir /run/user
 for place in /home/user /run/user/user; do install -d -m 700 -o $1 -g $1 $place; done
 """
+# A distribution's own storage.conf may have nodev, with which a node outside /dev can't be opened.
+_NO_NODEV = """
+own=/usr/share/containers/storage.conf
+[ ! -e $own ] || sed '/^mountopt/d' $own >/etc/containers/storage.conf
+"""
 _WARNING = r'(?:\{"error":"(?:\\"|[^"])*","level":"warning",[^\n]*\}\n|time="[-:TZ\d]+" level=warning msg="Refreshing the CDI registry generated errors" error="(?:\\"|[^"])*"\n)'
 # What podman says of this machine, not of the container.
 _ENVIRON = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
@@ -57,6 +62,7 @@ class Podman:
         self.layout = layout
         self.user = USER if rootless else 0
         box.write("/etc/containers/containers.conf", CONFIGURATION)
+        box.do("sh", "-c", _NO_NODEV)
         box.write(AS_DEFAULT, '[engine]\nruntime = "cdi"\n')
         box.do("mount", "--make-rshared", "/")
         if rootless:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import LAYOUT
+from .box import LAYOUT, USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ GROUP = 4242
 NODE = "/run/board/node"
 # Looks at both devices, and opens one, as a user who is in no group of the image.
 LOOK = f"id -u; test -c /dev/fuse && echo fuse; stat -c '%g %a' {NODE}; : <{NODE} && echo node"
-SEEN = f"1000\nfuse\n{GROUP} 660\nnode\n"
+SEEN = f"{USER}\nfuse\n{GROUP} 660\nnode\n"
 DEVICES = "host.local/fuse=fuse,example.com/grouped=one"
 
 
@@ -45,7 +45,7 @@ def test_docker(dockers: Callable[[str], Docker], runtime: str) -> None:
     """A docker container has generated devices, and a user in it may open a node of a group that the user isn't in."""
     docker = dockers(LAYOUT)
     generate(docker.box)
-    done = docker.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
+    done = docker.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
     assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
     annotation = f"{world.KEY}=host.local/fuse=all"
     done = docker.call(
@@ -60,5 +60,5 @@ def test_podman(podmans: Callable[..., Podman], runtime: str) -> None:
     """A podman container has them too."""
     podman = podmans(rootless=False, layout=LAYOUT)
     generate(podman.box)
-    done = podman.run("--rm", "--user", "1000:1000", script=LOOK, device=DEVICES, runtime=runtime)
+    done = podman.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
     assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")

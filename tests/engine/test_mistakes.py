@@ -150,8 +150,8 @@ MISTAKES: dict[str, list[Case]] = {
     ],
     "spec 0666, not root's, dir 0775": [
         Case(f"(mode 0666); to mend it: chmod go-w {SPECS}/vendor.yaml; ", GPU, before=f"chmod 666 {SPECS}/vendor.yaml"),
-        Case(f"belongs to uid 1000, not to root; to mend it: chown root {SPECS}/vendor.yaml; ", GPU,
-             before=f"chown 1000 {SPECS}/vendor.yaml"),
+        Case(f"belongs to uid {USER}, not to root; to mend it: chown root {SPECS}/vendor.yaml; ", GPU,
+             before=f"chown {USER} {SPECS}/vendor.yaml"),
         Case(f"{SPECS} is writable by others than root (mode 0775); to mend it: chmod go-w {SPECS}; ", GPU, before=f"chmod 775 {SPECS}"),
     ],
     "same device twice": [
@@ -176,7 +176,7 @@ MISTAKES: dict[str, list[Case]] = {
              "or give its path in RUNTIMES", GPU, conf="RUNTIMES=runk\n"),
     ],
     "forgot sudo, configure docker": [
-        Case("note: /home/user/.config/docker/daemon.json is the file of the user with uid 1000, which only that user's own (rootless) "
+        Case(f"note: /home/user/.config/docker/daemon.json is the file of the user with uid {USER}, which only that user's own (rootless) "
              "docker reads; with sudo this command edits /etc/docker/daemon.json, which the host's docker reads\n",
              command=("cdi-hook", "configure", "docker", "--dry-run"), user=USER, status=0),
     ],

@@ -29,7 +29,9 @@ HINT = (
 )
 PLACES = ("/etc", "/usr", "/var", "/run")
 # What dpkg, rpm and a runtime keep for themselves, and what other programs do on this machine meanwhile.
-NOT_OURS = re.compile(r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc)(/.*)?")
+NOT_OURS = re.compile(
+    r"/(var/lib/(dpkg|rpm)|var/log/dpkg.log|var/cache|var/tmp|run/board|run/runc|run/needrestart)(/.*)?"
+)
 IMPORT = "import cdi_hook; print(cdi_hook.__version__, cdi_hook.Cache(['/etc/cdi']).devices())"
 LOOP = f"""\
 cp -r {BUNDLE} /run/loop
