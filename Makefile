@@ -20,6 +20,8 @@ BYTECODE = yes
 ZSHDIR = $(PREFIX)/share/zsh/site-functions
 # The dir for what deb, rpm, wheel and release build.
 DIST = dist
+# The key of gpg's that signs a release, if it isn't gpg's default one.
+KEY =
 
 programs = cdi-runtime cdi-hook
 links = cdi-runc cdi-crun
@@ -186,12 +188,12 @@ wheel: ## build a package for pip in DIST=dist
 	@sh tests/setup.sh wheel
 	@sh packaging/build.sh wheel '$(DIST)'
 
-release: ## check that VERSION=X.Y.Z is ready, test it, and build all that is released
-	@sh packaging/release.sh ready '$(VERSION)'
+release: ## check that VERSION=X.Y.Z is ready, test it, and build all that is released, signed with KEY=
+	@sh packaging/release.sh ready '$(VERSION)' '$(KEY)'
 	@$(MAKE) test
 	@$(MAKE) deb rpm wheel
 	@sh tests/setup.sh release
-	@sh packaging/release.sh finish '$(VERSION)' '$(DIST)'
+	@sh packaging/release.sh finish '$(VERSION)' '$(KEY)' '$(DIST)'
 
 clean: ## remove what the other targets made in this dir
 	rm -rf .venv build dist mutants cdi_hook.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .benchmarks

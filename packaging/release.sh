@@ -1,16 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# release.sh ready VERSION: report everything that keeps VERSION from being released.
-# release.sh finish VERSION DIR: put an SBOM (CycloneDX) and checksums beside the
-# packages in DIR.
+# release.sh ready VERSION KEY: report everything that keeps VERSION from being released.
+# release.sh finish VERSION KEY DIR: put beside the packages in DIR an SBOM (CycloneDX),
+# repositories for apt and dnf, which KEY signs, or else gpg's default key, the image
+# that installs on Kubernetes' nodes, and checksums.
 # `make release` runs `ready`, then the tests, builds the packages, and runs `finish`.
 set -eu
 
-task=$1 version=$2
+task=$1 version=$2 key=$3
 cd "$(dirname "$0")/.."
 
 git() { command git -c safe.directory='*' "$@"; }
+# Sign something, and print the fingerprint of the key that did.
+signer() {
+	gpg --quiet --batch --yes --status-fd 1 ${key:+--local-user "$key"} --output /dev/null --detach-sign /dev/null |
+		sed -n 's/^\[GNUPG:\] SIG_CREATED .* //p'
+}
+# Print where the repositories are published: the README's lines to install have it.
+url() { sed -n 's|^    .* \(https://.*\)/cdi-hook\.sources$|\1|p' README.md; }
 
 ready() {
 	wrong=0
@@ -30,6 +38,11 @@ ready() {
 		;;
 	*) say "VERSION=$version is not of the form X.Y.Z" ;;
 	esac
+	case $(url) in
+	'' | *OWNER*) say "README.md's lines to install don't say where: put the account that publishes in the place of OWNER, and take out that nothing is published" ;;
+	esac
+	[ "$(signer 2>/dev/null)" ] ||
+		say "gpg has no key${key:+ $key} to sign with: import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign\", or name one with KEY="
 	[ -z "$(git status --porcelain)" ] || say 'there are changes that are not committed (git status shows them)'
 	return $wrong
 }
@@ -40,24 +53,34 @@ finish() {
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	wheel=cdi_hook-$version-py3-none-any.whl
+	deb=cdi-hook_${version}_all.deb
+	rpm=cdi-hook-$version-1.noarch.rpm
 	sbom=cdi-hook-$version.cdx.json
+	image=cdi-hook-installer-$version.$(uname -m).oci.tar
+	epoch=$(git log -1 --format=%ct)
 	# the pins make pip install the wheel's dependencies at the releases that were tested
 	sed -n '/^dev = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml >"$work/pins"
 	sed "s/^dynamic = \[\"version\"\]/version = \"$version\"/" pyproject.toml >"$work/pyproject.toml"
 	"$venv/bin/python" -m venv --without-pip "$work/venv"
 	"$venv/bin/python" -m pip -q --disable-pip-version-check --python "$work/venv/bin/python" \
 		install -c "$work/pins" "$dist/$wheel"
-	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$venv/bin/cyclonedx-py" environment --output-reproducible \
+	SOURCE_DATE_EPOCH=$epoch "$venv/bin/cyclonedx-py" environment --output-reproducible \
 		--no-validate --pyproject "$work/pyproject.toml" -o "$dist/$sbom" "$work/venv/bin/python" 2>"$work/log" || {
 		cat "$work/log" >&2
 		exit 1
 	}
-	(cd "$dist" && sha256sum "cdi-hook_${version}_all.deb" "cdi-hook-$version-1.noarch.rpm" "$wheel" "$sbom" >SHA256SUMS)
+	sh packaging/repository.sh "$dist/repository" "$(url)" "$(signer)" "$dist/$deb" "$dist/$rpm"
+	rm -f "$dist/$image"
+	# as chroot, the steps need no runtime, and have this machine's network
+	buildah build --quiet --isolation chroot --pull=newer --timestamp "$epoch" -f packaging/kubernetes/Containerfile \
+		-t "oci-archive:$dist/$image:cdi-hook-installer:$version" . >/dev/null
+	(cd "$dist" && sha256sum "$deb" "$rpm" "$wheel" "$sbom" "$image" >SHA256SUMS)
 	cat "$dist/SHA256SUMS"
-	echo "release: now git tag -s v$version && git push origin v$version, and upload $dist/SHA256SUMS with what it lists"
+	echo "release: now git tag -s v$version && git push origin v$version, upload $dist/SHA256SUMS with what it lists," \
+		"and publish $dist/repository as $(url)"
 }
 
 case $task in
 ready) ready ;;
-finish) finish "$3" ;;
+finish) finish "$4" ;;
 esac

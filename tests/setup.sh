@@ -43,8 +43,10 @@ find_python() {
 # Whether a package is present; the argument is Debian's name for it.
 present() {
 	case $1 in
+	apt-utils) command -v apt-ftparchive >/dev/null ;;
 	busybox-static) busybox true 2>/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
 	libc6-dev) [ -e /usr/include/stdio.h ] ;;
+	createrepo-c) command -v createrepo_c >/dev/null ;;
 	debhelper) command -v dh >/dev/null ;;
 	dh-python) command -v dh_python3 >/dev/null ;;
 	docker.io) command -v dockerd >/dev/null ;;
@@ -158,7 +160,7 @@ wheel)
 	main_venv
 	;;
 release)
-	have 'python3-venv' ''
+	have 'python3-venv apt-utils buildah createrepo-c gpg gpg-agent rpm' ''
 	main_venv .venv/release release
 	;;
 fuzz | coverage | mutation)
@@ -174,7 +176,7 @@ test)
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
-		"runsc debhelper dh-python lintian rpm rpmlint groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish $engines"
+		"runsc debhelper dh-python lintian rpm rpmlint gpg gpg-agent apt-utils createrepo-c dnf curl groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue

@@ -67,6 +67,15 @@ def test_nothing_is_said_twice() -> None:
     assert [one for one, count in sentences.items() if count > 1 and len(one) > 20] == []
 
 
+def test_it_says_where_releases_are() -> None:
+    """The lines to install name one place, and as long as that isn't known, the README says that nothing is published."""
+    section = TEXT.partition("\n## Install\n")[2]
+    places = re.findall(r"^    sudo curl .* (https://\S*)/cdi-hook\.(?:sources|repo)$", section, re.MULTILINE)
+    assert len(places) == 2
+    assert len(set(places)) == 1
+    assert ("OWNER" in places[0]) == section.startswith("\n**Nothing is published yet")
+
+
 def test_security_names_tests_that_exist() -> None:
     """Each test that SECURITY.md shows is there."""
     text = (ROOT / "SECURITY.md").read_text("utf-8")

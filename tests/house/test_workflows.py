@@ -20,7 +20,10 @@ STEPS = [
     for step in one["steps"]
 ]
 # By workflow and job: what it may do beyond reading the tree.
-MAY = {"release.yml release": {"contents": "read", "id-token": "write", "attestations": "write"}}
+MAY = {
+    "release.yml release": {"contents": "read", "id-token": "write", "attestations": "write"},
+    "release.yml publish": {"contents": "write", "id-token": "write", "pages": "write"},
+}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -50,6 +53,13 @@ def test_actions(place: str, step: dict[str, Any]) -> None:
 def test_commands(place: str, step: dict[str, Any]) -> None:
     """A command has no text of others put into it; such text comes by its environment."""
     assert "${{" not in step["run"], place
+
+
+def test_secrets() -> None:
+    """Only the step that imports the releaser's key gets it, of an environment that may ask a person first."""
+    found = [(place, step["env"]) for place, step in STEPS if "secrets." in str(step)]
+    assert found == [("release.yml release", {"RELEASE_KEY": "${{ secrets.RELEASE_KEY }}"})]
+    assert WORKFLOWS["release.yml"]["jobs"]["release"]["environment"] == "release"
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

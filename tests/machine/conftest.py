@@ -14,7 +14,7 @@ import pytest
 
 from tests.engine.box import STANDARD_PATH
 from tests.package import life
-from tests.package.conftest import checkouts, packages
+from tests.package.conftest import checkouts, key, other_key, packages
 
 from .machine import Machine, make_root
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-__all__ = ["checkouts", "packages"]  # fixtures that the package's own tests have
+__all__ = ["checkouts", "key", "other_key", "packages"]  # fixtures that the package's own tests have
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,6 +25,7 @@ PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "procps", "kmod",
     "python3", "python3-yaml", "python3-tomlkit", "python3-pythonjsonlogger",
     "runc", "crun", "busybox-static", "podman", "uidmap", "netavark",
+    "curl", "make", "python3-typing-extensions",
 )  # fmt: skip
 # What takes time at boot, and no test needs.
 MASKED = (

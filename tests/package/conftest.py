@@ -7,9 +7,12 @@ Packages are built once in each xdist_group: deb's tests are one group, rpm's an
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +25,6 @@ from .machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
 VERSION = cdi_hook.__version__
 NEXT = "99.0.0"
@@ -53,6 +55,30 @@ def need(*programs: str) -> None:
     for program in programs:
         if not shutil.which(program, path=STANDARD_PATH):
             pytest.skip(f"{program} isn't installed")
+
+
+class Key:
+    """A new key in a keyring of its own."""
+
+    def __init__(self, name: str) -> None:
+        need("gpg", "gpg-agent")
+        self.home = Path(tempfile.mkdtemp())  # short, because of the agent's socket in it
+        self.gpg("--passphrase", "", "--quick-generate-key", name, "rsa3072", "sign")
+        listed = self.gpg("--with-colons", "--list-secret-keys")
+        (self.fingerprint,) = re.findall(r"^fpr:.*:(\w+):$", listed, re.MULTILINE)
+
+    def run(self, *command: str | Path) -> str:
+        """Run a program that uses the keyring."""
+        return run("env", f"GNUPGHOME={self.home}", *command)
+
+    def gpg(self, *arguments: str | Path) -> str:
+        """Run gpg."""
+        return self.run("gpg", "--batch", "--quiet", "--yes", *arguments)
+
+    def close(self) -> None:
+        """End gpg's agent, and remove the keyring."""
+        self.run("gpgconf", "--kill", "gpg-agent")
+        shutil.rmtree(self.home)
 
 
 @dataclass(frozen=True)
@@ -118,6 +144,22 @@ def packages(checkouts: Callable[..., Checkout]) -> Callable[..., Path]:
         return built[kind, version]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def key() -> Generator[Key]:
+    """The releaser's key."""
+    made = Key("releaser")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def other_key() -> Generator[Key]:
+    """Somebody else's key."""
+    made = Key("somebody else")
+    yield made
+    made.close()
 
 
 @pytest.fixture

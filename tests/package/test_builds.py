@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ import pytest
 
 from tests.engine.box import ROOT, STANDARD_PATH
 
-from .conftest import NEXT, TOOLS, VERSION, Checkout, git, need, run
+from .conftest import NEXT, TOOLS, VERSION, Checkout, Key, git, need, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,11 +140,12 @@ def test_wheel_has_the_same_bytes(tmp_path: Path) -> None:
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
 
 
-def ready(checkout: Checkout, version: str) -> list[str]:
+def ready(checkout: Checkout, version: str, key: Key) -> list[str]:
     """Return what a checkout lacks for a release of that version, one line each, without the program's name."""
     command = ["make", "-s", "--no-print-directory", "release", f"VERSION={version}"]
+    environ = {"PATH": STANDARD_PATH, "GNUPGHOME": str(key.home)}
     done = subprocess.run(
-        command, cwd=checkout.path, env={"PATH": STANDARD_PATH}, capture_output=True, text=True, check=False
+        command, cwd=checkout.path, env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     lines = done.stderr.splitlines()
@@ -155,54 +154,60 @@ def ready(checkout: Checkout, version: str) -> list[str]:
     return [line.removeprefix("release: ") for line in lines]
 
 
-def test_release_refuses(checkouts: Callable[..., Checkout]) -> None:
+def publish(checkout: Checkout, account: str) -> Checkout:
+    """Have the README say that an account publishes releases."""
+    readme = checkout.path / "README.md"
+    place = re.compile(r"https://\S*(?=/cdi-hook\.(sources|repo)$)", re.MULTILINE)
+    readme.write_text(place.sub(f"https://{account}.example", readme.read_text("utf-8")), "utf-8")
+    return checkout
+
+
+def test_release_refuses(checkouts: Callable[..., Checkout], key: Key) -> None:
     """A release that isn't ready is refused before anything else is done, with all reasons."""
     need("git")
-    checkout = checkouts()
+    checkout = publish(checkouts(), "somebody")
     (checkout.path / "CHANGELOG.md").write_text("# Changelog\n\n## [1.2.3] - unreleased\n", "utf-8")
     uncommitted = "there are changes that are not committed (git status shows them)"
-    assert ready(checkout, "") == ["say which: make release VERSION=X.Y.Z", uncommitted]
+    assert ready(checkout, "", key) == ["say which: make release VERSION=X.Y.Z", uncommitted]
     for version in ("1.2", "1.2.3rc1", "v1.2.3", "1.2.3.4"):
-        assert ready(checkout, version) == [f"VERSION={version} is not of the form X.Y.Z", uncommitted]
-    assert ready(checkout, "1.2.3") == [
+        assert ready(checkout, version, key) == [f"VERSION={version} is not of the form X.Y.Z", uncommitted]
+    assert ready(checkout, "1.2.3", key) == [
         "cdi_hook/__init__.py has another __version__ than 1.2.3",
         'CHANGELOG.md has no line "## [1.2.3] - YYYY-MM-DD"',
         uncommitted,
     ]
     git("commit", "-q", "-a", "-m", "changes", cwd=checkout.path)
     git("tag", "v1.2.3", cwd=checkout.path)
-    assert ready(checkout, "1.2.3")[2:] == ["there is a tag v1.2.3 already"]
+    assert ready(checkout, "1.2.3", key)[2:] == ["there is a tag v1.2.3 already"]
 
 
-def test_release_is_ready(checkouts: Callable[..., Checkout]) -> None:
-    """If the version is set, its changes are dated and everything is committed, a release is ready."""
+@pytest.mark.parametrize("name", ["", "nobody"])
+def test_release_needs_a_key_and_a_place(
+    checkouts: Callable[..., Checkout], tmp_path: Path, name: str
+) -> None:
+    """A release without a key to sign with, or the key that is asked for, or a place for it is refused."""
+    need("git", "gpg")
+    checkout = publish(checkouts(), "OWNER")
+    command = ("env", f"GNUPGHOME={tmp_path}/none", "sh", "packaging/release.sh", "ready", "", name)
+    done = subprocess.run(
+        command, cwd=checkout.path, env={"PATH": STANDARD_PATH}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:3] == [
+        "release: README.md's lines to install don't say where: "
+        "put the account that publishes in the place of OWNER, and take out that nothing is published",
+        f"release: gpg has no key {name} to sign with: ".replace("  ", " ")
+        + "import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign\", or name one with KEY=",
+    ]
+
+
+def test_release_is_ready(checkouts: Callable[..., Checkout], key: Key) -> None:
+    """If the version is set, its changes are dated, and everything is committed, a release is ready."""
     need("git")
-    checkout = checkouts(version=NEXT)
+    checkout = publish(checkouts(version=NEXT), "somebody")
     log = checkout.path / "CHANGELOG.md"
     log.write_text(re.sub(r"(?m)^(## \[\S+\] - ).*", r"\g<1>2026-11-24", log.read_text("utf-8")), "utf-8")
     git("commit", "-q", "-a", "--allow-empty", "-m", "release", cwd=checkout.path)
-    assert run("sh", "packaging/release.sh", "ready", NEXT, cwd=checkout.path) == ""
-
-
-@pytest.mark.xdist_group("rpm")
-def test_release_is_complete(packages: Callable[..., Path], tmp_path: Path) -> None:
-    """A release has, beside the packages, an SBOM with everything that pip would install, and correct checksums."""
-    prepared = subprocess.run(["sh", "tests/setup.sh", "release"], cwd=ROOT, check=False, capture_output=True)
-    if prepared.returncode:
-        pytest.skip("what makes an SBOM can't be installed")
-    for kind in TOOLS:
-        shutil.copy(packages(kind), tmp_path)
-    run("sh", "packaging/build.sh", "wheel", tmp_path)
-    said = run("sh", "packaging/release.sh", "finish", VERSION, tmp_path)
-    names = [name.format(VERSION) for name in NAMES.values()]
-    names += [f"cdi_hook-{VERSION}-py3-none-any.whl", f"cdi-hook-{VERSION}.cdx.json"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "SHA256SUMS"])
-    assert run("sha256sum", "-c", "--strict", "SHA256SUMS", cwd=tmp_path) == "".join(
-        f"{name}: OK\n" for name in names
-    )
-    assert said.startswith((tmp_path / "SHA256SUMS").read_text("ascii"))
-    sbom = json.loads((tmp_path / names[-1]).read_text("utf-8"))
-    product = sbom["metadata"]["component"]
-    assert (sbom["bomFormat"], product["name"], product["version"]) == ("CycloneDX", "cdi-hook", VERSION)
-    components = {component["name"] for component in sbom["components"]}
-    assert components >= {"PyYAML", "python-json-logger", "tomlkit"}
+    command = ("env", f"GNUPGHOME={key.home}", "sh", "packaging/release.sh", "ready", NEXT)
+    for name in ("", key.fingerprint):
+        assert run(*command, name, cwd=checkout.path) == ""
