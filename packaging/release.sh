@@ -42,7 +42,7 @@ ready() {
 	'' | *OWNER*) say "README.md's lines to install don't say where: put the account that publishes in the place of OWNER, and take out that nothing is published" ;;
 	esac
 	[ "$(signer 2>/dev/null)" ] ||
-		say "gpg has no key${key:+ $key} to sign with: import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign\", or name one with KEY="
+		say "gpg has no key${key:+ $key} to sign with: import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY="
 	[ -z "$(git status --porcelain)" ] || say 'there are changes that are not committed (git status shows them)'
 	return $wrong
 }

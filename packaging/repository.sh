@@ -31,7 +31,8 @@ for package; do
 		} >"$dir/cdi-hook.sources"
 		;;
 	*.rpm)
-		rpmsign --define "_gpg_name $key" --addsign "$package" >/dev/null
+		# Debian 12's rpmsign looks for gpg2
+		rpmsign --define "__gpg $(command -v gpg)" --define "_gpg_name $key" --addsign "$package" >/dev/null
 		mkdir "$dir/rpm"
 		cp "$package" "$dir/rpm/"
 		# dnf of older distributions can't read what is the default of newer createrepo_c

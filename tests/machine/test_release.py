@@ -78,7 +78,7 @@ def test_release_is_complete(
     for kind in TOOLS:
         shutil.copy(packages(kind), dist)
     run("sh", "packaging/build.sh", "wheel", dist)
-    said = key.run("env", *bases, "sh", "packaging/release.sh", "finish", VERSION, "", dist)
+    said = key.run("env", *bases, "sh", "packaging/release.sh", "finish", VERSION, "", dist, timeout=300)
     names = [name.format(VERSION) for name in NAMES.values()]
     names += [f"cdi_hook-{VERSION}-py3-none-any.whl", f"cdi-hook-{VERSION}.cdx.json", IMAGE]
     assert sorted(path.name for path in dist.iterdir()) == sorted([*names, "SHA256SUMS", "repository"])

@@ -67,9 +67,9 @@ class Key:
         listed = self.gpg("--with-colons", "--list-secret-keys")
         (self.fingerprint,) = re.findall(r"^fpr:.*:(\w+):$", listed, re.MULTILINE)
 
-    def run(self, *command: str | Path) -> str:
+    def run(self, *command: str | Path, timeout: float = 120) -> str:
         """Run a program that uses the keyring."""
-        return run("env", f"GNUPGHOME={self.home}", *command)
+        return run("env", f"GNUPGHOME={self.home}", *command, timeout=timeout)
 
     def gpg(self, *arguments: str | Path) -> str:
         """Run gpg."""

@@ -197,7 +197,7 @@ def test_release_needs_a_key_and_a_place(
         "release: README.md's lines to install don't say where: "
         "put the account that publishes in the place of OWNER, and take out that nothing is published",
         f"release: gpg has no key {name} to sign with: ".replace("  ", " ")
-        + "import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign\", or name one with KEY=",
+        + "import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY=",
     ]
 
 
