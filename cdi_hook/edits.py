@@ -36,6 +36,9 @@ BOOL = "true or false"
 INT64 = "an integer"
 UINT32 = "an integer from 0 to 4294967295"
 
+# Beside the edits of a device: what shows that it is still the one that its name means (proof.py).
+PROOF = "proof"
+
 # Of mounts, or of device nodes, that an OCI specification may have: each edit looks through them, and
 # no container has a tenth of that.
 _MOST_ITEMS = 8192
@@ -232,6 +235,8 @@ def apply(
     by_kind: dict[str, list[Wanted]] = {name: [] for name in KINDS}
     for source, part in parts:
         try:
+            if PROOF in part:
+                _prove(part[PROOF])
             for name, edits in each_kind(part):
                 convert, wanted = KINDS[name].convert, by_kind[name]
                 for edit in edits:
@@ -242,6 +247,14 @@ def apply(
         if wanted:
             KINDS[name].add(target, wanted)
     return target.changes
+
+
+def _prove(annotation: str) -> None:
+    from cdi_hook import proof
+
+    reason = proof.stale(annotation)
+    if reason:
+        raise errors.InjectionError(reason)
 
 
 def check_host(changes: Iterable[Change]) -> None:
@@ -272,6 +285,8 @@ def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
     Raises InjectionError for a kind that isn't known.
     """
     for name, value in part.items():
+        if name == PROOF:
+            continue
         kind = KINDS.get(name)
         if kind is None:
             raise errors.InjectionError(f"unknown kind of container edits {errors.quote(name)}")

@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import devices, files, onhost, spelling
+from cdi_hook import devices, edits, files, onhost, proof, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
-_STALE = ("stat CDI host device", "host type mismatch", "the host has no ")
+_STALE = ("stat CDI host device", "host type mismatch", "the host has no ", proof.OTHER)
 PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
 MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
 _SHOWN = 5  # of each kind of thing
@@ -89,7 +89,9 @@ def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -
     """Return the driver's error with the device, what asked for it, and the spec that defines it."""
     if isinstance(error.__cause__, UnresolvableDevices):
         return _unresolvable(error.__cause__, request, registry)
-    advice = onhost.advice_at(registry.parts(request.device_ids), error)
+    advice = ""
+    if edits.NO_STAT.partition("{")[0] in str(error):
+        advice = onhost.advice_at(registry.parts(request.device_ids), error)
     parts = [f"{FAILED}{advice}" if advice else str(error)]
     device, path = error.source or (None, "")
     if isinstance(error.__cause__, TooLate) or not path:

@@ -10,7 +10,7 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import edits
+from cdi_hook import edits, proof
 from cdi_hook.errors import Finding, InjectionError, quote
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def findings(part: edits.Edits, path: str = "") -> Iterator[Finding]:
             reason = hindrance(name, edit)
             if reason:
                 yield Finding(f"{path}.{name}{f'[{index}]' if kind.is_list else ''}", reason)
+    reason = proof.stale(part[edits.PROOF]) if edits.PROOF in part else ""
+    if reason:
+        yield Finding(path, reason)
 
 
 def hindrance(name: str, edit: Any) -> str:

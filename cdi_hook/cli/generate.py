@@ -290,7 +290,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={its[0]}" for each in found for its in generate.names(each)],
+        "devices": [f"{each.kind}={next(iter(its))}" for each in found for its in generate.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 

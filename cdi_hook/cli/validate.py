@@ -145,7 +145,7 @@ def _missing(loaded: Spec) -> Iterator[Finding]:
     """Yield what this host lacks for a spec's devices."""
     yield from onhost.findings(loaded.container_edits, ".containerEdits")
     for number, device in enumerate(loaded.devices.values()):
-        yield from onhost.findings(device.container_edits, f".devices[{number}].containerEdits")
+        yield from onhost.findings(device.edits, f".devices[{number}].containerEdits")
 
 
 def _placed(problem: Problem, loaded: Spec) -> Finding:

@@ -13,6 +13,7 @@ from cdi_hook.devices.deviceclass import Device, DeviceClass, Found
 
 if TYPE_CHECKING:
     from cdi_hook.devices.root import Root
+    from cdi_hook.proof import Proof
 
 _KFD = "/dev/kfd"
 _TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes"
@@ -37,9 +38,9 @@ class Amd(DeviceClass):
             properties = _properties(root, f"{_TOPOLOGY}/{number}/properties")
             entry = render.get(f"renderD{properties.get('drm_render_minor')}")
             if entry:
-                gpus.append((properties, [one for one in drm if one.parent == entry.parent]))
-        addresses = [_address(properties) for properties, _ in gpus]
-        unique_ids = [int(properties.get("unique_id", "0")) for properties, _ in gpus]
+                gpus.append((number, properties, [one for one in drm if one.parent == entry.parent]))
+        addresses = [_address(properties) for _, properties, _ in gpus]
+        unique_ids = [int(properties.get("unique_id", "0")) for _, properties, _ in gpus]
         devices = [
             Device(
                 [
@@ -49,8 +50,14 @@ class Amd(DeviceClass):
                     *(entry.name for entry in entries),
                 ],
                 nodes.edits(root, (path for one in entries for path in (one.node, *links.of(one.node)))),
+                {
+                    address: sysfs.at(root, *(one.link for one in entries)),
+                    f"GPU-{unique_id:016x}": _proof(root, number, properties),
+                },
             )
-            for index, ((_, entries), address, unique_id) in enumerate(zip(gpus, addresses, unique_ids))
+            for index, ((number, properties, entries), address, unique_id) in enumerate(
+                zip(gpus, addresses, unique_ids)
+            )
         ]
         if not devices or not nodes.is_node(root, _KFD):
             return []
@@ -66,6 +73,11 @@ class Amd(DeviceClass):
 def _properties(root: Root, path: str) -> dict[str, str]:
     lines = (line.partition(" ") for line in root.read(path).splitlines())
     return {name: value for name, _, value in lines if value.isdecimal()}
+
+
+def _proof(root: Root, number: str, properties: dict[str, str]) -> list[Proof]:
+    lines = (f"{name} {properties[name]}" for name in ("unique_id", "drm_render_minor") if name in properties)
+    return sysfs.says(root, f"{_TOPOLOGY}/{number}/properties", *lines)
 
 
 def _address(properties: dict[str, str]) -> str:

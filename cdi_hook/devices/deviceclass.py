@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.devices.root import Root
+    from cdi_hook.proof import Proof
 
 # The vendor of plain classes. No vendor can own a name below .local (RFC 6762), so it names this host.
 HOST = "host.local"
@@ -26,11 +27,13 @@ class Device:
     """A device: its names, and its containerEdits as a CDI spec has them.
 
     ``names`` are as the kernel or udev has them. The first is unique among the devices of
-    its kind. A container may ask for the device by any of them.
+    its kind. A container may ask for the device by any of them. ``proofs`` are, by such a
+    name, what shows that it is this device's; see proof.py.
     """
 
     names: Sequence[str]
     edits: dict[str, Any]
+    proofs: Mapping[str, Sequence[Proof]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

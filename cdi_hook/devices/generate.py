@@ -5,18 +5,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook import proof
 from cdi_hook.devices import naming, nodes
 from cdi_hook.devices.deviceclass import ALL
 from cdi_hook.errors import InvalidName, quote
-from cdi_hook.specs.model import Spec
+from cdi_hook.specs.model import ANNOTATION, Spec
 from cdi_hook.specs.versions import minimum_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdi_hook.devices.deviceclass import Found
+    from cdi_hook.proof import Proof
 
 
-def names(found: Found) -> list[list[str]]:
-    """Return the names that a spec has for each of the devices."""
+def names(found: Found) -> list[dict[str, str]]:
+    """Return the names that a spec has for each of the devices, each with what it is made of."""
     return naming.distinct([device.names for device in found.devices], ALL)
 
 
@@ -26,14 +30,26 @@ def spec(found: Found, kind: str = "") -> dict[str, Any]:
     Raises as checked() does.
     """
     devices = [
-        {"name": name, "containerEdits": device.edits}
+        _device(name, device.edits, device.proofs.get(own, ()))
         for device, its in zip(found.devices, names(found))
-        for name in its
+        for name, own in its.items()
     ]
     everything = nodes.together([device.edits for device in found.devices])
-    devices.append({"name": ALL, "containerEdits": everything})
+    devices.append(_device(ALL, everything))
     data = {"kind": kind or found.kind, "devices": devices, "containerEdits": found.edits}
     return checked(data)
+
+
+def _device(name: str, edits: dict[str, Any], proofs: Sequence[Proof] = ()) -> dict[str, Any]:
+    """Return a device of a spec. That udev's links lead to its nodes is a proof too."""
+    links = [
+        (node["path"], node["hostPath"])
+        for node in edits.get("deviceNodes", ())
+        if node.get("hostPath", "").startswith("/dev/")
+    ]
+    proven = [*links, *proofs]
+    annotations = {"annotations": {ANNOTATION: proof.dump(proven)}} if proven else {}
+    return {"name": name, **annotations, "containerEdits": edits}
 
 
 def checked(data: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from cdi_hook.devices.deviceclass import HOST, Device, DeviceClass, Found
 
 if TYPE_CHECKING:
     from cdi_hook.devices.root import Root
+    from cdi_hook.proof import Proof
 
 _ADAPTERS = "/sys/class/infiniband"
 _MANAGER = "/dev/infiniband/rdma_cm"  # every adapter's connections are made by it
@@ -29,15 +30,19 @@ class InfiniBand(DeviceClass):
     def find(self, root: Root) -> list[Found]:
         """Return the adapters that have a node; a name is the kernel's, or the address on the PCI bus."""
         nodes_of: dict[str, list[str]] = {}
+        proofs: dict[str, list[Proof]] = {}
         for entry in sysfs.entries(root, ".*", "/sys/class/infiniband_verbs", "/sys/class/infiniband_mad"):
             if nodes.is_node(root, entry.node):
-                nodes_of.setdefault(root.read(f"{entry.path}/ibdev"), []).append(entry.node)
+                adapter = root.read(f"{entry.path}/ibdev")
+                nodes_of.setdefault(adapter, []).append(entry.node)
+                proofs.setdefault(adapter, []).extend(sysfs.says(root, f"{entry.link}/ibdev", adapter))
         adapters = [name for name in root.names(_ADAPTERS) if name in nodes_of]
         addresses = [sysfs.address(root, root.resolved(f"{_ADAPTERS}/{name}/device")) for name in adapters]
         devices = [
             Device(
                 [name, *([address] if address and addresses.count(address) == 1 else [])],
                 nodes.edits(root, nodes_of[name]),
+                {name: proofs[name], address: [*proofs[name], *sysfs.at(root, f"{_ADAPTERS}/{name}")]},
             )
             for name, address in zip(adapters, addresses)
         ]

@@ -41,6 +41,9 @@ class Intel(DeviceClass):
                 Device(
                     [str(index), *_names(root, group[0].parent), *(entry.name for entry in group)],
                     nodes.edits(root, (path for one in group for path in (one.node, *links.of(one.node)))),
+                    dict.fromkeys(
+                        _names(root, group[0].parent), sysfs.at(root, *(entry.link for entry in group))
+                    ),
                 )
                 for index, group in enumerate(groups)
             ]

@@ -34,25 +34,31 @@ def valid(name: str) -> str:
     return name
 
 
-def distinct(devices: Sequence[Sequence[str]], reserved: str) -> list[list[str]]:
-    """Return valid names for devices that have these names; no two of them are the same.
+def distinct(devices: Sequence[Sequence[str]], reserved: str) -> list[dict[str, str]]:
+    """Return valid names for devices that have these names, each with what it was; no two are the same.
 
     A device's first name is its own. Where another name is that of several devices, each
-    adds its first name to it. No name is ``reserved``.
+    adds its first name to it; so does one that looks like what another makes so. No name
+    is ``reserved``.
     """
-    made = [list(dict.fromkeys(map(valid, names))) for names in devices]
-    taken = {reserved}
-    for names in made:
-        while names[0] in taken:
-            names[0] = valid(f"{names[0]} ")
-        taken.add(names[0])
-    owners = Counter(name for names in made for name in names)
-    for names in made:
-        for name in names[1:]:
-            names.remove(name)
-            if owners[name] > 1:
-                name = f"{name}-{names[0]}"  # noqa: PLW2901 # that is the name from here on
-            if name not in taken:
-                taken.add(name)
-                names.append(name)
-    return made
+    made = [{valid(name): name for name in names} for names in devices]
+    taken, firsts = {reserved}, []
+    for own in made:
+        first = next(iter(own))
+        while first in taken:
+            first = valid(f"{first} ")
+        taken.add(first)
+        firsts.append(first)
+    others = [list(names)[1:] for names in made]
+    owners = Counter([*firsts, *(name for names in others for name in names)])
+    longer = {f"{name}-{first}" for first, names in zip(firsts, others) for name in names if owners[name] > 1}
+    found = []
+    for first, names, origin in zip(firsts, others, made):
+        own = {first: next(iter(origin.values()))}
+        for name in names:
+            unique = f"{name}-{first}" if owners[name] > 1 or name in longer else name
+            if unique not in taken:
+                taken.add(unique)
+                own[unique] = origin[name]
+        found.append(own)
+    return found

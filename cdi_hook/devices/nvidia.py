@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook import programs
-from cdi_hook.devices import nodes
+from cdi_hook.devices import nodes, sysfs
 from cdi_hook.devices.deviceclass import Device, DeviceClass, Found
 from cdi_hook.devices.nvidia_driver import Driver
 from cdi_hook.edits import HOOK_ENV
@@ -61,7 +61,9 @@ class _GPU:
                 for number, paths in enumerate(self.mig)
             ]
         names = (str(self.index), *([self.uuid] if self.uuid else []))
-        return [Device(names, nodes.edits(root, (self.node, *self._drm(root))))]
+        lines = f"GPU UUID: {self.uuid}", f"Device Minor: {self.node.removeprefix('/dev/nvidia')}"
+        proofs = {self.uuid: sysfs.says(root, f"{_GPUS}/{self.address}/information", *lines)}
+        return [Device(names, nodes.edits(root, (self.node, *self._drm(root))), proofs)]
 
     def _drm(self, root: Root) -> list[str]:
         """Return its nodes for graphics, and udev's names for them."""

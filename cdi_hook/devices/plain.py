@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.devices.root import Root
     from cdi_hook.devices.sysfs import Entry
+    from cdi_hook.proof import Proof
 
 
 class Fixed(DeviceClass):
@@ -106,6 +107,7 @@ class Subsystem(DeviceClass):
                     *([address] if address and addresses.count(address) == 1 else []),
                 ],
                 nodes.edits(root, (path for one in group for path in (one.node, *links.of(one.node)))),
+                self._proofs(root, group, address),
             )
             for group, address in zip(groups, addresses)
         ]
@@ -132,6 +134,11 @@ class Subsystem(DeviceClass):
         parent = group[0].parent
         label = root.read(f"{parent}/{self._label}")
         return [parent.rpartition("/")[2], *([label] if label else [])]
+
+    def _proofs(self, root: Root, group: Sequence[Entry], address: str) -> dict[str, list[Proof]]:
+        label = f"{group[0].parent}/{self._label}"
+        named = {root.read(label): sysfs.says(root, label, root.read(label))} if self._label else {}
+        return {**named, address: sysfs.at(root, *(entry.link for entry in group))}
 
 
 def _is_serial_port(root: Root, entry: Entry) -> bool:

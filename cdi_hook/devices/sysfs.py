@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cdi_hook.devices.root import Root
+    from cdi_hook.proof import Proof
 
 # Buses that give a device an address which stays while it is plugged in at the same place.
 _BUSES = ("pci", "usb", "platform", "pnp", "amba", "acpi", "vmbus", "ccw")
@@ -18,10 +19,11 @@ _BUSES = ("pci", "usb", "platform", "pnp", "amba", "acpi", "vmbus", "ccw")
 
 @dataclass(frozen=True)
 class Entry:
-    """A device with a node: the kernel's name for it, its dir in sysfs, its node, its parent's dir."""
+    """A device with a node: the kernel's name, its dir in sysfs, a link to that, its node, its parent."""
 
     name: str
     path: str
+    link: str
     node: str
     parent: str
 
@@ -31,10 +33,11 @@ def entries(root: Root, pattern: str, *dirs: str) -> list[Entry]:
     found = []
     for directory in dirs:
         for name in root.names(directory):
-            path = root.resolved(f"{directory}/{name}") if re.fullmatch(pattern, name) else ""
+            link = f"{directory}/{name}"
+            path = root.resolved(link) if re.fullmatch(pattern, name) else ""
             if path and (node := node_of(root, path)):
                 parent = root.resolved(f"{path}/device") or path.rpartition("/")[0]
-                found.append(Entry(name, path, node, parent))
+                found.append(Entry(name, path, link, node, parent))
     return found
 
 
@@ -67,6 +70,16 @@ def address(root: Root, path: str) -> str:
             return path.rpartition("/")[2]
         path = path.rpartition("/")[0]
     return ""
+
+
+def at(root: Root, *links: str) -> list[Proof]:
+    """Return the proof that devices are where they are, by links to their dirs; for this host only."""
+    return [] if root.path else [(link, root.resolved(link)) for link in links]
+
+
+def says(root: Root, path: str, *lines: str) -> list[Proof]:
+    """Return the proof that a file has these lines; for this host only."""
+    return [] if root.path else [(path, " ".join(line.split())) for line in lines if line]
 
 
 def by_parent(found: Iterable[Entry]) -> list[list[Entry]]:

@@ -40,15 +40,20 @@ class Usb(DeviceClass):
         models = {port: _model(root, path) for port, path in found.items()}
         devices = []
         for port, path in found.items():
-            names, model = [port], models[port]
+            names, model, node = [port], models[port], sysfs.node_of(root, path)
+            here = sysfs.says(root, f"{_DEVICES}/{port}/uevent", f"DEVNAME={node.removeprefix('/dev/')}")
+            for file in ("idVendor", "idProduct"):
+                here += sysfs.says(root, f"{_DEVICES}/{port}/{file}", root.read(f"{path}/{file}"))
+            proofs = {port: here[:1], model: here}
             if serial := root.read(f"{path}/serial"):
                 names.append(f"{model}:{serial}")
+                proofs[names[-1]] = [*here, *sysfs.says(root, f"{_DEVICES}/{port}/serial", serial)]
             if list(models.values()).count(model) == 1:
                 names.append(model)
-            paths = [sysfs.node_of(root, path)]
+            paths = [node]
             for node in _nodes_below(root, path):
                 paths += [node, *links.of(node)]
-            devices.append(Device(names, nodes.edits(root, paths)))
+            devices.append(Device(names, nodes.edits(root, paths), proofs))
         return [Found(self.kinds[0], devices)] if devices else []
 
     def missing(self, root: Root) -> list[str]:

@@ -30,7 +30,7 @@ class Vfio(DeviceClass):
             number = re.fullmatch(r"(?:noiommu-)?(\d+)", group)
             if not number or not nodes.is_node(root, f"/dev/vfio/{group}"):
                 continue
-            names, paths = [group], [f"/dev/vfio/{group}"]
+            names, paths, proofs = [group], [f"/dev/vfio/{group}"], {}
             directory = f"/sys/kernel/iommu_groups/{number[1]}/devices"
             for member in root.names(directory):
                 path = root.resolved(f"{directory}/{member}")
@@ -38,7 +38,8 @@ class Vfio(DeviceClass):
                     own = sysfs.entries(root, r"vfio\d+", f"{path}/vfio-dev")
                     names += [member, *(one.name for one in own)]
                     paths += [one.node for one in own]
-            devices.append(Device(names, nodes.edits(root, paths)))
+                    proofs[member] = sysfs.at(root, f"{path}/iommu_group", *(one.link for one in own))
+            devices.append(Device(names, nodes.edits(root, paths), proofs))
         return [Found(self.kinds[0], devices, nodes.edits(root, _SHARED))] if devices else []
 
     def missing(self, root: Root) -> list[str]:

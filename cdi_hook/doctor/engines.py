@@ -206,7 +206,7 @@ def process(daemon: str) -> str:
 
 
 def check_nodes(patient: Patient) -> list[Finding]:
-    """Find device nodes that can't be opened, because podman mounts a container's rootfs with nodev."""
+    """Find device nodes that can't be opened, because an engine mounts a container's rootfs with nodev."""
     outside = {
         f"{spec.path}: the node {node['path']}"
         for spec in patient.cache.specs
@@ -214,17 +214,14 @@ def check_nodes(patient: Patient) -> list[Finding]:
         for node in (part.get("containerEdits") or {}).get("deviceNodes") or ()
         if not node["path"].startswith("/dev/")
     }
-    if not outside or not ENGINES["podman"].found():
-        return []
-    try:
-        options = answer.ask_json("podman", "info", "--format", "{{json .Store.GraphOptions}}")
-    except answer.Unreachable:
-        return []
-    mounted = ",".join(str(value) for key, value in (options or {}).items() if key.endswith(".mountopt"))
-    if "nodev" not in mounted.split(","):
-        return []
-    fact = "can't be opened in podman's containers: it isn't in /dev, and mountopt of storage.conf has nodev"
-    return [Finding(WARNING, f"{one} {fact}", "give it a path in /dev") for one in sorted(outside)]
+    findings = []
+    for engine in ENGINES.values():
+        reason = engine.closes_nodes() if outside and engine.found() else ""
+        fact = f"can't be opened in {engine.name}'s containers: it isn't in /dev, and {reason}"
+        findings += [
+            Finding(WARNING, f"{one} {fact}", "give it a path in /dev") for one in sorted(outside) if reason
+        ]
+    return findings
 
 
 def check_labels(patient: Patient) -> list[Finding]:

@@ -135,7 +135,7 @@ def parts(spec: Spec) -> Iterator[tuple[str, edits.Edits]]:
     """Yield a spec's own edits with the name "", then each device's."""
     yield "", spec.container_edits
     for device in spec.devices.values():
-        yield device.qualified_name, device.container_edits
+        yield device.qualified_name, device.edits
 
 
 def check_names(patient: Patient) -> list[Finding]:

@@ -299,6 +299,10 @@ class Engine(ABC):
         """Say which of the patterns of annotations don't get through to a runtime of ours; "" if all do."""
         return ""
 
+    def closes_nodes(self) -> str:
+        """Return why its containers can't open device nodes outside /dev, "" if they can."""
+        return ""
+
     @abstractmethod
     def inspect(self, name: str) -> list[Container]:
         """Return the containers with this name or id, most often one; raises Unreachable."""

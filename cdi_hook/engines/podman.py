@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cdi_hook.engines.answer import Container, ask_json, dig, oci
+from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig, oci
 from cdi_hook.engines.configuration import Configuration
 from cdi_hook.engines.engine import Engine, Files, drop_ins
 
@@ -44,6 +44,14 @@ class Podman(Engine):
 
     def value(self, program: str) -> Any:
         return [program]
+
+    def closes_nodes(self) -> str:
+        try:
+            options = ask_json("podman", "info", "--format", "{{json .Store.GraphOptions}}") or {}
+        except Unreachable:
+            return ""
+        mounted = ",".join(str(value) for key, value in options.items() if key.endswith(".mountopt"))
+        return "mountopt of storage.conf has nodev" if "nodev" in mounted.split(",") else ""
 
     def inspect(self, name: str) -> list[Container]:
         found = ask_json("podman", "inspect", "--type", "container", "--", name, unknown="no such container")

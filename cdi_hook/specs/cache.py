@@ -160,7 +160,7 @@ class Cache:
             if id(device.spec) not in seen:
                 seen.add(id(device.spec))
                 parts.append(((None, device.spec.path), device.spec.container_edits))
-            parts.append(((name, device.spec.path), device.container_edits))
+            parts.append(((name, device.spec.path), device.edits))
         return parts
 
     def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> list[Change]:

@@ -96,7 +96,7 @@ def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes
     records: dict[int, Any] = {}
     for name, device in devices:
         number = numbers[device.spec.path]
-        records.setdefault(index.number(name) % slots, []).append([name, number, device.container_edits])
+        records.setdefault(index.number(name) % slots, []).append([name, number, device.edits])
         records[slots + number] = [device.spec.container_edits]
     for path, (_, data) in snapshot.remembered.items():
         records[slots + len(numbers) + numbers[path]] = [data]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdi_hook import edits
-from cdi_hook.edits import KINDS, STRING, Change
+from cdi_hook.edits import KINDS, PROOF, STRING, Change
 from cdi_hook.errors import Finding, InvalidSpec
 from cdi_hook.files import clean
 from cdi_hook.names import parse_qualifier
@@ -25,6 +25,7 @@ SCHEMA: dict[str, Any] = {
     "devices": ("list", {"name": STRING, "annotations": ("map", STRING), "containerEdits": CONTAINER_EDITS}),
     "containerEdits": CONTAINER_EDITS,
 }
+ANNOTATION = "cdi-hook/proof"
 SPEC_EXTENSIONS = (".json", ".yaml")
 
 
@@ -38,6 +39,12 @@ class Device:
         self.name: str = data.get("name", "")
         self.annotations: dict[str, str] = data.get("annotations", {})
         self.container_edits: dict[str, Any] = data.get("containerEdits", {})
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        """Its container edits, with its proof if an annotation has one."""
+        proof = self.annotations.get(ANNOTATION)
+        return {**self.container_edits, PROOF: proof} if proof else self.container_edits
 
     @property
     def qualified_name(self) -> str:

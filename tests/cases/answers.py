@@ -305,7 +305,9 @@ def comparable(name: str, value: Any) -> Any:
 
 def check(case: Step, directory: Path) -> None:
     """Assert that the library answers as the reference did: outcome, OCI spec, known devices, refused files."""
-    for step in case["steps"]:
+    for recorded in case["steps"]:
+        # the recording machine had the other ones, and no machine has these
+        step = place(place(recorded, "/dev/loop8", "/dev/cdi-8"), "/dev/loop9", "/dev/cdi-9")
         make_files(directory, step.get("files") or {})
         request = place(step["request"], "$DIR", str(directory))
         expect = place(step["expect"], "$DIR", str(directory))

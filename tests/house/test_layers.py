@@ -17,7 +17,7 @@ LAYERS = {
     "quoting": ("quoting",),
     "errors": ("errors",),
     "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "spelling", "trust"),
-    "pure": ("annotation", "argv", "edits", "ldcache", "policy", "request", "rule"),
+    "pure": ("annotation", "argv", "edits", "ldcache", "policy", "proof", "request", "rule"),
     "files": (
         "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
         "log", "onhost", "ownlog", "programs", "registry", "selinux", "specs",

@@ -70,7 +70,19 @@ def test_names_do_not_depend_on_the_order(firsts: list[str], shared: str, random
 def test_a_name_of_two_devices() -> None:
     """A name that two devices have gets each one's first name; a device called as the reserved name gets another one."""
     assert naming.distinct([["1-1", "0403:6001:X"], ["1-2", "0403:6001:X", "X"], ["all"]], "all") == [
-        ["1-1", "0403:6001:X-1-1"],
-        ["1-2", "0403:6001:X-1-2", "X"],
-        ["all-82350db3"],
+        {"1-1": "1-1", "0403:6001:X-1-1": "0403:6001:X"},
+        {"1-2": "1-2", "0403:6001:X-1-2": "0403:6001:X", "X": "X"},
+        {"all-82350db3": "all"},
     ]
+
+
+def test_a_name_that_looks_like_a_longer_one() -> None:
+    """A device whose serial number is the name that another one gets doesn't take it, wherever it is plugged in."""
+    devices = [["0-0", "X-1-1"], ["1-1", "X"], ["1-2", "X"]]
+    for order in ([0, 1, 2], [2, 1, 0]):
+        made = dict(zip(order, naming.distinct([devices[one] for one in order], "all")))
+        assert [list(made[one]) for one in range(3)] == [
+            ["0-0", "X-1-1-0-0"],
+            ["1-1", "X-1-1"],
+            ["1-2", "X-1-2"],
+        ]
