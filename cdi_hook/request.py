@@ -225,13 +225,29 @@ def _from_environment(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
 
 def _from_mounts(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
     directory = config["DEVICE_MOUNTS"].rstrip("/")
+    below = _parts(directory)
     mounts = oci.get("mounts") if directory else None
     for mount in mounts if isinstance(mounts, list) else ():
         destination = mount.get("destination") if isinstance(mount, dict) else None
-        if isinstance(destination, str) and destination.startswith(f"{directory}/"):
-            kind, _, name = destination[len(directory) + 1 :].rpartition("/")
+        if not isinstance(destination, str):
+            continue
+        parts = _parts(destination)
+        if len(parts) > len(below) and parts[: len(below)] == below:
+            *kind, name = parts[len(below) :]
             origin = f"mount {quote(destination)}"
-            yield _qualified(f"{kind}={name}" if kind else name, origin, config), origin, (directory,)
+            item = f"{'/'.join(kind)}={name}" if kind else name
+            yield _qualified(item, origin, config), origin, (directory,)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names along a path in a container: runtimes clean it, and have it begin at the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return parts
 
 
 def with_default_kind(item: str, config: Config) -> str:

@@ -154,6 +154,28 @@ def test_mounts_name_devices_where_configured() -> None:
     assert names(oci, DEVICE_MOUNTS="/run/d", DEFAULT_KIND="n.com/gpu") == ["v.com/gpu=0", "n.com/gpu=7"]
 
 
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "/run//d/v.com/gpu/0", "/run/d//v.com/gpu/0/", "/run/./d/v.com/./gpu/0", "/run/x/../d/v.com/gpu/0",
+        "//run/d/v.com/gpu/0", "/../run/d/v.com/gpu/0", "run/d/v.com/gpu/0", "./run/d/v.com/x/../gpu/0",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("directory", ["/run/d", "/run/d/", "/run/./d"])
+def test_a_mounts_path_is_cleaned(destination: str, directory: str) -> None:
+    """A mount names a device however its path is written, as the runtimes mount it all the same."""
+    made = request.collect({"mounts": [{"destination": destination}]}, settings(DEVICE_MOUNTS=directory))
+    assert made.origins == {"v.com/gpu=0": f'mount "{destination}"'}
+
+
+@pytest.mark.parametrize(
+    "destination", ["/run/d", "/run/d/.", "/run/d/../e/v.com/gpu/0", "d/v.com/gpu/0", ".."]
+)
+def test_another_place_names_no_device(destination: str) -> None:
+    """The dir itself, and a path that leads out of it, ask for nothing."""
+    assert names({"mounts": [{"destination": destination}]}, DEVICE_MOUNTS="/run/d") == []
+
+
 def test_what_asks_is_said_for_every_source() -> None:
     """A variable and a mount are named as what asked for a device, also if the dir of mounts is written with a slash."""
     oci = {"process": {"env": ["V=v.com/c=1"]}, "mounts": [{"destination": "/run/X/v.com/c/2"}]}
