@@ -10,6 +10,7 @@ It is not an argument parser in the usual sense: it refuses nothing, completes
 nothing and changes nothing. The real runtime gets the arguments as they came,
 and what is wrong with them is for the runtime to say. Where runtimes disagree
 (see the tables), a reading counts only if some runtime accepts the arguments.
+Where several do, and look for config.json in different places, `configs` has all.
 
 Pure, and on the path of every container: no imports. The door, a shell script,
 has no tables: a word that could be such a command makes it ask here.
@@ -33,15 +34,16 @@ BUNDLE_COMMANDS = ("create", "run", "restore")
 # command and another after it.
 # fmt: off
 
-# All commands of runc 1.0 to 1.5, crun 0.2 to 1.29, youki and runsc. After an option that
+# All commands of runc 1.0 to 1.6, crun 0.2 to 1.29, youki and runsc of 2026-08. After an option that
 # the tables don't have, a word that is none of these may be the option's value.
 COMMANDS = (
     *BUNDLE_COMMANDS,
-    "boot", "checkpoint", "completion", "cpu-features", "debug", "delete", "do", "events", "exec",
-    "export-metrics", "features", "flags", "gofer", "h", "help", "info", "init", "install", "kill",
-    "list", "metric-metadata", "metric-server", "mitigate", "mounts", "nvproxy", "pause", "platforms",
-    "port-forward", "ps", "read-control", "resume", "spec", "start", "state", "symbolize", "syscalls",
-    "tar", "trace", "umount", "uninstall", "update", "usage", "wait", "write-control",
+    "boot", "bwrap", "checkpoint", "checkpointt", "completion", "cpu-features", "debug", "delete", "do",
+    "events", "exec", "export-metrics", "features", "flags", "fscheckpoint", "gofer", "h", "help", "info",
+    "init", "install", "kill", "list", "metric-metadata", "metric-server", "mitigate", "mounts", "nvproxy",
+    "pause", "platforms", "port-forward", "ps", "read", "read-control", "resume", "rootfs-upper",
+    "sandboxexec", "spec", "start", "state", "statefile", "symbolize", "syscalls", "tar", "trace", "umount",
+    "uninstall", "update", "usage", "wait", "write-control",
 )
 
 # crun 0.2 to 1.29, src/{crun,create,run,restore}.c. --network-lock is declared
@@ -125,7 +127,7 @@ class Invocation:
     options of their own, and only `command`, `log`, `log_format` and `root` are of use.
     """
 
-    __slots__ = ("bundle", "command", "config", "container_id", "log", "log_format", "root")
+    __slots__ = ("bundle", "command", "config", "configs", "container_id", "log", "log_format", "root")
 
     def __init__(self) -> None:
         self.command = ""  # "" when there is none
@@ -133,7 +135,10 @@ class Invocation:
         # crun's --config. The default is in the bundle; any other that isn't
         # absolute is relative to the cwd, not the bundle (crun's run_create.c).
         self.config = DEFAULT_CONFIG
-        self.container_id = ""  # "" when there is none; no runtime then does a thing
+        # Where a runtime may look for it: the first by the reading that the other fields have.
+        self.configs: Sequence[str] = (DEFAULT_CONFIG,)
+        # "" when there is none. runc takes ids that begin with "-".
+        self.container_id = ""
         self.log = ""  # crun's may be file:PATH, journald:ID or syslog:ID
         self.log_format = ""
         self.root = ""
@@ -143,12 +148,20 @@ def parse(arguments: Sequence[str]) -> Invocation:
     """Return what `arguments`, without the program's own name, mean. Never fails."""
     invocation = Invocation()
     has_command = False
+    has_id = False
     options_end = False
     may_be_value = False  # of an option that may take one: runsc's --gvisor-gro did until 2024
+    last_flag = ""
+    is_cluster = False  # a word is one option to Go, and letters to getopt
+    in_doubt = False  # for any other reason a runtime may read another bundle
+    only_crun = False  # it may be an id to runc: --bund=DIR, -bDIR or --config
     index = 0
     while index < len(arguments):
         argument = arguments[index]
         index += 1
+        word = argument.strip()
+        if word != argument and word.startswith("-"):  # runc 1.6 takes the spaces away
+            in_doubt = in_doubt or argument[0] != "-" or word in ("-", "--") or word.startswith(("-b", "--b"))
         if options_end or len(argument) < 2 or argument[0] != "-":
             if not has_command:
                 if (
@@ -163,23 +176,36 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 if argument not in BUNDLE_COMMANDS:
                     break
                 options_end = False  # a "--" ended the global options only
-            elif not invocation.container_id:
+            else:
+                has_id = True
                 # Options may follow: runc and youki permute. crun and runsc
                 # don't, and refuse the arguments (crun's restore ignores one).
-                invocation.container_id = argument
+                invocation.container_id = invocation.container_id or argument
         elif argument == "--":
             options_end = True
             may_be_value = False
         else:
             name, value = _split(argument)
+            is_cluster = is_cluster or (argument[1] != "-" and len(argument) > 2)
             if value is None and index < len(arguments):
                 following = arguments[index]
                 if name in VALUE_OPTIONS or following in OPTIONAL_VALUES.get(name, ()):
                     index += 1
                     value = following
+                    # A value that looks like an option is one if the first is no option to some runtime.
+                    if following[:1] == "-" and name != "bundle":
+                        near = arguments[index - 1 : index + 1]
+                        in_doubt = in_doubt or any(one.startswith(("-b", "--b")) for one in near)
             may_be_value = value is None
             if value is None:
+                last_flag = argument
                 continue
+            if name in ("bundle", "config"):
+                if argument.partition("=")[0] not in ("--bundle", "-bundle", "-b"):
+                    only_crun = True
+                # runc 1.6 reads nothing after "-", and crun's restore no option after the id.
+                if has_id and (invocation.command == "restore" or invocation.container_id == "-"):
+                    in_doubt = True
             if name == "bundle":  # the last one given wins (youki refuses two)
                 invocation.bundle = value
             elif name == "config":
@@ -190,7 +216,37 @@ def parse(arguments: Sequence[str]) -> Invocation:
                 invocation.log_format = value
             elif name == "root":
                 invocation.root = value
+    if (is_cluster or in_doubt) and invocation.command not in COMMANDS:
+        for word in arguments:
+            if word in BUNDLE_COMMANDS:
+                invocation.command = word
+                in_doubt = True
+    if not invocation.container_id and invocation.command in BUNDLE_COMMANDS:
+        invocation.container_id = last_flag
+    path = invocation.config
+    if path == DEFAULT_CONFIG and invocation.bundle:
+        path = f"{invocation.bundle}/{path}"
+    invocation.configs = (path,)
+    if in_doubt or is_cluster or (only_crun and not has_id):
+        only_clusters = not in_doubt and has_id and invocation.config == DEFAULT_CONFIG
+        invocation.configs = _configs(path, arguments, only_clusters=only_clusters)
     return invocation
+
+
+def _configs(path: str, arguments: Sequence[str], *, only_clusters: bool) -> Sequence[str]:
+    """Return every path that a runtime may take for config.json, that one first, and some that none does."""
+    bundles = [] if only_clusters else [""]
+    files = []
+    for word in arguments:
+        if not only_clusters:
+            bundles += [word, word.strip(), word.partition("=")[2].strip()]
+        if word.startswith("-") and not word.startswith("--"):
+            bundles.append(word.partition("b")[2])
+            files.append(word.partition("f")[2])
+    files += [f"{one}/{DEFAULT_CONFIG}" if one else "" for one in bundles if one]
+    if not only_clusters:
+        files.append(DEFAULT_CONFIG)
+    return tuple(dict.fromkeys([path, *(one for one in files if one)]))
 
 
 def _split(argument: str) -> tuple[str, str | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import argv, bundle, edits, errors, injection
+from cdi_hook import argv, bundle, edits, errors, injection, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,11 +63,12 @@ class Call:
 
     def inject(self, runtime: str) -> None:
         """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
-        if self._invocation.command not in argv.BUNDLE_COMMANDS or not self._invocation.container_id:
+        if self._invocation.command not in argv.BUNDLE_COMMANDS:
             return
-        path = self._invocation.config
-        if path == argv.DEFAULT_CONFIG and self._invocation.bundle:
-            path = f"{self._invocation.bundle}/{path}"
+        path, *others = self._invocation.configs
+        if others:
+            path = self._only_one([path, *others])
+            self.host.call.bundle = path.rpartition("/")[0] or posix.getcwd()
         found = bundle.load(path)
         if found is None:
             return  # the runtime has its own words for that
@@ -84,6 +85,32 @@ class Call:
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()
+
+    def _only_one(self, paths: Sequence[str]) -> str:
+        """Return the one of these that there is; raises BundleError for several if any asks for a device."""
+        found: dict[tuple[int, int], str] = {}
+        for path in paths:
+            try:
+                status = posix.stat(path)
+            except OSError:
+                continue
+            found.setdefault((status.st_dev, status.st_ino), path)
+        there = list(found.values()) or paths
+        if len(found) > 1 and any(map(self._may_ask, there)):
+            raise errors.BundleError(
+                f"{errors.FAILED}runtimes read these arguments in different ways and may take "
+                f"{' or '.join(map(errors.quote, there))}, of which one may ask for a CDI device; write the "
+                'bundle as --bundle=DIR before the id, and no other option with one "-" or spaces around it'
+            )
+        return there[0]
+
+    def _may_ask(self, path: str) -> bool:
+        try:
+            found = bundle.load(path)
+            wanted = found and request.collect(found[0], self.host.settings, self._invocation.container_id)
+        except errors.CDIError:
+            return True
+        return bool(wanted and wanted.device_ids)
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""

@@ -88,13 +88,15 @@ class World:
             shutil.rmtree(self.top, ignore_errors=True)
             door.prune(self.state)
 
-    def call(self, shell: Path, arguments: list[str], settings: config.Config) -> tuple[bool, list[bytes]]:
+    def call(
+        self, shell: Path, arguments: list[str], settings: config.Config, cwd: Path | None = None
+    ) -> tuple[bool, list[bytes]]:
         """Call the door; return whether it started Python, and the arguments that were passed on."""
         done = subprocess.run(
             [shell, self.door, *arguments],
             env={"PATH": f"{self.runtime.parent}:{STANDARD_PATH}", "CDI_HOOK_CONFIG": settings.path,
                  "XDG_RUNTIME_DIR": self.state.removesuffix("/cdi-hook")},
-            cwd=self.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20,
+            cwd=cwd or self.cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20,
         )  # fmt: skip
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         by_python, by_runtime = (Spy.record(one).get("argument", []) for one in (self.python, self.runtime))
@@ -131,16 +133,16 @@ def must_look(arguments: list[str], cwd: Path, settings: config.Config) -> bool:
     command = next((at for at, one in enumerate(arguments) if one in argv.BUNDLE_COMMANDS), 0)
     if arguments[command + 1 : command + 2] in (["-h"], ["--help"]):
         return False
-    if read.command not in argv.BUNDLE_COMMANDS or not read.container_id:
+    if read.command not in argv.BUNDLE_COMMANDS:
         return False
-    path = read.config
-    if path == argv.DEFAULT_CONFIG and read.bundle:
-        path = f"{read.bundle}/{path}"
-    try:
-        text = (cwd / path).read_bytes().decode("utf-8")
-    except (OSError, ValueError):
-        return False
-    return bool(settings.hiding) or asks(text, settings, read.container_id)
+    for path in read.configs:
+        try:
+            text = (cwd / path).read_bytes().decode("utf-8")
+        except (OSError, ValueError):
+            continue
+        if settings.hiding or asks(text, settings, read.container_id):
+            return True
+    return False
 
 
 @st.composite
@@ -220,6 +222,16 @@ FEWER = settings(max_examples=60)  # each is three processes and more
 @example(["create", "-sfasks/config.json", "id"], False)
 @example(["create", "--bund", "asks", "id"], False)
 @example(["create", "--conf=asks/config.json", "id"], False)
+@example(["run", "-1"], True)
+@example(["run", "--bundle", "asks", "-1", "--"], False)
+@example(["run", "-", "--bundle=asks"], True)
+@example(["run", "-basks", "--"], True)
+@example(["run", " --bundle=asks", "id"], False)
+@example(["run", "\u00a0--bundle=asks", "id"], False)
+@example(["run", "--bundle=asks ", "id"], False)
+@example(["run", "--pid-file", "--bundle=plain", "id"], True)
+@example(["run", "--", "--bundle=plain"], True)
+@example(["restore", "id", "--bundle=plain"], True)
 def test_no_argument_hides_a_request(arguments: list[str], here_asks: bool) -> None:
     """By every shell the door starts Python where Python finds a request, and passes the arguments on as they came."""
     here = world()

@@ -63,7 +63,9 @@ class Host:
             json.dumps({"ociVersion": "1.0.2", "annotations": {"cdi.k8s.io/a": value}})
         )
 
-    def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, options: tuple[str, ...] = (), cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run cdi_hook.runtime as the door does, with a runtime that does nothing."""
         command = [PYTHON, "-IS", *options, str(START), "runtime", "/bin/true", "", "", *arguments]
         environment = {
@@ -71,8 +73,9 @@ class Host:
             "XDG_RUNTIME_DIR": str(self.directory / "run"),
         }
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+            command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+            cwd=cwd,
+        )  # fmt: skip
 
     def create(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Create the container."""
@@ -409,6 +412,61 @@ def test_a_success_is_silent_and_logged_where_configured(host: Host) -> None:
         "specs": [str(host.directory / "cdi/vendor.yaml")],
         "changes": {"env": 1, "deviceNodes": 1},
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "container"),
+    [
+        (["run", "--bundle", "bundle", "-1", "--"], "-1"),
+        (["run", "--bundle", "bundle", "-1"], "-1"),
+        (["run", "--bundle", "bundle", "--", "-1"], "-1"),
+        (["run", "--bundle", "bundle", "-"], "-"),
+        (["run", " --bundle=bundle", "id"], " --bundle=bundle"),
+        ([" --debug", "run", "--bundle", "bundle", "id"], ""),
+    ],
+)
+def test_an_id_may_look_like_an_option(host: Host, arguments: list[str], container: str) -> None:
+    """What some runtime takes for the id of a container, or for a bundle, gets its devices."""
+    own = host.directory / "own.log"
+    host.configure(f"LOG={own}\n")
+    host.ask("vendor.com/thing=one")
+    done = host.run(*arguments, cwd=host.directory)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "ONE=1" in host.config_json.read_text()
+    assert json.loads(own.read_text()).get("container", "") == container
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "-", "--bundle=bundle"],
+        ["run", " --bundle=bundle", "id"],
+        ["run", "-bbundle", "--"],
+        ["run", "--pid-file", "--bundle=bundle", "id"],
+        ["restore", "id", "--bundle", "bundle"],
+    ],
+)
+@pytest.mark.parametrize("who", ["bundle", ".", ""])
+def test_two_readings_are_no_reading(host: Host, arguments: list[str], who: str) -> None:
+    """If runtimes may read this config.json or that, and one of them asks for a device, the container doesn't start."""
+    texts = {}
+    for place in ("bundle", "."):
+        path = host.directory / place / "config.json"
+        texts[path] = json.dumps(
+            {"annotations": {"cdi.k8s.io/a": "vendor.com/thing=one"} if place == who else {}}
+        )
+        path.write_text(texts[path])
+    done = host.run(*arguments, cwd=host.directory)
+    assert {path: path.read_text() for path in texts} == texts
+    if who:
+        assert done.returncode == 1
+        assert re.fullmatch(
+            r"CDI device injection failed: runtimes read these arguments in different ways and may take "
+            r'"[a-z./]+" or "[a-z./]+", of which one may ask for a CDI device; write .*\n',
+            done.stderr,
+        )
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_refusal_is_logged_with_who_asked(host: Host) -> None:

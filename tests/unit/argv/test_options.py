@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from cdi_hook import argv
+
 from .reading import meaning
 
 
@@ -133,3 +135,35 @@ def test_any_bytes(text: str) -> None:
     expected = {"command": "create", "bundle": text, "container_id": text, "log": text}
     for options in (["--bundle", text], [f"--bundle={text}"], [f"-b{text}"]):
         assert expected == meaning(["--log", text, "create", *options, text])
+
+
+@pytest.mark.parametrize(
+    ("line", "configs"),
+    [
+        ("--log /l create --bundle v --pid-file p id", "v/config.json"),
+        ("create id", "config.json"),
+        ("create --bundle v -f w id", "w"),
+        ("run id --bundle v", "v/config.json"),
+        ("run --bundle v -1 --", "v/config.json"),
+        ("run --bundle v --pid-file -1", "v/config.json"),
+        ("restore --bundle v id other", "v/config.json"),
+        ("run -bundle v id", "v/config.json undle/config.json"),
+        ("run -b=v id", "v/config.json =v/config.json"),
+        ("run -dfv id", "v run/config.json -dfv/config.json id/config.json config.json"),
+        ("run -file-locks id", "config.json ile-locks"),
+        ("run - -b v", "v/config.json run/config.json -/config.json -b/config.json config.json"),
+        ("restore id -b v", "v/config.json restore/config.json id/config.json -b/config.json config.json"),
+        ("run -bv --", "v/config.json run/config.json -bv/config.json --/config.json config.json"),
+    ],
+)
+def test_where_config_json_may_be(line: str, configs: str) -> None:
+    """Where every runtime reads the same bundle there is one config.json, else all that some runtime may read."""
+    assert list(argv.parse(line.split()).configs) == configs.split()
+
+
+@pytest.mark.parametrize(
+    "command", ["rootfs-upper", "fscheckpoint", "read", "sandboxexec", "statefile", "bwrap", "checkpointt"]
+)
+def test_commands_of_2026(command: str) -> None:
+    """The commands that runsc and youki got last are commands too: what follows is no create."""
+    assert argv.parse(["--debug", command, "create", "b"]).command == command
