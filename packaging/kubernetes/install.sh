@@ -144,6 +144,9 @@ remove() {
 		remove_handler
 		wait_for_users # containers that started before the engine lost the handler
 	fi
+	on_node grep -rls "$home/" /etc/cdi | while IFS= read -r spec; do
+		say "$spec still names a program in $home; without it, containers fail"
+	done
 	rm -rf "${node:?}$home" "$node/run/cdi-hook" # also what an interrupted install or removal left
 	say "removed"
 }

@@ -200,7 +200,13 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     assert [box.call("test", "-e", place).returncode for place in (HOME, "/run/cdi-hook")] == [1, 1]
     assert handlers(box.do("containerd", "config", "dump")) == ["runc"]
     box.write(f"{HOME}/.new/bin/cdi-hook", "an install that broke off")
-    assert install(node, stage, ACTION="remove") == "stdout cdi-hook: removed\n"
+    spec = "/etc/cdi/hooked.yaml"
+    box.write(spec, f"path: {HOME}/current/bin/cdi-hook\n")
+    assert install(node, stage, ACTION="remove") == (
+        f"stdout cdi-hook: {spec} still names a program in {HOME}; without it, containers fail\n"
+        "stdout cdi-hook: removed\n"
+    )
+    box.do("rm", spec)
     assert box.call("test", "-e", HOME).returncode == 1
 
 
