@@ -67,6 +67,23 @@ def test_device_stays_shut_without_annotation(lab: Lab) -> None:
 
 
 @native
+def test_an_id_that_begins_with_a_dash(lab: Lab) -> None:
+    """Such a container has its device."""
+    bundle = lab.bundle("echo $ONE", [lab.spec({"env": ["ONE=1"]})])
+    container = lab.container(f"-{os.getpid()}")
+    done = lab.call("run", "--bundle", str(bundle.path), "--", container)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+@pytest.mark.parametrize("runtime", ["runc-v1"], indirect=True)
+def test_an_id_that_only_runc_takes_for_one(lab: Lab) -> None:
+    """Such a container has its device where runc alone takes the word for an id."""
+    bundle = lab.bundle("echo $ONE", [lab.spec({"env": ["ONE=1"]})])
+    done = lab.call("run", "--bundle", str(bundle.path), lab.container(f"-{os.getpid()}"), "--")
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+@native
 def test_untouched_bundle(lab: Lab) -> None:
     """If a bundle asks for nothing, nothing is written to it or beside it from create to delete."""
     lab.spec(FUSE)
