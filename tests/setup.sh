@@ -164,7 +164,7 @@ release)
 	main_venv .venv/release release
 	;;
 fuzz | coverage | mutation)
-	have 'python3 python3-yaml python3-venv gcc libc6-dev' 'busybox-static'
+	have 'python3 python3-yaml python3-venv gcc libc6-dev' 'busybox-static runc crun runsc strace'
 	main_venv .venv/deep 'dev deep'
 	;;
 bench)
