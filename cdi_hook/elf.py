@@ -12,7 +12,9 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Pread = Callable[[int, int, int], bytes]
 
 _CLASS32, _CLASS64 = 1, 2
 _ET_DYN, _PT_LOAD, _PT_DYNAMIC, _SHT_NOTE = 3, 1, 2, 7
@@ -25,20 +27,20 @@ _FORMATS = {
 _MALFORMED = (struct.error, LookupError, StopIteration, ValueError)
 _IDENT = 16
 _FIRST = 1024  # bytes: the file header and, in nearly every library, the program headers
-_MOST = 1 << 20  # bytes of one table or note
+_MOST = 1 << 16  # bytes of one table or note; large libraries have a few KB
 _LONGEST_NAME = 256
 
 Machine = tuple[int, int]  # class and e_machine
 X86_64, I386, AARCH64, PPC64LE = (_CLASS64, 62), (_CLASS32, 3), (_CLASS64, 183), (_CLASS64, 21)
 
 
-def library(descriptor: int) -> tuple[Machine, str] | None:
+def library(descriptor: int, pread: Pread = posix.pread) -> tuple[Machine, str] | None:
     """Return a shared library's machine and SONAME ("" if it has none); None for any other file.
 
-    Raises OSError if it can't be read.
+    ``pread`` reads it. Raises OSError if it can't be read.
     """
     try:
-        return _library(descriptor)
+        return _library(descriptor, pread)
     except _MALFORMED:
         return None
 
@@ -58,8 +60,8 @@ def note(descriptor: int, section: str) -> tuple[str, bytes] | None:
     return None
 
 
-def _library(descriptor: int) -> tuple[Machine, str] | None:
-    head = posix.pread(descriptor, _FIRST, 0)
+def _library(descriptor: int, pread: Pread) -> tuple[Machine, str] | None:
+    head = pread(descriptor, _FIRST, 0)
     header = _header(head)
     if header is None or header[1][0] != _ET_DYN:
         return None
@@ -67,9 +69,9 @@ def _library(descriptor: int) -> tuple[Machine, str] | None:
     _, program, _, entry = _FORMATS[kind]
     start, count = fields[4], fields[9]
     if start + count * program.size > len(head):
-        head, start = _read(descriptor, count * program.size, start), 0
+        head, start = _read(descriptor, count * program.size, start, pread), 0
     loads = []
-    dynamic = b""
+    dynamic: bytes | None = None
     for number in range(count):
         if kind == _CLASS64:
             what, _, offset, address, _, size, _, _ = program.unpack_from(head, start + number * program.size)
@@ -78,9 +80,9 @@ def _library(descriptor: int) -> tuple[Machine, str] | None:
         if what == _PT_LOAD:
             loads.append((address, size, offset))
         elif what == _PT_DYNAMIC:
-            if dynamic:
+            if dynamic is not None:
                 return None  # no linker makes two
-            dynamic = _read(descriptor, size, offset)
+            dynamic = _read(descriptor, size, offset, pread)
     if not dynamic:
         return None  # a program that is linked statically, say
     found = dict(entry.iter_unpack(dynamic[: len(dynamic) // entry.size * entry.size]))
@@ -91,7 +93,7 @@ def _library(descriptor: int) -> tuple[Machine, str] | None:
     at = next(
         offset + strings - address for address, size, offset in loads if address <= strings < address + size
     )
-    name = _read(descriptor, _LONGEST_NAME, at + found[_DT_SONAME]).partition(b"\0")[0]
+    name = _read(descriptor, _LONGEST_NAME, at + found[_DT_SONAME], pread).partition(b"\0")[0]
     return machine, name.decode("ascii")
 
 
@@ -119,8 +121,8 @@ def _notes(descriptor: int) -> Iterator[tuple[str, int, int, int]]:
             yield names[one[0] :].partition(b"\0")[0].decode("ascii"), one[4], one[5], one[8]
 
 
-def _read(descriptor: int, size: int, offset: int) -> bytes:
+def _read(descriptor: int, size: int, offset: int, pread: Pread = posix.pread) -> bytes:
     """Return what is at an offset; ValueError if no library has so much there."""
     if not 0 <= size <= _MOST or offset < 0 or offset + size >= 1 << 63:
         raise ValueError
-    return posix.pread(descriptor, size, offset)
+    return pread(descriptor, size, offset)

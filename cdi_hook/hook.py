@@ -17,6 +17,7 @@ A success writes nothing to stderr.
 
 from __future__ import annotations
 
+import _thread
 import posix
 
 from cdi_hook import argv, bundle, files, injection, jsontext, log, request
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from cdi_hook.inside.needs import Needs
     from cdi_hook.live.too_late import LateRegistry
     from cdi_hook.registry import Registry
+
+# createContainer takes 0.1 s. It ends after so long, whatever it waits for (and before needs.TIMEOUT_S), and
+# after so much CPU, which an image's chains of links, say, could take.
+MOST_S, MOST_CPU_S = 25, 10
 
 # The exit status of each kind of failure. Any other failure is 1, as in every command.
 STATUS = (
@@ -71,6 +76,13 @@ def main(
     if configuration is not None:
         environ[b"CDI_HOOK_CONFIG"] = configuration.encode("utf-8", "surrogateescape")
     hook = Hook(environ)
+    with hook.working:
+        if needs is not None:
+            hook.end_in_time()
+        return _run(hook, stage, debug, by_path, needs)
+
+
+def _run(hook: Hook, stage: str, debug: bool, by_path: bool, needs: Needs | None) -> int:
     try:
         if needs is not None:
             hook.prepare(needs)
@@ -112,6 +124,7 @@ class Hook:
     def __init__(self, environ: dict[bytes, bytes]) -> None:
         self._host = injection.Host(environ)
         self.stdin = b""  # what was read from it
+        self.working = _thread.allocate_lock()
 
     def precreate(self) -> None:
         """Write the OCI spec from stdin to stdout, edited."""
@@ -161,6 +174,35 @@ class Hook:
         except InjectionError as error:
             raise InjectionError(f"{FAILED}{error}") from error
 
+    def end_in_time(self) -> None:
+        """End this process if it works too long.
+
+        A thread does that: a signal's handler would wait for the system call that doesn't return.
+        """
+        try:
+            _thread.start_new_thread(self._watch, ())
+        except RuntimeError:
+            pass  # no room in the container's pids.max; the spec's timeout and RLIMIT_CPU are still there
+
+    def _watch(self) -> None:
+        import time
+
+        end = time.monotonic() + MOST_S
+        while (left := end - time.monotonic()) > 0 and time.process_time() < MOST_CPU_S:
+            if self.working.acquire(timeout=min(left, 1)):
+                return
+        message = (
+            f"isn't done after {MOST_S} s: a file system doesn't answer, or this host is overloaded"
+            if left <= 0
+            else f"takes more than {MOST_CPU_S} s of CPU: name fewer dirs in the image's /etc/ld.so.conf"
+        )
+        error = InjectionError(f"{FAILED}cdi-hook createContainer {message}")
+        try:
+            _thread.start_new_thread(self.say, ("error", str(error)))  # LOG may be what doesn't answer
+            time.sleep(1)
+        finally:
+            posix._exit(_status(error))
+
     def _late(self, registry: Registry) -> LateRegistry:
         from cdi_hook.live.too_late import LateRegistry
 
@@ -188,17 +230,16 @@ class Hook:
 
     def say(self, level: str, message: str, errors: Sequence[str] = ()) -> None:
         """Write a message and the errors behind it to stderr and LOG, or to syslog if LOG fails."""
-        is_logged = self._host.log(level, log.plain(message), "\n".join(errors))
-        message = log.plain("\n".join([f"{message}:", *errors]) if errors else message)
-        log.stderr(f"{message}\n")
-        if is_logged:
+        whole = log.plain("\n".join([f"{message}:", *errors]) if errors else message)
+        log.stderr(f"{whole}\n")  # first, as LOG may be on a file system that doesn't answer
+        if self._host.log(level, log.plain(message), "\n".join(errors)):
             return
         import syslog
 
         # syslog takes only UTF-8, which a file's name need not be, and no NUL, which a hook may print.
-        message = message.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0").decode()
+        whole = whole.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0").decode()
         syslog.openlog("cdi-hook", 0, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, message)
+        syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, whole)
 
 
 def parse_stdin(text: bytes, what: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cdi_hook import elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _OLD_MAGIC, _OLD_ENTRY = b"ld.so-1.7.0\0", 12
 _MAGIC = b"glibc-ld.so.cache1.1"
@@ -37,6 +37,8 @@ _HWCAP_EXTENSION = 1 << 62
 _NO_DIGITS = dict.fromkeys(range(ord("0"), ord("9") + 1))
 _AFTER = 0x10000
 _LONGEST = 4096  # bytes of a path, PATH_MAX
+_MOST_SECTIONS = 16  # of extensions; glibc knows two
+_CUT_OFF = "it is a library cache that was cut off"
 _TYPE_MASK, _MACHINE_MASK, _ELF = 0x00FF, 0xFF00, 0x0001
 
 # What the flags of an entry are for a machine: a library of glibc 2, and the machine.
@@ -64,8 +66,8 @@ class Entry:
         return bool(self.flags & _TYPE_MASK & _ELF) and self.flags & _MACHINE_MASK in _64_BIT
 
 
-def parse(data: bytes) -> list[Entry]:
-    """Return the entries of a cache, in its order; raises ValueError if it isn't one."""
+def parse(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of a cache, in its order; raises ValueError if it isn't one, maybe after some."""
     try:
         if data.startswith(_OLD_MAGIC):
             (count,) = struct.unpack_from("<I", data, len(_OLD_MAGIC))
@@ -74,25 +76,28 @@ def parse(data: bytes) -> list[Entry]:
         magic, count, _, _, extensions = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise ValueError("it is no library cache of format 1.1")
-        names = _hwcaps(data, extensions) if extensions else []
-        entries = []
+        names, size = _hwcaps(data, extensions) if extensions else (0, 0)
         for number in range(count):
             flags, key, value, _, hwcap = _ENTRY.unpack_from(data, _HEADER.size + number * _ENTRY.size)
-            hwcaps = names[hwcap & 0xFFFFFFFF] if hwcap & _HWCAP_EXTENSION else ""
-            entries.append(Entry(_string(data, key), _string(data, value), flags, hwcaps))
-    except (struct.error, IndexError) as error:
-        raise ValueError("it is a library cache that was cut off") from error
-    return entries
+            hwcaps = ""
+            if hwcap & _HWCAP_EXTENSION:
+                place = 4 * (hwcap & 0xFFFFFFFF)
+                if place >= size:
+                    raise ValueError(_CUT_OFF)
+                hwcaps = _string(data, *struct.unpack_from("<I", data, names + place))
+            yield Entry(_string(data, key), _string(data, value), flags, hwcaps)
+    except struct.error as error:
+        raise ValueError(_CUT_OFF) from error
 
 
-def _hwcaps(data: bytes, at: int) -> list[str]:
-    """Return the names in the section for processors, of the extensions at an offset."""
+def _hwcaps(data: bytes, at: int) -> tuple[int, int]:
+    """Return the offset and size of the names' offsets for processors, of the extensions at an offset."""
     magic, sections = _EXTENSION.unpack_from(data, at)
-    for number in range(sections if magic == _EXTENSION_MAGIC else 0):
+    for number in range(min(sections, _MOST_SECTIONS) if magic == _EXTENSION_MAGIC else 0):
         tag, _, offset, size = _SECTION.unpack_from(data, at + _EXTENSION.size + number * _SECTION.size)
         if tag == _TAG_HWCAPS:
-            return [_string(data, one) for (one,) in struct.iter_unpack("<I", data[offset : offset + size])]
-    return []
+            return offset, size
+    return 0, 0
 
 
 def build(entries: Iterable[Entry]) -> bytes:
@@ -162,5 +167,5 @@ def _with_numbers(text: str) -> str:
 def _string(data: bytes, offset: int) -> str:
     end = data.find(b"\0", offset, offset + _LONGEST)
     if end < 0:
-        raise ValueError("it is a library cache that was cut off")
+        raise ValueError(_CUT_OFF)
     return data[offset:end].decode("utf-8", "surrogateescape")

@@ -21,6 +21,7 @@ from cdi_hook.devices.deviceclass import Device, DeviceClass, Found
 from cdi_hook.devices.nvidia_driver import Driver
 from cdi_hook.edits import HOOK_ENV
 from cdi_hook.errors import CDIError, quote
+from cdi_hook.inside.needs import TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,6 @@ _CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm-tools", "/dev/nvidia-uvm", "
 _UUID = re.compile(r"GPU-[0-9A-Fa-f-]+")
 _FILE_OPTIONS = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
 _SOCKET_OPTIONS = ["nosuid", "nodev", "rbind", "rprivate", "noexec"]
-_TIMEOUT_S = 60  # for a volume that doesn't answer, or somebody who stops the hook
 _OUR_HOOK, _ITS_HOOK, _ITS_TOOL = "cdi-hook", "nvidia-cdi-hook", "nvidia-ctk"
 
 
@@ -207,7 +207,7 @@ def _hooks(program: str, driver: Driver, root: str) -> list[dict[str, Any]]:
     first = [name, "hook"] if name == _ITS_TOOL else [name]
     hook: dict[str, Any] = {"hookName": "createContainer", "path": program}
     if name == _OUR_HOOK:
-        hook["timeout"] = _TIMEOUT_S
+        hook["timeout"] = TIMEOUT_S
     return [{**hook, "args": [*first, *call], "env": list(HOOK_ENV)} for call in calls]
 
 

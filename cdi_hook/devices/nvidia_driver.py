@@ -234,7 +234,7 @@ class Driver:
         if self._cached is None:
             self._cached = []
             try:
-                entries = ldcache.parse(self._root.read_bytes(_CACHE))
+                entries = list(ldcache.parse(self._root.read_bytes(_CACHE)))
             except (OSError, ValueError):
                 entries = []
             for path in dict.fromkeys(entry.path for entry in entries if entry.is_64_bit):

@@ -37,17 +37,15 @@ _MOST_GPUS = 64  # the profile has a bit for each
 def compatible(root: Rootfs, version: str) -> list[str]:
     """Return the dir of an image's CUDA compatibility libraries, if they go with a driver of this version."""
     try:
-        directory = texts.open_dir(root, _COMPAT_DIR)
+        directory, entries = texts.listed(root, _COMPAT_DIR)
     except (OSError, InjectionError):
         return []
-    with os.scandir(directory) as listed:  # which doesn't look at what is mounted on a name
-        found = [
-            one.name[len(_COMPAT_LIBRARY) :]
-            for one in listed
-            if one.name.startswith(_COMPAT_LIBRARY) and one.is_file(follow_symlinks=False)
-            if "." in one.name[len(_COMPAT_LIBRARY) :]
-        ]
     os.close(directory)
+    found = [
+        name[len(_COMPAT_LIBRARY) :]
+        for name, _, is_file in entries
+        if is_file and name.startswith(_COMPAT_LIBRARY) and "." in name[len(_COMPAT_LIBRARY) :]
+    ]
     if len(found) != 1:
         return []
     theirs, ours = _numbers(found[0]), _numbers(version)

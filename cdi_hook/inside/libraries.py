@@ -18,7 +18,7 @@ import stat
 from cdi_hook import elf, files, ldcache
 from cdi_hook.errors import InjectionError, quote
 from cdi_hook.inside import links, texts
-from cdi_hook.live.rootfs import OnVolume, mount_of
+from cdi_hook.live.rootfs import OnVolume, TooMuch, mount_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ _COMPAT, _OURS, _SYSTEM = (
 )
 _DEBIAN, _ALPINE = "/etc/debian_version", "/etc/alpine-release"
 _HWCAPS = "glibc-hwcaps"
-_MOST_INCLUDED = 200  # files, one including the next at worst
+_MOST_INCLUDED = 200  # files, one including the next at worst, and as many patterns
 _MOST_LINKS = 40  # the kernel's limit
-_MOST_KEPT = 10_000  # entries of the image's own cache; there are some hundreds
+_USUAL_TABLE = 1024  # bytes of an ELF file's table that count with its file; larger ones count by themselves
 
 _MUSL_DEFAULTS = ("/lib", "/usr/local/lib", "/usr/lib")
 
@@ -178,23 +178,34 @@ def _debians_dirs() -> list[str]:
 def _configured(root: Rootfs, ignore: Iterable[str] = ()) -> list[str]:
     """Return the dirs that ld.so.conf and the files it includes name, in their order."""
     found: dict[str, None] = {}
-    _read_conf(root, _CONF, {*ignore}, found)
+    _read_conf(root, _CONF, {*ignore}, set(), found)
     return list(found)
 
 
-def _read_conf(root: Rootfs, path: str, read: set[str], found: dict[str, None]) -> None:
-    """Add the dirs that a file names; ``read`` are the files that need no reading."""
-    if path in read or len(read) > _MOST_INCLUDED:
+def _read_conf(root: Rootfs, path: str, read: set[str], patterns: set[str], found: dict[str, None]) -> None:
+    """Add the dirs that a file names; ``read`` and ``patterns`` are the files and includes that are done."""
+    if path in read:
         return
-    read.add(path)
+    _add(path, read)
     for line in (texts.read(root, path) or "").splitlines():
         words = line.partition("#")[0].split()
         if words[:1] == ["include"]:
-            for pattern in words[1:]:
-                for included in texts.matching(root, os.path.join(os.path.dirname(path), pattern)):
-                    _read_conf(root, included, read, found)
+            for word in words[1:]:
+                pattern = os.path.join(os.path.dirname(path), word)
+                if pattern in patterns:
+                    continue
+                _add(pattern, patterns)
+                for included in texts.matching(root, pattern):
+                    _read_conf(root, included, read, patterns, found)
         elif words and words[0].startswith("/"):
+            root.spend(1, 0, path)
             found[files.clean(" ".join(words))] = None
+
+
+def _add(included: str, done: set[str]) -> None:
+    done.add(included)
+    if len(done) > _MOST_INCLUDED:
+        raise TooMuch(f"{_MOST_INCLUDED} includes", included)
 
 
 def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) -> None:
@@ -228,13 +239,16 @@ def _with_hwcaps(
 
 def _of_volumes(root: Rootfs, entries: Iterable[ldcache.Entry]) -> list[ldcache.Entry]:
     """Return what the image's cache has on volumes, which aren't read, and ``entries`` don't have."""
+    known = {(one.name, one.flags, one.hwcaps) for one in entries}
+    found = []
     try:
-        old = ldcache.parse((texts.read(root, _CACHE) or "").encode("utf-8", "surrogateescape"))
+        for one in ldcache.parse(texts.read_bytes(root, _CACHE) or b""):
+            root.spend(1, len(one.name) + len(one.path), _CACHE)  # strings that entries share, too
+            if (one.name, one.flags, one.hwcaps) not in known and texts.is_on_volume(root, one.path):
+                found.append(one)
     except ValueError:
         return []
-    known = {(one.name, one.flags, one.hwcaps) for one in entries}
-    missing = [one for one in old if (one.name, one.flags, one.hwcaps) not in known]
-    return [one for one in missing[:_MOST_KEPT] if texts.is_on_volume(root, one.path)]
+    return found
 
 
 def _identity(status: os.stat_result) -> Identity:
@@ -278,9 +292,7 @@ class _Dir:
     def entries(self) -> list[ldcache.Entry]:
         """Make the links that are missing; return the entries of the cache."""
         try:
-            directory = texts.open_dir(self._root, self._path)
-            with os.scandir(directory) as listed:  # which doesn't look at what is mounted on a name
-                entries = [(one.name, one.is_symlink(), one.is_file(follow_symlinks=False)) for one in listed]
+            directory, entries = texts.listed(self._root, self._path)
         except (OSError, InjectionError):
             directory, entries = -1, []  # on a volume, or a user namespace's root may not read it
         self._links = {name: is_link for name, is_link, _ in entries}
@@ -343,11 +355,17 @@ class _Dir:
             status = os.fstat(descriptor)
             identity = _identity(status)
             if identity not in self._read:
-                self._read[identity] = elf.library(descriptor)
+                self._root.spend(1, len(self._path) + len(name), f"{self._path}/{name}")
+                self._read[identity] = elf.library(descriptor, self._pread)
             self._files[name] = identity
             return self._read[identity]
         finally:
             os.close(descriptor)
+
+    def _pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        data = os.pread(descriptor, size, offset)
+        self._root.spend(0, max(0, len(data) - _USUAL_TABLE), self._path)
+        return data
 
     def _remove(self, directory: int, name: str) -> None:
         try:
@@ -365,6 +383,7 @@ class _Dir:
             return library.name
         if self._links.get(library.soname) is False:
             return library.soname  # something else than a link
+        self._root.spend(4, 0, f"{self._path}/{library.soname}")
         try:
             links.put(directory, library.soname, library.name)
         except OSError:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LINK_SEPARATOR = "::"
+# A spec's timeout for the hook, of which old runtimes know nothing. The hook ends itself before that.
+TIMEOUT_S = 30
 # An option, the word for its value, and what it is for. It may be given more than once.
 OPTIONS = {
     "--link": ("TARGET::PATH", "make PATH a symbolic link that says TARGET"),

@@ -9,13 +9,13 @@ import resource
 from cdi_hook import linux
 from cdi_hook.errors import BundleError, InjectionError, quote
 from cdi_hook.inside import driver, libraries, links, texts
-from cdi_hook.live.rootfs import NOT_ITSELF, Rootfs, by, is_rootfs
+from cdi_hook.live.rootfs import NOT_ITSELF, Rootfs, TooMuch, by, is_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.inside.needs import Needs
 
-_MOST_CPU_S, _MOST_MEMORY = 30, 1 << 30
+_MOST_CPU_S, _MOST_MEMORY = 30, 1 << 29
 # Options of a mount as statvfs(3) tells them, and as mount(2) takes them.
 _FLAGS = {
     os.ST_RDONLY: linux.MS_RDONLY,
@@ -46,6 +46,8 @@ def prepare(needs: Needs, path: str) -> None:
     was = _make_writable(descriptor, path)
     try:
         _prepare(needs, Rootfs(descriptor, owns=True))
+    except TooMuch as error:  # which nothing on the way takes for a file that is missing
+        raise InjectionError(str(error)) from error
     except MemoryError:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small files in a container: read, replaced in one step, removed, found by a pattern.
 
-Each takes a Rootfs that ``owns``, so that nothing on a volume is read, listed, made or changed.
+Each takes a Rootfs that ``owns``, so that nothing on a volume is read, listed, made or changed, and all
+that is listed or read is counted there: each raises TooMuch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from cdi_hook.live.rootfs import Rootfs
 
 _FILE_MODE = 0o644
+_LONGEST_NAME = 255
+_MOST_TEXT = 1 << 20  # bytes, as a text becomes many small strings
 
 
 def open_file(root: Rootfs, path: str) -> int | None:
@@ -54,11 +57,21 @@ def is_on_volume(root: Rootfs, path: str) -> bool:
 
 def read(root: Rootfs, path: str) -> str | None:
     """Return a file's text; None if there is none of the image's that can be read."""
+    data = read_bytes(root, path, _MOST_TEXT)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
+
+
+def read_bytes(root: Rootfs, path: str, most: int = rootfs.MOST_BYTES) -> bytes | None:
+    """Return what is in a file; None if there is none of the image's that can be read."""
     descriptor = open_file(root, path)
     if descriptor is None:
         return None
+    size = os.fstat(descriptor).st_size
+    if size > most:
+        raise rootfs.TooMuch(f"{most >> 20} MiB of a file", path)
+    root.spend(0, size, path)
     try:
-        return files.read_open(descriptor, path)[0].decode("utf-8", "surrogateescape")
+        return files.read_open(descriptor, path, most)[0]
     except OSError:
         return None
 
@@ -93,6 +106,20 @@ def open_dir(root: Rootfs, path: str) -> int:
         os.close(place)
 
 
+def listed(root: Rootfs, path: str) -> tuple[int, list[tuple[str, bool, bool]]]:
+    """Return a dir's descriptor, and of each entry its name, and whether it is a link or a regular file.
+
+    Raises OSError and InjectionError.
+    """
+    directory = open_dir(root, path)
+    entries = []
+    with os.scandir(directory) as found:  # which doesn't look at what is mounted on a name
+        for one in found:
+            root.spend(1, 0, path)
+            entries.append((one.name, one.is_symlink(), one.is_file(follow_symlinks=False)))
+    return directory, entries
+
+
 def fill(directory: int, name: str, content: str) -> None:
     """Make a file that says this in a dir by its descriptor; raises OSError."""
     files.replace(name, content.encode("utf-8", "surrogateescape"), _FILE_MODE, directory=directory)
@@ -120,12 +147,14 @@ def matching(root: Rootfs, pattern: str) -> list[str]:
     parent, _, last = pattern.rpartition("/")
     if not any(character in last for character in "*?["):
         return [pattern]
+    if len(last) > _LONGEST_NAME:
+        return []
     start, _, end = last.partition("*")
     try:
-        directory = open_dir(root, parent)
+        directory, entries = listed(root, parent)
     except (OSError, InjectionError):
         return []
-    names = [name for name in os.listdir(directory) if name[:1] != "." or last[:1] == "."]
+    names = [name for name, _, _ in entries if name[:1] != "." or last[:1] == "."]
     os.close(directory)
     if any(character in start + end for character in "*?["):
         import fnmatch  # re: 5 ms

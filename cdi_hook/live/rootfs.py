@@ -7,7 +7,8 @@ descriptor of every dir that it came through.
 
 What is mounted in a container may be a volume, whose files the container may not
 read, or not write. A Rootfs that ``owns`` goes to none of it: each of its paths
-stays in the one mount of the root filesystem itself (RESOLVE_NO_XDEV).
+stays in the one mount of the root filesystem itself (RESOLVE_NO_XDEV). It also counts
+what an image has us do: no limit of the container counts yet when a hook works there.
 
 Somebody else, such as another container that shares a volume, may change a path
 while it is used. This gains them nothing: a descriptor holds what was found, and
@@ -22,7 +23,7 @@ import os
 import stat
 
 from cdi_hook import linux
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import CDIError, InjectionError, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40  # the kernel's limit
+MOST_ENTRIES = (
+    100_000  # counted when listed, opened, read; Debian's /usr/lib has 2,000, conda's a few thousand
+)
+MOST_BYTES = 8 << 20  # of texts, paths and large tables; a linker's cache of 10,000 libraries has 1 MiB
 DIR_MODE, FILE_MODE = 0o755, 0o644  # of places to mount on
 
 
@@ -45,12 +50,23 @@ class OnVolume(InjectionError):
     """A path of a container leads to something that is mounted there."""
 
 
+class TooMuch(CDIError):
+    """An image has more to look at than its container's start may cost."""
+
+    def __init__(self, what: str, path: str) -> None:
+        super().__init__(
+            f"the search for libraries takes more of the image than {what}, {quote(path)} among them; "
+            "build it with fewer dirs in /etc/ld.so.conf, fewer files in them, or without /etc/ld.so.cache"
+        )
+
+
 class Rootfs:
     """A root dir, by a descriptor that the caller owns; see above for ``owns``."""
 
     def __init__(self, descriptor: int, *, owns: bool = False) -> None:
         self._root = descriptor
         self._mount = mount_of(descriptor) if owns else ""
+        self._entries = self._bytes = 0
         self._undo: list[Callable[[], None]] = []
 
     @property
@@ -58,14 +74,25 @@ class Rootfs:
         """The same root with all that is mounted there, to look at by O_PATH descriptors."""
         return Rootfs(self._root)
 
+    def spend(self, entries: int, size: int, path: str) -> None:
+        """Count what the image has us look at; raises TooMuch, which names the path."""
+        self._entries += entries
+        self._bytes += size
+        if self._entries > MOST_ENTRIES:
+            raise TooMuch(f"{MOST_ENTRIES:,} entries of its dirs and files", path)
+        if self._bytes > MOST_BYTES:
+            raise TooMuch(f"{MOST_BYTES >> 20} MiB", path)
+
     def open(self, path: str, *, in_proc: bool = False) -> int:
         """Return an O_PATH descriptor of what is at path, with links followed.
 
         Raises FileNotFoundError if nothing is there, OnVolume if it is mounted and we are to stay
-        in the root filesystem, and InjectionError if it can't be reached or is in a procfs, unless
-        ``in_proc`` says that it may be.
+        in the root filesystem, InjectionError if it can't be reached or is in a procfs, unless
+        ``in_proc`` says that it may be, and TooMuch.
         """
         path = path.lstrip("/") or "."
+        if self._mount:
+            self.spend(1, len(path), f"/{path}")
         try:
             try:
                 resolve = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS

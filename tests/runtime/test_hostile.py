@@ -101,6 +101,27 @@ def test_a_log_that_the_image_names(lab: Lab, spec: Path) -> None:
     assert list(owned(lab).iterdir()) == []
 
 
+@pytest.mark.usefixtures("spec")
+def test_an_image_that_is_dear(lab: Lab) -> None:
+    """A container whose image has too much to look at doesn't start; runc's message says what that is."""
+    made = bundle(lab, {})
+    conf = made.rootfs / "etc/ld.so.conf"
+    conf.write_text("include /etc/c/*.conf\n")
+    (made.rootfs / "etc/c").mkdir()
+    for number in range(200):
+        (made.rootfs / f"etc/c/{number}.conf").touch()
+    done = lab.call("run", "--bundle", str(made.path), lab.container())
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    if lab.runtime.name == "runc":
+        assert (
+            "CDI device injection failed: the search for libraries takes more of the image than 200 includes"
+            in (done.stderr)
+        )
+    conf.unlink()
+    made.write()
+    assert lab.run(made) == "hooked\n"
+
+
 def test_the_attack_is_one(lab: Lab, spec: Path) -> None:
     """Where an engine injects a hook without variables, an image owns the host on runc before 1.3, and nowhere else."""
     made = bundle(lab, hostile.variables(str(owned(lab) / "owned"))["loader"])

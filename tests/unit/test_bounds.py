@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook import bundle, config, edits, errors, files, hook, log, request
+from cdi_hook.inside import libraries, texts
+from cdi_hook.live.rootfs import Rootfs
 from cdi_hook.specs import specfile
 
 if TYPE_CHECKING:
@@ -64,6 +66,37 @@ def mounts(_path: Path, count: int) -> object:
     return edits.apply({"mounts": [{"destination": "/a"}] * count}, [])
 
 
+def image(path: Path) -> Rootfs:
+    """Return the root filesystem of an image."""
+    return Rootfs(os.open(path.parent, os.O_PATH | os.O_DIRECTORY), owns=True)
+
+
+def entries(path: Path, count: int) -> object:
+    """Look at so many entries of an image."""
+    return image(path).spend(count, 0, "/x.json")
+
+
+def read(path: Path, size: int) -> object:
+    """Read so many bytes of an image."""
+    return image(path).spend(0, size, "/x.json")
+
+
+def text(path: Path, size: int) -> object:
+    """Read a text of an image that is so large."""
+    path.write_text("\n" * size)
+    return texts.read(image(path), "/x.json")
+
+
+def includes(path: Path, count: int) -> object:
+    """Read an image's ld.so.conf of so many files."""
+    conf = path.with_name("etc") / "ld.so.conf"
+    conf.parent.mkdir(exist_ok=True)
+    conf.write_text("".join(f"include /etc/{number}\n" for number in range(1, count)))
+    return libraries._configured(image(path))
+
+
+LESS = "among them; build it with fewer dirs in /etc/ld.so.conf, fewer files in them, or without /etc/ld.so.cache"
+
 # What is bounded, as README's table has it: the bound, something of a size, and the error.
 BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
     "a CDI spec file": (4 << 20, spec, 'failed to read CDI Spec "@": open @: larger than 4194304 bytes'),
@@ -77,6 +110,19 @@ BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
     "times that a container asks for a device": (16384, times, "the container asks for a device more than 16384 times"),
     "mounts, or device nodes, of a container before the injection": (
         8192, mounts, "the OCI spec's .mounts has more than 8192 items",
+    ),
+    "dirs, files and their entries that `cdi-hook createContainer` looks at in an image": (
+        100_000, entries, 'the search for libraries takes more of the image than 100,000 entries of its dirs and files, '
+        f'"/x.json" {LESS}',
+    ),
+    "what it reads there in all": (
+        8 << 20, read, f'the search for libraries takes more of the image than 8 MiB, "/x.json" {LESS}',
+    ),
+    "a text that it reads there": (
+        1 << 20, text, f'the search for libraries takes more of the image than 1 MiB of a file, "/x.json" {LESS}',
+    ),
+    "files of an image's `ld.so.conf`": (
+        200, includes, f'the search for libraries takes more of the image than 200 includes, "/etc/200" {LESS}',
     ),
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_as_ldconfig(tmp_path: Path) -> None:
     """The machine's own cache, read and written again, is the same for ldconfig."""
     cache = tmp_path / "cache"
     with open("/etc/ld.so.cache", "rb") as stream:
-        entries = ldcache.parse(stream.read())
+        entries = list(ldcache.parse(stream.read()))
     cache.write_bytes(ldcache.build(entries))
     shown = [
         subprocess.run(["/sbin/ldconfig", "-p", *more], check=True, capture_output=True, text=True).stdout
@@ -91,7 +91,7 @@ def test_what_is_no_cache() -> None:
     whole = ldcache.build([Entry("liba.so.1", "/x/liba.so.1", X86_64)])
     for size in range(len(whole)):
         with pytest.raises(ValueError, match="it is "):
-            ldcache.parse(whole[:size])
+            list(ldcache.parse(whole[:size]))
 
 
 def test_64_bit() -> None:
