@@ -42,7 +42,7 @@ def test_order() -> None:
 def test_a_dir_that_is_not_ascii() -> None:
     """A library below a dir with other letters than English ones keeps its name."""
     entry = Entry("libx.so.1", "/opt/\u00e9t\u00e9/libx.so.1", X86_64)
-    assert names(ldcache.parse(ldcache.build([entry]))) == names([entry])
+    assert names([*ldcache.parse(ldcache.build([entry]))]) == names([entry])
 
 
 def test_as_ldconfig(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_behind_an_older_format() -> None:
     entries = [Entry("liba.so.1", "/x/liba.so.1", X86_64)]
     old = b"ld.so-1.7.0\0" + struct.pack("<I", 1) + struct.pack("<iII", 3, 0, 0)
     data = old.ljust(-(-len(old) // 8) * 8, b"\0") + ldcache.build(entries)
-    assert names(ldcache.parse(data)) == names(entries)
+    assert names([*ldcache.parse(data)]) == names(entries)
 
 
 def test_what_is_no_cache() -> None:
