@@ -109,7 +109,8 @@ class Rootfs:
             raise
         except OSError as error:
             raise _failure("reach", f"/{path}", error) from error
-        if not in_proc and linux.fstatfs(descriptor) == linux.PROC_SUPER_MAGIC:
+        # What stays in the root's own mount needs no look: that is no procfs.
+        if not (in_proc or self._mount) and linux.fstatfs(descriptor) == linux.PROC_SUPER_MAGIC:
             os.close(descriptor)
             raise InjectionError(
                 f"{quote('/' + path)} is in the container's procfs, where nothing is injected"
