@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cdi_hook.config import Config
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import Containerd
 from cdi_hook.errors import CDIError
+from cdi_hook.rule import Rule
 
 
 def settings(**values: str) -> Config:
@@ -200,6 +203,30 @@ def test_a_person_at_the_command_line_is_no_source() -> None:
             assert not is_allowed
         else:
             assert is_allowed
+
+
+def test_the_first_rule_that_fits_is_found() -> None:
+    """Whichever part of a pattern is looked for, the rules found are those that a comparison with all finds."""
+    draw = random.Random(1)
+
+    def drawn(letters: str, most: int) -> str:
+        return "".join(draw.choices(letters, k=draw.randint(1, most)))
+
+    for _ in range(3000):
+        rules = [Rule("DENY", " ".join(f"*{drawn('ab*?=', 5)}" for _ in range(3)), "") for _ in range(5)]
+        for rule in rules:
+            rule.patterns = [pattern[1:] for pattern in rule.patterns]
+        patterns, name = policy.Patterns(rules), drawn("ab=", 8)
+        expected = [rule for rule in rules if any(regular(one).fullmatch(name) for one in rule.patterns)]
+        assert patterns.find(name) is (expected[0] if expected else None), (
+            name,
+            [rule.patterns for rule in rules],
+        )
+
+
+def regular(pattern: str) -> re.Pattern[str]:
+    """Return a pattern as a regular expression."""
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
 
 
 @pytest.mark.parametrize(
