@@ -16,8 +16,9 @@ A line is a JSON object:
     changes    how many edits of each kind were applied
     ms         how long it took since Python started with our code
     errors     what is wrong with the specs, in a warning
+    cut        how many devices and specs aren't in the line, because it would be too long
 
-What isn't known isn't there. An injection's line is written here, without
+What isn't known isn't there. A text that is cut ends in "...". An injection's line is written here, without
 logging (13 ms). The others are cold, and python-json-logger's (ownlog.py).
 """
 
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
     from cdi_hook.injection import Host
 
-_LONGEST = 253  # characters of a pod's name and of a namespace's
+MOST = 64 << 10  # bytes of a line; some read a log's lines up to that
+_MOST_TEXT, _MOST_MESSAGE = 4096, 16_000  # bytes, as JSON, of a path or an id, and of the message
+_MOST_SOURCE = 400  # characters of what asks for a device; an annotation of Kubernetes has a key of 317
+_ROOM = 512  # bytes for the time, the level, the names of fields, and "cut"
 LEVELS = ("debug", "info", "warning", "error")
 # An engine, and what only its dirs have in their paths: the bundle's, and the one for the runtime's state.
 ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
@@ -53,7 +57,9 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         return True
     fields = about(host)
     if errors:
-        fields["errors"] = log.short(errors, log.MOST_ERRORS)
+        fields["errors"] = _fit(errors, log.MOST_ERRORS)
+    message = _fit(log.short(message), _MOST_MESSAGE)
+    _cut(fields, MOST - _ROOM - _size(message))
     make = line
     if level != "info":
         from cdi_hook import site_packages
@@ -66,7 +72,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         else:
             make = ownlog.line
     # Others may make links where logs are: on Ubuntu a group may write to /var/log.
-    return log.append(host.settings["LOG"], make(level, log.short(message), fields), posix.O_NOFOLLOW)
+    return log.append(host.settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW)
 
 
 def line(level: str, message: str, fields: dict[str, Any]) -> str:
@@ -87,12 +93,14 @@ def about(host: Host) -> dict[str, Any]:
     kinds = list(made.values())
     specs = dict.fromkeys(path for change in call.changes for _, path in change.sources)
     fields = {
-        "container": call.container,
-        "bundle": call.bundle,
+        "container": _fit(call.container),
+        "bundle": _fit(call.bundle),
         "engine": _engine(annotations, f"{call.root}{call.bundle}"),
         "pod": _claim(annotations.get(pod)),
         "namespace": _claim(annotations.get(namespace)),
-        "devices": [{"name": name, "source": source} for name, source in devices.items()],
+        "devices": [
+            {"name": name, "source": log.short(source, _MOST_SOURCE)} for name, source in devices.items()
+        ],
         "specs": list(specs),
         "changes": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "ms": round((time.monotonic() - call.start) * 1000, 3),
@@ -102,7 +110,35 @@ def about(host: Host) -> dict[str, Any]:
 
 def _claim(value: object) -> str:
     """Return what an annotation says, which a container's user may choose: its beginning, if it is text."""
-    return log.short(value, _LONGEST) if isinstance(value, str) else ""
+    return log.short(value, request.LONGEST_CLAIM) if isinstance(value, str) else ""
+
+
+def _size(value: object) -> int:
+    """Return how many bytes a value has as JSON, with some for the spaces that python-json-logger adds."""
+    return len(jsontext.dumps(value)) + 8
+
+
+def _fit(text: str, most: int = _MOST_TEXT) -> str:
+    """Return a text, or its beginning if as JSON it has more bytes than that."""
+    shown = text
+    while (size := _size(shown)) > most:
+        shown = shown[: len(shown) * most // size]
+    return shown if shown is text else f"{shown}..."
+
+
+def _cut(fields: dict[str, Any], left: int) -> None:
+    """Leave out the last devices and specs, and count them, where so many bytes are no room for all."""
+    lists = {name: fields[name] for name in ("devices", "specs") if name in fields}
+    left -= sum(_size(value) for name, value in fields.items() if name not in lists)
+    cut = {}
+    for name, items in lists.items():
+        for index, item in enumerate(items):
+            left -= _size(item)
+            if left < 0:
+                fields[name], cut[name] = items[:index], len(items) - index
+                break
+    if cut:
+        fields["cut"] = cut
 
 
 def _engine(annotations: dict[str, Any], paths: str) -> str:

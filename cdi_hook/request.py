@@ -46,6 +46,8 @@ _KEYS = {
 _MOST_ASKED = 16384
 _MOST_NAME = 512
 _LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
+_MOST_READ = 16  # of an annotation with such a key: where there is no name among these, it asks for none
+LONGEST_CLAIM = 253  # characters; a pod's name in Kubernetes has no more, and a namespace 63
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 NOTHING = ("", "none", "void")
 
@@ -123,19 +125,20 @@ def _odd_key(oci: dict[str, Any]) -> str:
 def _regular(node: Any) -> Any:
     """Return a tree with all keys that we read in their own spelling; two that become one are joined."""
     if isinstance(node, list):
-        return [_regular(one) for one in node]
+        return [_regular(one) if isinstance(one, dict) else one for one in node]
     if not isinstance(node, dict):
         return node
     made: dict[str, Any] = {}
     for key, value in node.items():
         name = _KEYS.get(key.casefold()) or key
-        new, there = value if name == "annotations" else _regular(value), made.get(name)
+        is_read = key.casefold() in _KEYS and name != "annotations"
+        new, there = _regular(value) if is_read else value, made.get(name)
         if isinstance(there, dict) and isinstance(new, dict):
             new = {**there, **new}
         elif isinstance(there, list) and isinstance(new, list):
             new = [*there, *new]
         made[name] = new
-    return made
+    return made if any(made.get(key) is not value for key, value in node.items()) else node
 
 
 def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceRequest:
@@ -192,7 +195,8 @@ def namespaces(oci: dict[str, Any], bundle: str) -> tuple[list[str], bool]:
         return [], False
     found = [(annotations[key], mark) for _, key, mark in PODS if key in annotations]
     is_known = any(mark in f"{bundle}/" for _, mark in found)
-    return [claim if isinstance(claim, str) else "" for claim, _ in found], is_known
+    claims = [claim for claim, _ in found]
+    return [one if isinstance(one, str) and len(one) <= LONGEST_CLAIM else "" for one in claims], is_known
 
 
 def _from_annotations(oci: dict[str, Any], config: Config) -> Iterator[Asked]:
@@ -285,7 +289,8 @@ def misspelt(oci: dict[str, Any], config: Config) -> str:
         is_like = "cdi.k8s" in key.lower() or f"{key}/" in prefixes
         if not is_like or key.startswith(tuple(prefixes)) or not prefixes or len(key) > _LONG_KEY:
             continue
-        for item in str(annotations[key]).split(","):
+        value = annotations[key]
+        for item in value.split(",", _MOST_READ)[:_MOST_READ] if isinstance(value, str) else ():
             try:
                 parse_qualified_name(item.strip())
             except errors.InvalidName:

@@ -126,6 +126,23 @@ def test_what_a_container_can_claim(tmp_path: Path) -> None:
         assert audit.about(host).get("pod") == written
 
 
+@pytest.mark.parametrize("level", ["info", "error"])  # ours, and python-json-logger's
+@pytest.mark.parametrize("character", ["e", "\x01", "\u20ac", "\U0001f600"])
+def test_no_line_is_longer_than_it_may_be(tmp_path: Path, level: str, character: str) -> None:
+    """A line that would be is as long as it may be, whole devices are left out of it, and it says how many."""
+    host = made(tmp_path)
+    origins = {f"v.com/c={number}": character * 1000 for number in range(1000)}
+    host.call.request = request.DeviceRequest(list(origins), origins=origins)
+    host.call.container = host.call.bundle = character * 10_000
+    assert audit.write(host, level, character * 10_000, character * 100_000)
+    written = (tmp_path / "log").read_bytes()
+    line = json.loads(written)
+    assert audit.MOST - 8192 < len(written) < audit.MOST
+    assert line["devices"][0] == {"name": "v.com/c=0", "source": f"{character * 400}..."}
+    assert line["cut"] == {"devices": 1000 - len(line["devices"]), "specs": 1}
+    assert {line[name][-4:] for name in ("msg", "container", "bundle", "errors")} == {f"{character}..."}
+
+
 def test_a_link_in_the_place_of_the_log(tmp_path: Path) -> None:
     """A link, which others may make where logs are, isn't followed."""
     log, victim, conf = tmp_path / "log", tmp_path / "victim", tmp_path / "conf"
