@@ -576,12 +576,14 @@ def _oci_hook(edit: Edits, target: Target) -> tuple[str, OCI]:
 def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
     present = target.open(("hooks",), dict, wanted[0])
     # Two devices may each ask for the same hook: one that is there does for one of them.
-    unclaimed: dict[Any, list[Place]] = {}
+    unclaimed: dict[Any, list[Place]] = {_hook_identity(one.key, one.item): [] for one in wanted}
     for name, hooks in present.items() if target.keep_present else ():
         for index, hook in enumerate(hooks or ()):
-            unclaimed.setdefault(_hook_identity(name, hook), []).append(("hooks", name, index))
+            claimed = unclaimed.get(_hook_identity(name, hook))
+            if claimed is not None:
+                claimed.append(("hooks", name, index))
     for one in wanted:
-        claimed = unclaimed.get(_hook_identity(one.key, one.item), [])
+        claimed = unclaimed[_hook_identity(one.key, one.item)]
         if not claimed:
             place = ("hooks", one.key)
             target.append(place, target.open(place, list, one), one, one.item)
@@ -678,10 +680,12 @@ def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
 
 def _move_mounts(target: Target, mounts: list[OCI], ordered: list[OCI], wanted: Wanted) -> None:
     """Bring mounts into another order, for one that is added."""
+    places = [id(mount) for mount in mounts]  # of which list.index finds one soon
     for index, mount in enumerate(ordered):
         if mounts[index] is not mount:
-            source = _index(mounts, mount)
+            source = places.index(id(mount), index)
             mounts.insert(index, mounts.pop(source))
+            places.insert(index, places.pop(source))
             mover = Wanted(wanted.kind, None, None, None, wanted.sources)
             target.changes.append(Change("move", (*_MOUNTS, index), mover, was=mount))
             target.changes[-1].origin = (*_MOUNTS, source)

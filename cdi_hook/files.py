@@ -20,8 +20,7 @@ _EBUSY, _EISDIR, _EINVAL, _EFBIG = 16, 21, 22, 27
 READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 TEMPORARY = ".cdi-hook.tmp"  # what is added to a file's name while a new one is written beside it
 _MOST_TRIES = 200
-# bytes; an engine sends a container's spec in one message, and containerd's have no more
-MOST = 16 << 20
+MOST = 16 << 20  # bytes
 _replacing = allocate_lock()  # _create's lock is its process's, so threads need one
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import _thread
 import posix
 
-from cdi_hook import argv, bundle, files, injection, jsontext, log, request
+from cdi_hook import argv, bundle, injection, jsontext, log, request
 from cdi_hook.errors import (
     FAILED,
     BundleError,
@@ -212,7 +212,7 @@ class Hook:
 
     def _read_stdin(self) -> bytes:
         chunks = []
-        left = files.MOST + 1
+        left = bundle.MOST + 1
         try:
             while left and (chunk := posix.read(0, min(left, 1 << 16))):
                 chunks.append(chunk)
@@ -243,9 +243,9 @@ class Hook:
 
 
 def parse_stdin(text: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object on stdin; raises BundleError if it isn't one, or larger than a file may be."""
-    if len(text) > files.MOST:
-        raise BundleError(f"stdin must be {what}, but it is larger than {files.MOST} bytes")
+    """Return the JSON object on stdin; raises BundleError if it isn't one, or is too large."""
+    if len(text) > bundle.MOST:
+        raise BundleError(f"stdin must be {what}, but it is larger than {bundle.MOST} bytes")
     try:
         tree = jsontext.loads(text.decode("utf-8"))
     except ValueError as error:

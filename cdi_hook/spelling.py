@@ -7,16 +7,33 @@ No container's start imports this, unless it fails: difflib takes a while.
 from __future__ import annotations
 
 import difflib
+import heapq
+import os.path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LONGEST = 80  # characters of a word for which a name is looked for
+_MOST = 256  # names that it is compared with: of more, those that begin like it
+
 
 def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
-    """Return the known names that are written much like a word, the most alike first."""
-    spellings = {one.lower(): one for one in known}
-    return [spellings[one] for one in difflib.get_close_matches(word.lower(), spellings, most, 0.6)]
+    """Return the known names that are written much like a word, the most alike first.
+
+    There are none for a long word. Of very many names only those count that begin most like it.
+    """
+    if len(word) > _LONGEST:
+        return []
+    spellings, word = {one.lower(): one for one in known}, word.lower()
+    alike: Iterable[str] = spellings
+    if len(spellings) > _MOST:
+        alike = heapq.nlargest(
+            _MOST,
+            spellings,
+            lambda one: len(os.path.commonprefix((word, one))),  # noqa: RUF071 # of texts, not of paths
+        )
+    return [spellings[one] for one in difflib.get_close_matches(word, alike, most, 0.6)]
 
 
 def instead(word: str, known: Iterable[str], what: str = "known are") -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from cdi_hook import bundle, files, hook, injection
+from cdi_hook import bundle, hook, injection
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError, quote
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if options.bundle == "-":
         if sys.stdin is None:
             raise BundleError("can't read an OCI spec from stdin: it is closed")
-        oci = hook.parse_stdin(sys.stdin.buffer.read(files.MOST + 1), "an OCI spec")
+        oci = hook.parse_stdin(sys.stdin.buffer.read(bundle.MOST + 1), "an OCI spec")
     else:
         path = f"{options.bundle}/config.json"
         loaded = bundle.load(path)

@@ -27,6 +27,7 @@ Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
 Findings = list[Finding]
 _SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 can't encode
 
+_MOST_ADVICE = 100  # findings that say what to write instead: to find that takes longest
 _LONG = 60  # characters; more of a text aren't shown
 # Words of a parser's error, and what to do.
 _SYNTAX = {
@@ -131,7 +132,8 @@ def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Finding
             name = next((name for name in fields if _fold(name) == _fold(key)), "")
             if not name:
                 message = f"unknown field {quote(key)} (line {line(value.nodes[key])})"
-                findings.append(Finding(path, message, plain=f"{message}; {_field_instead(key, fields)}"))
+                advice = _field_instead(key, fields) if len(findings) < _MOST_ADVICE else ""
+                findings.append(Finding(path, message, plain=f"{message}; {advice}" if advice else ""))
                 continue
         schema = fields[name]
         if schema is not STRING or type(child) is not str:

@@ -41,6 +41,12 @@ def test_shaped_as_the_reference_does(text: str, expected: object) -> None:
     assert value == expected
 
 
+def test_advice_for_many_findings() -> None:
+    """Each field that isn't known is a finding; what to write instead is looked for 100 times."""
+    _, findings = read("".join(f"txt{number}: x\n" for number in range(101)).encode(), {"text": STRING})
+    assert ["did you mean text?" in one.plain for one in findings] == [True] * 100 + [False]
+
+
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
