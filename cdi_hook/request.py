@@ -46,7 +46,7 @@ _KEYS = {
 _MOST_ASKED = 16384
 _MOST_NAME = 512
 _LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
-_MOST_READ = 16  # of an annotation with such a key: where there is no name among these, it asks for none
+_MOST_READ = 1000  # words of annotations with such keys: where none of these is a name, they ask for none
 LONGEST_CLAIM = 253  # characters; a pod's name in Kubernetes has no more, and a namespace 63
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 NOTHING = ("", "none", "void")
@@ -285,12 +285,14 @@ def misspelt(oci: dict[str, Any], config: Config) -> str:
     if not isinstance(annotations, dict):
         return ""
     prefixes = config.words("ANNOTATION_PREFIXES")
+    left = _MOST_READ
     for key in sorted(annotations):
         is_like = "cdi.k8s" in key.lower() or f"{key}/" in prefixes
         if not is_like or key.startswith(tuple(prefixes)) or not prefixes or len(key) > _LONG_KEY:
             continue
         value = annotations[key]
-        for item in value.split(",", _MOST_READ)[:_MOST_READ] if isinstance(value, str) else ():
+        for item in value.split(",", left)[:left] if isinstance(value, str) else ():
+            left -= 1
             try:
                 parse_qualified_name(item.strip())
             except errors.InvalidName:

@@ -124,7 +124,7 @@ def test_long_texts(meter: Meter, character: str) -> None:
 MISSPELT: dict[str, Callable[[], dict[str, str]]] = {
     "commas": lambda: {"cdi.k8s/a": "," * (bundle.MOST - 100)},
     "names of another form": lambda: {"cdi.k8s/a": "v/c=/," * (bundle.MOST // 6 - 100)},
-    "keys": lambda: {f"cdi.k8s.iox/{number}": "v.com" for number in range(bundle.MOST // 40)},
+    "keys": lambda: {f"cdi.k8s.iox/{number}": "v/c=/," * 16 for number in range(bundle.MOST // 130)},
 }
 
 
