@@ -641,14 +641,28 @@ def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
     return destination, mount
 
 
+_MPS = "/tmp/nvidia-mps"  # noqa: S108 # of NVIDIA's Multi-Process Service
+_S_IFDIR = 0o040000
+
+
 def _mount_hindrance(edit: Edits) -> str:
     options, type_ = edit.get("options") or (), edit.get("type")
     if "bind" in options or "rbind" in options or type_ == "bind":
-        return lack(edit["hostPath"])
+        return lack(edit["hostPath"]) or _usurped(edit["hostPath"])
     if type_:
         return ""
     source, place = errors.quote(edit["hostPath"]), errors.quote(edit["containerPath"])
     return f'"options: [bind]" is missing for the mount of {source} at {place}'
+
+
+def _usurped(path: str) -> str:
+    """Say that others may have made NVIDIA's dir in /tmp: a link there would mount any dir of the host."""
+    if path != _MPS:
+        return ""
+    status = posix.lstat(path)
+    if status.st_mode & _S_IFMT == _S_IFDIR and status.st_uid == 0:
+        return ""
+    return f"{errors.quote(path)} is no dir of root's, so anybody may have made it: remove it, then start MPS"
 
 
 def _add_mounts(target: Target, wanted: list[Wanted]) -> None:

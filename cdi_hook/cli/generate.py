@@ -198,12 +198,24 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
     written = SpecFiles(directory)
     for data in specs:
         _say(written.write(data, name), data, options)
-    dirs = host.host(options).spec_dirs
+    found = host.host(options)
+    dirs = found.spec_dirs
+    missing = [one for one in options.classes if one not in found.settings.words("GENERATE")]
+    if missing and any(map(_may_change, specs)):
+        output.complain(
+            f'note: this is the host of now; with GENERATE="{" ".join(missing)}" in '
+            f"{found.settings.path}, it is done again whenever hardware changes, and at boot"
+        )
     if not name and not any(os.path.isdir(one) and os.path.samefile(one, directory) for one in dirs):
         near = f", as {dirs[0]} is" if dirs else ""
         output.warn(
             f"{quote(directory)} isn't one of SPEC_DIRS{near}: no container gets devices of its specs"
         )
+
+
+def _may_change(data: dict[str, Any]) -> bool:
+    """Say whether a spec has what another device, or another release of a driver, makes wrong."""
+    return bool(data["containerEdits"].get("mounts")) or any("annotations" in one for one in data["devices"])
 
 
 def _place(path: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import edits, index, inventory, jsontext, onhost, policy, programs, request
+from cdi_hook import edits, index, inventory, jsontext, onhost, policy, programs, proof, request
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.engines import ENGINES
@@ -70,17 +70,17 @@ def _described(name: str, registry: Registry, known: Inventory, found: Host) -> 
     parts = (
         index.look_up(registry.path, registry.spec_dirs, registry.strict, [name]) if registry.path else None
     )
-    made = [
-        {
-            "kind": kind,
-            "edit": edit,
-            "shared": device is None,
-            "lacks": onhost.hindrance(kind, edit) or None,
-        }
-        for (device, _), part in parts or registry.cache.parts([name])
-        for kind, all_edits in edits.each_kind(part)
-        for edit in all_edits
-    ]
+    made: list[dict[str, Any]] = []
+    for (device, _), part in parts or registry.cache.parts([name]):
+        said = [
+            (kind, one, onhost.hindrance(kind, one)) for kind, found in edits.each_kind(part) for one in found
+        ]
+        if edits.PROOF in part:
+            said.append((edits.PROOF, part[edits.PROOF], proof.stale(part[edits.PROOF])))
+        made += [
+            {"kind": kind, "edit": edit, "shared": device is None, "lacks": lacks or None}
+            for kind, edit, lacks in said
+        ]
     return {**host.place(name, known, found), "edits": made, "refused": _refusal(name, found)}
 
 

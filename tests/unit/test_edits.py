@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cdi_hook import edits
 from cdi_hook.errors import InjectionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
@@ -67,6 +70,26 @@ def test_what_may_not_be_looked_for_is_not_gone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("posix.stat", closed)
     edits.check_host(changes)
+
+
+def test_a_dir_that_anybody_may_have_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's dir in /tmp is mounted only if root made it, and no link leads elsewhere."""
+    place = tmp_path / "nvidia-mps"
+    monkeypatch.setattr(edits, "_MPS", str(place))
+    mount = {"hostPath": str(place), "containerPath": "/tmp/nvidia-mps", "options": ["rbind"]}
+    changes = edits.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": [mount]})])
+    place.symlink_to("/root")
+    with pytest.raises(
+        InjectionError, match=f'"{place}" is no dir of root\'s, so anybody may have made it: remove it'
+    ):
+        edits.check_host(changes)
+    place.unlink()
+    place.mkdir()
+    if os.geteuid() == 0:
+        edits.check_host(changes)
+        os.chown(place, 4711, 0)
+    with pytest.raises(InjectionError, match="is no dir of root's"):
+        edits.check_host(changes)
 
 
 @pytest.mark.parametrize("name", edits.KINDS)

@@ -64,6 +64,7 @@ eval "$3"
 ask
 cdi-hook validate cdi/host.local-serial.yaml 2>&1
 cdi-hook doctor | grep -A1 host.local-serial
+cdi-hook show host.local/serial=usb-Thermometer | grep missing
 """
 CHANGES = {
     "plugged in the other order": (
@@ -112,10 +113,19 @@ def test_another_device(tmp_path: Path, change: str) -> None:
         f'(asked for by annotation "cdi.k8s.io/x") is defined by {spec}; {GENERATE} 0'
         for name in names[:3]
     ]
+    assert (
+        f'cdi-hook: note: this is the host of now; with GENERATE="serial usb" in {tmp_path}/conf, '
+        in done.stderr
+    )
     lines = done.stdout.splitlines()
     assert lines[:8] == given * 2, done.stderr
     assert lines[8:11] == refused
     assert lines[11].startswith(f"all {FAILED}failed to inject devices: {proof.OTHER}")
-    told = lines[12:]  # by validate, and by doctor
-    for words in (f"].containerEdits: {proof.OTHER}{fact}", f"error    {spec}: {proof.OTHER}", GENERATE):
+    told = lines[12:]  # by validate, doctor and show
+    for words in (
+        f"].containerEdits: {proof.OTHER}{fact}",
+        f"error    {spec}: {proof.OTHER}",
+        GENERATE,
+        f"    missing: {proof.OTHER}",
+    ):
         assert any(words in line for line in told), told
