@@ -89,7 +89,7 @@ machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 
-KINDS = bare sudo person bookworm sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
+KINDS = bare sudo person bookworm engines sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
 elsewhere: ## run `make test` on other machines, and `make unit` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"
 	@sh tests/setup.sh elsewhere
 	@for kind in $(KINDS); do sh tests/elsewhere/run.sh "$$kind" || exit; done

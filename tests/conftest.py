@@ -83,6 +83,15 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.longrepr = f"skipped: {reason} (what {machine()} may skip is in {EXPECTED_SKIPS})"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what brings the tests that were skipped."""
+    if terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line(
+            "Of the skipped tests, sudo brings those that need root, CI=true make test those of engines, which "
+            "it installs; CONTRIBUTING.md says what brings others."
+        )
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Check the result of a test's phase."""

@@ -8,6 +8,7 @@
 #   sudo      the same, by a user who may use sudo
 #   person    Debian 13 with docker and podman as apt installs them, and a user with uid 1000, by root
 #   bookworm  Debian 12, bare, by root
+#   engines   Debian 12 with its docker, containerd, podman and buildah
 #   sid       Debian's next release, bare, by root
 #   3.9       a release of Debian's or Ubuntu's that has this Python, or another up to 3.15; by root, make unit
 #
@@ -16,7 +17,7 @@
 set -eu
 umask 022
 
-kinds='bare, sudo, person, bookworm, sid, 3.9 to 3.15'
+kinds='bare, sudo, person, bookworm, engines, sid, 3.9 to 3.15'
 kind=${1:?$kinds}
 shift
 tree=$(cd "$(dirname "$0")/../.." && pwd)
@@ -26,6 +27,7 @@ bare) suite=trixie more='' ;;
 sudo) suite=trixie more='sudo' ;;
 person) suite=trixie more='sudo docker.io podman systemd python3-yaml' ;;
 bookworm | sid) suite=$kind more='' ;;
+engines) suite=bookworm more='docker.io podman buildah uidmap' ;;
 3.9) suite=bullseye ;;
 3.10) suite=jammy components=main,universe ;;
 3.11) suite=bookworm ;;

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from . import hooks, image, world
 from .containerd import plain
@@ -78,14 +81,25 @@ class Docker:
         self.box.wait(lambda: self.box.call("busybox", "pidof", "dockerd").returncode)
         self._start()
 
+    def _need(self, *arguments: str) -> None:
+        """Skip the test if docker has no option of these for annotations."""
+        if any(one.startswith("--annotation") for one in arguments) and not self._annotates:
+            pytest.skip("this docker has no --annotation, which docker 24 brought")
+
+    @functools.cached_property
+    def _annotates(self) -> bool:
+        return "--annotation " in self.box.do("docker", "run", "--help")
+
     def call(self, *arguments: str, **options: Any) -> Completed:
         """Call docker; its errors are as in every release."""
+        self._need(*arguments)
         done = self.box.call("docker", *arguments, **options)
         done.stderr = plain(_ENDING.sub("\n", done.stderr))
         return done
 
     def do(self, *arguments: str, **options: Any) -> str:
         """Call docker; the call must succeed."""
+        self._need(*arguments)
         return self.box.do("docker", *arguments, **options)
 
     def run(
