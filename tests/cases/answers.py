@@ -69,7 +69,7 @@ def make_files(directory: Path, files: dict[str, Any]) -> None:
                 data = base64.b64decode(content["b64"])
                 path.write_bytes(data.replace(b"$DIR", str(directory).encode()))
             else:
-                path.write_text(content.replace("$DIR", str(directory)), encoding="utf-8", newline="")
+                path.write_bytes(content.replace("$DIR", str(directory)).encode())
 
 
 def decoded(data: Any, schema: Any) -> Any:

@@ -80,7 +80,7 @@ def test_a_shell_reads_the_same(text: str) -> None:
     given_keys = [key for key in KEYS if made.origins[key] != "default"]
     for shell in SHELLS:
         values = shown(shell, text, given_keys)
-        for key, value in zip(given_keys, values, strict=True):
+        for key, value in zip(given_keys, values):
             read = " ".join(value.split()) if config._KINDS[key] in config._LISTS else value
             assert made[key] == read, shell
 

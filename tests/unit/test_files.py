@@ -179,7 +179,7 @@ def test_what_lies_where_the_new_file_is_written(tmp_path: Path, kind: str) -> N
         "link": lambda: temporary.symlink_to(victim),
         "fifo": lambda: os.mkfifo(temporary),
         "dir": temporary.mkdir,
-        "hard link": lambda: temporary.hardlink_to(victim),
+        "hard link": lambda: os.link(victim, temporary),
     }
     make[kind]()
     if kind == "hard link":

@@ -114,7 +114,7 @@ def test_root_of_a_user_namespace(roots: Path) -> None:
             for kind in ("gid", "uid"):
                 Path(f"/proc/{process.pid}/{kind}_map").write_text("0 1000 1\n1 1001 1\n")
             said, _ = process.communicate("\n")
-    assert dict(zip(("/etc", "shared", *paths, "strict"), said.splitlines(), strict=True)) == {
+    assert dict(zip(("/etc", "shared", *paths, "strict"), said.splitlines())) == {
         "/etc": "trusted",
         "shared": f"{roots} belongs to uid 65534, not to root",
         "own": "trusted",

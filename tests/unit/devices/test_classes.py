@@ -62,7 +62,7 @@ def test_specs_are_valid(name: str, tmp_path: Path, capfd: pytest.CaptureFixture
     assert main(["validate", *paths]) == 0
     lines = [
         f"{path}: {data['kind']}, {len(data['devices'])} devices, CDI {minimum_version(data)}\n"
-        for path, data in zip(paths, specs, strict=True)
+        for path, data in zip(paths, specs)
     ]
     assert capfd.readouterr() == ("".join(lines), "")
 

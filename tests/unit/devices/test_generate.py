@@ -21,7 +21,7 @@ NAMES = st.lists(
 def test_any_names_make_a_valid_spec(names: list[list[str]]) -> None:
     """Devices of any names become a valid spec, in which each has a name and "all" has the nodes of all."""
     nodes = [{"path": f"/dev/{number}"} for number in range(len(names))]
-    devices = [Device(its, {"deviceNodes": [node]}) for its, node in zip(names, nodes, strict=True)]
+    devices = [Device(its, {"deviceNodes": [node]}) for its, node in zip(names, nodes)]
     made = Spec(generate.spec(Found("host.local/thing", devices)))
     assert made.devices["all"].container_edits == {"deviceNodes": nodes}
     found = [one.container_edits["deviceNodes"] for name, one in made.devices.items() if name != "all"]
