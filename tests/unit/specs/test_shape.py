@@ -23,7 +23,7 @@ SCHEMA = {
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("map: {a:}", {"map": {"a:": ""}}),
+        ("map: {a: }", {"map": {"a": ""}}),
         ("number: 1152921504606846976.0", {"number": 1152921504606847000}),
         ("OBJECT: {a: x}\nobject: {b: z}", {"object": {"a": "x", "b": "z"}}),
         ("OBJECT: {a: x}\nobject: ~", {}),
@@ -61,7 +61,6 @@ def test_advice_for_many_findings() -> None:
         ("texts: {}", ".texts: expected a list, found a mapping (line 1)"),
         ("map: [a]", ".map: expected a mapping, found a list (line 1)"),
         ("object: x", '.object: expected a mapping, found the string "x" (line 1)'),
-        ("gid: 1\n\ufefftext: x", r'unknown field "\ufefftext" (line 2); did you mean text?'),
         (
             "text: x\nnope: 1",
             'unknown field "nope" (line 2); known here are text, texts, map, number, gid, flag, object, objects',
