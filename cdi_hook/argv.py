@@ -60,30 +60,9 @@ CRUN_OPTIONS = (
 # has nothing of its own here. (--console is runc before 1.0.0-rc3.)
 RUNC_OPTIONS = ("console", "criu", "empty-ns", "pidfd-socket")
 
-# runsc (gVisor), releases of 2019 to 2026: what the others don't have. A boolean
-# of Go's takes a value with "=" only, so booleans aren't here.
-RUNSC_OPTIONS = (
-    "EXPERIMENTAL-xdp", "EXPERIMENTAL-xdp-redirect-host",
-    "TESTONLY-autosave-image-path", "TESTONLY-test-name-env",
-    "character-device-policy", "control-rpc-stop-timeout", "coverage-fd",
-    "coverage-report", "cuda-checkpoint-path", "dcache", "debug-command",
-    "debug-log", "debug-log-fd", "debug-log-format", "exec-fd", "fdlimit",
-    "file-access", "file-access-mounts", "final-metrics-log",
-    "fs-restore-image-path", "gofer-network-namespace", "host-fifo",
-    "host-settings", "host-uds", "in-sandbox-cgroup", "log-fd",
-    "metric-exporter-prefix", "metric-server", "network", "network-proxy-path",
-    "network-processors-per-channel", "num-network-channels",
-    "nvproxy-allowed-driver-capabilities", "nvproxy-driver-version", "overlay2",
-    "override-procs", "panic-log", "panic-log-fd", "panic-signal", "pass-fd",
-    "pcap-log", "platform", "platform_device_path", "pod-init-config",
-    "profile-block", "profile-cpu", "profile-gc-interval", "profile-heap",
-    "profile-mutex", "profiling-metrics", "profiling-metrics-fd",
-    "profiling-metrics-log", "profiling-metrics-rate-us", "qdisc",
-    "qdisc-tbf-burst", "qdisc-tbf-rate", "ref-leak-mode",
-    "restore-spec-validation", "shared-root", "sidecar-release-enforcement-policy",
-    "sidecar-usage-policy", "signal-unkillable-policy", "strace-log-size",
-    "strace-syscalls", "trace", "traceback", "user-log", "watchdog-action",
-)
+# What the shim of runsc (gVisor) for containerd passes after the command; before it, it writes
+# --name=value. Other options of runsc's are read as those that no table has.
+RUNSC_OPTIONS = ("fs-restore-image-path", "user-log")
 
 # The one long option on which the runtimes disagree: --rootless takes a value in
 # runc and crun and none in runsc. The next argument is its value if it is one
@@ -150,7 +129,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     has_command = False
     has_id = False
     options_end = False
-    may_be_value = False  # of an option that may take one: runsc's --gvisor-gro did until 2024
+    may_be_value = False  # of an option that no table has
     last_flag = ""
     is_cluster = False  # a word is one option to Go, and letters to getopt
     in_doubt = False  # for any other reason a runtime may read another bundle

@@ -44,6 +44,10 @@ _BUNDLE = st.builds(
 _OTHERS = st.sampled_from(
     [["--no-pivot"], ["-d"], ["--pid-file", "p"], ["-1"], ["-"], ["--"], [" -- "], ["id"], ["-r"], ["--future"], [""]]
 )  # fmt: skip
+_BEFORE = st.sampled_from(
+    [[], [], ["--debug"], [" --debug"], ["-log", "l"], ["-root=r"], ["--log", "create"], ["--network", "none"],
+     ["-platform", "ptrace"], ["-file-access", "shared"], ["-log-fd=1"]]
+)  # fmt: skip
 CALLS = st.builds(
     lambda before, command, words, after: [
         *before,
@@ -51,7 +55,7 @@ CALLS = st.builds(
         *(one for word in words for one in word),
         *after,
     ],
-    st.sampled_from([[], [], ["--debug"], [" --debug"], ["-log", "l"], ["-root=r"], ["--log", "create"]]),
+    _BEFORE,
     st.sampled_from(["create", "run", "restore"]),
     st.lists(_BUNDLE | _OTHERS, max_size=3),
     st.sampled_from([["id"], ["id"], ["-1"], ["-1", "--"], ["--", "-1"], ["-"], []]),
@@ -93,6 +97,8 @@ def opened(runtime: str, arguments: list[str], cwd: Path) -> set[str]:
 @example("crun", ["run", "-b=asks", "id"])
 @example("crun", ["restore", "id", "--bundle=plain"])
 @example("runsc", ["run", "-bundle", "asks", "--", "-1"])
+@example("runsc", ["-platform", "ptrace", "run", "-bundle", "asks", "id"])
+@example("runsc", ["-file-access", "shared", "run", "id"])
 def test_what_a_runtime_reads_is_what_is_edited(runtime: str, arguments: list[str]) -> None:
     """A config.json that a runtime opens is the only one for us as well, or one of several: those are refused."""
     if runtime not in CAN_RUN:

@@ -121,7 +121,7 @@ def test_end_of_global_options() -> None:
         (["--log-f", "json"], {"log_format": "json"}),
         (["--log-level", "debug"], {}),
         (["-log-packets", "-lisafs"], {}),
-        (["--debug-log", "/d", "--debug-log-format", "text"], {}),
+        (["--debug-log=/d", "--debug-log-format=text"], {}),
     ],
 )
 def test_log(arguments: list[str], expected: dict[str, str]) -> None:

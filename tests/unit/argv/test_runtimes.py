@@ -141,16 +141,27 @@ def installed_help(name: str) -> Help:
     [
         ("runc", {"root", "log", "log-format", "bundle", "pid-file", "image-path"}),
         ("crun", {"root", "log", "log-format", "bundle", "config", "lsm-profile"}),
-        ("runsc", {"root", "log", "log-format", "bundle", "network", "image-path"}),
     ],
 )
 def test_help_values(name: str, some: set[str]) -> None:
     """Every option that an installed runtime gives a value is in the tables."""
     found = installed_help(name)
     assert some - of_restore(name) <= found.values
-    # runsc of 2022 gives this a value, and later ones don't: it is read either way.
-    assert found.values - {"gvisor-gro"} <= {*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES}
+    assert found.values <= {*argv.VALUE_OPTIONS, *argv.OPTIONAL_VALUES}
     assert found.letters <= set(argv.VALUE_LETTERS)
+
+
+@pytest.mark.parametrize("form", ["--{}|v", "--{}=v", "-{}|v", "-{}=v"])
+def test_values_of_runsc_before_the_command(form: str) -> None:
+    """The bundle of the installed runsc is read, or one of several, after any option that it gives a value."""
+    values = installed_help("runsc").values
+    assert {"root", "log", "log-format", "network", "platform"} <= values
+    for option in values - {"bundle"}:
+        invocation = argv.parse([*form.format(option).split("|"), "create", "--bundle", "/b", "x"])
+        assert invocation.command == "create"
+        assert "/b/config.json" in invocation.configs
+        if form[1] == "-":
+            assert (invocation.bundle, len(invocation.configs)) == ("/b", 1)
 
 
 @pytest.mark.parametrize(

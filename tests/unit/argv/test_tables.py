@@ -45,7 +45,7 @@ def test_booleans(option: str, dashes: str) -> None:
         assert expected == meaning(["create", spelt, "id"])
 
 
-@pytest.mark.parametrize("option", ["gvisor-gro", "nobody-knows"])
+@pytest.mark.parametrize("option", ["gvisor-gro", "platform", "nobody-knows"])
 def test_options_that_may_take_a_value(option: str) -> None:
     """What stands between such an option and the command is its value."""
     expected = {"command": "create", "bundle": "/b", "container_id": "id"}
@@ -84,13 +84,9 @@ def test_tables_fit_together() -> None:
             id="youki-0.7",
         ),
         pytest.param(
-            """character-device-policy control-rpc-stop-timeout final-metrics-log
-            fs-restore-image-path gofer-network-namespace host-settings
-            nvproxy-allowed-driver-capabilities override-procs profile-gc-interval
-            qdisc-tbf-burst qdisc-tbf-rate restore-spec-validation shared-root
-            sidecar-release-enforcement-policy""",
+            "bundle pid-file console-socket user-log fs-restore-image-path",
             "",
-            id="runsc-2026",
+            id="containerd-shim-runsc-v1 of 2026",
         ),
     ],
 )
