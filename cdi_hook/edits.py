@@ -444,7 +444,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
                 pair = f"({errors.quote(path)}, {errors.quote(host_path)})"
                 raise errors.InjectionError(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
             if type_ != "p" and not major:
-                major, minor = device_major(status.st_rdev), device_minor(status.st_rdev)
+                major, minor = posix.major(status.st_rdev), posix.minor(status.st_rdev)
     device = {"path": path, "type": type_, "major": major, "minor": minor}
     if mode is not None:
         device["fileMode"] = mode
@@ -455,16 +455,6 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
         if owner is not None:
             device[name] = owner
     return path, device
-
-
-def device_major(rdev: int) -> int:
-    """Return the major number of a device, as glibc's major(3) does."""
-    return (rdev >> 8) & 0xFFF | (rdev >> 32) & ~0xFFF
-
-
-def device_minor(rdev: int) -> int:
-    """Return the minor number of a device, as glibc's minor(3) does."""
-    return rdev & 0xFF | (rdev >> 12) & 0xFFFFFF00
 
 
 def _add_devices(target: Target, wanted: list[Wanted]) -> None:

@@ -327,13 +327,6 @@ def test_what_hinders_a_mount(mount: dict[str, Any], message: str) -> None:
     assert str(caught.value) == f"CDI device injection failed: {message}, needed by the spec's mounts"
 
 
-@pytest.mark.parametrize("numbers", [(0, 0), (10, 229), (4095, 255), (4096, 256), (0x7FFFFFFF, 0x7FFFFFFF)])
-def test_device_numbers(numbers: tuple[int, int]) -> None:
-    """They are those of the C library, beyond 12 and 8 bits too."""
-    rdev = os.makedev(*numbers)
-    assert (edits.device_major(rdev), edits.device_minor(rdev)) == (os.major(rdev), os.minor(rdev)) == numbers
-
-
 NULL = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
 
 
