@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 # bytes. A tree in memory can be 42 times as large as its text, and cost 0.3 s for a MiB. Linux starts no
 # program with more than 2 MiB of arguments and variables, and an object of Kubernetes has 1.5 MiB.
 MOST = 3 << 20
-_ELOOP = 40
 _MAX_LINKS = 40  # the kernel's limit
 
 
@@ -40,7 +39,9 @@ def load(path: str) -> tuple[dict[str, Any], Place] | None:
                 descriptor = posix.open(name, files.READ | posix.O_NOFOLLOW, dir_fd=directory)
                 break
             except OSError as error:
-                if error.errno != _ELOOP or links == _MAX_LINKS:
+                import errno
+
+                if error.errno != errno.ELOOP or links == _MAX_LINKS:
                     raise
             links += 1
             around = directory

@@ -48,7 +48,6 @@ _WORD = f"{_LETTERS}0123456789_"
 _SEARCHABLE = f"{_WORD}./-"  # what the door's grep finds as it stands
 _MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
-_STAYS = (6, 13, 20, 40)  # ENXIO, EACCES, ENOTDIR, ELOOP: what is there stays like that
 _DEV_NULL = 0x103  # which is as good as no file
 _SHELL = frozenset("$`;&|<>()~\"'\\ \t")  # not without quotes
 
@@ -135,8 +134,11 @@ def load(environ: Mapping[bytes, bytes]) -> Config:
 
 
 def _fail(config: Config, error: OSError) -> None:
+    import errno
+
     config.complain(f"{config.path}: {error.strerror}")
-    if error.errno not in _STAYS:
+    # with these, another try would end the same way
+    if error.errno not in (errno.ENXIO, errno.EACCES, errno.ENOTDIR, errno.ELOOP):
         config.failure = error
 
 

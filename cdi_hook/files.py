@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Identity = tuple[int, ...]
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
-_EBUSY, _EISDIR, _EINVAL, _EFBIG = 16, 21, 22, 27
 READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 TEMPORARY = ".cdi-hook.tmp"  # what is added to a file's name while a new one is written beside it
 _MOST_TRIES = 200
@@ -89,7 +88,9 @@ def read_open(descriptor: int, path: str, most: int = MOST) -> tuple[bytes, posi
         status = posix.fstat(descriptor)
         kind = status.st_mode & _S_IFMT
         if kind != _S_IFREG:
-            raise OSError(_EISDIR if kind == _S_IFDIR else _EINVAL, "not a regular file", path)
+            import errno
+
+            raise OSError(errno.EISDIR if kind == _S_IFDIR else errno.EINVAL, "not a regular file", path)
         chunks: list[bytes] = []
         left = most if status.st_size <= most else -1
         while left >= 0:
@@ -98,7 +99,9 @@ def read_open(descriptor: int, path: str, most: int = MOST) -> tuple[bytes, posi
                 return b"".join(chunks), status
             chunks.append(chunk)
             left -= len(chunk)
-        raise OSError(_EFBIG, f"larger than {most} bytes", path)
+        import errno
+
+        raise OSError(errno.EFBIG, f"larger than {most} bytes", path)
     finally:
         posix.close(descriptor)
 
@@ -169,7 +172,9 @@ def _create(path: str, directory: int | None, *, is_alone: bool) -> tuple[int, p
             posix.close(descriptor)
             raise
         posix.close(descriptor)  # before it was locked, another process took it for what one left
-    raise OSError(_EBUSY, "another process is writing it", path)
+    import errno
+
+    raise OSError(errno.EBUSY, "another process is writing it", path)
 
 
 def _remove_left(path: str, directory: int | None) -> None:

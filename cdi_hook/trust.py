@@ -10,12 +10,12 @@ import contextlib
 import posix
 import posixpath
 import shlex
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_S_IFMT, _S_IFLNK = 0o170000, 0o120000
 _MAX_LINKS = 40  # the kernel's limit
 # Dirs that are root's. Elsewhere a dir of a user's, such as a home, is theirs.
 _SYSTEM = ("bin", "boot", "etc", "lib", "lib64", "opt", "run", "sbin", "srv", "usr", "var")
@@ -76,7 +76,7 @@ def _walk(path: str) -> int:
                 entry = f"{here.rstrip('/')}/{part}"
             way.append(posix.open(part, _FLAGS, dir_fd=way[-1] if way else None))
             status = posix.fstat(way[-1])
-            is_link = status.st_mode & _S_IFMT == _S_IFLNK
+            is_link = stat.S_ISLNK(status.st_mode)
             if status.st_uid not in (roots[:1] if is_shared else roots):
                 kind = "is a link that " if is_link else ""
                 link = "-h " if is_link else ""
