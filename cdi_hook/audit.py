@@ -4,7 +4,7 @@
 A line is a JSON object:
 
     time       RFC 3339, UTC, in seconds
-    level      DEBUG, INFO, WARNING or ERROR
+    level      INFO, WARNING or ERROR
     msg        what happened
     container  the container's id
     bundle     the path of its bundle
@@ -39,7 +39,7 @@ MOST = 64 << 10  # bytes of a line; some read a log's lines up to that
 _MOST_TEXT, _MOST_MESSAGE = 4096, 16_000  # bytes, as JSON, of a path or an id, and of the message
 _MOST_SOURCE = 400  # characters of what asks for a device; an annotation of Kubernetes has a key of 317
 _ROOM = 512  # bytes for the time, the level, the names of fields, and "cut"
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS = ("info", "warning", "error")
 # An engine, and what only its dirs have in their paths: the bundle's, and the one for the runtime's state.
 ROOTS = (("docker", "/moby"), ("containerd", "containerd"))
 # Else an annotation tells, which a container's user may have set: an engine, the annotation, and

@@ -35,7 +35,7 @@ KEYS = (
     ("HOOK_UNSUPPORTED", "fail", "fail warn"),
     ("GENERATE", "", "classes"),
     ("LOG", "", "path"),
-    ("LOG_LEVEL", "info", "debug info warning error"),
+    ("LOG_LEVEL", "info", "info warning error"),
 )
 # The keys that say what asks for a device.
 SOURCES = ("ANNOTATION_PREFIXES", "DEFAULT_KIND", "DEVICE_ENV", "DEVICE_MOUNTS", "SANDBOXES")

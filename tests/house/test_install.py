@@ -204,9 +204,9 @@ def test_install_keeps_a_configuration(tmp_path: Path) -> None:
     """An existing configuration survives install and, if it was edited, uninstall."""
     conf = tmp_path / "etc/cdi-hook/cdi-hook.conf"
     conf.parent.mkdir(parents=True)
-    conf.write_text("LOG_LEVEL=debug\n")
+    conf.write_text("LOG_LEVEL=warning\n")
     make("install", f"DESTDIR={tmp_path}")
-    assert conf.read_text() == "LOG_LEVEL=debug\n"
+    assert conf.read_text() == "LOG_LEVEL=warning\n"
     make("uninstall", f"DESTDIR={tmp_path}")
     assert installed(tmp_path) == {"etc/cdi-hook/cdi-hook.conf"}
 

@@ -133,7 +133,7 @@ def test_any_python(machine: Machine, manager: life.Manager) -> None:
 def test_upgrade_under_load(machine: Machine, manager: life.Manager) -> None:
     """While it is upgraded no create fails, a container goes on running, and the configuration stays as edited."""
     manager.install()
-    machine.write(CONF, "LOG_LEVEL=debug\n")
+    machine.write(CONF, "LOG_LEVEL=warning\n")
     machine.create("old", "sleep", "1000")
     machine.write("/run/loop.sh", LOOP)
     log = machine.daemon("sh", "/run/loop.sh", ready=("test", "-e", "/run/loop/config.json"))
@@ -146,7 +146,7 @@ def test_upgrade_under_load(machine: Machine, manager: life.Manager) -> None:
     assert machine.status("old") == "running"
     machine.do("cdi-runtime", "kill", "old", "KILL")
     machine.do("cdi-runtime", "delete", "-f", "old")
-    assert machine.read(CONF) == "LOG_LEVEL=debug\n"
+    assert machine.read(CONF) == "LOG_LEVEL=warning\n"
     assert machine.read(manager.config_beside).endswith("# Another line.\n")
     check(machine, NEXT)
 

@@ -66,7 +66,7 @@ def test_udev_starts_the_service(unified: Machine) -> None:
 def test_log_is_rotated(unified: Machine) -> None:
     """A log at the place that the configuration suggests is rotated, and then written again."""
     need("logrotate", "runc")
-    unified.write(CONF, "LOG=/var/log/cdi-hook.log\nLOG_LEVEL=debug\n")
+    unified.write(CONF, "LOG=/var/log/cdi-hook.log\n")
     rotate = ("logrotate", "--force", "/etc/logrotate.d/cdi-hook")
     unified.do(*rotate)
     for name in ("first", "second"):

@@ -94,7 +94,7 @@ def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
         ("info", "info", True),
         ("info", "warning", False),
         ("error", "error", True),
-        ("warning", "debug", True),
+        ("warning", "info", True),
     ],
 )
 def test_the_level_decides(tmp_path: Path, level: str, least: str, is_written: bool) -> None:

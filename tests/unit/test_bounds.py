@@ -37,9 +37,9 @@ def config_json(path: Path, size: int) -> object:
 
 def configuration(path: Path, size: int) -> object:
     """Load a configuration of this size."""
-    path.write_text("LOG_LEVEL=debug\n".ljust(size, "#"))
+    path.write_text("LOG_LEVEL=warning\n".ljust(size, "#"))
     loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
-    assert (loaded["LOG_LEVEL"], loaded.hiding) == ("info" if loaded.problems else "debug", loaded.problems)
+    assert (loaded["LOG_LEVEL"], loaded.hiding) == ("info" if loaded.problems else "warning", loaded.problems)
     if loaded.problems:
         raise errors.ConfigError(*loaded.problems)
     return loaded

@@ -37,10 +37,10 @@ def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
 
 def test_a_value_has_its_origin(tmp_path: Path) -> None:
     """The origin of a value is its line."""
-    loaded = load(tmp_path, "# comment\n\nRUNTIMES='crun runc' # first crun\nLOG_LEVEL=debug\n")
+    loaded = load(tmp_path, "# comment\n\nRUNTIMES='crun runc' # first crun\nLOG_LEVEL=warning\n")
     assert loaded.words("RUNTIMES") == ["crun", "runc"]
     assert loaded.origins["RUNTIMES"] == f"{tmp_path}/cdi-hook.conf:3"
-    assert loaded["LOG_LEVEL"] == "debug"
+    assert loaded["LOG_LEVEL"] == "warning"
     assert loaded.origins["DENY"] == "default"
 
 
@@ -186,7 +186,7 @@ def test_what_may_pass_is_a_failure(tmp_path: Path, name: str, may_pass: bool) -
 def test_a_file_that_the_user_cannot_read_is_a_problem(tmp_path: Path) -> None:
     """A configuration that may not be read is a problem, and doesn't count as none."""
     path = tmp_path / "cdi-hook.conf"
-    path.write_text("LOG_LEVEL=debug\n")
+    path.write_text("LOG_LEVEL=warning\n")
     path.chmod(0)
     os.seteuid(65534)
     try:
