@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import devices, files, onhost, selinux, spelling
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
-from cdi_hook.devices import custom, generate
+from cdi_hook.devices import generate
 from cdi_hook.devices.root import Root
 from cdi_hook.devices.specfiles import SpecFiles
 from cdi_hook.errors import CDIError, quote
 from cdi_hook.names import parse_qualifier
-from cdi_hook.specs import compiled
 from cdi_hook.specs.dump import dump
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def run(options: argparse.Namespace) -> int:
         return _configured(options)
     root = Root(options.root)
     if options.device:
+        from cdi_hook.devices import custom
+
         specs = [custom.spec(root, options.kind, options.device, options.mount, options.env, options.hook)]
         _write(specs, options)
         return 0
@@ -265,6 +266,8 @@ def _configured(options: argparse.Namespace) -> int:
         output.say(f"{path}: removed")
     registry = found.registry()
     if found.state_dir and any(map(os.path.isdir, registry.spec_dirs)):
+        from cdi_hook.specs import compiled
+
         compiled.build(registry)
     return 1 if failed else 0
 

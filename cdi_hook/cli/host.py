@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import explain, injection, inventory, spelling
+from cdi_hook import spelling
 from cdi_hook.cli import output
 from cdi_hook.errors import quote
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
+    from cdi_hook.injection import Host
     from cdi_hook.inventory import Inventory
 
 
-def host(options: argparse.Namespace) -> injection.Host:
+def host(options: argparse.Namespace) -> Host:
     """Return the host, with the configuration of --config and the spec dirs of --spec-dir."""
+    from cdi_hook import injection
+
     environ = dict(os.environb)
     path = options.config
     if path is not None:
@@ -29,7 +32,7 @@ def host(options: argparse.Namespace) -> injection.Host:
     return found
 
 
-def warn_of_problems(found: injection.Host) -> None:
+def warn_of_problems(found: Host) -> None:
     """Warn of what is wrong with the configuration; for commands that work without it."""
     for problem in found.settings.problems:
         output.warn(problem)
@@ -39,12 +42,16 @@ def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str])
     """Warn of what is wrong with specs, by path, and of files that only their names keep from being read."""
     for path, problem in problems:
         output.warn(f"{path}: {problem}")
+    from cdi_hook import explain
+
     for problem in explain.overlooked(spec_dirs):
         output.warn(problem)
 
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:
     """Say that the dirs have no specs, and what makes one."""
+    from cdi_hook import explain
+
     where = f"in {', '.join(dirs)}" if dirs else "can be found: SPEC_DIRS is empty"
     output.complain(f"no CDI spec {where}; {explain.NO_SPEC}")
 
@@ -57,8 +64,10 @@ def no_such_device(name: str, known: Inventory) -> str:
     return f"there is no device {quote(name)}; {advice}"
 
 
-def place(name: str, known: Inventory, found: injection.Host) -> dict[str, Any]:
+def place(name: str, known: Inventory, found: Host) -> dict[str, Any]:
     """Return where a device is defined, as --json has it."""
+    from cdi_hook import inventory
+
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)
     return {"name": name, "spec": spec, "priority": priority, "shadowed": shadowed}

@@ -46,6 +46,18 @@ def test_no_command_is_a_wrong_call(cdi_hook: World) -> None:
     assert err.startswith("usage: cdi-hook ")
 
 
+def test_generate_loads_nothing_to_inject() -> None:
+    """To make a spec, no module is loaded that only injects or compiles the index."""
+    program = "import sys; from cdi_hook import cli; cli.main(['generate', 'kvm']); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    loaded = {*done.stdout.splitlines()[-1].split()}
+    assert "cdi_hook.devices.plain" in loaded
+    for name in ("injection", "driver", "registry", "request", "bundle", "index", "specs.compiled"):
+        assert f"cdi_hook.{name}" not in loaded
+
+
 @pytest.mark.parametrize("command", commands.COMMANDS)
 def test_each_command_explains_itself(cdi_hook: World, command: str) -> None:
     """COMMAND --help has the options that all commands have, and the exit statuses."""
