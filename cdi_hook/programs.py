@@ -40,10 +40,10 @@ def path(name: str) -> str:
     return next(find(name), f"/usr/bin/{name}")
 
 
-def command(name: str = _CALLED) -> str:
-    """Return what a person types for a program of ours: its name if root finds it by that, else its path."""
-    program = path(name)
-    return name if os.path.dirname(program) in ("/usr/bin", "/usr/local/bin") else program
+def command() -> str:
+    """Return what a person types for cdi-hook: its name if root finds it by that, else its path."""
+    program = path(_CALLED)
+    return _CALLED if os.path.dirname(program) in ("/usr/bin", "/usr/local/bin") else program
 
 
 def fleeting(program: str) -> str:

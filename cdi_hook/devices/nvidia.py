@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from cdi_hook.devices.root import Root
 
-    Link = tuple[str, str]
-
 _KIND = "nvidia.com/gpu"
 _GPUS = "/proc/driver/nvidia/gpus"
 _CAPABILITIES = "/proc/driver/nvidia/capabilities"

@@ -35,7 +35,7 @@ Rule = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 V1 = Path("/sys/fs/cgroup/devices")
-MULTI, OVERRIDE = linux.BPF_F_ALLOW_MULTI, linux.BPF_F_ALLOW_OVERRIDE
+MULTI, OVERRIDE = linux.BPF_F_ALLOW_MULTI, 1  # BPF_F_ALLOW_OVERRIDE
 
 # null, zero, urandom, tty, fuse; numbers that no driver has
 DEVICES = [
