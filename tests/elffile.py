@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A shared library's ELF file that has a SONAME and nothing else, for tests that need many."""
+"""A shared library's ELF file that has a SONAME and nothing else, for tests that need many; the ldconfig that some need."""
 
 from __future__ import annotations
 
+import re
 import struct
+import subprocess
+
+import pytest
 
 X86_64, AARCH64 = 62, 183
 
@@ -47,3 +51,10 @@ def library(soname: str, *, machine: int = X86_64, note: tuple[str, str, bytes] 
     dynamics = struct.pack("<IIQQQQQQ", 2, 4, at, at, at, len(dynamic), len(dynamic), 8)
     body = (header + load + dynamics + dynamic + strings + names).ljust(notes_at, b"\0") + noted
     return body.ljust(sections_at, b"\0") + table
+
+
+def need_new_ldconfig() -> None:
+    """Skip a test if ldconfig is older than the form in which the newer ones write and show a cache."""
+    version = subprocess.run(["/sbin/ldconfig", "-V"], check=True, capture_output=True, text=True).stdout
+    if tuple(map(int, re.findall(r"\d+", version.splitlines()[0].rpartition(" ")[2]))) < (2, 38):
+        pytest.skip("an older ldconfig marks libraries otherwise")

@@ -41,7 +41,7 @@ engines) suite=bookworm more='docker.io podman buildah uidmap' ;;
 esac
 case $kind in
 3.*)
-	more="python$kind-venv python3-yaml runc binutils busybox-static gcc libc6-dev strace" list=''
+	more="python$kind-venv python3-yaml runc crun patch binutils busybox-static gcc libc6-dev strace" list=''
 	[ "$#" -gt 0 ] || set -- unit "PYTHON=/usr/bin/python$kind"
 	;;
 esac

@@ -11,6 +11,7 @@ import pytest
 
 from cdi_hook import elf, ldcache
 from cdi_hook.ldcache import Entry
+from tests.elffile import need_new_ldconfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,7 @@ def test_a_dir_that_is_not_ascii() -> None:
 
 def test_as_ldconfig(tmp_path: Path) -> None:
     """The machine's own cache, read and written again, is the same for ldconfig."""
+    need_new_ldconfig()
     cache = tmp_path / "cache"
     with open("/etc/ld.so.cache", "rb") as stream:
         entries = list(ldcache.parse(stream.read()))
@@ -63,6 +65,7 @@ def test_as_ldconfig(tmp_path: Path) -> None:
 
 def test_hwcaps(tmp_path: Path) -> None:
     """A library for some processors is marked with their name, and comes before the one for all."""
+    need_new_ldconfig()
     cache = tmp_path / "cache"
     paths = ["/l/liba.so.1", "/l/glibc-hwcaps/x86-64-v3/liba.so.1", "/l/glibc-hwcaps/x86-64-v2/liba.so.1"]
     entries = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -14,14 +13,13 @@ import pytest
 
 from cdi_hook.inside import libraries
 from cdi_hook.live.rootfs import Rootfs
-from tests.elffile import library
+from tests.elffile import library, need_new_ldconfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 DRIVER = "/usr/local/driver/lib64"
-NEW = (2, 38)  # of glibc
 CONF_DIR = "etc/ld.so.conf.d"
 OURS, SYSTEM = f"{CONF_DIR}/00-nvcr-cdi-hook.conf", f"{CONF_DIR}/zz-nvcr-cdi-hook.conf"
 X86_64 = os.uname().machine == "x86_64"
@@ -220,9 +218,7 @@ def test_as_ldconfig(tmp_path: Path, seed: int) -> None:
     """On whatever system, the links and the cache are those that ldconfig makes."""
     if os.geteuid() != 0:
         pytest.skip("only root can run ldconfig in another root")
-    version = subprocess.run(["/sbin/ldconfig", "-V"], check=True, capture_output=True, text=True).stdout
-    if tuple(map(int, re.findall(r"\d+", version.splitlines()[0].rpartition(" ")[2]))) < NEW:
-        pytest.skip("an older ldconfig marks libraries otherwise")
+    need_new_ldconfig()
     ours, its = put(tmp_path / "ours", anything(seed)), put(tmp_path / "its", anything(seed))
     update(ours, ["/opt/c"])
     for name in (OURS, SYSTEM):
