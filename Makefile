@@ -82,7 +82,8 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 
 unit: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
 	$(PYTHON) -m venv --clear .venv/unit
-	.venv/unit/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger tomlkit
+	.venv/unit/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger \
+		'tomli; python_version < "3.11"'
 	.venv/unit/bin/python -m pytest -n auto --dist loadgroup tests/unit tests/cases
 
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import importlib.util
 import os
 import platform
 import re
@@ -44,9 +45,9 @@ def check_python(patient: Patient) -> list[Finding]:
             WARNING, f"{python}, PyYAML {yaml.__version__} without its C parser: reading specs takes long"
         )
     )
-    if not site_packages.has("tomlkit"):
-        fix = "install python3-tomlkit (pip: tomlkit)"
-        fact = "no tomlkit: `cdi-hook configure` edits only docker's configuration, and doctor reads no other"
+    if not (importlib.util.find_spec("tomllib") or site_packages.has("tomli")):
+        fix = "install python3-tomli (pip: tomli)"
+        fact = "no tomli: `cdi-hook configure` edits only docker's configuration, and doctor reads no other"
         findings.append(Finding(WARNING, fact, fix))
     if patient.host.settings["LOG"] and not site_packages.has("pythonjsonlogger"):
         fact = "no python-json-logger: errors in LOG are written without it"

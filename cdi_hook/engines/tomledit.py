@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edits of TOML text: keys are set, tables are added or removed, and every other byte stays.
 
-tomlkit only reads the text, and finds errors in it. It doesn't edit: it would add
-a table between another table and the comment above that one. This module adds
-tables at the end of the text, where TOML always allows them, with a mark:
+tomllib only reads the text. This module adds tables at the end of the text, where TOML
+always allows them, with a mark:
 
     [crio.runtime.runtimes.cdi]  # by cdi-hook configure
 
@@ -13,7 +12,6 @@ text that can't be edited (with a table in braces) is refused, not damaged.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,8 +77,6 @@ class TOMLText(Document):
             self._insert(own[-1].end, self._indent(own[-1].start) + line)
         elif header is not None:
             self._insert(header.end, self._indent(header.start) + line)
-        elif any(one.path[: len(table)] == table and len(one.table) < len(table) for one in keys):
-            raise _cant(path)  # tomlkit would accept a header here, but TOML doesn't
         else:
             self._append(f"[{_names(table)}]{MARK}{self._newline}{line}")
         return self._check(path)
@@ -170,63 +166,25 @@ def _cant(path: Sequence[str]) -> UnusableConfiguration:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        import tomlkit
-        from tomlkit.exceptions import ParseError, TOMLKitError
+        import tomllib  # novm: it may be missing
     except ImportError:
-        raise UnusableConfiguration(
-            "reading it needs tomlkit: install python3-tomlkit (or python3.X-tomlkit, or pip install tomlkit)"
-        ) from None
+        try:
+            import tomli as tomllib
+        except ImportError:
+            raise UnusableConfiguration(
+                "reading it needs Python 3.11 or tomli: install python3-tomli (or pip install tomli)"
+            ) from None
     try:
-        return tomlkit.parse(text).unwrap()
-    except TOMLKitError as error:
-        with contextlib.suppress(TOMLKitError, ValueError, IndexError):
-            if "already exists" in str(error):
-                return tomlkit.parse(_grouped(text)).unwrap()
-        what = str(error).partition(" at line ")[0]
-        if isinstance(error, ParseError) and "already exists" not in what:
-            where = f"line {error.line} column {error.col + 1}"
-        else:
-            # the error has the end of the second table, or no place
-            where = _first_bad(text) or f"line {getattr(error, 'line', 1)}"
-        raise UnusableConfiguration(f"not valid TOML: {what} at {where}") from error
+        tree: dict[str, Any] = tomllib.loads(text)
+    except ValueError as error:
+        raise UnusableConfiguration(f"not valid TOML: {error}") from error
     except RecursionError:
         raise UnusableConfiguration("not usable: nested too deeply") from None
-
-
-def _grouped(text: str) -> str:
-    """Return a text with the same tree, whose tables of one top-level name follow each other.
-
-    tomlkit 0.15 calls [a.b.c] a duplicate if other tables of a, and then [x], stand between it and [a.b].
-    """
-    starts = [header.start for header in _scan(text)[0]]
-    tops = [header.path[0] for header in _scan(text)[0]]
-    pieces = [text[start:end] + "\n" for start, end in zip(starts, [*starts[1:], len(text)])]
-    order = sorted(range(len(pieces)), key=lambda number: tops.index(tops[number]))
-    return text[: starts[0]] + "".join(pieces[number] for number in order)
-
-
-def _first_bad(text: str) -> str | None:
-    """Return the place of the first header or key that makes the text invalid; None if it can't be found."""
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
-    try:
-        headers, keys = _scan(text)
-    except (ValueError, IndexError):
-        return None
-    for start, end in sorted(
-        [*((one.start, one.end) for one in headers), *((one.start, one.end) for one in keys)]
-    ):
-        try:
-            tomlkit.parse(text[:end]).unwrap()
-        except TOMLKitError:
-            line = text.count("\n", 0, start) + 1
-            return f"line {line} column {_skip(text, start) - start + 1}"
-    return None
+    return tree
 
 
 def _scan(text: str) -> tuple[list[_Header], list[_Key]]:
-    """Return the headers and keys of a TOML text; for another it may raise ValueError or IndexError."""
+    """Return the headers and keys of a text that is TOML."""
     position = 0
     headers: list[_Header] = []
     keys: list[_Key] = []
@@ -264,18 +222,13 @@ def _line_end(text: str, position: int) -> int:
 
 def _key(text: str, position: int) -> tuple[tuple[str, ...], int]:
     """Return a key's parts and where it ends, at a "=" or a "]"."""
-    parts = []
+    parts: list[str] = []
     while True:
         position = _skip(text, position)
         match = _STRING.match(text, position) or _BARE.match(text, position)
         if not match:
             raise ValueError("no key")
-        part = match[0]
-        if part[0] == '"':
-            part = json.loads(part, strict=False)
-        elif part[0] == "'":
-            part = part[1:-1]
-        parts.append(part)
+        parts += _parse(f"{match[0]}=0")
         position = _skip(text, match.end())
         if text[position] != ".":
             return tuple(parts), position

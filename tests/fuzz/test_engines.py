@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import tomllib  # type: ignore[import-not-found,unused-ignore]  # since Python 3.11, mypy's is 3.10
+import tomllib
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -125,7 +125,9 @@ TOML_VALUES = st.sampled_from(
     ["1", "-0.5", "true", "'x'", '"\\"# \\\\"', "[1, 2]", "[ # c\n  'a', # d\n]", '"""\n[no]\n# no\n"""', "'''it's'''",
      "{ a = 1, b = [2] }", "2026-11-24T00:00:00Z", "[{ a = 1 }]", "''", "0x1f", "inf"]
 )  # fmt: skip
-TOML_KEYS = st.sampled_from(["a", "b", "c", '"a.b"', "'é'", "a.b", 'a . "b"', "runtimes", '""'])
+TOML_KEYS = st.sampled_from(
+    ["a", "b", "c", '"a.b"', "'é'", "a.b", 'a . "b"', "runtimes", '""', r'"\U00000041"']
+)
 TOML_LINES = st.one_of(
     st.builds(
         "{}{} = {}{}".format,

@@ -116,7 +116,6 @@ def test_script_knows_what_the_manifest_sets() -> None:
 )
 def test_handler_is_what_configure_writes(name: str, engine: Engine, before: str) -> None:
     """A handler's file has what `cdi-hook configure` adds beside a runc that uses systemd's cgroups."""
-    pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     request = Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))
     written = tomllib.loads(engine.add(before, request).text)
     handler = tomllib.loads((KUBERNETES / "handler" / name).read_text("utf-8"))

@@ -33,7 +33,7 @@ SIDEWAYS = ("pure", "files")
 OTHERS = {
     "yaml": ("doctor.host", "specs.compose", "specs.decode", "specs.dump"),
     "pythonjsonlogger": ("ownlog",),
-    "tomlkit": ("engines.tomledit",),
+    "tomli": ("engines.tomledit",),
 }
 
 ALL = modules()

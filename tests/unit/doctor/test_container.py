@@ -276,7 +276,6 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> No
     )
     place.program("crio", "")
     place.spec()
-    pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
     monkeypatch.setattr(ENGINES["crio"], "file", f"{place.root}/etc/crio/crio.conf.d/99-cdi-hook.conf")
     text = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
     text += '[crio.runtime.runtimes.other]\nruntime_path = "/usr/sbin/other"\n'

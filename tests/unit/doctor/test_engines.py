@@ -24,8 +24,6 @@ from .conftest import said
 if TYPE_CHECKING:
     from .conftest import Place
 
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
-
 SUDO = "" if os.geteuid() == 0 else "sudo "
 CONFIGURE = f"{SUDO}cdi-hook configure docker --reload"
 OFF = "; its own CDI is off"

@@ -42,12 +42,13 @@ def test_packages_that_are_missing(place: Place, monkeypatch: pytest.MonkeyPatch
     """Without PyYAML no spec can be read, and the checks that need it say nothing instead of failing."""
     place.spec()
     place.configure(LOG=str(place.root / "log"))
-    missing = {"tomlkit", "pythonjsonlogger"}
+    missing = {"tomli", "pythonjsonlogger"}
+    monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setattr(site_packages, "has", lambda name: name not in missing)
     assert [line[:2] for line in said(host.check_python, place)[1:]] == [
         (
             "warning",
-            "no tomlkit: `cdi-hook configure` edits only docker's configuration, and doctor reads no other",
+            "no tomli: `cdi-hook configure` edits only docker's configuration, and doctor reads no other",
         ),
         ("ok", "no python-json-logger: errors in LOG are written without it"),
     ]

@@ -10,8 +10,6 @@ from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.tomledit import TOMLText
 
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
-
 PATH = "/usr/bin/cdi-runtime"
 KEYS = ("cdi.k8s.io/*",)
 ADD = Request(PATH, annotations=KEYS)

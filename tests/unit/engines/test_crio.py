@@ -6,12 +6,8 @@ What CRI-O makes of it is in tests/engine/test_cri.py, for where there is a CRI-
 
 from __future__ import annotations
 
-import pytest
-
 from cdi_hook.engines.crio import Crio
 from cdi_hook.engines.engine import Request
-
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
 
 PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)

@@ -9,8 +9,6 @@ from cdi_hook.engines import ENGINES
 from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.engine import Engine, Request
 
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
-
 PATH = "/usr/bin/cdi-runtime"
 EVERY = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 

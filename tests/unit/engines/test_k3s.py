@@ -15,8 +15,6 @@ from cdi_hook.errors import CDIError
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
-
 ADD = Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))
 PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
 TEMPLATES = {2: "config.toml.tmpl", 3: "config-v3.toml.tmpl"}

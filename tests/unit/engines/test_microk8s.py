@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.microk8s import Microk8s
-
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
 
 BEFORE = """\
 version = 2

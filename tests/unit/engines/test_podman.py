@@ -9,8 +9,6 @@ from cdi_hook.engines.document import UnusableConfiguration
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.podman import Podman
 
-pytest.importorskip("tomlkit", reason="tomlkit isn't installed")
-
 PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
 DEFAULT = Request(PATH, set_default=True)
