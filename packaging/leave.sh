@@ -4,11 +4,11 @@
 # What a package does before its programs are removed (not when they are upgraded): it
 # restores the engines that `cdi-hook configure` changed, says what it couldn't
 # restore, and removes the specs of GENERATE. build.sh puts this into the packages' scripts.
-# Without tomlkit `configure` can't have written a TOML file; the search below finds what somebody else wrote.
+# Without tomli `configure` can't have written a TOML file; the search below finds what somebody else wrote.
 # An engine whose default runtime this was starts no container before it has read its file again.
 reload=''
 ! [ -d /run/systemd/system ] || reload=--reload
-{ cdi-hook configure all --remove $reload 2>&1 >&3 | grep -v 'reading it needs tomlkit' >&2 || :; } 3>&1
+{ cdi-hook configure all --remove $reload 2>&1 >&3 | grep -v 'reading it needs Python 3.11 or tomli' >&2 || :; } 3>&1
 conf=$(mktemp)
 { cat /etc/cdi-hook/cdi-hook.conf 2>/dev/null || :; printf '\nGENERATE=\n'; } >"$conf"
 CDI_HOOK_CONFIG=$conf cdi-hook generate --configured 2>/dev/null || : # what it can't remove is gone after the next boot

@@ -67,7 +67,7 @@ present() {
 	python3) /usr/bin/python3 -c '' 2>/dev/null ;;
 	python3-venv) works /usr/bin/python3 || { ! is_new /usr/bin/python3 && { find_python || present python3; }; } ;;
 	python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
-	python3-tomlkit) /usr/bin/python3 -c 'import tomlkit' 2>/dev/null ;;
+	python3-tomli) ! present python3 || is_new /usr/bin/python3 || /usr/bin/python3 -c 'import tomli' 2>/dev/null ;;
 	python3-pythonjsonlogger) /usr/bin/python3 -c 'import pythonjsonlogger' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
@@ -175,7 +175,7 @@ test)
 	# Installing a container engine starts services, so only CI's machines get engines.
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
-	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomlkit python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
+	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomli python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
 		"runsc debhelper dh-python lintian rpm rpmlint gpg gpg-agent apt-utils createrepo-c dnf curl groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish $engines"
 	main_venv
 	for version in $pythons; do

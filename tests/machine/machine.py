@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What the packages of Debian are that the machine has, and what else goes into its root.
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "procps", "kmod",
-    "python3", "python3-yaml", "python3-tomlkit", "python3-pythonjsonlogger",
+    "python3", "python3-yaml", "python3-tomli", "python3-pythonjsonlogger",
     "runc", "crun", "busybox-static", "podman", "uidmap", "netavark",
     "curl", "make", "python3-typing-extensions",
 )  # fmt: skip

@@ -76,8 +76,8 @@ def test_deb_pleases_lintian(packages: Callable[..., Path]) -> None:
     package = packages("deb")
     assert run("lintian", "--allow-root", "--fail-on", "error,warning", package) == ""
     assert run("dpkg-deb", "-f", package, "Depends", "Recommends") == (
-        "Depends: python3 (>= 3.9), python3-pythonjsonlogger (>= 2.0), python3-tomlkit (>= 0.11), "
-        "python3-yaml (>= 5.4), python3:any\n"
+        "Depends: python3 (>= 3.9), python3 (>= 3.11) | python3-tomli (>= 1.2), "
+        "python3-pythonjsonlogger (>= 2.0), python3-yaml (>= 5.4), python3:any\n"
         "Recommends: runc | crun\n"
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BOARD = "/run/board"
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "procps", "kmod", "initramfs-tools",
-    "linux-image-cloud-amd64", "python3", "python3-yaml", "python3-tomlkit", "python3-pythonjsonlogger",
+    "linux-image-cloud-amd64", "python3", "python3-yaml", "python3-pythonjsonlogger",
     "busybox-static", "runc", "crun", "containerd", "docker.io", "docker-cli", "docker-compose", "podman", "netavark",
     "apparmor", "selinux-policy-default", "policycoreutils",
 )  # fmt: skip
