@@ -9,11 +9,11 @@ owner can write. All numbers are little-endian, of 4 bytes:
     slots    how many
     head     JSON: the package's version, whether specs were trusted strictly,
              the watched paths with their identities (each dir, each spec file;
-             null for what wasn't there)
+             null for what wasn't there), and of those the images' with their digests
     table    offset and length of a record: for each slot, then for each
              watched path, then again for each watched path, then one more
-    records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a
-             spec, [its own edits], and then [all its data] for specs/compiled.py;
+    records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a spec,
+             [its own edits], and then [[its digest, all its data]] for specs/compiled.py;
              the last one is inventory.py's
 
 A name's slot is its bytes as a number modulo the slots. A spec's number is that
@@ -28,7 +28,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import __version__, jsontext
-from cdi_hook.files import identify
+from cdi_hook.files import digest_of, identify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits import Part
 
-MAGIC = b"cdi-hook\x04"
+MAGIC = b"cdi-hook\x05"
 HEAD_AT = len(MAGIC) + 8
 
 
@@ -91,7 +91,7 @@ def holds(start: dict[str, Any], spec_dirs: Sequence[str], strict: bool) -> bool
         current = identify(path)
         if identity != (None if current is None else list(current)):
             return False
-    return True
+    return all(digest_of(path) == digest for path, digest in start["images"])
 
 
 def head(descriptor: int) -> tuple[dict[str, Any], int, int]:

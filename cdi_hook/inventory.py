@@ -42,10 +42,16 @@ class Inventory(NamedTuple):
 def read(registry: Registry) -> Inventory:
     """Return the inventory of a registry's spec dirs."""
     found = index.read(registry.path, _read, registry.spec_dirs, registry.strict) if registry.path else None
-    if found is None:
-        snapshot = registry.cache.snapshot()
-        found = list(snapshot.identities), compile_inventory(snapshot)
-    paths, record = found
+    return _inventory(*found) if found else of_specs(registry)
+
+
+def of_specs(registry: Registry) -> Inventory:
+    """Return the same by what the specs say, whatever the index does."""
+    snapshot = registry.cache.snapshot()
+    return _inventory(list(snapshot.identities), compile_inventory(snapshot))
+
+
+def _inventory(paths: list[str], record: dict[str, Any]) -> Inventory:
     devices = {name: Place(paths[spec], [paths[one] for one in shadowed])
                for name, spec, *shadowed in record["devices"]}  # fmt: skip
     return Inventory(devices, [(path, plain) for path, plain in record["problems"]])

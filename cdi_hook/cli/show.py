@@ -6,11 +6,12 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import edits, index, inventory, jsontext, onhost, policy, programs, proof, request
+from cdi_hook import edits, inventory, jsontext, onhost, policy, programs, proof, request
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.engines import ENGINES
 from cdi_hook.errors import CDIError
+from cdi_hook.specs import compiled
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     host.warn_of_problems(found)
     registry = found.registry()
-    known = inventory.read(registry)
+    known = inventory.of_specs(registry)
+    if compiled.is_stale(registry):
+        output.warn(f'{compiled.STALE}; "cdi-hook index" reads it again')
     names = list(dict.fromkeys(request.with_default_kind(name, found.settings) for name in options.names))
     there = [name for name in names if name in known.devices]
     shown = [_described(name, registry, known, found) for name in there]
@@ -67,11 +70,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _described(name: str, registry: Registry, known: Inventory, found: Host) -> dict[str, Any]:
-    parts = (
-        index.look_up(registry.path, registry.spec_dirs, registry.strict, [name]) if registry.path else None
-    )
     made: list[dict[str, Any]] = []
-    for (device, _), part in parts or registry.cache.parts([name]):
+    for (device, _), part in registry.cache.parts([name]):
         said = [
             (kind, one, onhost.hindrance(kind, one)) for kind, found in edits.each_kind(part) for one in found
         ]

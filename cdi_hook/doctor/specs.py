@@ -270,6 +270,8 @@ def check_index(patient: Patient) -> list[Finding]:
 
     age = _age(max(0, time.time() - changed))
     if index.holds(head, registry.spec_dirs, registry.strict):
+        if compiled.is_stale(registry):
+            return [Finding(ERROR, f"{registry.path} is {age} old, and {compiled.STALE}", fix)]
         return [Finding(OK, f"{registry.path} is {age} old and up to date")]
     fact = f"{registry.path} is {age} old and out of date: the next container's start rebuilds it"
     return [Finding(WARNING, fact, fix)]

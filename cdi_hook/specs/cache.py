@@ -13,9 +13,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cdi_hook import edits
+from cdi_hook import edits, mounts
 from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
-from cdi_hook.files import Identity, clean, identify
+from cdi_hook.files import Identity, clean, digest, digest_of, identify
 from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits import Change, Part
 
-    Remembered = Mapping[str, tuple[Identity, dict[str, Any]]]  # by path: a valid spec's data
+    Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's digest and data
 
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
-# A file that changed a moment ago may change again without a new time stamp.
+# A file that changed a moment ago may change again without a new time stamp. Some file systems keep
+# whole seconds, and FAT every other one.
 SETTLED_NS = 50_000_000
+SETTLED_WHOLE_NS = 2_100_000_000
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
@@ -57,6 +59,7 @@ class Snapshot(NamedTuple):
     devices: dict[str, Device]
     problems: dict[str, list[Problem]]
     identities: dict[str, Identity | None]
+    images: dict[str, str | None]
     remembered: Remembered
 
 
@@ -67,8 +70,9 @@ class Cache:
     With ``strict``, a spec file counts only if nobody but root could have written it.
     A spec that can't be used raises nothing: ``errors`` has it.
 
-    ``identities`` has what is watched, by path. ``remembered`` are the specs that need not
-    be read again while their files have the same identity.
+    ``identities`` has what is watched, by path; ``images`` the digests of what can change and keep its
+    identity, because it is an image's. ``remembered`` are the specs that need not be parsed again while
+    their files have the same content.
 
     >>> import tempfile
     >>> cache = Cache([tempfile.mkdtemp()])
@@ -101,7 +105,9 @@ class Cache:
         self._devices: dict[str, Device] = {}
         self._problems: dict[str, list[Problem]] = {}
         self.identities: dict[str, Identity | None] = {}
+        self.images: dict[str, str | None] = {}
         self.remembered = remembered or {}
+        self._digests: dict[str, str] = {}
         self._read_ns = 0
         self._is_whole = True
         self.refresh()
@@ -126,7 +132,9 @@ class Cache:
     def snapshot(self) -> Snapshot:
         """Return all that the specs say now, each part of it of the same moment; nobody alters it."""
         self._refresh_if_changed()
-        return Snapshot(self._specs, self._devices, self._problems, self.identities, self.remembered)
+        return Snapshot(
+            self._specs, self._devices, self._problems, self.identities, self.images, self.remembered
+        )
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""
@@ -201,15 +209,16 @@ class Cache:
         return spec_path(f"{self.spec_dirs[-1]}/{name}")
 
     def refresh(self) -> None:
-        """Read the specs again, except those that haven't changed since they were read."""
+        """Read the specs again, and parse those whose content has changed since they were read."""
         self._read_ns = time.time_ns()
         self._is_whole = True
         self._specs, self._devices, self._problems, self.identities = [], {}, {}, {}
+        self.images, self._images = {}, mounts.images()
         conflicts = set()
         for priority, directory in enumerate(self.spec_dirs):
             for path in self._spec_files(directory):
-                identity = self.identities[path] = identify(path)
-                loaded = self._load(path, priority, identity)
+                self._watch(path)
+                loaded = self._load(path, priority)
                 if loaded is None:
                     continue
                 self._specs.append(loaded)
@@ -228,11 +237,15 @@ class Cache:
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
-        self.remembered = {
-            one.path: (identity, one.data)
-            for one in self._specs
-            if (identity := self.identities[one.path]) and self._is_old(identity)
-        }
+        self.remembered = {one.path: (self._digests[one.path], one.data) for one in self._specs}
+
+    def _watch(self, path: str) -> None:
+        self.identities[path] = identify(path)
+        try:
+            if self._images and mounts.number(path) in self._images:
+                self.images[path] = digest_of(path)
+        except OSError as error:
+            self._note_failure(error)
 
     @property
     def is_settled(self) -> bool:
@@ -240,14 +253,15 @@ class Cache:
         return self._is_whole and all(one is None or self._is_old(one) for one in self.identities.values())
 
     def _is_old(self, identity: Identity) -> bool:
-        return max(identity[3:5]) <= self._read_ns - SETTLED_NS
+        latest = max(identity[3:5])
+        return latest <= self._read_ns - (SETTLED_NS if latest % 1_000_000_000 else SETTLED_WHOLE_NS)
 
     def _refresh_if_changed(self) -> None:
         if any(identify(path) != identity for path, identity in self.identities.items()):
             self.refresh()
 
     def _spec_files(self, directory: str) -> list[str]:
-        self.identities[directory] = identify(directory)
+        self._watch(directory)
         try:
             with os.scandir(directory) as entries:
                 names = [
@@ -265,12 +279,15 @@ class Cache:
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
-    def _load(self, path: str, priority: int, identity: Identity | None) -> Spec | None:
+    def _load(self, path: str, priority: int) -> Spec | None:
         try:
             with trusted(os.path.abspath(path)) if self._strict else contextlib.nullcontext(path) as source:
-                if path in self.remembered and self.remembered[path][0] == identity == identify(source):
-                    return Spec(self.remembered[path][1], path, priority, is_valid=True)
-                return specfile.load(path, priority, source)
+                data = specfile.read_file(path, source)
+            self._digests[path] = digest(data)
+            known, value = self.remembered.get(path, ("", {}))
+            if known == self._digests[path]:
+                return Spec(value, path, priority, is_valid=True)
+            return specfile.parse(data, path, priority)
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()

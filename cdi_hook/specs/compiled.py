@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles what a cache of spec dirs holds into the index that index.py reads, and says when.
 
-The index also keeps each valid spec's data, so that who finds that one spec has changed reads
-only that one.
+The index also keeps each valid spec's data and digest, so that who finds that one spec has changed
+parses only that one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cdi_hook.specs.cache import Cache, Remembered
 
 
+STALE = "a spec has changed without its size and times: containers get what it said before"
+
+
 def write(registry: Registry) -> None:
     """Write the index of a registry, unless it has no place, can't be written, or a spec is too fresh."""
     if registry.path and registry.cache.is_settled:
@@ -38,11 +41,11 @@ def write(registry: Registry) -> None:
 def build(registry: Registry) -> str:
     """Write the index of a registry as soon as the specs have settled, and return its path.
 
-    Raises OSError when it can't be written, CDIError when the specs don't settle within a second
+    Raises OSError when it can't be written, CDIError when the specs don't settle within some seconds
     or can't be read.
     """
     with Turn(registry.path):
-        for _ in range(20):
+        for _ in range(60):
             if registry.cache.is_settled:
                 _replace(registry)
                 return registry.path
@@ -54,6 +57,15 @@ def build(registry: Registry) -> str:
 def _replace(registry: Registry) -> None:
     os.makedirs(os.path.dirname(registry.path), 0o755, exist_ok=True)
     files.replace(registry.path, compile_index(registry.cache, registry.spec_dirs, registry.strict), 0o600)
+
+
+def is_stale(registry: Registry) -> bool:
+    """Say whether the index of a registry fits the specs by size and times, but not by content."""
+    head = read(registry.path)[0] if registry.path else {}
+    if not head or not index.holds(head, registry.spec_dirs, registry.strict):
+        return False
+    text = compile_index(registry.cache, registry.spec_dirs, registry.strict)
+    return files.read(registry.path, 1 << 32) != text
 
 
 def prune(directory: str) -> list[str]:
@@ -81,9 +93,9 @@ def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
     if start["version"] != __version__:
         return None
     remembered = {}
-    for number, (path, identity) in enumerate(start["watched"], slots + len(start["watched"])):
-        for data in index.record(descriptor, table, number):
-            remembered[path] = (tuple(identity), data)
+    for number, (path, _) in enumerate(start["watched"], slots + len(start["watched"])):
+        for digest, data in index.record(descriptor, table, number):
+            remembered[path] = (digest, data)
     return start, remembered
 
 
@@ -98,10 +110,15 @@ def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes
         number = numbers[device.spec.path]
         records.setdefault(index.number(name) % slots, []).append([name, number, device.edits])
         records[slots + number] = [device.spec.container_edits]
-    for path, (_, data) in snapshot.remembered.items():
-        records[slots + len(numbers) + numbers[path]] = [data]
-    watched = list(snapshot.identities.items())
-    head = {"version": __version__, "dirs": spec_dirs, "strict": strict, "watched": watched}
+    for path, known in snapshot.remembered.items():
+        records[slots + len(numbers) + numbers[path]] = [known]
+    head = {
+        "version": __version__,
+        "dirs": spec_dirs,
+        "strict": strict,
+        "watched": list(snapshot.identities.items()),
+        "images": list(snapshot.images.items()),
+    }
     records[slots + 2 * len(numbers)] = inventory.compile_inventory(snapshot)
     texts = [b""] * (slots + 2 * len(numbers) + 1)
     for place, record in records.items():

@@ -19,14 +19,18 @@ from cdi_hook.specs.shape import read
 _MOST = 4 << 20
 
 
-def load(path: str, priority: int = 0, source: str = "") -> Spec:
+def load(path: str, priority: int = 0) -> Spec:
     """Read one spec file; raises FileNotFoundError, or InvalidSpec in the reference's words.
 
-    ``priority`` is the index of its dir among the spec dirs. ``source`` is where to read it,
-    if not by its path.
+    ``priority`` is the index of its dir among the spec dirs.
     """
+    return parse(read_file(path, path), path, priority)
+
+
+def read_file(path: str, source: str) -> bytes:
+    """Return what is in a spec file, which is read at ``source``; raises as load does."""
     try:
-        data = files.read(source or path, _MOST)
+        return files.read(source, _MOST)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -37,7 +41,6 @@ def load(path: str, priority: int = 0, source: str = "") -> Spec:
         finding = Finding("", f"{action} {path}: {reason}", plain=f"can't read it: {reason}")
         message = f"failed to read CDI Spec {quote(path)}: {finding.message}"
         raise InvalidSpec(message, [finding]) from error
-    return parse(data, path, priority)
 
 
 def parse(data: bytes, path: str, priority: int = 0) -> Spec:

@@ -16,7 +16,7 @@ LAYERS = {
     "package": ("",),  # version; public names, imported on use
     "quoting": ("quoting",),
     "errors": ("errors",),
-    "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "names", "restart", "site_packages", "spelling", "trust"),
+    "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "mounts", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "ldcache", "policy", "proof", "request", "rule"),
     "files": (
         "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",

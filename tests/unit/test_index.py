@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import index
+from cdi_hook import files, index
 from cdi_hook.errors import UnresolvableDevices
 from cdi_hook.registry import Registry
 from cdi_hook.specs import cache, compiled, specfile
@@ -168,15 +170,15 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the spec files that were read."""
+    """The names of the spec files that were parsed."""
     names: list[str] = []
 
-    def load(path: str, priority: int, source: str) -> Spec:
+    def parse(data: bytes, path: str, priority: int) -> Spec:
         names.append(os.path.basename(path))
-        return real(path, priority, source)
+        return real(data, path, priority)
 
-    real = specfile.load
-    monkeypatch.setattr(specfile, "load", load)
+    real = specfile.parse
+    monkeypatch.setattr(specfile, "parse", parse)
     return names
 
 
@@ -208,16 +210,53 @@ def test_only_a_spec_that_changed_is_read(tmp_path: Path, loaded: list[str]) -> 
         )
 
 
-def test_a_spec_that_was_fresh_is_read_again(tmp_path: Path, loaded: list[str]) -> None:
-    """A spec that may have changed since it was read isn't remembered."""
+def written_through_mmap(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file as a program that has it in its memory does: on a tmpfs it keeps its times."""
+    with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+        at = memory.find(old)
+        memory[at : at + len(old)] = new
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_looks_the_same_is_read_again(tmp_path: Path, loaded: list[str]) -> None:
+    """A spec that changes without its size and times is stale until it is compiled, and others aren't parsed then."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        low = tmp_path / "low"
+        low.symlink_to(name)
+        write(low / "a.yaml", "v.com/c", "one")
+        write(low / "b.yaml", "w.com/c", "one")
+        compiled.build(registry(tmp_path))
+        before = (low / "a.yaml").stat()
+        assert not compiled.is_stale(registry(tmp_path))
+        written_through_mmap(low / "a.yaml", b"SPEC=a", b"SPEC=b")
+        if (low / "a.yaml").stat() != before:
+            pytest.skip("/dev/shm is no tmpfs")
+        assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(low / "a.yaml")
+        assert compiled.is_stale(registry(tmp_path))
+        loaded.clear()
+        compiled.build(registry(tmp_path))
+        assert loaded == ["a.yaml"]
+        assert registry(tmp_path).parts(["v.com/c=one"])[0][1] == {"env": ["SPEC=b"]}
+        assert not compiled.is_stale(registry(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("ago_ns", "is_settled"), [(0, False), (1_900_000_000, False), (2_200_000_000, True)]
+)
+def test_where_times_are_whole_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ago_ns: int, is_settled: bool
+) -> None:
+    """On a file system that keeps no parts of a second, or every other second, a spec settles as slowly."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one")
-    living = Cache([str(tmp_path / "low")])
-    living.refresh()
-    time.sleep(0.06)
-    living.refresh()
-    assert loaded == ["a.yaml"] * 3
-    living.refresh()
-    assert loaded == ["a.yaml"] * 3
+    whole = time.time_ns() // 1_000_000_000 * 1_000_000_000
+
+    def identify(path: str) -> tuple[int, ...] | None:
+        found = files.identify(path)
+        return found and (*found[:3], whole, whole, *found[5:])
+
+    monkeypatch.setattr(cache, "identify", identify)
+    monkeypatch.setattr(cache.time, "time_ns", lambda: whole + ago_ns)  # type: ignore[attr-defined] # as it is used there
+    assert Cache([str(tmp_path / "low")]).is_settled == is_settled
 
 
 @pytest.mark.usefixtures("settled")
@@ -293,7 +332,7 @@ def test_what_could_not_be_read_is_not_kept(
 
     def once(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(name: str, *arguments: Any, **more: Any) -> Any:
-            if name == path and not failed:
+            if name == path and not failed and not (arguments and arguments[0] & os.O_PATH):
                 failed.append(name)
                 raise OSError(number, os.strerror(number), name)
             return function(name, *arguments, **more)
