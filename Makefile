@@ -137,7 +137,7 @@ install: ## install below DESTDIR
 		mv '$(bindir)/.'"$$program.new" '$(bindir)/'"$$program" || exit; \
 	done
 	for link in $(links); do ln -sf cdi-runtime '$(bindir)/'"$$link" || exit; done
-	[ -e '$(conf)' ] || install -Dpm 644 packaging/cdi-hook.conf '$(conf)'
+	[ -e '$(conf)' ] || install -Dm 644 packaging/cdi-hook.conf '$(conf)'
 	for page in $(pages); do \
 		install -Dpm 644 "packaging/man/$$page" '$(mandir)/man'"$${page##*.}/$$page" || exit; \
 	done

@@ -8,13 +8,19 @@ we can enter:
 
     STATE/conf/etc/cdi-hook/cdi-hook.conf      the lines; its mtime is the file's
     STATE/conf/etc/cdi-hook/cdi-hook.conf.dir  empty; its mtime is that of the file's dir
+    STATE/conf/etc/cdi-hook/cdi-hook.conf.text  what the file says
 
 If there is no file, the names are cdi-hook.conf.none and cdi-hook.conf.none.dir, and
-both have the mtime of the dir.
+both have the mtime of the dir. There is no text then.
 
 A file that is edited gets another mtime, and so does its dir when a file is put
 in its place. A shell may compare whole seconds only: what changed just now
 isn't kept. Nor is what a link leads to: it may change and no dir with it.
+
+A package, tar, rsync and cp -p set a file's mtime, so the next file may have the
+same. A shell can't see the ctime, which tells such a file: it is later than the mtime.
+In an image it isn't. For both the lines say so (cdi_set), and the door compares the text
+when a container is created. The calls that follow go by the lines that are made then.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import stat
 import sys
 import time
 
-from cdi_hook import config, files
+from cdi_hook import config, files, mounts
 
 _SETTLED_NS = 2_000_000_000
 
@@ -38,31 +44,42 @@ def run() -> None:
     settings = config.load(environ)
     if settings.failure:
         raise settings.failure
-    text = _lines(settings)
+    text = _lines(settings, is_set=_is_set(path))
     sys.stdout.buffer.write(text)
     sys.stdout.flush()
     try:
         directory = config.state_dir(environ, config.is_system_root())
+        said = files.read(path) if before and before[0] else b""
         if directory and before and before == _times(path):
-            _keep(f"{directory}/conf{path}", text, before)
+            _keep(f"{directory}/conf{path}", text, said, before)
     except OSError:
         pass  # then Python is asked again
 
 
 def prune(directory: str) -> None:
-    """Remove from a state dir the lines of configurations that are gone."""
+    """Remove from a state dir the lines of configurations that are gone, or say something else now."""
     kept = f"{directory}/conf"
     for where, _, names in os.walk(kept, topdown=False):
         for name in names:
-            path = f"{where}/{name}"[len(kept) :].removesuffix(".dir")
-            if files.is_gone(os.path.dirname(path) if path.endswith(".none") else path):
+            path = f"{where}/{name}"[len(kept) :].removesuffix(".dir").removesuffix(".text")
+            is_none = path.endswith(".none")
+            is_gone = files.is_gone(os.path.dirname(path) if is_none else path)
+            if is_gone or not (is_none or files.digest_of(path) == files.digest_of(f"{kept}{path}.text")):
                 with contextlib.suppress(FileNotFoundError):  # somebody else prunes too
                     os.unlink(f"{where}/{name}")
         with contextlib.suppress(OSError):  # there is more in it, or it is gone
             os.rmdir(where)
 
 
-def _lines(settings: config.Config) -> bytes:
+def _is_set(path: str) -> bool:
+    """Say whether another file in a file's place may have the same time: it was set, or is an image's."""
+    file = files.identify(path)
+    if file is None:
+        return False
+    return abs(file[4] - file[3]) > _SETTLED_NS or mounts.number(path) in mounts.images()
+
+
+def _lines(settings: config.Config, *, is_set: bool = False) -> bytes:
     keys = ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS")
     words = [word for key in keys for word in settings.words(key)]
     # JSON may have a slash as "\/", so the longest part between two is what is searched for.
@@ -74,6 +91,7 @@ def _lines(settings: config.Config) -> bytes:
         "cdi_sources": " ".join(f"-e {pattern}" for pattern in patterns),
         # Where a line can't be used, anything may be a request: Python looks, and says so.
         "cdi_odd": "1" if settings.problems else "",
+        "cdi_set": "1" if is_set else "",
         "cdi_whole": "1",  # the last: the shell has read all of it
     }
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
@@ -100,7 +118,7 @@ def _times(path: str) -> tuple[files.Identity | None, files.Identity] | None:
     return None if file and not stat.S_ISREG(file[5]) else (file, directory)
 
 
-def _keep(path: str, text: bytes, times: tuple[files.Identity | None, files.Identity]) -> None:
+def _keep(path: str, text: bytes, said: bytes, times: tuple[files.Identity | None, files.Identity]) -> None:
     umask = os.umask(0o077)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -108,6 +126,8 @@ def _keep(path: str, text: bytes, times: tuple[files.Identity | None, files.Iden
         os.umask(umask)
     file, directory = times
     path += "" if file else ".none"
+    if file:
+        files.replace(f"{path}.text", said, 0o600)
     for name, data, identity in ((f"{path}.dir", b"", directory), (path, text, file or directory)):
         files.replace(name, data, 0o600)
         os.utime(name, ns=(identity[3], identity[3]))

@@ -79,7 +79,12 @@ class World:
         identities = files.identify(str(path)), files.identify(str(path.parent))
         assert identities[0]
         assert identities[1]
-        door._keep(f"{self.state}/conf{path}", door._lines(settings), (identities[0], identities[1]))
+        door._keep(
+            f"{self.state}/conf{path}",
+            door._lines(settings),
+            path.read_bytes(),
+            (identities[0], identities[1]),
+        )
         return settings
 
     def remove(self, pid: int) -> None:
