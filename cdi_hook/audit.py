@@ -72,7 +72,12 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
         else:
             make = ownlog.line
     # Others may make links where logs are: on Ubuntu a group may write to /var/log.
-    return log.append(host.settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW)
+    try:
+        log.add(host.settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW)
+    except OSError as error:
+        host.call.unlogged = error.strerror
+        return False
+    return True
 
 
 def line(level: str, message: str, fields: dict[str, Any]) -> str:

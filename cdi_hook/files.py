@@ -160,8 +160,10 @@ def replace(
             if durable:
                 posix.fsync(descriptor)
             posix.rename(temporary, path, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
+        except BaseException as error:
             posix.unlink(temporary, dir_fd=directory)
+            if isinstance(error, OSError) and not error.filename:
+                error.filename = path  # of a full disk
             raise
         finally:
             posix.close(descriptor)

@@ -35,13 +35,15 @@ class Facts:
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
     is when our code started, in s, if there is a LOG. ``doubt`` is why the container
     may have asked for a device and gets none, "" when it hasn't. ``may_be_pod`` is
-    whether a CRI engine may have called.
+    whether a CRI engine may have called. ``unlogged`` is why a line isn't in LOG, "" if all are.
     """
 
-    __slots__ = ("bundle", "changes", "container", "doubt", "may_be_pod", "oci", "request", "root", "start")
+    __slots__ = (
+        "bundle", "changes", "container", "doubt", "may_be_pod", "oci", "request", "root", "start", "unlogged"
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.container = self.bundle = self.root = self.doubt = ""
+        self.container = self.bundle = self.root = self.doubt = self.unlogged = ""
         self.oci: dict[str, Any] | None = None
         self.request: request.DeviceRequest | None = None
         self.changes: list[Change] = []

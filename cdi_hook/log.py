@@ -75,20 +75,31 @@ def line(level: str, message: str, log_format: str, error: str = "") -> str:
     return f'time="{now}" level={level} msg={quote(message)}{more}\n'
 
 
-def append(path: str, text: str, more: int = 0) -> bool:
-    """Append text to a --log file as crun and runc name it; False when it can't be done.
-
-    ``more`` are further flags to open it with.
-    """
+def append(path: str, text: str) -> bool:
+    """Append text to a --log file as crun and runc name it; False when it can't be done."""
     path = path.removeprefix("file:")
     if not path or path.startswith(("journald:", "syslog:")):
         return False
-    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
     try:
-        descriptor = posix.open(path, flags | more, 0o644)
+        add(path, text)
     except OSError:
         return False
-    return _write(descriptor, _encode(text), close=True)
+    return True
+
+
+def add(path: str, text: str, more: int = 0) -> None:
+    """Append text to a log file, which is made if it is missing; raises OSError.
+
+    ``more`` are further flags to open it with.
+    """
+    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
+    descriptor = posix.open(path, flags | more, 0o644)
+    try:
+        data = _encode(text)
+        if posix.write(descriptor, data) < len(data):
+            raise OSError(0, "only a part of the line has room")
+    finally:
+        posix.close(descriptor)  # a network filesystem may fail only now
 
 
 def stderr(text: str) -> bool:
@@ -99,22 +110,12 @@ def stderr(text: str) -> bool:
     data = _encode(text)
     if len(data) > _MOST_ON_STDERR:
         data = data[:_MOST_ON_STDERR] + b"...\n"
-    return _write(2, data, close=False)
+    try:
+        posix.write(2, data)
+    except OSError:
+        return False
+    return True
 
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
-
-
-def _write(descriptor: int, data: bytes, close: bool) -> bool:
-    is_written = True
-    try:
-        posix.write(descriptor, data)
-    except OSError:
-        is_written = False
-    if close:
-        try:
-            posix.close(descriptor)
-        except OSError:  # as a network filesystem may say only now
-            is_written = False
-    return is_written

@@ -85,6 +85,7 @@ class Call:
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()
+        self._say_what_log_lacks()
 
     def _only_one(self, paths: Sequence[str]) -> str:
         """Return the one of these that there is; raises BundleError for several if any asks for a device."""
@@ -119,7 +120,13 @@ class Call:
         self._log("error", message, "")
         log.stderr(f"{log.plain(message)}\n")
         self.host.log("error", message)
+        self._say_what_log_lacks()
         return 1
+
+    def _say_what_log_lacks(self) -> None:
+        if self.host.call.unlogged and self._invocation.log:  # stderr is the container's
+            path = self.host.settings["LOG"]
+            self._log("warning", f"LOG lacks a line of this container: {path}: {self.host.call.unlogged}", "")
 
     def _warn(self, message: str, errors: list[str]) -> None:
         self._log("warning", message, "\n".join(errors))

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +88,16 @@ def test_the_state_dir_s(world: World, spoil: Callable[[str, str], Path], how: s
 
 
 @each_way
+def test_the_state_dir_s_for_the_index(world: World, spoil: Callable[[str, str], Path], how: str) -> None:
+    """When the index can't be written, cdi-hook index names its path."""
+    (world.run / "cdi-hook").mkdir(mode=0o755, exist_ok=True)
+    spoil("/run/cdi-hook", how)
+    outcome = world.attack.run([str(world.bin / "cdi-hook"), "index"], world.environ)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert re.fullmatch(rf"cdi-hook: /run/cdi-hook/[^ ]*\.index[^ ]*: {WORDS[how]}\n", outcome.err)
+
+
+@each_way
 def test_the_spec_dir_s(world: World, spoil: Callable[[str, str], Path], how: str) -> None:
     """Specs are only read."""
     form = FORMS["create, no index"]
@@ -111,6 +123,27 @@ def test_the_logs(world: World, spoil: Callable[[str, str], Path], how: str) -> 
     outcome = world.attack.run(form.command(world), world.environ)
     assert (outcome.status, outcome.out) == (1, "")
     assert f"unresolvable CDI devices {GONE}" in outcome.err
+
+
+@each_way
+@pytest.mark.parametrize("device", [DEVICE, GONE])
+def test_log_s(world: World, spoil: Callable[[str, str], Path], how: str, device: str) -> None:
+    """When LOG lacks a line, --log, which is elsewhere, says why, after the error if there is one."""
+    world.own_log.unlink(missing_ok=True)
+    form = FORMS["create"]
+    form.prepare(world)
+    world.ask(device)
+    spoil(str(world.log.parent), how)
+    log = world.config.parent / "log"
+    command = [str(world.bin / "cdi-runtime"), "--log", str(log), "--log-format=json"]
+    outcome = world.attack.run([*command, "create", "--bundle", str(log.parent), "id"], world.environ)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.unlink()
+    assert outcome.status == (device == GONE)
+    assert [line["level"] for line in lines][-1:] == ["warning"]
+    words = f"LOG lacks a line of this container: {world.own_log}: "
+    assert lines[-1]["msg"].startswith(words)
+    assert [line["level"] for line in lines].count("error") == (device == GONE)
 
 
 @each_way

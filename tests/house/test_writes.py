@@ -16,7 +16,7 @@ WRITERS = {
     "live.container._serve": "/dev/null, in its stdout's place",
     "selinux.refused": "a question to SELinux's policy",
     "specs.turn.Turn": "nothing, but it makes the lock",
-    "log.append": "the runtime's --log, and LOG",
+    "log.add": "the runtime's --log, and LOG",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
 CALLS = {
