@@ -75,7 +75,7 @@ def write(host: Host, level: str, message: str, errors: str = "") -> bool:
     try:
         log.add(host.settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW)
     except OSError as error:
-        host.call.unlogged = error.strerror
+        host.call.unlogged = error.strerror or str(error)
         return False
     return True
 

@@ -23,7 +23,7 @@ from cdi_hook import files
 
 MODULES = (
     "__init__", "quoting", "errors", "names", "jsontext", "files", "edits", "argv", "config", "request",
-    "driver", "index", "registry", "bundle", "injection", "runtime", "log", "audit",
+    "driver", "mounts", "index", "registry", "bundle", "injection", "runtime", "log", "audit",
 )  # fmt: skip
 RARE = ("errors", "log", "audit")  # for when something fails, or is logged
 

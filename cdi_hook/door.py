@@ -19,8 +19,8 @@ isn't kept. Nor is what a link leads to: it may change and no dir with it.
 
 A package, tar, rsync and cp -p set a file's mtime, so the next file may have the
 same. A shell can't see the ctime, which tells such a file: it is later than the mtime.
-In an image it isn't. For both the lines say so (cdi_set), and the door compares the text
-when a container is created. The calls that follow go by the lines that are made then.
+In an image it isn't. For both the last of the lines compares the text when a container
+is created. The calls that follow go by the lines that are made then.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ import time
 from cdi_hook import config, files, mounts
 
 _SETTLED_NS = 2_000_000_000
+_WHOLE = b"cdi_whole='1'\n"  # the last line: the shell has read all of them
+# A substitution: dash forgets which signals are blocked when it waits for a command of its own.
+_WHOLE_IF_SAME = b"""case " $* " in *" create "* | *" run "* | *" restore "*)
+cdi_whole=$(PATH=$cdi_path cmp -s -- "$cdi_made.text" "$cdi_conf" && echo 1) || cdi_odd=1 ;;
+*) cdi_whole=1 ;; esac
+"""
 
 
 def run() -> None:
@@ -44,14 +50,18 @@ def run() -> None:
     settings = config.load(environ)
     if settings.failure:
         raise settings.failure
-    text = _lines(settings, is_set=_is_set(path))
+    text = _lines(settings)
     sys.stdout.buffer.write(text)
     sys.stdout.flush()
     try:
         directory = config.state_dir(environ, config.is_system_root())
         said = files.read(path) if before and before[0] else b""
         if directory and before and before == _times(path):
+            if _is_set(path):
+                text = text.removesuffix(_WHOLE) + _WHOLE_IF_SAME
             _keep(f"{directory}/conf{path}", text, said, before)
+        elif directory and path.startswith("/") and ".." not in path:
+            os.unlink(f"{directory}/conf{path}")  # the door would take it for the calls that follow
     except OSError:
         pass  # then Python is asked again
 
@@ -79,7 +89,7 @@ def _is_set(path: str) -> bool:
     return abs(file[4] - file[3]) > _SETTLED_NS or mounts.number(path) in mounts.images()
 
 
-def _lines(settings: config.Config, *, is_set: bool = False) -> bytes:
+def _lines(settings: config.Config) -> bytes:
     keys = ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS")
     words = [word for key in keys for word in settings.words(key)]
     # JSON may have a slash as "\/", so the longest part between two is what is searched for.
@@ -91,11 +101,9 @@ def _lines(settings: config.Config, *, is_set: bool = False) -> bytes:
         "cdi_sources": " ".join(f"-e {pattern}" for pattern in patterns),
         # Where a line can't be used, anything may be a request: Python looks, and says so.
         "cdi_odd": "1" if settings.problems else "",
-        "cdi_set": "1" if is_set else "",
-        "cdi_whole": "1",  # the last: the shell has read all of it
     }
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "surrogateescape") + _WHOLE
 
 
 def _quoted(value: str) -> str:

@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook import devices, edits, files, onhost, proof, spelling
+from cdi_hook import devices, edits, files, mounts, onhost, proof, spelling
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.request import asked
 
@@ -54,6 +54,8 @@ def misnamed(spec_dirs: Sequence[str]) -> list[tuple[str, str]]:
     """Return the files of the spec dirs that are no specs only because of their names, and better names."""
     found = []
     for directory in spec_dirs:
+        if mounts.is_silent(directory):
+            continue
         try:
             names = sorted(os.listdir(directory))
         except OSError:
@@ -154,6 +156,8 @@ def _maker(name: str, known: Iterable[str]) -> str:
 
 def _is_of(path: str, names: list[str]) -> bool:
     """Say whether a file, valid or not, mentions the vendor of one of the devices."""
+    if mounts.is_silent(path):
+        return False
     try:
         data = files.read(path)
     except OSError:

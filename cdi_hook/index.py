@@ -9,7 +9,8 @@ owner can write. All numbers are little-endian, of 4 bytes:
     slots    how many
     head     JSON: the package's version, whether specs were trusted strictly,
              the watched paths with their identities (each dir, each spec file;
-             null for what wasn't there), and of those the images' with their digests
+             null for what wasn't there), where in these each dir is, and of those the
+             images' with their digests
     table    offset and length of a record: for each slot, then for each
              watched path, then again for each watched path, then one more
     records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a spec,
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import __version__, jsontext
+from cdi_hook import __version__, jsontext, mounts
 from cdi_hook.files import digest_of, identify
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def look_up(path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[s
 
     Returns None when there is no index, it doesn't hold any more, or a name isn't in it.
     """
-    return read(path, _look_up, spec_dirs, strict, names)  # type: ignore[no-any-return]  # it is _look_up's
+    return read(path, _look_up, path, spec_dirs, strict, names)  # type: ignore[no-any-return]  # it is _look_up's
 
 
 def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:
@@ -63,17 +64,21 @@ def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:
         posix.close(descriptor)
 
 
-def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> Any:
+def _look_up(descriptor: int, path: str, spec_dirs: Sequence[str], strict: bool, names: Sequence[str]) -> Any:
     start, slots, table = head(descriptor)
-    if not holds(start, spec_dirs, strict):
-        return None
-    parts: list[Part] = []
-    seen = set()
+    found = []
     for name in names:
         same = [one for one in record(descriptor, table, number(name) % slots) if one[0] == name]
         if not same:
             return None
-        _, spec, own = same[0]
+        found += same
+    # What a dir says doesn't count where all is defined in later ones, so it isn't asked.
+    lowest = min((spec for _, spec, _ in found), default=0)
+    if not holds(start, path, spec_dirs, strict, max(one for one in start["places"] if one <= lowest)):
+        return None
+    parts: list[Part] = []
+    seen = set()
+    for name, spec, own in found:
         path = start["watched"][spec][0]
         if spec not in seen:
             seen.add(spec)
@@ -83,15 +88,29 @@ def _look_up(descriptor: int, spec_dirs: Sequence[str], strict: bool, names: Seq
     return parts
 
 
-def holds(start: dict[str, Any], spec_dirs: Sequence[str], strict: bool) -> bool:
-    """Say whether an index with this head fits the specs in these dirs as they are now."""
+def holds(start: dict[str, Any], path: str, spec_dirs: Sequence[str], strict: bool, first: int = 0) -> bool:
+    """Say whether the index at path, of this head, fits the specs in these dirs as they are now.
+
+    ``first`` is the place among the watched paths from where on it has to.
+    """
     if (start["version"], start["dirs"], start["strict"]) != (__version__, spec_dirs, strict):
         return False
-    for path, identity in start["watched"]:
-        current = identify(path)
+    watched = start["watched"][first:]
+    dirs = [start["watched"][place][0] for place in start["places"] if place >= first]
+
+    def look(directory: str) -> None:
+        for one, _ in watched:
+            if one == directory or one.startswith(f"{directory}/"):
+                identify(one)
+
+    if mounts.silent(dirs, path, look):
+        return False
+    for one, identity in watched:
+        current = identify(one)
         if identity != (None if current is None else list(current)):
             return False
-    return all(digest_of(path) == digest for path, digest in start["images"])
+    paths = [one for one, _ in watched] if start["images"] else ()
+    return all(digest_of(one) == start["images"][one] for one in paths if one in start["images"])
 
 
 def head(descriptor: int) -> tuple[dict[str, Any], int, int]:

@@ -41,7 +41,11 @@ class Inventory(NamedTuple):
 
 def read(registry: Registry) -> Inventory:
     """Return the inventory of a registry's spec dirs."""
-    found = index.read(registry.path, _read, registry.spec_dirs, registry.strict) if registry.path else None
+    found = (
+        index.read(registry.path, _read, registry.path, registry.spec_dirs, registry.strict)
+        if registry.path
+        else None
+    )
     return _inventory(*found) if found else of_specs(registry)
 
 
@@ -72,9 +76,9 @@ def compile_inventory(snapshot: Snapshot) -> dict[str, Any]:
     return {"devices": devices, "problems": problems}
 
 
-def _read(descriptor: int, spec_dirs: Sequence[str], strict: bool) -> tuple[list[str], Any] | None:
+def _read(descriptor: int, path: str, spec_dirs: Sequence[str], strict: bool) -> tuple[list[str], Any] | None:
     start, slots, table = index.head(descriptor)
-    if not index.holds(start, spec_dirs, strict):
+    if not index.holds(start, path, spec_dirs, strict):
         return None
     paths = [path for path, _ in start["watched"]]
     return paths, index.record(descriptor, table, slots + 2 * len(paths))

@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mount a path is on, and which mounts are images', by proc_pid_mountinfo(5).
+"""Which mount a path is on, which mounts are images', and which dirs don't answer.
 
 The files of an image (squashfs, erofs, a verity partition) have the times that they were made with.
 Another image in its place may have the same, so its files' times don't tell that they changed.
+
+A network file system or one of FUSE may never answer, and then a process that asks can't even be killed.
+So a child asks it first.
 """
 
 from __future__ import annotations
 
 import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PATIENCE_S = 2
+_SIGKILL = 9
+_silent: set[str] = set()  # the dirs that this process has waited for
 
 
 def number(path: str) -> bytes:
@@ -40,3 +51,75 @@ def images() -> set[bytes]:
     except OSError:
         pass  # no /proc
     return found
+
+
+def silent(dirs: Sequence[str], beside: str, look: Callable[[str], object]) -> list[str]:
+    """Return those of some dirs that don't let a child look at them within PATIENCE_S.
+
+    What is on the mount of / or of the path ``beside`` isn't asked: without these nothing works.
+    """
+    near = []
+    for one in ("/", beside):
+        try:
+            near.append(number(one))
+        except OSError:
+            pass  # it isn't there yet
+    return [one for one in dirs if one in _silent or not (_is_near(one, near) or _answers(one, look))]
+
+
+def is_silent(path: str) -> bool:
+    """Say whether this process has waited for a dir in vain."""
+    return path in _silent
+
+
+def _is_near(path: str, near: list[bytes]) -> bool:
+    """Say whether a dir, and all above it, are on these mounts; none of them is asked anything."""
+    at = 0
+    try:
+        while at >= 0:
+            at = path.find("/", at + 1)
+            if number(path[:at] if at > 0 else path) not in near:
+                return False
+    except OSError:
+        pass  # it isn't there
+    return True
+
+
+def _answers(path: str, look: Callable[[str], object]) -> bool:
+    import select
+
+    reader, writer = posix.pipe()
+    try:
+        child = posix.fork()
+        if not child:
+            _look(path, look, writer)
+    except OSError:
+        posix.close(reader)
+        return True  # too many processes
+    finally:
+        posix.close(writer)
+    poll = select.poll()
+    poll.register(reader, 0)  # its end, which is the child's
+    if not poll.poll(PATIENCE_S * 1000):
+        _silent.add(path)
+        posix.kill(child, _SIGKILL)
+    posix.close(reader)
+    try:
+        posix.waitpid(child, posix.WNOHANG if path in _silent else 0)
+    except OSError:
+        pass  # SIGCHLD is ignored
+    return path not in _silent
+
+
+def _look(path: str, look: Callable[[str], object], writer: int) -> None:
+    """Look, and end; whoever waits for the end of our streams mustn't wait for a child that hangs."""
+    try:
+        for one in map(int, posix.listdir("/proc/self/fd")):
+            if one != writer:
+                try:
+                    posix.close(one)
+                except OSError:
+                    pass
+        look(path)
+    finally:
+        posix._exit(0)

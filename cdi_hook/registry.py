@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from cdi_hook import edits, errors, index
+import posix
+
+from cdi_hook import edits, errors, files, index, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +14,15 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits import Change, Part
     from cdi_hook.specs.cache import Cache
+
+
+def _look(directory: str) -> None:
+    """Read all in a dir, to no end but to find out whether that can be done."""
+    for name in posix.listdir(directory):
+        try:
+            files.read(f"{directory}/{name}")
+        except OSError:
+            pass
 
 
 class Registry:
@@ -43,8 +54,14 @@ class Registry:
             from cdi_hook.specs import cache, compiled  # 20 ms, and the YAML of the specs that changed
 
             remembered = compiled.read(self.path)[1] if self.path else {}
-            self._cache = cache.Cache(self.spec_dirs, strict=self.strict, remembered=remembered)
+            self._cache = cache.Cache(
+                self.spec_dirs, strict=self.strict, remembered=remembered, silent=self.silent()
+            )
         return self._cache
+
+    def silent(self) -> list[str]:
+        """Return the spec dirs that can't be read because they don't answer."""
+        return mounts.silent(self.spec_dirs, self.path[: self.path.rfind("/")] or "/", _look)
 
     @property
     def errors(self) -> dict[str, list[str]]:

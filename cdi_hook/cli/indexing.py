@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         )
     selinux.share(directory)
     registry = found.registry()
-    written = None if all(map(files.is_gone, registry.spec_dirs)) else compiled.build(registry)
+    is_there = registry.cache.silent or not all(map(files.is_gone, registry.spec_dirs))
+    written = compiled.build(registry) if is_there else None
     devices = len(registry.cache.devices())
     removed = compiled.prune(directory) if os.path.isdir(directory) else []
     door.prune(directory)

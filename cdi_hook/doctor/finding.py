@@ -31,11 +31,16 @@ class Finding:
 
 
 class Patient:
-    """The host that is examined. ``root`` stands before the system's paths; tests have one."""
+    """The host that is examined. ``root`` stands before the system's paths; tests have one.
+
+    ``silent`` are the spec dirs that can't be looked at.
+    """
 
     def __init__(self, host: Host, root: str = "") -> None:
         self.host = host
         self._root = root
+        self.silent = host.registry().silent()
+        host.spec_dirs = [one for one in host.spec_dirs if one not in self.silent]  # for all checks
         self.registry = host.registry()
 
     @property

@@ -37,6 +37,8 @@ _SHOWN = 8  # devices of a spec
 
 def check_dirs(patient: Patient) -> list[Finding]:
     """Say what each spec dir has, and which files in it are refused."""
+    from cdi_hook.specs.cache import SILENT
+
     cache = patient.cache
     findings, counts = [], dict.fromkeys(cache.spec_dirs, 0)
     for spec in cache.specs:
@@ -47,14 +49,16 @@ def check_dirs(patient: Patient) -> list[Finding]:
         findings.append(
             Finding(OK, f"{spelling.count(devices, 'device')} in the specs of {', '.join(found)}")
         )
-    elif not cache.errors:
+    elif not cache.errors and not patient.silent:
         fact = f"no CDI spec in {', '.join(cache.spec_dirs) or 'SPEC_DIRS, which is empty'}"
         make = as_root("cdi-hook", "generate", "CLASS", "--output", "/etc/cdi")
         findings.append(Finding(ERROR, fact, f'{make}; "cdi-hook generate" shows the classes'))
     origin = patient.host.settings.origins["SPEC_DIRS"]
     named = patient.host.settings["SPEC_DIRS"].split(":") if origin != "default" else ()
-    gone = [one for one in named if one and not os.path.lexists(one)]
+    gone = [one for one in named if one and one not in patient.silent and not os.path.lexists(one)]
     findings += [Finding(WARNING, f"{origin}: SPEC_DIRS: there is no {one}") for one in gone]
+    fact, _, fix = SILENT.partition(": ")
+    findings += [Finding(ERROR, f"{one}: {fact}", fix) for one in patient.silent]
     for path, problems in sorted(cache.problems.items()):
         findings += [_refused(path, one) for one in problems]
     return findings
@@ -248,6 +252,8 @@ def check_index(patient: Patient) -> list[Finding]:
     from cdi_hook.specs import compiled
 
     registry = patient.registry
+    if patient.silent:
+        return []  # it can't be told
     fix = as_root("cdi-hook", "index") if patient.host.is_root else "cdi-hook index"
     if not registry.path:
         fact = "there is no place for an index, so each container's start reads the specs"
@@ -269,7 +275,7 @@ def check_index(patient: Patient) -> list[Finding]:
     import time
 
     age = _age(max(0, time.time() - changed))
-    if index.holds(head, registry.spec_dirs, registry.strict):
+    if index.holds(head, registry.path, registry.spec_dirs, registry.strict):
         if compiled.is_stale(registry):
             return [Finding(ERROR, f"{registry.path} is {age} old, and {compiled.STALE}", fix)]
         return [Finding(OK, f"{registry.path} is {age} old and up to date")]

@@ -34,6 +34,10 @@ DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 SETTLED_NS = 50_000_000
 SETTLED_WHOLE_NS = 2_100_000_000
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
+SILENT = (
+    f"its file system doesn't answer within {mounts.PATIENCE_S} s, so this dir isn't read: mend or unmount "
+    "it, or take the dir out of SPEC_DIRS"
+)
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
 
@@ -72,7 +76,7 @@ class Cache:
 
     ``identities`` has what is watched, by path; ``images`` the digests of what can change and keep its
     identity, because it is an image's. ``remembered`` are the specs that need not be parsed again while
-    their files have the same content.
+    their files have the same content. ``silent`` are the dirs that aren't read because they don't answer.
 
     >>> import tempfile
     >>> cache = Cache([tempfile.mkdtemp()])
@@ -98,6 +102,7 @@ class Cache:
         *,
         strict: bool = False,
         remembered: Remembered | None = None,
+        silent: Sequence[str] = (),
     ) -> None:
         self.spec_dirs = [clean(os.fspath(directory)) for directory in as_list(spec_dirs, "spec_dirs")]
         self._strict = strict
@@ -108,6 +113,7 @@ class Cache:
         self.images: dict[str, str | None] = {}
         self.remembered = remembered or {}
         self._digests: dict[str, str] = {}
+        self.silent = [clean(directory) for directory in silent]
         self._read_ns = 0
         self._is_whole = True
         self.refresh()
@@ -261,6 +267,11 @@ class Cache:
             self.refresh()
 
     def _spec_files(self, directory: str) -> list[str]:
+        if directory in self.silent:
+            self._is_whole = False
+            message = f"failed to read CDI Spec directory {quote(directory)}: no answer"
+            self._add_problem(directory, Problem("unreadable", message, SILENT))
+            return []
         self._watch(directory)
         try:
             with os.scandir(directory) as entries:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook import __version__, files, index, inventory, jsontext
 from cdi_hook.errors import CDIError
-from cdi_hook.specs.cache import SETTLED_NS
+from cdi_hook.specs.cache import SETTLED_NS, SILENT
 from cdi_hook.specs.turn import Turn
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ def write(registry: Registry) -> None:
 def build(registry: Registry) -> str:
     """Write the index of a registry as soon as the specs have settled, and return its path.
 
-    Raises OSError when it can't be written, CDIError when the specs don't settle within some seconds
-    or can't be read.
+    Raises OSError when it can't be written, CDIError when the specs don't settle within some seconds,
+    can't be read, or are in a dir that doesn't answer.
     """
+    if registry.cache.silent:
+        raise CDIError(f"{registry.cache.silent[0]}: {SILENT}")
     with Turn(registry.path):
         for _ in range(60):
             if registry.cache.is_settled:
@@ -62,7 +64,7 @@ def _replace(registry: Registry) -> None:
 def is_stale(registry: Registry) -> bool:
     """Say whether the index of a registry fits the specs by size and times, but not by content."""
     head = read(registry.path)[0] if registry.path else {}
-    if not head or not index.holds(head, registry.spec_dirs, registry.strict):
+    if not head or not index.holds(head, registry.path, registry.spec_dirs, registry.strict):
         return False
     text = compile_index(registry.cache, registry.spec_dirs, registry.strict)
     return files.read(registry.path, 1 << 32) != text
@@ -99,6 +101,12 @@ def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
     return start, remembered
 
 
+def _places(cache: Cache, numbers: dict[str, int]) -> list[int]:
+    """Return the numbers of the dirs, in rising priority; only the first if one is named twice."""
+    places = [numbers[one] for one in cache.spec_dirs]
+    return places if places == sorted(set(places)) else places[:1]
+
+
 def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes:
     """Return the index of what a cache of these dirs holds."""
     snapshot = cache.snapshot()  # one: the specs may change at any moment
@@ -117,7 +125,8 @@ def compile_index(cache: Cache, spec_dirs: Sequence[str], strict: bool) -> bytes
         "dirs": spec_dirs,
         "strict": strict,
         "watched": list(snapshot.identities.items()),
-        "images": list(snapshot.images.items()),
+        "places": _places(cache, numbers),
+        "images": snapshot.images,
     }
     records[slots + 2 * len(numbers)] = inventory.compile_inventory(snapshot)
     texts = [b""] * (slots + 2 * len(numbers) + 1)

@@ -8,7 +8,6 @@ mount namespace of the test's own.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .lab import CDI_RUNTIME, STANDARD_PATH
+from .apart import DEVICE, MTIME, World, keeper
+from .lab import STANDARD_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 
     from _pytest.mark import ParameterSet
 
+__all__ = ["keeper"]  # a fixture
+
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount"),
     pytest.mark.xdist_group("replaced"),  # the worlds are made once, and settle together
 ]
 
-DEVICE = "vendor.com/device=one"
-MTIME = 1_000_000_000
 _LOOP = 'loop=$(losetup -f --show image1); echo "$loop" >loop; mount -o ro "$loop" "$dir"'
 _NEXT = 'umount "$dir"; dd if=image2 of="$(cat loop)" conv=fsync 2>dd; mount -o ro "$(cat loop)" "$dir"'
 _OVERLAY = 'mkdir one two; mount -o loop,ro image1 one; mount -o loop,ro image2 two; mount -t overlay -o ro,lowerdir=one:none o "$dir"'
-_OTHER = "s/ONE=1/ONE=2/;s/runtime-a/runtime-b/"
 _EXT4 = 'truncate -s 4M image1; mke2fs -q -F -t ext4 -d "$dir" image1; LC_ALL=C sed "$other" image1 >image2'
 _SQUASHFS = "; ".join(
     f"mksquashfs {one} image{n} -quiet -no-progress -all-time 1 -mkfs-time 1"
@@ -98,76 +97,6 @@ def rows() -> list[ParameterSet]:
             marks = [] if shutil.which(program, path=STANDARD_PATH) else [pytest.mark.skip(reason=reason)]
             found.append(pytest.param(file, way, marks=marks, id=f"{file}: {way}"))
     return found
-
-
-class World:
-    """A spec dir, a configuration in a dir of its own, two runtimes, and a mount namespace."""
-
-    def __init__(self, directory: Path, keeper: int, file: str) -> None:
-        self.directory, self._keeper, self._file = directory, keeper, file
-        for name in ("cdi", "etc", "new", "bundle"):
-            (directory / name).mkdir(parents=True)
-        for name in "ab":
-            program = directory / f"runtime-{name}"
-            program.write_text(f"#!/bin/sh\necho {name} >{directory}/called\n")
-            program.chmod(0o755)
-        device = {"name": "one", "containerEdits": {"env": ["ONE=1"]}}
-        spec = {"cdiVersion": "0.6.0", "kind": "vendor.com/device", "devices": [device]}
-        self.conf, self.spec = directory / "etc/conf", directory / "cdi/one.json"
-        self.spec.write_text(json.dumps(spec))
-        self.conf.write_text(f"RUNTIMES={directory}/runtime-a\nSPEC_DIRS={directory}/cdi\n")
-        self.old = self.spec if file == "spec" else self.conf
-        self.new = directory / "new" / self.old.name
-        text = self.old.read_text().replace("ONE=1", "ONE=2").replace("runtime-a", "runtime-b")
-        self.new.write_text(text)
-        for path in (self.spec, self.conf, self.new, self.new.parent, self.old.parent):
-            os.utime(path, (MTIME, MTIME))
-
-    def say(self, arguments: str) -> str:
-        """Run cdi-hook in the namespace; return what it says."""
-        return self.run(f"CDI_HOOK_CONFIG={self.conf} {CDI_RUNTIME.with_name('cdi-hook')} {arguments}")
-
-    def run(self, script: str) -> str:
-        """Run a script in the namespace; return its output."""
-        words = {
-            "old": self.old,
-            "new": self.new.relative_to(self.directory),
-            "dir": self.old.parent,
-            "other": _OTHER,
-        }
-        environ = {"PATH": STANDARD_PATH, "HOME": "/", **{name: str(value) for name, value in words.items()}}
-        return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self._keeper}/ns/mnt", "sh", "-efc", 'cd "$1"; set +f; eval "$2"', "sh",
-             str(self.directory), script],
-            env=environ, check=True, stdout=subprocess.PIPE, text=True,
-        ).stdout  # fmt: skip
-
-    def create(self) -> str:
-        """Create a container; return what says which file counted."""
-        config = self.directory / "bundle/config.json"
-        config.write_text(json.dumps({"annotations": {"cdi.k8s.io/test": DEVICE}}))
-        self.run(f"CDI_HOOK_CONFIG={self.conf} {CDI_RUNTIME} create --bundle bundle id")
-        if self._file == "spec":
-            return str(json.loads(config.read_text())["process"]["env"])
-        called = (self.directory / "called").read_text()
-        self.run(f"CDI_HOOK_CONFIG={self.conf} {CDI_RUNTIME} state id")
-        assert (self.directory / "called").read_text() == called
-        return called
-
-
-@pytest.fixture(scope="module")
-def keeper() -> Generator[int]:
-    """A process in a mount namespace of its own, where nothing is kept yet."""
-    script = (
-        "mkdir -p /run/cdi-hook; mount -t tmpfs -o mode=755 none /run/cdi-hook; echo; exec sleep infinity"
-    )
-    with subprocess.Popen(
-        ["unshare", "-m", "--propagation", "private", "sh", "-ec", script], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"\n"
-        yield process.pid
-        process.kill()
 
 
 @pytest.fixture(scope="module")
