@@ -64,12 +64,12 @@ def silent(dirs: Sequence[str], beside: str, look: Callable[[str], object]) -> l
             near.append(number(one))
         except OSError:
             pass  # it isn't there yet
-    return [one for one in dirs if one in _silent or not (_is_near(one, near) or _answers(one, look))]
+    return [one for one in dirs if is_silent(one) or not (_is_near(one, near) or _answers(one, look))]
 
 
 def is_silent(path: str) -> bool:
     """Say whether this process has waited for a dir in vain."""
-    return path in _silent
+    return path.rstrip("/") in _silent
 
 
 def _is_near(path: str, near: list[bytes]) -> bool:
@@ -101,14 +101,14 @@ def _answers(path: str, look: Callable[[str], object]) -> bool:
     poll = select.poll()
     poll.register(reader, 0)  # its end, which is the child's
     if not poll.poll(PATIENCE_S * 1000):
-        _silent.add(path)
+        _silent.add(path.rstrip("/"))
         posix.kill(child, _SIGKILL)
     posix.close(reader)
     try:
-        posix.waitpid(child, posix.WNOHANG if path in _silent else 0)
+        posix.waitpid(child, posix.WNOHANG if is_silent(path) else 0)
     except OSError:
         pass  # SIGCHLD is ignored
-    return path not in _silent
+    return not is_silent(path)
 
 
 def _look(path: str, look: Callable[[str], object], writer: int) -> None:

@@ -53,11 +53,13 @@ present() {
 	docker-cli) command -v docker >/dev/null ;;
 	docker-compose) docker compose version >/dev/null 2>&1 ;;
 	e2fsprogs) command -v mke2fs >/dev/null ;;
+	erofs-utils) command -v mkfs.erofs >/dev/null ;;
 	groff-base) command -v groff >/dev/null ;;
 	qemu-system-arm) command -v qemu-system-aarch64 >/dev/null ;;
 	qemu-system-x86) command -v qemu-system-x86_64 >/dev/null ;;
 	qemu-utils) command -v qemu-img >/dev/null ;;
 	rpm) command -v rpmbuild >/dev/null ;;
+	squashfs-tools) command -v mksquashfs >/dev/null ;;
 	systemd) command -v systemd-analyze >/dev/null ;;
 	systemd-container) command -v systemd-nspawn >/dev/null ;;
 	iproute2) command -v ip >/dev/null ;;
@@ -176,7 +178,8 @@ test)
 	engines=
 	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomli python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
-		"runsc debhelper dh-python lintian rpm rpmlint gpg gpg-agent apt-utils createrepo-c dnf curl groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish $engines"
+		"runsc debhelper dh-python lintian rpm rpmlint gpg gpg-agent apt-utils createrepo-c dnf curl groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish \
+e2fsprogs erofs-utils rsync squashfs-tools $engines"
 	main_venv
 	for version in $pythons; do
 		works .venv/bin/python "$version" && continue

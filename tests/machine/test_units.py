@@ -56,6 +56,20 @@ def test_index_follows_the_specs(installed: Machine) -> None:
     assert has(installed, "thing0")
 
 
+def test_index_follows_extensions(installed: Machine) -> None:
+    """When systemd merges another configuration extension into /etc, the index has its specs."""
+    for number in range(2):
+        top = "/var/lib/confexts/specs/etc"
+        spec(installed, f"{top}/cdi/extension.yaml", f"extension{number}")
+        installed.do("touch", "-d", "@1", f"{top}/cdi/extension.yaml")
+        installed.write(f"{top}/extension-release.d/extension-release.specs", "ID=_any\n")
+        installed.wait(functools.partial(is_idle, installed))
+        installed.do("systemctl", "restart", "systemd-confext.service")
+        installed.wait(functools.partial(has, installed, f"extension{number}"))
+    installed.do("systemctl", "stop", "systemd-confext.service")
+    installed.do("rm", "-r", "/var/lib/confexts/specs")
+
+
 def test_specs_follow_the_configuration(installed: Machine) -> None:
     """After boot a machine has the specs of GENERATE, compiled, and when GENERATE changes, they change."""
     fuse = "/run/cdi/host.local-fuse.yaml"
