@@ -31,7 +31,7 @@ devices:
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
-        "jsontext", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
+        "jsontext", "mounts", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
 RARE = {"cdi_hook.audit", "cdi_hook.log"}  # in the one file, and run only if they are used
 BUDGET = {"_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
