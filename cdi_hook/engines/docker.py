@@ -34,6 +34,7 @@ _NEEDS_RESTART = (
     "does without a restart, which ends containers unless live-restore is on"
 )
 _ANNOTATES_SINCE = (24, 0)  # docker run --annotation, and compose's annotations
+_CDI_SINCE = (25, 0)
 _BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
 
 
@@ -56,6 +57,9 @@ class Docker(Engine):
     default_key = "default-runtime"
     program_key = ("path",)
     cdi_needs_restart = True
+
+    def has_own_cdi(self, text: str, version: str) -> bool:
+        return (not version or as_numbers(version) >= _CDI_SINCE) and super().has_own_cdi(text, version)
 
     def asks(self) -> Mapping[str, str]:
         version = self.version() if self.found() else ""

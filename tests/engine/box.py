@@ -12,12 +12,17 @@ end, in any way. close() removes the cgroups, which are all that is left.
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+import shutil
 import subprocess
 import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -292,3 +297,19 @@ def why_not(layout: str) -> str:
     if layout == "v1" and LAYOUT != "v1":
         return "this machine has no devices controller of cgroup v1"
     return ""
+
+
+@functools.cache
+def version(program: str) -> tuple[int, ...]:
+    """Return the first two numbers of the version of an engine's program."""
+    path = shutil.which(program, path=ENGINES_PATH) or program
+    said = subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"(\d+)\.(\d+)", said)
+    assert found is not None, said
+    return int(found[1]), int(found[2])
+
+
+def need(program: str, since: tuple[int, int], what: str) -> None:
+    """Skip a test if an engine is older than what the test is about."""
+    if version(program) < since:
+        pytest.skip(f"this {program} has no {what}, which {'.'.join(map(str, since))} brought")

@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from . import hooks, image, world
+from .box import need
 from .containerd import plain
 
 if TYPE_CHECKING:
     from .box import Box, Completed
 
 ERROR = "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime create failed: "
+ANNOTATIONS = ("docker", (24, 0), "--annotation")
+OWN_CDI = ("dockerd", (25, 0), "CDI of its own")
 CONFIGURATION: dict[str, Any] = {
     "runtimes": {
         "cdi": {"path": "/usr/bin/cdi-runtime"},
@@ -82,13 +82,11 @@ class Docker:
         self._start()
 
     def _need(self, *arguments: str) -> None:
-        """Skip the test if docker has no option of these for annotations."""
-        if any(one.startswith("--annotation") for one in arguments) and not self._annotates:
-            pytest.skip("this docker has no --annotation, which docker 24 brought")
-
-    @functools.cached_property
-    def _annotates(self) -> bool:
-        return "--annotation " in self.box.do("docker", "run", "--help")
+        """Skip the test if docker hasn't one of these options."""
+        if any(one.startswith("--annotation") for one in arguments):
+            need(*ANNOTATIONS)
+        if any(word == "--device" and "=" in value for word, value in zip(arguments, arguments[1:])):
+            need(*OWN_CDI)
 
     def call(self, *arguments: str, **options: Any) -> Completed:
         """Call docker; its errors are as in every release."""

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import image, world
-from .box import USER
+from .box import USER, need
 
 if TYPE_CHECKING:
     from .box import Box, Completed
@@ -71,6 +71,8 @@ class Podman:
 
     def call(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> Completed:
         """Run a program as the user whose podman it is."""
+        if "CONTAINERS_CONF_OVERRIDE" in (environ or {}):
+            need("podman", (4, 5), "CONTAINERS_CONF_OVERRIDE")
         return self.box.call(*arguments, user=self.user, environ={**_ENVIRON, **(environ or {})}, **options)
 
     def do(self, *arguments: str, environ: dict[str, str] | None = None, **options: Any) -> str:

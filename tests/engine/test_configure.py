@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import box
 from .box import ENGINES_PATH as PATH
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ DAEMON = '{\n\t"runtimes": {"crun": {"path": "/usr/bin/crun"}},\n\t"default-runt
 def test_dockerd_validates_it(tmp_path: Path, before: str | None) -> None:
     """dockerd accepts daemon.json with the runtime, with it as the default, and after its removal."""
     need("dockerd")
+    box.need("dockerd", (23, 0), "--validate")
     file = tmp_path / "daemon.json"
     if before is not None:
         file.write_text(before)
@@ -241,6 +243,7 @@ def test_containerd_has_the_runtime(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("containerd_1")
 def test_containerd_has_its_own_cdi(tmp_path: Path) -> None:
     """--enable-cdi turns on containerd's own CDI, which 1.7 has off, and --remove turns it off again."""
+    box.need("containerd", (1, 7), "CDI of its own")
     file = tmp_path / "config.toml"
     file.write_text(BASE)
     assert cri(file)["enable_cdi"] is False
@@ -360,9 +363,10 @@ def podman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         pytest.skip("there is no /etc/containers")
     shutil.copytree("/etc/containers", tmp_path / "etc", symlinks=True)
     options: list[str] = []
-    for name in ("root", "runroot", "tmpdir"):
+    for name in ("root", "tmpdir"):
         (tmp_path / name).mkdir()
         options += [f"--{name}", str(tmp_path / name)]
+    options += ["--runroot", tempfile.mkdtemp(prefix="run")]  # at most 50 characters
     script = 'mount --bind "$0" /etc/containers; exec podman "$@"'
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import hooks, world
+from .box import need
 from .containerd import plain
 from .cri import Pod, Refusal
 
@@ -145,6 +146,7 @@ def test_beside_containerd(containerds: Callable[..., Containerd], enable_cdi: b
 
 def test_only_containerd(containerds: Callable[..., Containerd]) -> None:
     """A device that the kubelet requests only by its field is injected by containerd alone."""
+    need("containerd", (1, 7), "CDI of its own")
     engine = containerds(enable_cdi=True)
     with Pod(engine) as pod:
         container, log = pod.run(world.LOOK, {}, [world.FUSE])

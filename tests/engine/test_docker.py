@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import ENGINES_PATH, LAYOUT
+from .box import ENGINES_PATH, LAYOUT, need
 from .containerd import plain
 from .docker import ERROR
 
@@ -87,6 +87,7 @@ def test_runtime_arguments(docker: Docker) -> None:
 
 def test_features(docker: Docker) -> None:
     """docker knows about cdi-runtime what it knows about runc, including the version."""
+    need("dockerd", (25, 0), "features of runtimes")
     runtimes = json.loads(docker.do("info", "--format", "{{json .Runtimes}}"))
     assert runtimes["cdi"]["status"] == runtimes["runc"]["status"]
     version = docker.box.do("runc", "--version").splitlines()[0].split()[-1]

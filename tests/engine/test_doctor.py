@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import image, world
-from .box import LAYOUT, USER
+from .box import LAYOUT, USER, need
 from .cri import Pod
+from .docker import ANNOTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +121,7 @@ def docker(dockers: Callable[[str], Docker]) -> Docker:
 @pytest.mark.parametrize("mistake", DOCKER)
 def test_docker(docker: Docker, mistake: str) -> None:
     """A mistake with docker is the error that is found, with what mends it."""
+    need(*ANNOTATIONS)  # which the fixes name, too
     options, fact, fix = DOCKER[mistake]
     docker.call("run", "--detach", "--name=mistake", "--stop-timeout=0", "--network=none", *options, *SLEEP)
     identity = docker.inspect("mistake", "Id")

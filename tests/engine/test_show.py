@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import LAYOUT
+from .box import LAYOUT, need
+from .docker import ANNOTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ def pasted(box: Box, engine: str) -> str:
 @pytest.mark.xdist_group("docker")
 def test_docker(dockers: Callable[[str], Docker]) -> None:
     """The line for docker works, where the runtime is configured under its usual name."""
+    need(*ANNOTATIONS)
     box = dockers(LAYOUT).box
     line = pasted(box, "docker").replace(" run ", " run --rm --network=none ")
     done = box.call(*line.split(), *SCRIPT)

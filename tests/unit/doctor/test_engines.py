@@ -117,6 +117,7 @@ def test_configured(place: Place, docker: Docker) -> None:
     ("version", "features", "is_on"),
     [
         ("26.1.5", None, False),
+        ("20.10.24", {"cdi": True}, False),  # it knows nothing of that switch
         ("26.1.5", {"cdi": True}, True),
         ("28.1.0", None, False),
         ("28.2.0", None, True),
