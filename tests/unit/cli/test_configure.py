@@ -53,7 +53,10 @@ def contents(directory: Path) -> dict[str, str]:
 
 @pytest.fixture
 def etc(cdi_hook: World) -> Path:
-    """Return a dir for engines' configurations."""
+    """Return a dir for engines' configurations. There are runtimes beside it, whether the machine has any or not."""
+    for name in ("runc", "crun"):
+        (cdi_hook.root / name).touch(0o755)
+    cdi_hook.environ["PATH"] = f"{cdi_hook.root}:{cdi_hook.environ['PATH']}"
     path = cdi_hook.root / "etc"
     path.mkdir()
     return path
