@@ -50,7 +50,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo test check unit machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo unit test check python machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -63,6 +63,12 @@ help: ## show this help
 demo: ## give a container a device with cdi-runtime, and check that it has the device
 	@sh tests/setup.sh demo
 	@sh packaging/demo/run.sh
+
+# tests/house/test_install.py and test_hot_path.py are about what is installed.
+unit: check ## run check, and the tests that need no root, no engine and nothing installed
+	@sh tests/setup.sh unit
+	@.venv/bin/python -m pytest -n auto --dist loadgroup $(or $(ARGS),tests/unit tests/cases tests/fuzz tests/house \
+		--ignore tests/house/test_install.py --ignore tests/house/test_hot_path.py)
 
 test: check ## run check, then the tests, on Python 3.11 and 3.13 where they are installed
 	@sh tests/setup.sh test
@@ -80,18 +86,18 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
 
-unit: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
-	$(PYTHON) -m venv --clear .venv/unit
-	.venv/unit/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger \
+python: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
+	$(PYTHON) -m venv --clear .venv/python
+	.venv/python/bin/python -m pip install -q pytest pytest-randomly pytest-xdist hypothesis PyYAML python-json-logger \
 		'tomli; python_version < "3.11"'
-	.venv/unit/bin/python -m pytest -n auto --dist loadgroup tests/unit tests/cases
+	.venv/python/bin/python -m pytest -n auto --dist loadgroup tests/unit tests/cases
 
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
 
 KINDS = bare sudo person bookworm engines sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
-elsewhere: ## run `make test` on other machines, and `make unit` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"
+elsewhere: ## run `make test` on other machines, and `make python` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"
 	@sh tests/setup.sh elsewhere
 	@for kind in $(KINDS); do sh tests/elsewhere/run.sh "$$kind" || exit; done
 

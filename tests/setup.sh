@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
+# setup.sh demo|check|unit|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
 # what the make target of that name needs, if it is missing. Programs are installed with
 # apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
 # pins; `test` makes a second environment, .venv/3.X, for every other Python that it
@@ -151,6 +151,10 @@ check)
 	have 'python3-venv shellcheck' ''
 	main_venv
 	;;
+unit)
+	have 'python3 python3-yaml python3-venv git busybox-static gcc libc6-dev' ''
+	main_venv
+	;;
 deb)
 	have 'git python3 python3-yaml debhelper dh-python' ''
 	;;
@@ -199,6 +203,6 @@ elsewhere)
 	have 'git mmdebstrap busybox-static' 'ubuntu-keyring'
 	;;
 *)
-	die "usage: setup.sh demo|check|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
+	die "usage: setup.sh demo|check|unit|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release"
 	;;
 esac

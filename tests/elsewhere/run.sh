@@ -10,7 +10,7 @@
 #   bookworm  Debian 12, bare, by root
 #   engines   Debian 12 with its docker, containerd, podman and buildah
 #   sid       Debian's next release, bare, by root
-#   3.9       a release of Debian's or Ubuntu's that has this Python, or another up to 3.15; by root, make unit
+#   3.9       a release of Debian's or Ubuntu's that has this Python, or another up to 3.15; by root, make python
 #
 # It is a root dir in namespaces of its own, with this machine's kernel and network. Roots are kept in
 # .pytest_cache/elsewhere. It takes root, and mmdebstrap.
@@ -42,7 +42,7 @@ esac
 case $kind in
 3.*)
 	more="python$kind-venv python3-yaml runc crun patch binutils busybox-static gcc libc6-dev strace" list=''
-	[ "$#" -gt 0 ] || set -- unit "PYTHON=/usr/bin/python$kind"
+	[ "$#" -gt 0 ] || set -- python "PYTHON=/usr/bin/python$kind"
 	;;
 esac
 [ "$#" -gt 0 ] || set -- test
