@@ -8,7 +8,7 @@ decides what a container's annotations ask for.
 from __future__ import annotations
 
 from cdi_hook.errors import InvalidAnnotation, InvalidName, quote
-from cdi_hook.names import as_list, is_qualified_name, parse_qualified_name
+from cdi_hook.names import as_bytes, as_list, is_qualified_name, parse_qualified_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def annotation_key(plugin: str, device_id: str) -> str:
     if not device_id:
         raise InvalidAnnotation("invalid deviceID, empty")
     name = f"{plugin}_{device_id.replace('/', '_')}"
-    data = name.encode("utf-8", "surrogateescape")
+    data = as_bytes(name)
     if len(data) > _MAX_NAME:
         raise InvalidAnnotation(f"invalid plugin+deviceID {quote(name)}, too long")
     first, last = chr(data[0]), chr(data[-1])

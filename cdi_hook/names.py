@@ -110,9 +110,16 @@ def as_list(names: Sequence[str], what: str) -> list[str]:
     return list(names)
 
 
+def as_bytes(text: str) -> bytes:
+    """Return a name in bytes; half a character, which JSON can have, becomes what Go makes of it."""
+    escaped = range(0xDC80, 0xDD00)  # surrogateescape's, each for a byte
+    halves = {ord(one): "\ufffd" for one in text if "\ud800" <= one <= "\udfff" and ord(one) not in escaped}
+    return text.translate(halves).encode("utf-8", "surrogateescape")
+
+
 def _split(text: str) -> tuple[str, str, str]:
     """Return text's first byte, what is between, and its last byte, as the reference does."""
     if text.isascii():
         return text[0], text[1:-1], text[-1]
-    data = text.encode("utf-8", "surrogateescape")
+    data = as_bytes(text)
     return chr(data[0]), data[1:-1].decode("utf-8", "replace"), chr(data[-1])

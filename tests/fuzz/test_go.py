@@ -182,6 +182,7 @@ def configs(draw: st.DrawFn) -> bytes:
 @example(b'{"annotations":{"cdi.k8s.io/x":"v.com/c=1"}}\0', WAYS[0], 0)
 @example(b'{"annotations":{"cdi.k8s.io/x":"v.com/c=1","a":"\xff"}}', WAYS[0], 0)
 @example(b'{"annotations":{"cdi.k8s.io/x":"v.com/c=1","\\ud800":""}}', WAYS[0], 0)
+@example(b'{"annotations":{"cdi.k8s.io/x":"v.com/c=\\ud800"}}', WAYS[0], 0)
 @example(b'{"Mounts":[{"destination":"/d/v.com/c/1"}],"MOUNTS":[{}]}', WAYS[0], 6)
 @example(b'{"process":{"env":["GPU=v.com/c=1"]},"process":{"ENV":[null]}}', WAYS[1], 6)
 def test_go_reads_no_other_request(text: bytes, way: str, configuration: int) -> None:
