@@ -54,7 +54,7 @@ def contents(directory: Path) -> dict[str, str]:
 @pytest.fixture
 def etc(cdi_hook: World) -> Path:
     """Return a dir for engines' configurations. There are runtimes beside it, whether the machine has any or not."""
-    for name in ("runc", "crun"):
+    for name in ("runc", "crun", "runsc"):
         (cdi_hook.root / name).touch(0o755)
     cdi_hook.environ["PATH"] = f"{cdi_hook.root}:{cdi_hook.environ['PATH']}"
     path = cdi_hook.root / "etc"
@@ -391,7 +391,7 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     systemctl.write_text(f'#!/bin/sh\necho "$@" >>{cdi_hook.root}/called\n')
     systemctl.chmod(0o755)
     file = etc / "daemon.json"
-    path = f"{programs}:/usr/bin:/bin"
+    path = f"{programs}:{cdi_hook.environ['PATH']}"
     add = ("configure", "docker", "--config", file)
     assert cdi_hook(*add, PATH=path) == (0, f"{file}: written\n{RELOAD}", "")
     assert not (cdi_hook.root / "called").exists()
