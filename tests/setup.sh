@@ -152,7 +152,7 @@ check)
 	main_venv
 	;;
 unit)
-	have 'python3 python3-yaml python3-venv git busybox-static gcc libc6-dev' ''
+	have 'python3 python3-yaml python3-venv git busybox-static gcc libc6-dev patch' ''
 	main_venv
 	;;
 deb)
