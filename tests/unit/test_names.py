@@ -40,7 +40,7 @@ def test_parse_device(text: str, parts: tuple[str, str, str]) -> None:
         ("a/b=cé", "invalid device \"a/b=cé\": invalid character '\N{REPLACEMENT CHARACTER}' in device name \"cé\""),
         ("a/b=céd", "invalid device \"a/b=céd\": invalid character 'é' in device name \"céd\""),
         ("a/b=ü=c", 'invalid device "a/b=ü=c": invalid class "ü=c", should start with a letter or digit'),
-        ("a/b=\ud800", "invalid device \"a/b=\\ud800\": invalid class \"\\ud800\", should start with a letter or digit"),
+        ("a/b=\ud800", 'invalid device "a/b=\\ud800": invalid class "\\ud800", should start with a letter or digit'),
         (
             "a/b=c\udcffd",
             "invalid device \"a/b=c\\xffd\": invalid character '\N{REPLACEMENT CHARACTER}' in device name \"c\\xffd\"",
