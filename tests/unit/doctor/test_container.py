@@ -7,13 +7,13 @@ The engines here are scripts; tests/engine/test_doctor.py asks the real ones.
 from __future__ import annotations
 
 import base64
-import grp
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook import onhost
 from cdi_hook.doctor import container
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import _binary
@@ -199,7 +199,7 @@ def test_a_node_that_a_user_cannot_open(
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(node).st_uid + 1)
     monkeypatch.setattr(os, "getegid", lambda: os.stat(node).st_gid + 1)
     monkeypatch.setattr(os, "getgroups", lambda: [os.stat(node).st_gid] if is_member else [])
-    group = grp.getgrgid(os.stat(node).st_gid).gr_name
+    group = onhost.group(os.stat(node).st_gid)
     oci: dict[str, Any] = {"annotations": {}}
     found = [(one.level, one.fact, one.fix) for one in container._closed("it", place.patient(), oci, [GPU])]
     fact = f"it can't open {node}, which is for the group {group}: "
