@@ -5,8 +5,6 @@ A name's module is imported when the name is first used, because imports make a
 container's start slower.
 """
 
-from __future__ import annotations
-
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False

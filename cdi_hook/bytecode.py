@@ -1,31 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The byte-code of all modules that a create needs, in one file: sixteen imports cost 1 ms of its 11.
+"""What start.py starts, with the modules of a create from one file: to import them costs a tenth more.
 
-start.py loads it, and imports the modules where it isn't there or doesn't hold.
-As other byte-code it lies in __pycache__, is made by whoever starts first and
-may write there, and holds while the sources are what they were. By marshal:
+As other byte-code the file lies in __pycache__, is made by whoever starts first
+and may write there, and holds while the sources are what they were. Where it
+doesn't, the modules are imported. By marshal:
 
-    (sys.hexversion, code of launch.py, ((module, mtime in ns, size), ...), (code, ...))
+    (sys.hexversion, ((module, path below our dir, mtime in ns, size, code), ...))
 
-The modules stand in the order in which they import each other. The code of those
-in RARE is again by marshal: launch.py loads it when it is used. Docstrings, and what
-means something to type checkers alone, are left out.
+The modules are all that runtime.py and audit.py (for LOG) import, in the order in
+which Python was done with them. A new one, or one in a package, is there by itself.
 """
 
-from __future__ import annotations
-
-import ast
+import gc
 import marshal
-import os
+import posix
 import sys
 
-from cdi_hook import files
+HERE = __file__[: -len("/bytecode.py")]
+_FILE = f"/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc"
 
-MODULES = (
-    "__init__", "quoting", "errors", "names", "jsontext", "files", "edits", "argv", "config", "request",
-    "driver", "mounts", "index", "registry", "bundle", "injection", "runtime", "log", "audit",
-)  # fmt: skip
-RARE = ("errors", "log", "audit")  # for when something fails, or is logged
+
+def start(mode: str, *arguments: str) -> None:
+    """Do what the arguments of start.py say."""
+    gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
+    try:
+        if mode == "door":
+            from cdi_hook import door
+
+            door.run()
+        else:
+            if not _load():
+                write(HERE)
+            if mode == "runtime":
+                from cdi_hook import runtime
+
+                runtime.run(arguments)
+            else:
+                from cdi_hook import hook
+
+                hook.enter(mode, arguments)
+    except Exception as error:  # as in a module that can't be loaded
+        try:
+            from cdi_hook import restart
+
+            restart.restart_if_replaced()
+        except (ImportError, OSError):  # it can't be loaded either
+            pass
+        if "--debug" in arguments:
+            raise
+        name = "cdi-runtime" if mode in ("runtime", "door") else "cdi-hook"
+        text = f"{name} can't go on: {type(error).__name__}: {error}\n"
+        posix.write(2, text.encode("utf-8", "backslashreplace"))
+        posix._exit(1)  # without the rest of stdout: the door takes no half
+
+
+def _load() -> bool:
+    """Make the modules from the file; say whether that was done."""
+    try:
+        file = posix.open(HERE + _FILE, posix.O_RDONLY)
+        version, modules = marshal.loads(posix.read(file, 1 << 20))  # noqa: S302 # as trusted as other byte-code
+        posix.close(file)
+        for name, path, *identity, _ in modules:
+            status = posix.stat(HERE + path)
+            if [version, status.st_mtime_ns, status.st_size] != [sys.hexversion, *identity]:
+                raise ImportError
+            module = sys.modules[name] = type(sys)(name)
+            module.__file__ = HERE + path
+            if path.endswith("/__init__.py"):
+                module.__path__ = [module.__file__[: -len("/__init__.py")]]
+        for name, *_, code in modules:
+            exec(code, sys.modules[name].__dict__)  # noqa: S102 # as an import does
+            parent, _, child = name.rpartition(".")
+            setattr(sys.modules[parent], child, sys.modules[name])
+    except Exception:  # noqa: BLE001 # whatever is wrong with it, it isn't needed
+        for name in _ours():
+            del sys.modules[name]
+            vars(sys.modules["cdi_hook"]).pop(name[len("cdi_hook.") :], None)
+        return False
+    return True
 
 
 def write(directory: str, installed: str = "") -> None:
@@ -33,40 +85,31 @@ def write(directory: str, installed: str = "") -> None:
 
     ``installed`` is where the dir will be, if that is elsewhere.
     """
-    sources, codes = [], []
+    modules = []
     try:
-        for name in ("launch", *MODULES):
-            with open(f"{directory}/{name}.py", "rb") as file:
-                status = os.fstat(file.fileno())
-                tree = _WithoutTypes().visit(ast.parse(file.read()))
-            path = f"{installed or directory}/{name}.py"
-            code = compile(tree, path, "exec", dont_inherit=True, optimize=2)
-            codes.append(marshal.dumps(code) if name in RARE else code)
-            sources.append((name, status.st_mtime_ns, status.st_size))
-        data = marshal.dumps((sys.hexversion, codes[0], tuple(sources[1:]), tuple(codes[1:])))
-        files.replace(f"{directory}/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc", data, 0o644)
-    except (OSError, SyntaxError):  # in the middle of an upgrade, say
+        cache = f"{directory}/__pycache__"
+        if not posix.access(cache, posix.W_OK) or posix.stat(cache).st_uid != posix.geteuid():
+            return  # root leaves nothing in a user's dir
+        import __future__
+
+        from cdi_hook import audit, files, runtime  # noqa: F401 # for what they import
+
+        for name in _ours():
+            path = str(sys.modules[name].__file__)[len(HERE) :]
+            with open(directory + path, "rb") as source:
+                status = posix.fstat(source.fileno())
+                # An import of __future__ would cost each create 1 %.
+                text = source.read().replace(b"from __future__ import annotations", b"")
+            code = compile(
+                text, (installed or directory) + path, "exec", __future__.annotations.compiler_flag, True, 2
+            )
+            modules.append((name, path, status.st_mtime_ns, status.st_size, code))
+        data = marshal.dumps((sys.hexversion, tuple(modules)))
+        files.replace(directory + _FILE, data, 0o644)
+    except Exception:  # noqa: BLE001 # in the middle of an upgrade, say
         return
 
 
-class _WithoutTypes(ast.NodeTransformer):
-    """Takes annotations out of a module, and what is there for them."""
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if node.module == "__future__" else node
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return None if is_for_types else self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        value = ast.Assign([node.target], node.value) if node.value else ast.Pass()
-        return self.generic_visit(ast.copy_location(value, node))
+def _ours() -> list[str]:
+    """Return the names of our modules that are there, without the package and this one."""
+    return [name for name in sys.modules if name.startswith("cdi_hook.") and name != __name__]

@@ -19,12 +19,12 @@ LAYERS = {
     "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "mounts", "names", "restart", "site_packages", "spelling", "trust"),
     "pure": ("annotation", "argv", "edits", "ldcache", "policy", "proof", "request", "rule"),
     "files": (
-        "audit", "bundle", "bytecode", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
+        "audit", "bundle", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
         "log", "onhost", "ownlog", "programs", "registry", "selinux", "specs",
     ),
     "forms": ("door", "hook", "runtime"),
     "command line": ("cli",),
-    "launcher": ("launch",),
+    "launcher": ("bytecode",),
     "start": ("start",),
 }  # fmt: skip
 # Within these layers one may import another; leaves and forms stand alone.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import re
 import resource
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import bytecode, explain
+from cdi_hook import explain
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
@@ -32,8 +33,8 @@ devices:
 # container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
         "jsontext", "mounts", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
-RARE = {"cdi_hook.audit", "cdi_hook.log"}  # in the one file, and run only if they are used
-BUDGET = {"_json", "_signal", "cdi_hook", "gc", *(f"cdi_hook.{name}" for name in OURS)}
+FOR_LOG = {"cdi_hook.audit", "cdi_hook.log"}  # which are in the one file too
+BUDGET = {"_json", "_signal", "cdi_hook", "cdi_hook.bytecode", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
 class Host:
@@ -64,10 +65,10 @@ class Host:
         )
 
     def run(
-        self, *arguments: str, options: tuple[str, ...] = (), cwd: Path | None = None
+        self, *arguments: str, options: tuple[str, ...] = (), cwd: Path | None = None, start: Path = START
     ) -> subprocess.CompletedProcess[str]:
         """Run cdi_hook.runtime as the door does, with a runtime that does nothing."""
-        command = [PYTHON, "-IS", *options, str(START), "runtime", "/bin/true", "", "", *arguments]
+        command = [PYTHON, "-IS", *options, str(start), "runtime", "/bin/true", "", "", *arguments]
         environment = {
             "CDI_HOOK_CONFIG": str(self.directory / "conf"),
             "XDG_RUNTIME_DIR": str(self.directory / "run"),
@@ -77,15 +78,27 @@ class Host:
             cwd=cwd,
         )  # fmt: skip
 
-    def create(self, *options: str) -> subprocess.CompletedProcess[str]:
+    def create(
+        self, *arguments: str, options: tuple[str, ...] = (), start: Path = START
+    ) -> subprocess.CompletedProcess[str]:
         """Create the container."""
-        return self.run(*options, "create", "--bundle", str(self.directory / "bundle"), "id")
+        create = (*arguments, "create", "--bundle", str(self.directory / "bundle"), "id")
+        return self.run(*create, options=options, start=start)
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     """Make a host."""
     return Host(tmp_path)
+
+
+def copy(host: Host, *, has_cache: bool = True) -> Path:
+    """Copy our package, with a dir for byte-code, if it is to have one."""
+    library = host.directory / "library/cdi_hook"
+    shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
+    if has_cache:
+        (library / "__pycache__").mkdir()
+    return library
 
 
 def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
@@ -97,6 +110,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
     }
 
 
+INNER = "from cdi_hook.room import inner  # in a package\n"
 # Stands in for start.py, and prints the modules that are there when the runtime takes over.
 MODULES_AT_EXEC = """
 import posix, sys
@@ -116,9 +130,7 @@ def modules(*command: str, environment: dict[str, str] | None = None) -> set[str
 @pytest.mark.parametrize("has_file", [True, False], ids=["from one file", "one by one"])
 def test_a_create_imports_what_the_budget_allows(host: Host, has_file: bool) -> None:
     """With an index, an injection has only modules that are on the list, and the file of byte-code has ours."""
-    library = host.directory / "library/cdi_hook"
-    shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
-    (library / "__pycache__").mkdir(mode=0o755 if has_file else 0o555)
+    library = copy(host, has_cache=has_file)
     start = str(library / "start.py")
     time.sleep(0.06)  # a new spec isn't indexed
     environment = {
@@ -126,18 +138,71 @@ def test_a_create_imports_what_the_budget_allows(host: Host, has_file: bool) -> 
         "XDG_RUNTIME_DIR": str(host.directory / "run"),
     }
     more = ("runtime", "/bin/true", "", "", "create", "--bundle", str(host.directory / "bundle"), "id")
-    if not has_file and os.geteuid() == 0:
-        (library / "__pycache__").rmdir()
     for _ in range(2):
         host.ask("vendor.com/thing=one")
         found = modules(PYTHON, "-IS", "-B", "-c", MODULES_AT_EXEC, start, *more, environment=environment)
         assert "ONE=1" in host.config_json.read_text()
     empty = modules(PYTHON, "-IS", "-c", "import sys; print(*sys.modules)")
-    extra = RARE if has_file else {"__future__", "cdi_hook.launch"}
+    extra = FOR_LOG if has_file else {"__future__"}
     of_39 = {"_bootlocale", "_locale"}  # with which it opens a file
     assert found - empty - of_39 == (BUDGET | extra) - empty
-    ours = {f"cdi_hook.{name}" for name in bytecode.MODULES[1:]} | {"cdi_hook"}
-    assert ours == {name for name in BUDGET if name.startswith("cdi_hook")} | RARE
+
+
+def damage(library: Path, how: str) -> None:
+    """Have the file of byte-code not hold."""
+    (file,) = (library / "__pycache__").glob("start.*")
+    if how == "another source":
+        with (library / "room/inner.py").open("a") as source:
+            source.write("# more\n")
+    elif how == "another time":
+        os.utime(library / "names.py", ns=(1, 1))
+    elif how == "a source gone":
+        (library / "room/inner.py").unlink()
+        (library / "runtime.py").write_text((library / "runtime.py").read_text().replace(INNER, ""))
+    elif how == "half":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        version, modules = marshal.loads(file.read_bytes())
+        new = (version + 1, modules) if how == "another Python" else (version, modules[::-1])
+        file.write_bytes(marshal.dumps(new))
+
+
+@pytest.mark.parametrize(
+    "how", ["another source", "another time", "a source gone", "half", "another Python", "another order"]
+)
+def test_modules_come_from_one_file_while_it_holds(host: Host, how: str) -> None:
+    """What runtime.py imports is in the file, packages too; if the file doesn't hold, it is made again."""
+    library = copy(host)
+    (library / "room").mkdir()
+    (library / "room/__init__.py").write_text("from cdi_hook.room import second\n")
+    (library / "room/second.py").write_text("NAME = __name__\n")
+    (library / "room/inner.py").write_text("import cdi_hook.room\nfirst = cdi_hook.room.second.NAME\n")
+    with (library / "runtime.py").open("a") as file:
+        file.write(INNER)
+
+    def start() -> set[str]:
+        """Create a container; return the modules of ours that were imported."""
+        host.ask("vendor.com/thing=one")
+        found = imported(host.create(options=("-B", "-X", "importtime"), start=library / "start.py"))
+        assert "ONE=1" in host.config_json.read_text()
+        return {name for name in found if name.startswith("cdi_hook")}
+
+    time.sleep(0.06)  # a new spec isn't indexed
+    assert {"cdi_hook.runtime", "cdi_hook.room.inner"} <= start()
+    assert start() == {"cdi_hook", "cdi_hook.bytecode"}
+    damage(library, how)
+    assert "cdi_hook.runtime" in start()
+    assert start() == {"cdi_hook", "cdi_hook.bytecode"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a dir away")
+def test_root_leaves_no_byte_code_in_a_dir_of_another_user(host: Host) -> None:
+    """A file that a user could replace afterwards isn't made."""
+    library = copy(host)
+    os.chown(library / "__pycache__", 1234, 1234)
+    host.ask("vendor.com/thing=one")
+    assert host.create(options=("-B",), start=library / "start.py").returncode == 0
+    assert list((library / "__pycache__").iterdir()) == []
 
 
 def test_importing_the_package_costs_nothing() -> None:

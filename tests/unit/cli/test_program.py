@@ -311,11 +311,10 @@ def test_a_module_that_cannot_be_loaded_is_one_line(tmp_path: Path, program: str
     (tmp_path / "cdi_hook/cli").mkdir(parents=True)
     name, *arguments = program.split()
     path = Path(shutil.copy(PROGRAM.with_name(name), tmp_path / "packaging/bin"))
-    for module in ("__init__", "start", "launch"):
+    for module in ("__init__", "start", "bytecode"):
         shutil.copy(ROOT / f"cdi_hook/{module}.py", tmp_path / "cdi_hook")
     for module in ("cli/__init__", "hook", "runtime"):
         (tmp_path / f"cdi_hook/{module}.py").write_text("import none_such\n")
-    (tmp_path / "cdi_hook/bytecode.py").write_text("def write(_): pass\n")
     (tmp_path / "config.json").write_text('{"annotations": {"cdi.k8s.io/a": "v.com/c=d"}}')
     environ = {"PATH": "/usr/bin:/bin", "CDI_HOOK_CONFIG": str(tmp_path / "none/conf")}
 
@@ -335,3 +334,6 @@ def test_a_module_that_cannot_be_loaded_is_one_line(tmp_path: Path, program: str
     if arguments == ["list"]:
         (tmp_path / "cdi_hook/cli/__init__.py").write_text("")
         assert run()[1].startswith("cdi-hook: can't start: ImportError: cannot import name 'run'")
+    else:
+        (tmp_path / "cdi_hook/bytecode.py").write_text("import none_such\n")
+        assert run() == (1, "cdi-hook can't start: ModuleNotFoundError: No module named 'none_such'\n")
