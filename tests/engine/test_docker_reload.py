@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import image, world
-from .box import LAYOUT, ROOT, STANDARD_PATH
-from .docker import CONFIGURATION
+from .box import LAYOUT, ROOT, STANDARD_PATH, need
+from .docker import ANNOTATIONS, CONFIGURATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ def call(box: Box, *command: str) -> None:
 
 def run(box: Box, *options: str) -> str:
     """Run a container that asks for a device; return what it prints."""
+    need(*ANNOTATIONS)
     asks = ("--network", "none", "--annotation", f"{world.KEY}={world.FUSE}")
     return box.do("docker", "run", "--rm", *asks, *options, image.NAME, "sh", "-c", 'echo "$CDI_TEST"')
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .podman import Podman
 
 GROUP = 4242
-NODE = "/run/board/node"
+NODE = "/var/lib/node"  # not in /run, where podman 4.3 mounts something
 # Looks at both devices, and opens one, as a user who is in no group of the image.
 LOOK = f"id -u; test -c /dev/fuse && echo fuse; stat -c '%g %a' {NODE}; : <{NODE} && echo node"
 SEEN = f"{USER}\nfuse\n{GROUP} 660\nnode\n"

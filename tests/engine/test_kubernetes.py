@@ -73,6 +73,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     *names, target = shlex.split(line)[3:]
     for name in names:
         spec = importlib.util.find_spec(name.removesuffix(".py"))
+        if name == "tomli" and spec is None:
+            continue  # Python has tomllib from 3.11 on
         assert spec is not None
         assert spec.origin is not None
         source = Path(spec.origin)

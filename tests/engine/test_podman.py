@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import image, world
-from .box import LAYOUT
+from .box import LAYOUT, need, version
 from .podman import AS_DEFAULT, without_warning
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def test_config_has_each_once(podman: Podman, container: str) -> None:
 @pytest.mark.parametrize("podman", ["root-v1", "user-v2"], indirect=True)
 def test_beside_podman(podman: Podman, runtime: str) -> None:
     """A device that podman injects too, by its own option, is added once."""
+    need("podman", (4, 5), "CDI of the version that the world's specs have")
     started = podman.run("--detach", "--stop-timeout=0", "--device", world.FUSE, runtime=runtime)
     assert (started.returncode, started.stderr) == (0, "")
     container = started.stdout.strip()
@@ -237,11 +238,12 @@ def test_refusal(podman: Podman, name: str, case: str) -> None:
     known = podman.inspect("refused", "State")
     podman.do("podman", "rm", "refused")
     assert (done.returncode, done.stdout) == (126, "")
-    stderr, error = (done.stderr, known["Error"])
+    stderr, error = (done.stderr, known["Error"] if version("podman") >= (5, 0) else "")  # 4.3 keeps none
     if name != "cdi-json":
         stderr, error = without_warning(stderr), without_warning(error)
     assert stderr == f"Error: OCI runtime error: {name}: {podman.told(message)}\n"
-    assert (known["Status"], error) == ("created", f"{name}: {podman.told(message)}: OCI runtime error")
+    kept = f"{name}: {podman.told(message)}: OCI runtime error" if version("podman") >= (5, 0) else ""
+    assert (known["Status"], error) == ("created", kept)
 
 
 @pytest.mark.parametrize("podman", USERS, indirect=True)
