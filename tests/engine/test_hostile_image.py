@@ -14,7 +14,7 @@ from tests import hostile
 from tests.runtime.glibc import driver_root
 
 from . import image, world
-from .box import LAYOUT
+from .box import LAYOUT, need
 from .cri import Pod
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def test_pod(
     containerds: Callable[..., Containerd], furnished: Callable[[Box, str], None], handler: str, device: str
 ) -> None:
     """In a pod, where containerd injects too: by both, and by containerd alone."""
+    if handler == "runc":
+        need("containerd", (1, 7), "CDI of its own")
     containerd = containerds(enable_cdi=True)
     furnished(containerd.box, "ctr -n k8s.io images import")
     with Pod(containerd, handler) as pod:
