@@ -32,8 +32,8 @@ _INTERPRETER = re.compile(
     r'.*["<](/usr/lib|/lib)|.*dist-packages(?!/cdi_hook)|'
     r".*dist-packages/cdi_hook[^\" ]*([\">]|__pycache__/(?!start\.)|\.(py|pyc|so|abi3\.so)\")"
 )
-# Signals and ids can't fail, wait4 fails only if there is no child, and brk tells a failure by its usual answer.
-CANNOT_FAIL = re.compile("(brk|exit_group|rt_sig\\w+|umask|gete?[ug]id|getp?pid|wait4)\\(")
+# Signals, ids and locks can't fail, wait4 fails only if there is no child, and brk tells a failure by its usual answer.
+CANNOT_FAIL = re.compile("(brk|exit_group|futex|rt_sig\\w+|umask|gete?[ug]id|getp?pid|wait4)\\(")
 NOT_HIT = 124  # the exit status of inject if the call wasn't made this time
 
 

@@ -106,7 +106,8 @@ def test_creates_while_specs_change(world: World, churn: Churn, tmp_path: Path) 
         if outcome.status == 0:
             assert (len(env), env[0].split(".")[0], outcome.err) == (1, f"ONE={number % KINDS}", "")
         else:
-            assert (outcome.status, env, outcome.err[:28]) == (1, [], "CDI device injection failed:")
+            assert (outcome.status, env) == (1, [])
+            assert "CDI device injection failed:" in outcome.err  # after a warning of half a file, maybe
             assert "Traceback" not in outcome.err
     for again in ("reads the specs", "reads the index"):
         for kind in range(KINDS):

@@ -101,6 +101,9 @@ def test_a_minute_later_it_runs(machine: Machine, manager: life.Manager) -> None
     units = {
         f"/etc/systemd/system/multi-user.target.wants/cdi-hook-{unit}"
         for unit in ("generate.path", "generate.service", "index.path", "index.service")
+    } | {
+        f"/etc/systemd/system/systemd-{one}.service.wants/cdi-hook-index.service"
+        for one in ("confext", "sysext")
     }
     added = machine.files("/etc") - before
     assert added - units == {"/etc/cdi-hook", CONF, "/etc/logrotate.d/cdi-hook"}
