@@ -136,9 +136,12 @@ class Subsystem(DeviceClass):
         return [parent.rpartition("/")[2], *([label] if label else [])]
 
     def _proofs(self, root: Root, group: Sequence[Entry], address: str) -> dict[str, list[Proof]]:
-        label = f"{group[0].parent}/{self._label}"
-        named = {root.read(label): sysfs.says(root, label, root.read(label))} if self._label else {}
-        return {**named, address: sysfs.at(root, *(entry.link for entry in group))}
+        path = f"{group[0].parent}/{self._label}"
+        label = root.read(path) if self._label else ""
+        return {
+            label: sysfs.says(root, path, label),
+            address: sysfs.at(root, *(entry.link for entry in group)),
+        }
 
 
 def _is_serial_port(root: Root, entry: Entry) -> bool:

@@ -170,7 +170,7 @@ def _closed(who: str, patient: Patient, oci: dict[str, Any], names: list[str]) -
     if os.geteuid() == 0:
         return
     has_groups = answer.dig(oci, "annotations", _KEEPS_GROUPS) == "1"
-    parts = patient.host.registry(keep_index=False).parts(names)
+    parts = patient.cache.parts(names)
     for path in sorted({node["path"] for _, part in parts for node in part.get("deviceNodes") or ()}):
         with contextlib.suppress(OSError):
             status = os.stat(path)

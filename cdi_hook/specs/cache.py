@@ -33,11 +33,11 @@ DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # whole seconds, and FAT every other one.
 SETTLED_NS = 50_000_000
 SETTLED_WHOLE_NS = 2_100_000_000
-# Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 SILENT = (
     f"its file system doesn't answer within {mounts.PATIENCE_S} s, so this dir isn't read: mend or unmount "
     "it, or take the dir out of SPEC_DIRS"
 )
+# Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
 
