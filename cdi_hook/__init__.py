@@ -9,13 +9,8 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cdi_hook.annotation import annotation_key as annotation_key
-    from cdi_hook.annotation import annotation_value as annotation_value
-    from cdi_hook.annotation import parse_annotations as parse_annotations
-    from cdi_hook.annotation import update_annotations as update_annotations
-    from cdi_hook.driver import CDIDriver as CDIDriver
-    from cdi_hook.driver import register as register
-    from cdi_hook.edits import Change as Change
+    from cdi_hook.catalog.cache import Cache as Cache
+    from cdi_hook.edits.kinds import Change as Change
     from cdi_hook.errors import BundleError as BundleError
     from cdi_hook.errors import CDIError as CDIError
     from cdi_hook.errors import ConfigError as ConfigError
@@ -26,11 +21,16 @@ if TYPE_CHECKING:
     from cdi_hook.errors import InvalidRequest as InvalidRequest
     from cdi_hook.errors import InvalidSpec as InvalidSpec
     from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
+    from cdi_hook.inject.driver import CDIDriver as CDIDriver
+    from cdi_hook.inject.driver import register as register
+    from cdi_hook.inject.request import DeviceRequest as DeviceRequest
+    from cdi_hook.names import annotation_key as annotation_key
+    from cdi_hook.names import annotation_value as annotation_value
     from cdi_hook.names import is_qualified_name as is_qualified_name
+    from cdi_hook.names import parse_annotations as parse_annotations
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
     from cdi_hook.names import qualified_name as qualified_name
-    from cdi_hook.request import DeviceRequest as DeviceRequest
-    from cdi_hook.specs.cache import Cache as Cache
+    from cdi_hook.names import update_annotations as update_annotations
     from cdi_hook.specs.model import Device as Device
     from cdi_hook.specs.model import Spec as Spec
     from cdi_hook.specs.model import apply_edits as apply_edits
@@ -38,17 +38,8 @@ if TYPE_CHECKING:
     from cdi_hook.specs.versions import minimum_version as minimum_version
 
 _HOMES = {
-    "annotation": (
-        "annotation_key",
-        "annotation_value",
-        "parse_annotations",
-        "update_annotations",
-    ),
-    "driver": (
-        "CDIDriver",
-        "register",
-    ),
-    "edits": ("Change",),
+    "catalog.cache": ("Cache",),
+    "edits.kinds": ("Change",),
     "errors": (
         "BundleError",
         "CDIError",
@@ -61,13 +52,20 @@ _HOMES = {
         "InvalidSpec",
         "UnresolvableDevices",
     ),
+    "inject.driver": (
+        "CDIDriver",
+        "register",
+    ),
+    "inject.request": ("DeviceRequest",),
     "names": (
+        "annotation_key",
+        "annotation_value",
         "is_qualified_name",
+        "parse_annotations",
         "parse_qualified_name",
         "qualified_name",
+        "update_annotations",
     ),
-    "request": ("DeviceRequest",),
-    "specs.cache": ("Cache",),
     "specs.model": (
         "Device",
         "Spec",

@@ -7,7 +7,7 @@ doesn't, the modules are imported. By marshal:
 
     (sys.hexversion, ((module, path below our dir, mtime in ns, size, code), ...))
 
-The modules are all that runtime.py and audit.py (for LOG) import, in the order in
+The modules are all that shim.py and audit.py (for LOG) import, in the order in
 which Python was done with them. A new one, or one in a package, is there by itself.
 """
 
@@ -25,23 +25,23 @@ def start(mode: str, *arguments: str) -> None:
     gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
     try:
         if mode == "door":
-            from cdi_hook import door
+            from cdi_hook.config import shell
 
-            door.run()
+            shell.run()
         else:
             if not _load():
                 write(HERE)
             if mode == "runtime":
-                from cdi_hook import runtime
+                from cdi_hook.runtime import shim
 
-                runtime.run(arguments)
+                shim.run(arguments)
             else:
-                from cdi_hook import hook
+                from cdi_hook.hooks import entry
 
-                hook.enter(mode, arguments)
+                entry.enter(mode, arguments)
     except Exception as error:  # as in a module that can't be loaded
         try:
-            from cdi_hook import restart
+            from cdi_hook.base import restart
 
             restart.restart_if_replaced()
         except (ImportError, OSError):  # it can't be loaded either
@@ -92,7 +92,9 @@ def write(directory: str, installed: str = "") -> None:
             return  # root leaves nothing in a user's dir
         import __future__
 
-        from cdi_hook import audit, files, runtime  # noqa: F401 # for what they import
+        from cdi_hook.base import files
+        from cdi_hook.inject import audit  # noqa: F401 # for what it imports
+        from cdi_hook.runtime import shim  # noqa: F401
 
         for name in _ours():
             path = str(sys.modules[name].__file__)[len(HERE) :]

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that the library raises. Only an entry point prints one and exits; log.py formats log lines."""
+"""The errors that the library raises, and quotes for names. Only an entry point prints one and exits."""
 
 from __future__ import annotations
-
-from cdi_hook.quoting import quote as quote  # noqa: PLC0414 # who raises these quotes names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,3 +93,26 @@ class Finding:
 
     def __repr__(self) -> str:
         return f"Finding({self.path!r}, {self.message!r})"
+
+
+_ESCAPES = {character: f"\\{letter}" for character, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"')}
+
+
+def quote(text: str) -> str:
+    """Quote text as Go's ``%q`` does, as CDI implementations do in messages."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_quoted(character) for character in text) + '"'
+
+
+def _quoted(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that wasn't UTF-8, see surrogateescape
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -14,34 +14,39 @@ import importlib
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-from cdi_hook import __version__, config, spelling
+from cdi_hook import __version__
+from cdi_hook.base import words
 from cdi_hook.cli import output
 from cdi_hook.cli.options import add_debug
+from cdi_hook.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
 # A command's name: its module, and what it does.
 COMMANDS = {
-    "list": ("cdi_hook.cli.listing", "show the devices that CDI specs define"),
-    "show": ("cdi_hook.cli.show", "show what a device gives to a container, and how to ask for it"),
-    "validate": ("cdi_hook.cli.validate", "check CDI spec files"),
+    "list": ("cdi_hook.cli.command.listing", "show the devices that CDI specs define"),
+    "show": ("cdi_hook.cli.command.show", "show what a device gives to a container, and how to ask for it"),
+    "validate": ("cdi_hook.cli.command.validate", "check CDI spec files"),
     "inject": (
-        "cdi_hook.cli.inject",
+        "cdi_hook.cli.command.inject",
         "give a container's OCI spec its devices, or show what that would change",
     ),
-    "generate": ("cdi_hook.cli.generate", "make CDI specs of the devices that this host has"),
-    "doctor": ("cdi_hook.cli.doctor", "say why a device isn't there, and what mends it"),
-    "configure": ("cdi_hook.cli.configure", "make a container engine use cdi-runtime, or stop using it"),
-    "precreate": ("cdi_hook.cli.hooks", "run as podman's precreate hook"),
-    "createRuntime": ("cdi_hook.cli.hooks", "run as an OCI createRuntime hook"),
-    "prestart": ("cdi_hook.cli.hooks", "run as an OCI prestart hook"),
+    "generate": ("cdi_hook.cli.command.generate", "make CDI specs of the devices that this host has"),
+    "doctor": ("cdi_hook.cli.command.doctor", "say why a device isn't there, and what mends it"),
+    "configure": (
+        "cdi_hook.cli.command.configure",
+        "make a container engine use cdi-runtime, or stop using it",
+    ),
+    "precreate": ("cdi_hook.cli.command.stages", "run as podman's precreate hook"),
+    "createRuntime": ("cdi_hook.cli.command.stages", "run as an OCI createRuntime hook"),
+    "prestart": ("cdi_hook.cli.command.stages", "run as an OCI prestart hook"),
     "createContainer": (
-        "cdi_hook.cli.preparing",
+        "cdi_hook.cli.command.create_container",
         "run as an OCI createContainer hook, which the specs of generate name",
     ),
-    "index": ("cdi_hook.cli.indexing", "compile the CDI specs before a container needs them"),
-    "completion": ("cdi_hook.cli.completion", "print a script that completes commands and options"),
+    "index": ("cdi_hook.cli.command.indexing", "compile the CDI specs before a container needs them"),
+    "completion": ("cdi_hook.cli.command.completion", "print a script that completes commands and options"),
 }
 
 _EXIT_STATUS = """\
@@ -59,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
         unknown = _UNKNOWN.search(message)
         actions = self._actions  # argparse has no other way to ask
         known = [word for one in actions for word in (*one.option_strings, *(one.choices or ()))]
-        close = spelling.near(unknown[1], known) if unknown else []
+        close = words.near(unknown[1], known) if unknown else []
         advice = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
         output.complain(f"{message}; {advice}")
         self.exit(2)
@@ -98,6 +103,6 @@ def _everywhere(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help=f"the configuration (default: $CDI_HOOK_CONFIG, then {config.DEFAULT_PATH})",
+        help=f"the configuration (default: $CDI_HOOK_CONFIG, then {settings.DEFAULT_PATH})",
     )
     add_debug(parser)

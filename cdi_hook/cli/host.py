@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import spelling
+from cdi_hook.base import words
 from cdi_hook.cli import output
 from cdi_hook.errors import quote
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from cdi_hook.injection import Host
-    from cdi_hook.inventory import Inventory
+    from cdi_hook.catalog.inventory import Inventory
+    from cdi_hook.inject.pipeline import Host
 
 
 def host(options: argparse.Namespace) -> Host:
     """Return the host, with the configuration of --config and the spec dirs of --spec-dir."""
-    from cdi_hook import injection
+    from cdi_hook.inject import pipeline
 
     environ = dict(os.environb)
     path = options.config
     if path is not None:
         environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
-    found = injection.Host(environ, getattr(options, "spec_dir", None) or ())
+    found = pipeline.Host(environ, getattr(options, "spec_dir", None) or ())
     if path is not None and not os.path.exists(path):
         found.settings.problems.append(f"{path}: no such file")
     return found
@@ -42,7 +42,7 @@ def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str])
     """Warn of what is wrong with specs, by path, and of files that only their names keep from being read."""
     for path, problem in problems:
         output.warn(f"{path}: {problem}")
-    from cdi_hook import explain
+    from cdi_hook.inject import explain
 
     for problem in explain.overlooked(spec_dirs):
         output.warn(problem)
@@ -50,7 +50,7 @@ def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str])
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:
     """Say that the dirs have no specs, and what makes one."""
-    from cdi_hook import explain
+    from cdi_hook.inject import explain
 
     where = f"in {', '.join(dirs)}" if dirs else "can be found: SPEC_DIRS is empty"
     output.complain(f"no CDI spec {where}; {explain.NO_SPEC}")
@@ -59,14 +59,14 @@ def complain_of_no_specs(dirs: Sequence[str]) -> None:
 def no_such_device(name: str, known: Inventory) -> str:
     """Say that no device has this name, and which names are near it."""
     within = [one for one in known.devices if name.strip("*/") in one]  # a class, or a device's own name
-    near = spelling.near(name, known.devices, 3) or within[:3]
+    near = words.near(name, known.devices, 3) or within[:3]
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
     return f"there is no device {quote(name)}; {advice}"
 
 
 def place(name: str, known: Inventory, found: Host) -> dict[str, Any]:
     """Return where a device is defined, as --json has it."""
-    from cdi_hook import inventory
+    from cdi_hook.catalog import inventory
 
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)

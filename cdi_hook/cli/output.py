@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cdi_hook import jsontext, log
+from cdi_hook.base import json_text, log
 from cdi_hook.errors import CDIError
 
 
@@ -26,7 +26,7 @@ def say_text(text: str) -> None:
 
 def say_json(value: object) -> None:
     """Write a value to stdout, as one line of JSON."""
-    _write(jsontext.dumps(value))
+    _write(json_text.dumps(value))
 
 
 def complain(message: str) -> None:
@@ -48,7 +48,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror}{advice}"
-    from cdi_hook import explain
+    from cdi_hook.inject import explain
 
     return explain.defect(error)
 

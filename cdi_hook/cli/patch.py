@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import jsontext
+from cdi_hook.base import json_text
 
 if TYPE_CHECKING:
-    from cdi_hook.edits import Change, Place
+    from cdi_hook.edits.kinds import Change, Place
 
 
 def operation(change: Change) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def operation(change: Change) -> dict[str, Any]:
 
 def line(change: Change) -> str:
     """Return a change as a line for people."""
-    path, value, was = _jq(change.place), jsontext.dumps(change.value), jsontext.dumps(change.was)
+    path, value, was = _jq(change.place), json_text.dumps(change.value), json_text.dumps(change.was)
     if change.op == "move":
         text = f"> {_jq(change.origin)} -> {path} {was}"
     else:
@@ -67,5 +67,5 @@ def _jq(place: Place) -> str:
         if isinstance(one, int):
             text += f"[{one}]"
         else:
-            text += f".{one}" if one.isidentifier() and one.isascii() else f"[{jsontext.dumps(one)}]"
+            text += f".{one}" if one.isidentifier() and one.isascii() else f"[{json_text.dumps(one)}]"
     return text

@@ -8,12 +8,12 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cdi_hook import lowlevel, programs
+from cdi_hook.base import programs
 from cdi_hook.engines import ENGINES
 
 if TYPE_CHECKING:
-    from cdi_hook.injection import Host
-    from cdi_hook.specs.cache import Cache
+    from cdi_hook.catalog.cache import Cache
+    from cdi_hook.inject.pipeline import Host
 
 OK = "ok"  # as it should be, or worth knowing
 WARNING = "warning"  # works now, and may not later
@@ -56,7 +56,7 @@ class Patient:
         """
         names = self.host.settings.words("RUNTIMES")
         own = [path for engine in ENGINES.values() for path in engine.own(names)]
-        return list(lowlevel.find(names)) or list(lowlevel.find(own))
+        return list(programs.theirs(names)) or list(programs.theirs(own))
 
     @property
     def runtime(self) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cdi_hook import files
+from cdi_hook.base import files
 
 _MOST = 1 << 20  # bytes
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Container engines, one module each, and the edits that make an engine use cdi-runtime.
 
-ENGINES is the only list of engines. engine.py has what all engines share, plan.py
-decides which files change, and filechange.py changes a file. jsonedit.py, tomledit.py
-and template.py edit a text and keep every other byte; document.py is what all are. For
-`cdi-hook doctor`, configuration.py reads all files of an engine, and answer.py asks its
-own command.
+ENGINES is the only list of engines. engine.py has what all engines share, client.py asks
+an engine's own command, and edit/ changes files.
 """
 
 from cdi_hook.engines.containerd import Containerd

@@ -39,19 +39,19 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.ask import ask
-from cdi_hook.engines import filechange
-from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig
-from cdi_hook.engines.answer import program as program_of
-from cdi_hook.engines.document import UnusableConfiguration, named
+from cdi_hook.base.process import ask
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig
+from cdi_hook.engines.client import program as program_of
+from cdi_hook.engines.edit import file_change
+from cdi_hook.engines.edit.document import UnusableConfiguration, named
+from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
-from cdi_hook.engines.tomledit import TOMLText
 from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.edit.document import Document, Key
     from cdi_hook.engines.engine import Other
 
 _PLUGINS = {
@@ -96,7 +96,7 @@ class Containerd(Engine):
 
     def files(self, path: str) -> Files:
         """Return config.toml and what it imports; the edit goes to a drop-in if one is imported."""
-        text = filechange.read(path)
+        text = file_change.read(path)
         own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
         if text is None:
             unread = sorted({*glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml")} - {own})
@@ -189,7 +189,7 @@ class Containerd(Engine):
         missing = [one for one in annotations if one not in passed and "*" not in passed]
         return f"container_annotations doesn't have {', '.join(missing)}" if missing else ""
 
-    def inspect(self, name: str) -> list[Container]:
+    def inspect(self, name: str) -> list[KnownContainer]:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             return []  # neither an id nor a name
         found = []
@@ -218,14 +218,14 @@ class Containerd(Engine):
         command = (*self._client(), "-n", namespace, "containers", "info", identity)
         return ask_json(*command, unknown="not found")
 
-    def _container(self, namespace: str, identity: str) -> Iterator[Container]:
+    def _container(self, namespace: str, identity: str) -> Iterator[KnownContainer]:
         """Yield a container, unless it is a pod's sandbox or gone by now."""
         one = self._info(namespace, identity)
         if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
             return
         bundle = f"{self.state}/io.containerd.runtime.v2.task/{namespace}/{identity}"
         handler, lost = self._of_kubernetes(namespace, one)
-        yield Container(
+        yield KnownContainer(
             identity,
             handler or str(dig(one, "Runtime", "Name") or ""),
             _binary(dig(one, "Runtime", "Options", "value")),

@@ -26,15 +26,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig, program
-from cdi_hook.engines.configuration import Configuration
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, program
+from cdi_hook.engines.edit.configuration import Configuration
+from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Engine, Files, Request, drop_ins
-from cdi_hook.engines.tomledit import TOMLText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.edit.document import Document, Key
     from cdi_hook.engines.engine import Other
 
 # The fields that decide which program an entry runs.
@@ -86,7 +86,7 @@ class Crio(Engine):
         super().edit(document, key, request, others)
         return [_POD_ANNOTATIONS]
 
-    def inspect(self, name: str) -> list[Container]:
+    def inspect(self, name: str) -> list[KnownContainer]:
         if not program(_CRICTL[0]):
             raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
         found = ask_json(*_CRICTL, "inspect", "--", name, unknown="could not find container")
@@ -98,7 +98,7 @@ class Crio(Engine):
         identity = str(dig(found, "status", "id"))
         bundle = _BUNDLE.format(identity)
         return [
-            Container(
+            KnownContainer(
                 identity,
                 runtime,
                 configuration.program(runtime),

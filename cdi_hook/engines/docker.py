@@ -13,15 +13,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.answer import Container, Daemon, Unreachable, ask_json, dig, oci
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, dig, oci
+from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.edit.json_document import JSONText
 from cdi_hook.engines.engine import Edited, Engine, Files, as_numbers
-from cdi_hook.engines.jsonedit import JSONText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.edit.document import Document, Key
     from cdi_hook.engines.engine import Other
 
 # Where its containers' bundles are: with a containerd of its own, and with the host's.
@@ -130,7 +130,7 @@ class Docker(Engine):
         runtimes = {name: str(dig(entry, "path") or "") for name, entry in entries.items()}
         return Daemon(runtimes, str(dig(said, "DefaultRuntime") or ""))
 
-    def inspect(self, name: str) -> list[Container]:
+    def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("docker", "inspect", "--type", "container", "--", name, unknown="no such container")
         daemon = self.says() if found else None
         containers = []
@@ -143,7 +143,7 @@ class Docker(Engine):
             mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
             labels = dig(one, "Config", "Labels") or {}
             containers.append(
-                Container(
+                KnownContainer(
                     identity,
                     runtime,
                     daemon.runtimes.get(runtime, "") if daemon else "",

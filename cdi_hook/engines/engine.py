@@ -16,16 +16,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cdi_hook.ask import ask
-from cdi_hook.engines import answer
-from cdi_hook.engines.document import UnusableConfiguration
-from cdi_hook.engines.tomledit import TOMLText
+from cdi_hook.base.process import ask
+from cdi_hook.engines import client
+from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.edit.toml_document import TOMLText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cdi_hook.engines.answer import Container, Daemon
-    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.client import Daemon, KnownContainer
+    from cdi_hook.engines.edit.document import Document, Key
 
     Other = tuple[str, str]  # another file that the engine reads: its path and text
 
@@ -132,7 +132,7 @@ class Engine(ABC):
 
     def program(self, entry: Any) -> Any:
         """Return the path of the program that an entry runs; None if it has none."""
-        return answer.dig(entry, *self.program_key)
+        return client.dig(entry, *self.program_key)
 
     def value(self, program: str) -> Any:
         """Return the value at program_key for a program."""
@@ -279,7 +279,7 @@ class Engine(ABC):
 
     def found(self) -> str:
         """Return the path of the engine's program; "" if the engine isn't on this host."""
-        return next(filter(None, map(answer.program, self.programs)), "")
+        return next(filter(None, map(client.program, self.programs)), "")
 
     def says(self) -> Daemon | None:
         """Return what the running daemon says of its runtimes; None if it can't say.
@@ -304,7 +304,7 @@ class Engine(ABC):
         return ""
 
     @abstractmethod
-    def inspect(self, name: str) -> list[Container]:
+    def inspect(self, name: str) -> list[KnownContainer]:
         """Return the containers with this name or id, most often one; raises Unreachable."""
 
 

@@ -17,10 +17,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from cdi_hook.ask import ask
-from cdi_hook.engines import filechange, template
+from cdi_hook.base.process import ask
 from cdi_hook.engines.containerd import Containerd, version
-from cdi_hook.engines.document import UnusableConfiguration, named
+from cdi_hook.engines.edit import file_change, template
+from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.engine import Edited, Files
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class K3s(Containerd):
         return next(running, self.units[0])
 
     def files(self, path: str) -> Files:
-        made = filechange.read(path)
+        made = file_change.read(path)
         files = super().files(path)
         with named(path):
             number = 3 if made is None else min(version(made), 3)
@@ -62,7 +62,7 @@ class K3s(Containerd):
 
     def _is_in(self, path: str) -> bool:
         """Say whether a template has an entry of ours."""
-        text = filechange.read(path)
+        text = file_change.read(path)
         with named(path):
             return text is not None and bool(self.names(text))
 

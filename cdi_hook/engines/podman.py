@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cdi_hook.engines.answer import Container, Unreachable, ask_json, dig, oci
-from cdi_hook.engines.configuration import Configuration
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, oci
+from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import Engine, Files, drop_ins
 
 
@@ -53,7 +53,7 @@ class Podman(Engine):
         mounted = ",".join(str(value) for key, value in options.items() if key.endswith(".mountopt"))
         return "mountopt of storage.conf has nodev" if "nodev" in mounted.split(",") else ""
 
-    def inspect(self, name: str) -> list[Container]:
+    def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("podman", "inspect", "--type", "container", "--", name, unknown="no such container")
         containers = []
         for one in found or ():
@@ -61,7 +61,7 @@ class Podman(Engine):
             file = str(dig(one, "OCIConfigPath") or "")
             mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
             containers.append(
-                Container(
+                KnownContainer(
                     str(dig(one, "Id")),
                     runtime,
                     runtime if "/" in runtime else Configuration(self).program(runtime),

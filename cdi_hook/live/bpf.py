@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device rules -> instructions of the BPF programs that control a cgroup's devices.
 
-Bytes in, bytes out; rules.py loads and attaches the programs. Each instruction has
+Bytes in, bytes out; device_rules.py loads and attaches the programs. Each instruction has
 eight bytes, struct bpf_insn of linux/bpf.h:
 
     code   registers: source << 4 | destination   offset   immediate

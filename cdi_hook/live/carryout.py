@@ -6,20 +6,20 @@ from __future__ import annotations
 import os
 import resource
 
-from cdi_hook import jsontext
+from cdi_hook.base import json_text
+from cdi_hook.container.namespaces import Child, Container
+from cdi_hook.container.rootfs import Rootfs
 from cdi_hook.errors import BundleError
 from cdi_hook.live import nodes
-from cdi_hook.live.container import Child, Container
 from cdi_hook.live.mounts import Mount
-from cdi_hook.live.plan import Plan
-from cdi_hook.live.rootfs import Rootfs
+from cdi_hook.live.steps import Steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits import Change
+    from cdi_hook.edits.kinds import Change
 
 
 def carry_out(
@@ -34,7 +34,7 @@ def carry_out(
     ``oci`` is the OCI specification after the changes; ``commit`` is called when
     all of them are carried out.
     """
-    plan = Plan(changes, oci)
+    plan = Steps(changes, oci)
     container = Container(state["pid"], state["bundle"], _root_path(oci))
     mounts = [Mount(mount, hidden, container) for mount, hidden in plan.mounts]
     devices = [nodes.Node(device, host_path) for device, host_path in plan.nodes]
@@ -53,12 +53,12 @@ def carry_out(
         nodes.place(devices, container, root)
 
     if plan.rules:
-        from cdi_hook.live import rules
+        from cdi_hook.live import device_rules
 
-        rules.allow(container.pid, plan.rules, warn)
+        device_rules.allow(container.pid, plan.rules, warn)
     inside = Child(enter_and_make, root.undo)
     try:
-        _run_hooks(plan.hooks, jsontext.dumps(state).encode(), container)
+        _run_hooks(plan.hooks, json_text.dumps(state).encode(), container)
         _move_net_devices(plan.net_devices, container, commit)
     except BaseException:
         inside.undo()
@@ -78,15 +78,15 @@ def _run_hooks(planned: list[tuple[str, dict[str, Any]]], state: bytes, containe
     """Run hooks where the runtime would: createContainer hooks in the container's namespaces and rootfs."""
     if not planned:
         return
-    from cdi_hook.live import hooks  # subprocess: 10 ms
+    from cdi_hook.live import hook_calls  # subprocess: 10 ms
 
     def enter_and_run() -> None:
         container.join("user", "mnt", "net", "ipc", "uts", "pid")
         os.fchdir(container.rootfs)
-        hooks.run(inside, state)
+        hook_calls.run(inside, state)
 
     inside = [one for one in planned if one[0] == "createContainer"]
-    hooks.run([one for one in planned if one not in inside], state)
+    hook_calls.run([one for one in planned if one not in inside], state)
     if inside:
         Child(enter_and_run).keep()
 

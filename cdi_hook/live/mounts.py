@@ -11,45 +11,45 @@ import errno
 import os
 import stat
 
-from cdi_hook import config, linux
+from cdi_hook.config import settings
+from cdi_hook.container import rootfs, syscalls
 from cdi_hook.errors import InjectionError, quote
-from cdi_hook.live import rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from cdi_hook.live.container import Container
-    from cdi_hook.live.rootfs import Rootfs
+    from cdi_hook.container.namespaces import Container
+    from cdi_hook.container.rootfs import Rootfs
 
 # Option: attributes to set, and attributes to clear. "r" before an option makes it recursive.
 _ATTRIBUTES = {
-    "ro": (linux.MOUNT_ATTR_RDONLY, 0),
-    "rw": (0, linux.MOUNT_ATTR_RDONLY),
-    "nosuid": (linux.MOUNT_ATTR_NOSUID, 0),
-    "suid": (0, linux.MOUNT_ATTR_NOSUID),
-    "nodev": (linux.MOUNT_ATTR_NODEV, 0),
-    "dev": (0, linux.MOUNT_ATTR_NODEV),
-    "noexec": (linux.MOUNT_ATTR_NOEXEC, 0),
-    "exec": (0, linux.MOUNT_ATTR_NOEXEC),
-    "nodiratime": (linux.MOUNT_ATTR_NODIRATIME, 0),
-    "diratime": (0, linux.MOUNT_ATTR_NODIRATIME),
-    "nosymfollow": (linux.MOUNT_ATTR_NOSYMFOLLOW, 0),
-    "symfollow": (0, linux.MOUNT_ATTR_NOSYMFOLLOW),
+    "ro": (syscalls.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, syscalls.MOUNT_ATTR_RDONLY),
+    "nosuid": (syscalls.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, syscalls.MOUNT_ATTR_NOSUID),
+    "nodev": (syscalls.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, syscalls.MOUNT_ATTR_NODEV),
+    "noexec": (syscalls.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, syscalls.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (syscalls.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, syscalls.MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (syscalls.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, syscalls.MOUNT_ATTR_NOSYMFOLLOW),
     # These are values of one field, which has to be cleared to be set. Its value 0 is relatime.
-    "noatime": (linux.MOUNT_ATTR_NOATIME, linux.MOUNT_ATTR__ATIME),
-    "atime": (0, linux.MOUNT_ATTR__ATIME),
-    "relatime": (0, linux.MOUNT_ATTR__ATIME),
-    "norelatime": (0, linux.MOUNT_ATTR__ATIME),
-    "strictatime": (linux.MOUNT_ATTR_STRICTATIME, linux.MOUNT_ATTR__ATIME),
-    "nostrictatime": (0, linux.MOUNT_ATTR__ATIME),
+    "noatime": (syscalls.MOUNT_ATTR_NOATIME, syscalls.MOUNT_ATTR__ATIME),
+    "atime": (0, syscalls.MOUNT_ATTR__ATIME),
+    "relatime": (0, syscalls.MOUNT_ATTR__ATIME),
+    "norelatime": (0, syscalls.MOUNT_ATTR__ATIME),
+    "strictatime": (syscalls.MOUNT_ATTR_STRICTATIME, syscalls.MOUNT_ATTR__ATIME),
+    "nostrictatime": (0, syscalls.MOUNT_ATTR__ATIME),
 }
 _PROPAGATIONS = {
-    "private": linux.MS_PRIVATE,
-    "slave": linux.MS_SLAVE,
-    "shared": linux.MS_SHARED,
-    "unbindable": linux.MS_UNBINDABLE,
+    "private": syscalls.MS_PRIVATE,
+    "slave": syscalls.MS_SLAVE,
+    "shared": syscalls.MS_SHARED,
+    "unbindable": syscalls.MS_UNBINDABLE,
 }
 _BINDS = ("bind", "rbind")
 _IDMAPS = ("idmap", "ridmap")
@@ -74,11 +74,11 @@ class Attributes:
         if not (self.set or self.clear):
             return
         try:
-            linux.mount_setattr(tree, attr_set=self.set, attr_clr=self.clear, recursive=recursive)
+            syscalls.mount_setattr(tree, attr_set=self.set, attr_clr=self.clear, recursive=recursive)
         except PermissionError:
             # A user namespace can't clear attributes of a mount that it got. Runtimes ignore that too.
-            atime = self.clear & linux.MOUNT_ATTR__ATIME
-            linux.mount_setattr(tree, attr_set=self.set, attr_clr=atime, recursive=recursive)
+            atime = self.clear & syscalls.MOUNT_ATTR__ATIME
+            syscalls.mount_setattr(tree, attr_set=self.set, attr_clr=atime, recursive=recursive)
 
 
 class Mount:
@@ -167,19 +167,23 @@ class Mount:
 
     def _again(self, root: Rootfs, path: str) -> tuple[str, int]:
         descriptor = root.open(path)
-        flags = linux.OPEN_TREE_CLONE | linux.AT_RECURSIVE | linux.AT_EMPTY_PATH
-        return path, linux.open_tree(descriptor, "", flags)
+        flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+        return path, syscalls.open_tree(descriptor, "", flags)
 
     def _copy(self) -> None:
         """Set _tree to a copy of the source's mounts, with the options' attributes."""
-        flags = linux.OPEN_TREE_CLONE | (linux.AT_RECURSIVE if self._bind == "rbind" else 0)
+        flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if self._bind == "rbind" else 0)
         source = os.path.join(self._container.bundle, self._source)
-        tree = linux.open_tree(linux.AT_FDCWD, source, flags)
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, source, flags)
         # The copy of a shared mount is its peer: mounts below one would also appear below the other.
-        follows = self._propagation in (linux.MS_SLAVE, linux.MS_SHARED)
-        linux.mount_setattr(tree, propagation=linux.MS_SLAVE if follows else linux.MS_PRIVATE, recursive=True)
-        if self._propagation in (linux.MS_SHARED, linux.MS_UNBINDABLE):
-            linux.mount_setattr(tree, propagation=self._propagation, recursive=self._propagation_is_recursive)
+        follows = self._propagation in (syscalls.MS_SLAVE, syscalls.MS_SHARED)
+        syscalls.mount_setattr(
+            tree, propagation=syscalls.MS_SLAVE if follows else syscalls.MS_PRIVATE, recursive=True
+        )
+        if self._propagation in (syscalls.MS_SHARED, syscalls.MS_UNBINDABLE):
+            syscalls.mount_setattr(
+                tree, propagation=self._propagation, recursive=self._propagation_is_recursive
+            )
         # As in the runtimes, a recursive option wins: "rro" and "rw" together are read-only.
         for attributes, recursive in ((self._own, False), (self._all, True)):
             attributes.give(tree, recursive)
@@ -190,11 +194,11 @@ class Mount:
     def _map_ids(self, tree: int) -> None:
         userns = self._container.namespace("user")
         try:
-            linux.mount_setattr(
-                tree, attr_set=linux.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self._idmap == "ridmap"
+            syscalls.mount_setattr(
+                tree, attr_set=syscalls.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self._idmap == "ridmap"
             )
         except PermissionError:
-            if config.is_system_root():
+            if settings.is_system_root():
                 raise
             # A user's own runtime may not map ids: the files keep the ids that they have.
         except OSError as error:
@@ -208,21 +212,21 @@ class Mount:
         """Set _tree to a new filesystem that belongs to the container's user namespace."""
         if self._type == "tmpfs" and not any(option.startswith("mode=") for option in self._data):
             self._data += _mode_there(root, self.destination)
-        context = linux.fsopen(self._type)
+        context = syscalls.fsopen(self._type)
         if self._source:
-            linux.fsconfig(context, linux.FSCONFIG_SET_STRING, "source", self._source)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", self._source)
         for option in self._data:
             key, equals, value = option.partition("=")
-            command = linux.FSCONFIG_SET_STRING if equals else linux.FSCONFIG_SET_FLAG
+            command = syscalls.FSCONFIG_SET_STRING if equals else syscalls.FSCONFIG_SET_FLAG
             try:
-                linux.fsconfig(context, command, key, value if equals else None)
+                syscalls.fsconfig(context, command, key, value if equals else None)
             except OSError as error:
                 raise self._error(f"the option {quote(option)}: {error.strerror}") from error
-        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
-        self._tree = linux.fsmount(context, self._own.set | self._all.set)
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
+        self._tree = syscalls.fsmount(context, self._own.set | self._all.set)
         os.close(context)
         if self._propagation:
-            linux.mount_setattr(self._tree, propagation=self._propagation)
+            syscalls.mount_setattr(self._tree, propagation=self._propagation)
 
     def _error(self, reason: str) -> InjectionError:
         what = (

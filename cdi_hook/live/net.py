@@ -19,7 +19,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from cdi_hook import linux
+from cdi_hook.container import syscalls
 from cdi_hook.errors import InjectionError, quote
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class NetDevices:
             )
         self._host = _Netlink()
         try:
-            linux.setns(self._netns, linux.CLONE_NEWNET)
+            syscalls.setns(self._netns, syscalls.CLONE_NEWNET)
             self._container = _Netlink()
-            linux.setns(self._host_netns, linux.CLONE_NEWNET)
+            syscalls.setns(self._host_netns, syscalls.CLONE_NEWNET)
         except OSError as error:
             message = f"can't go between the container's network namespace and the host's: {error.strerror}"
             raise InjectionError(message + _ADVICE.get(error.errno or 0, "")) from error

@@ -11,17 +11,17 @@ from __future__ import annotations
 import os
 import stat
 
-from cdi_hook import config, linux
+from cdi_hook.config import settings
+from cdi_hook.container import rootfs, syscalls
 from cdi_hook.errors import InjectionError, quote
-from cdi_hook.live import rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from cdi_hook.live.container import Container
-    from cdi_hook.live.rootfs import Rootfs
+    from cdi_hook.container.namespaces import Container
+    from cdi_hook.container.rootfs import Rootfs
 
 _TYPES = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 _DEFAULT_MODE = 0o666
@@ -60,8 +60,8 @@ class Node:
 
     def take(self, directory: int, name: str) -> None:
         """Choose the node under a name in a dir as the one to bind."""
-        self._tree = linux.open_tree(directory, name, linux.OPEN_TREE_CLONE)
-        linux.mount_setattr(self._tree, propagation=linux.MS_PRIVATE)
+        self._tree = syscalls.open_tree(directory, name, syscalls.OPEN_TREE_CLONE)
+        syscalls.mount_setattr(self._tree, propagation=syscalls.MS_PRIVATE)
 
     def bind(self, root: Rootfs) -> None:
         """Bind the node into the container."""
@@ -77,7 +77,7 @@ class Node:
         try:
             if not self.is_like(os.stat(self.host_path)):
                 raise self.error(f"{quote(self.host_path)} on the host is another device")
-            self.take(linux.AT_FDCWD, self.host_path)
+            self.take(syscalls.AT_FDCWD, self.host_path)
         except OSError as error:
             raise self.error(f"{quote(self.host_path)} on the host: {error.strerror}") from error
 
@@ -132,7 +132,7 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
     status = os.fstat(present)
     # An empty file may be left by an earlier start, as the place to bind on. If nodes can be made, such a
     # file isn't used: an image could have it to get the host's own node, and chmod that.
-    is_for_binds = container.has_user_namespace or not config.is_system_root()
+    is_for_binds = container.has_user_namespace or not settings.is_system_root()
     if is_for_binds and stat.S_ISREG(status.st_mode) and not status.st_size:
         return node.bind(root)
     if not node.is_like(status):
@@ -160,11 +160,11 @@ def _own_tmpfs(place: str) -> int:
 
     It is mounted because only Linux 6.15 and later can copy a detached mount.
     """
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.mount("none", "/", linux.MS_REC | linux.MS_SLAVE)
-    context = linux.fsopen("tmpfs")
-    linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
-    tmpfs = linux.fsmount(context, linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC)
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", syscalls.MS_REC | syscalls.MS_SLAVE)
+    context = syscalls.fsopen("tmpfs")
+    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
+    tmpfs = syscalls.fsmount(context, syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC)
     os.close(context)
-    linux.move_mount(tmpfs, os.open(place, os.O_PATH | os.O_CLOEXEC))
+    syscalls.move_mount(tmpfs, os.open(place, os.O_PATH | os.O_CLOEXEC))
     return tmpfs

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from cdi_hook.ask import ask
+from cdi_hook.base.process import ask
 from cdi_hook.errors import InjectionError, quote
 
 TYPE_CHECKING = False

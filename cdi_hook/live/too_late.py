@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from cdi_hook import jsontext
-from cdi_hook.edits import KINDS, each_kind
+from cdi_hook.base import json_text
+from cdi_hook.edits.kinds import KINDS, each_kind
 from cdi_hook.errors import TooLate
 
 TYPE_CHECKING = False
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits import Change, Edits, Source
-    from cdi_hook.registry import Registry
+    from cdi_hook.catalog.registry import Registry
+    from cdi_hook.edits.kinds import Change, Edits, Source
 
 
 class LateRegistry:
@@ -38,7 +38,7 @@ class LateRegistry:
         parts = self._registry.parts(names)
         possible = [(source, _possible(edits)) for source, edits in parts]
         if possible != parts:  # an edit that an earlier injection has made isn't too late
-            trial = self._registry.apply(jsontext.loads(jsontext.dumps(oci)), parts)
+            trial = self._registry.apply(json_text.loads(json_text.dumps(oci)), parts)
             late = [change for change in trial if change.too_late]
             if late:
                 self._refuse(late)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cdi_hook.edits import KINDS
+from cdi_hook.edits.kinds import KINDS
 from cdi_hook.specs.model import SCHEMA
 from cdi_hook.specs.scalars import TAG, resolve
 

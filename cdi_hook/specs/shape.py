@@ -2,7 +2,7 @@
 """YAML or JSON text -> values of a schema's types, and findings: the whole way of reading a CDI spec.
 
 The reference implementation reads a spec with go-yaml v2, converts it to JSON by the
-target's types, and decodes that strictly. compose.py and decode.py do the first
+target's types, and decodes that strictly. yaml_nodes.py and yaml_values.py do the first
 step, and this module does the others. model.py has the schema of CDI.
 
 A schema is STRING, BOOL, INT64 or UINT32, ``("list", item)``, ``("map", value)``
@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Callable, Union
 
-from cdi_hook.edits import BOOL, INT64, STRING, UINT32
+from cdi_hook.base.words import instead
+from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import Finding, quote
-from cdi_hook.specs.compose import Node, SyntaxProblem, line
-from cdi_hook.specs.decode import LinedMapping, LinedSequence, decode
 from cdi_hook.specs.scalars import float_text
-from cdi_hook.spelling import instead
+from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
+from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode
 
 Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
 Findings = list[Finding]

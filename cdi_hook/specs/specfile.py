@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cdi_hook import files
+from cdi_hook.base import files
 from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.dump import dump
 from cdi_hook.specs.model import SCHEMA, Spec, refuse
-from cdi_hook.specs.rules import validate
 from cdi_hook.specs.shape import read
+from cdi_hook.specs.validation import validate
 
 # bytes; an H100's spec has 17,000. Reading one of this size takes seconds. More devices can
 # be in several files.

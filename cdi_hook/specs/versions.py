@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdi_hook.edits import KINDS
+from cdi_hook.edits.kinds import KINDS
 
 VERSIONS = ("1.1.0", "1.0.0", "0.8.0", "0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.0", "0.2.0", "0.1.0")
 _EARLIEST = "0.3.0"

@@ -16,11 +16,12 @@ import re
 from pathlib import Path
 from typing import Any, Callable
 
-from cdi_hook import annotation, edits, names
+from cdi_hook import names
+from cdi_hook.base.files import clean
+from cdi_hook.catalog.cache import Cache
+from cdi_hook.edits import kinds
 from cdi_hook.errors import CDIError
-from cdi_hook.files import clean
-from cdi_hook.specs import model, rules, shape, specfile, versions
-from cdi_hook.specs.cache import Cache
+from cdi_hook.specs import model, shape, specfile, validation, versions
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
 CASES = [
@@ -100,7 +101,7 @@ def inject(request: Step) -> Step:
     keys: list[str] = []
     answer["unresolved"] = []
     try:
-        keys, names_ = annotation.parse_annotations(request.get("annotations") or {})
+        keys, names_ = names.parse_annotations(request.get("annotations") or {})
         wanted += names_
         answer["error"] = error_of(lambda: cache.inject(oci, wanted))
         answer["unresolved"] = [name for name in wanted if oci is None or name not in answer["devices"]]
@@ -145,7 +146,7 @@ def scan(request: Step) -> Step:
 
 def parse_annotations(request: Step) -> Step:
     try:
-        keys, devices = annotation.parse_annotations(request["annotations"])
+        keys, devices = names.parse_annotations(request["annotations"])
     except CDIError as error:
         return {"error": str(error), "keys": [], "devices": []}
     return {"error": "", "keys": keys, "devices": devices}
@@ -177,19 +178,17 @@ def valued(name: str, action: Callable[[], Any], otherwise: Any = "") -> Step:
 
 
 def annotation_key(request: Step) -> Step:
-    return valued("key", lambda: annotation.annotation_key(request["plugin"], request["device_id"]))
+    return valued("key", lambda: names.annotation_key(request["plugin"], request["device_id"]))
 
 
 def annotation_value(request: Step) -> Step:
-    return valued("value", lambda: annotation.annotation_value(request["devices"]))
+    return valued("value", lambda: names.annotation_value(request["devices"]))
 
 
 def update_annotations(request: Step) -> Step:
     before = request.get("annotations") or {}
     plugin, device_id, devices = request["plugin"], request["device_id"], request["devices"]
-    return valued(
-        "annotations", lambda: annotation.update_annotations(before, plugin, device_id, devices), before
-    )
+    return valued("annotations", lambda: names.update_annotations(before, plugin, device_id, devices), before)
 
 
 def gen_spec_name(request: Step) -> Step:
@@ -223,7 +222,7 @@ def validate_spec(request: Step) -> Step:
 
 def min_version(request: Step) -> Step:
     data = decoded(request["spec"], model.SCHEMA)
-    finding = next((one for one in rules.validate(data) if one.path == ".cdiVersion"), None)
+    finding = next((one for one in validation.validate(data) if one.path == ".cdiVersion"), None)
     return {
         "error": "",
         "min_version": versions.minimum_version(data),
@@ -233,20 +232,20 @@ def min_version(request: Step) -> Step:
 
 
 def validate_edits(request: Step) -> Step:
-    findings = rules.validate_edits(decoded(request["edits"], model.CONTAINER_EDITS))
+    findings = validation.validate_edits(decoded(request["edits"], model.CONTAINER_EDITS))
     return {"error": f"{findings[0].within}{findings[0].message}" if findings else ""}
 
 
 def apply_edits(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
     wanted = decoded(request["edits"], model.CONTAINER_EDITS)
-    return {"error": error_of(lambda: edits.apply(oci, [((None, ""), wanted)])), "oci": oci}
+    return {"error": error_of(lambda: kinds.apply(oci, [((None, ""), wanted)])), "oci": oci}
 
 
 def append_edits(request: Step) -> Step:
     return {
         "error": "",
-        "edits": edits.merge(decoded(one, model.CONTAINER_EDITS) for one in request["edits_list"]) or None,
+        "edits": kinds.merge(decoded(one, model.CONTAINER_EDITS) for one in request["edits_list"]) or None,
     }
 
 
@@ -260,7 +259,7 @@ def write_spec(request: Step) -> Step:
 
 def normalize_oci(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
-    edits.apply(oci, [])
+    kinds.apply(oci, [])
     return {"error": "", "oci": folded(oci)}
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cdi_hook.devices import generate
-from cdi_hook.devices.nvidia import Nvidia
-from cdi_hook.devices.root import Root
+from cdi_hook.generate import spec_data
+from cdi_hook.generate.classes.nvidia import Nvidia
+from cdi_hook.generate.root import Root
 
 from .driverroot import make, of_spec
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make de
 def generated(root: Path, hook: str = "") -> dict[str, Any] | None:
     """Return the spec of class nvidia for a root; None if there is no such device."""
     found = Nvidia().find(Root(str(root)), hook)
-    return generate.spec(found[0]) if found else None
+    return spec_data.spec(found[0]) if found else None
 
 
 def given(edits: Mapping[str, Any], root: Path | str) -> dict[str, set[tuple[str, ...]]]:

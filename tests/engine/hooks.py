@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import explain
+from cdi_hook.inject import explain
 
 from . import world
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cdi_hook import explain
+from cdi_hook.inject import explain
 
 from . import image, world
 from .box import LAYOUT, USER

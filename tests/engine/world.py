@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import explain
+from cdi_hook.inject import explain
 
 if TYPE_CHECKING:
     from .box import Box

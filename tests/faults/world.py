@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdi_hook import files
+from cdi_hook.base import files
 from tests.runtime.lab import DEVICE as DEVICE_NODE
 from tests.runtime.lab import ROOT, STANDARD_PATH
 

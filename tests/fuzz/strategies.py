@@ -14,8 +14,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cdi_hook import argv
-from cdi_hook.edits import HOOK_NAMES, KINDS
+from cdi_hook.edits.kinds import HOOK_NAMES, KINDS
+from cdi_hook.runtime import argv
 from cdi_hook.specs.versions import VERSIONS
 
 # Any characters, and bytes that aren't UTF-8, as they come in from an OS (surrogateescape).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 from .strategies import ARGUMENTS
 

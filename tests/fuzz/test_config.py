@@ -6,14 +6,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from hypothesis import example, given, settings
+import hypothesis
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import config, door
+from cdi_hook.config import settings, shell
 
 SHELLS = tuple(program for program in map(shutil.which, ("dash", "bash", "busybox")) if program)
-FEWER = settings(max_examples=50)  # each starts some shells
-KEYS = [key for key, _, _ in config.KEYS]
+FEWER = hypothesis.settings(max_examples=50)  # each starts some shells
+KEYS = [key for key, _, _ in settings.KEYS]
 VALUES = st.sampled_from(
     ["runc", "'a b'", '"a b"', "/a:/b", "x/ y/", "GPU,X", "v.com/gpu", "debug", "skip", "'a''b'", '"a\\$b"', "a\\ b"]
 )  # fmt: skip
@@ -34,10 +35,10 @@ FILES = st.builds(
 )
 
 
-def parsed(text: str) -> config.Config:
+def parsed(text: str) -> settings.Config:
     """Read a configuration's text."""
-    made = config.Config("/c")
-    config.parse(text, made)
+    made = settings.Config("/c")
+    settings.parse(text, made)
     return made
 
 
@@ -57,9 +58,9 @@ def test_any_text_is_read(text: str) -> None:
     """Whatever is in the file, each value is valid, and each problem is one line that names file and line."""
     made = parsed(text)
     for key, value in made.values.items():
-        kind = config._KINDS[key]
-        for one in made.words(key) if kind in config._LISTS else (value,):
-            config._CHECKS[kind](one, kind)
+        kind = settings._KINDS[key]
+        for one in made.words(key) if kind in settings._LISTS else (value,):
+            settings._CHECKS[kind](one, kind)
         assert made.origins[key] == "default" or made.origins[key].startswith("/c:")
     for problem in made.problems:
         path, number, _ = problem.split(":", 2)
@@ -78,11 +79,11 @@ def test_a_shell_reads_the_same(text: str) -> None:
     if made.problems:
         return
     given_keys = [key for key in KEYS if made.origins[key] != "default"]
-    for shell in SHELLS:
-        values = shown(shell, text, given_keys)
+    for program in SHELLS:
+        values = shown(program, text, given_keys)
         for key, value in zip(given_keys, values):
-            read = " ".join(value.split()) if config._KINDS[key] in config._LISTS else value
-            assert made[key] == read, shell
+            read = " ".join(value.split()) if settings._KINDS[key] in settings._LISTS else value
+            assert made[key] == read, program
 
 
 @FEWER
@@ -92,9 +93,9 @@ def test_the_doors_lines_are_the_configuration(text: str, runtimes: str) -> None
     made = parsed(text)
     if runtimes:
         made.values["RUNTIMES"] = runtimes
-    script = door._lines(made).decode("utf-8", "surrogateescape")
-    for shell in SHELLS:
-        found, sources, odd = shown(shell, script, ["cdi_runtimes", "cdi_sources", "cdi_odd"])
+    script = shell._lines(made).decode("utf-8", "surrogateescape")
+    for program in SHELLS:
+        found, sources, odd = shown(program, script, ["cdi_runtimes", "cdi_sources", "cdi_odd"])
         assert found == made["RUNTIMES"].replace("\0", "")
         words = [
             word for key in ("ANNOTATION_PREFIXES", "DEVICE_ENV", "DEVICE_MOUNTS") for word in made.words(key)

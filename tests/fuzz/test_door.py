@@ -16,11 +16,15 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+import hypothesis
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import argv, config, door, files, request
+from cdi_hook.base import files
+from cdi_hook.config import settings, shell
 from cdi_hook.errors import CDIError
+from cdi_hook.inject import request
+from cdi_hook.runtime import argv
 from tests.runtime.lab import CDI_RUNTIME, STANDARD_PATH
 from tests.runtime.spy import Spy
 
@@ -67,34 +71,34 @@ class World:
         self.cwd = self.top / "cwd"
         for name in ("asks", "plain"):
             (self.cwd / name).mkdir(parents=True)
-        self.state = config.state_dir(os.environb, config.is_system_root())
+        self.state = settings.state_dir(os.environb, settings.is_system_root())
         self.configurations = [self.configure(number, text) for number, text in enumerate(CONFIGURATIONS)]
 
-    def configure(self, number: int, text: str) -> config.Config:
+    def configure(self, number: int, text: str) -> settings.Config:
         """Make a configuration, and have the door find the lines that Python makes of it."""
         path = self.top / f"conf{number}/cdi-hook.conf"
         path.parent.mkdir()
         path.write_text(text, "utf-8")
-        settings = config.load({b"CDI_HOOK_CONFIG": bytes(path)})
+        config = settings.load({b"CDI_HOOK_CONFIG": bytes(path)})
         identities = files.identify(str(path)), files.identify(str(path.parent))
         assert identities[0]
         assert identities[1]
-        door._keep(
+        shell._keep(
             f"{self.state}/conf{path}",
-            door._lines(settings),
+            shell._lines(config),
             path.read_bytes(),
             (identities[0], identities[1]),
         )
-        return settings
+        return config
 
     def remove(self, pid: int) -> None:
         """Remove it, unless this is a child of who made it."""
         if os.getpid() == pid:
             shutil.rmtree(self.top, ignore_errors=True)
-            door.prune(self.state)
+            shell.prune(self.state)
 
     def call(
-        self, shell: Path, arguments: list[str], settings: config.Config, cwd: Path | None = None
+        self, shell: Path, arguments: list[str], settings: settings.Config, cwd: Path | None = None
     ) -> tuple[bool, list[bytes]]:
         """Call the door; return whether it started Python, and the arguments that were passed on."""
         done = subprocess.run(
@@ -118,7 +122,7 @@ def world() -> World:
     return World()
 
 
-def asks(text: str, settings: config.Config, container: str) -> bool:
+def asks(text: str, settings: settings.Config, container: str) -> bool:
     """Say whether a config.json asks for a device, or may, whichever of two values a key has that appears twice."""
     for twice in (dict, lambda pairs: dict(reversed(pairs))):
         try:
@@ -132,7 +136,7 @@ def asks(text: str, settings: config.Config, container: str) -> bool:
     return False
 
 
-def must_look(arguments: list[str], cwd: Path, settings: config.Config) -> bool:
+def must_look(arguments: list[str], cwd: Path, settings: settings.Config) -> bool:
     """Say whether Python would find a request, or something to say about one, and the runtime not just print its help."""
     read = argv.parse(arguments)
     command = next((at for at, one in enumerate(arguments) if one in argv.BUNDLE_COMMANDS), 0)
@@ -219,7 +223,7 @@ CALLS = st.builds(
     st.just([]) | _OTHERS | _BUNDLE,
 )
 ASKS = '{"annotations":{"cdi.k8s.io/x":"v.com/c=1"}}'
-FEWER = settings(max_examples=60)  # each is three processes and more
+FEWER = hypothesis.settings(max_examples=60)  # each is three processes and more
 
 
 @FEWER
@@ -243,10 +247,10 @@ def test_no_argument_hides_a_request(arguments: list[str], here_asks: bool) -> N
     for place, text in (("", ASKS if here_asks else "{}"), ("asks", ASKS), ("plain", "{}")):
         (here.cwd / place / "config.json").write_text(text, "utf-8")
     must = must_look(arguments, here.cwd, here.configurations[0])
-    for shell in here.shells:
-        looks, passed = here.call(shell, arguments, here.configurations[0])
+    for program in here.shells:
+        looks, passed = here.call(program, arguments, here.configurations[0])
         assert passed == [os.fsencode(one) for one in arguments]
-        assert looks or not must, shell
+        assert looks or not must, program
 
 
 @FEWER
@@ -259,10 +263,10 @@ def test_no_spelling_hides_a_request(text: str, configuration: int) -> None:
     (here.cwd / "plain/config.json").write_text(text, "utf-8")
     arguments = ["create", "--bundle", "plain", "id"]
     must = must_look(arguments, here.cwd, settings_)
-    for shell in here.shells:
-        looks, passed = here.call(shell, arguments, settings_)
+    for program in here.shells:
+        looks, passed = here.call(program, arguments, settings_)
         assert passed == [os.fsencode(one) for one in arguments]
-        assert looks or not must, shell
+        assert looks or not must, program
 
 
 @FEWER
@@ -279,5 +283,7 @@ def test_what_python_need_not_see_is_passed_on(
     (here.cwd / "plain/config.json").write_text(
         '{"process":{"env":["A=1"]},"annotations":{"a":"b"}}', "utf-8"
     )
-    for shell in here.shells:
-        assert here.call(shell, [*options, *command], here.configurations[configuration])[0] is False, shell
+    for program in here.shells:
+        assert here.call(program, [*options, *command], here.configurations[configuration])[0] is False, (
+            program
+        )

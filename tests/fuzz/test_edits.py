@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdi_hook import edits, jsontext
+from cdi_hook.base import json_text
 from cdi_hook.cli import patch
+from cdi_hook.edits import kinds
 from cdi_hook.errors import InjectionError
 
 from .strategies import CONTAINER_EDITS, EDITS, JSON, OCI_SPECS
@@ -18,21 +19,21 @@ from .strategies import CONTAINER_EDITS, EDITS, JSON, OCI_SPECS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits import Part
+    from cdi_hook.edits.kinds import Part
 
 SOURCE = ("v.com/c=1", "/etc/cdi/v.yaml")
 
 
-def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
+def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[kinds.Change]:
     """Apply the edits of one device."""
-    return edits.apply(oci, [(SOURCE, wanted)], keep_present=keep_present)
+    return kinds.apply(oci, [(SOURCE, wanted)], keep_present=keep_present)
 
 
 def hooks_without_env(oci: dict[str, Any]) -> Any:
     """Return the hooks; one that had no variables has got ours if it is a createContainer hook."""
     hooks = copy.deepcopy(oci.get("hooks"))
     for hook in (hooks or {}).get("createContainer") or ():
-        if hook.get("env") in ([], None, edits.HOOK_ENV):
+        if hook.get("env") in ([], None, kinds.HOOK_ENV):
             hook.pop("env", None)
     return hooks
 
@@ -65,7 +66,7 @@ def test_no_hook_of_a_spec_gets_the_containers_variables(oci: dict[str, Any], wa
         if at_first:
             applied(injected, wanted)
         applied(injected, wanted, keep_present=True)
-        asked = [hook["path"] for hook in wanted.get("hooks") or () if edits.is_exposed(hook)]
+        asked = [hook["path"] for hook in wanted.get("hooks") or () if kinds.is_exposed(hook)]
         there = [
             hook for hook in (injected.get("hooks") or {}).get("createContainer") or () if hook.get("env")
         ]
@@ -104,7 +105,7 @@ def patched(tree: Any, changes: Sequence[dict[str, Any]]) -> Any:
         parent, name = _find(tree, change["path"])
         if change["op"] == "move":
             origin, old = _find(tree, change["from"])
-            assert jsontext.dumps(origin[old]) == jsontext.dumps(change["was"])
+            assert json_text.dumps(origin[old]) == json_text.dumps(change["was"])
             value = origin.pop(old)
             parent.insert(name, value)
         elif change["op"] == "add" and isinstance(parent, list):
@@ -114,7 +115,7 @@ def patched(tree: Any, changes: Sequence[dict[str, Any]]) -> Any:
             assert name not in parent
             parent[name] = copy.deepcopy(change["value"])
         else:
-            assert jsontext.dumps(parent[name]) == jsontext.dumps(change["was"])
+            assert json_text.dumps(parent[name]) == json_text.dumps(change["was"])
             if change["op"] == "remove":
                 del parent[name]
             else:
@@ -140,13 +141,13 @@ many = st.lists(CONTAINER_EDITS, max_size=4).map(
 @given(before=OCI_SPECS, asked=many)
 def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[Part]) -> None:
     """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
-    before, after = (jsontext.loads(jsontext.dumps(before)) for _ in range(2))  # with nothing in common
-    untouched = jsontext.dumps([before, asked])
-    changes = edits.apply(after, asked, keep_present=True)
-    assert jsontext.dumps([before, asked]) == untouched
-    operations = jsontext.loads(jsontext.dumps([patch.operation(change) for change in changes]))
-    assert jsontext.dumps(patched(before, operations)) == jsontext.dumps(after)
-    assert bool(changes) == (jsontext.dumps(before) != jsontext.dumps(after))
+    before, after = (json_text.loads(json_text.dumps(before)) for _ in range(2))  # with nothing in common
+    untouched = json_text.dumps([before, asked])
+    changes = kinds.apply(after, asked, keep_present=True)
+    assert json_text.dumps([before, asked]) == untouched
+    operations = json_text.loads(json_text.dumps([patch.operation(change) for change in changes]))
+    assert json_text.dumps(patched(before, operations)) == json_text.dumps(after)
+    assert bool(changes) == (json_text.dumps(before) != json_text.dumps(after))
     known = [source for source, _ in asked]
     for change in changes:
         assert change.sources
@@ -160,10 +161,10 @@ def test_parts_that_are_merged_do_the_same(
 ) -> None:
     """One containerEdits object made of several does what they do, to the byte; they stay as they were."""
     given_parts, other = copy.deepcopy(asked), copy.deepcopy(oci)
-    merged = edits.merge(part for _, part in asked)
-    edits.apply(oci, asked, keep_present=keep_present)
-    edits.apply(other, [(SOURCE, merged)], keep_present=keep_present)
-    assert jsontext.dumps(oci) == jsontext.dumps(other)
+    merged = kinds.merge(part for _, part in asked)
+    kinds.apply(oci, asked, keep_present=keep_present)
+    kinds.apply(other, [(SOURCE, merged)], keep_present=keep_present)
+    assert json_text.dumps(oci) == json_text.dumps(other)
     assert asked == given_parts
 
 
@@ -171,7 +172,7 @@ def test_parts_that_are_merged_do_the_same(
 def misshapen(draw: st.DrawFn) -> dict[str, Any]:
     """Draw an OCI spec that has anything in a place that edits touch, or above."""
     oci = draw(OCI_SPECS)
-    kind = edits.KINDS[draw(st.sampled_from([*EDITS]))]
+    kind = kinds.KINDS[draw(st.sampled_from([*EDITS]))]
     place = draw(st.sampled_from(kind.touches))[0]
     node: Any = oci
     for name in place[: draw(st.integers(1, len(place))) - 1]:

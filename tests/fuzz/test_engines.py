@@ -13,15 +13,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.edit.json_document import JSONText
+from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Request
-from cdi_hook.engines.jsonedit import JSONText
-from cdi_hook.engines.tomledit import TOMLText
 
 from .strategies import TOKEN, json_texts
 
 if TYPE_CHECKING:
-    from cdi_hook.engines.document import Document, Key
+    from cdi_hook.engines.edit.document import Document, Key
 
 NAMES = st.sampled_from(["a", "b", "runtimes", "é", "a.b", ""])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)

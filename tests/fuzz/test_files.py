@@ -9,17 +9,17 @@ import posixpath
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdi_hook import files, index
-from cdi_hook.errors import CDIError
-from cdi_hook.registry import Registry
-from cdi_hook.specs import compiled
-from cdi_hook.specs.cache import Cache
-from cdi_hook.trust import Untrusted, trusted
+from cdi_hook.base import files
+from cdi_hook.base.trust import Untrusted, trusted
+from cdi_hook.catalog import index, index_writer
+from cdi_hook.catalog.cache import Cache
+from cdi_hook.catalog.registry import Registry
+from cdi_hook.errors import UnresolvableDevices
 
 from .strategies import CONTAINER_EDITS, SPECS
 
@@ -137,6 +137,14 @@ def test_what_is_trusted_is_roots_all_the_way(doings: list[tuple[int, str]]) -> 
             assert len(os.listdir("/proc/self/fd")) == before
 
 
+def parts(ask: Callable[[list[str]], Any], names: list[str]) -> Any:
+    """Return what devices ask for, or the names that nobody knows."""
+    try:
+        return ask(names)
+    except UnresolvableDevices as error:
+        return error.names
+
+
 VALID = st.builds(
     lambda spec, version: {**spec, "cdiVersion": version, "kind": "v.com/c"}, SPECS, st.just("1.1.0")
 )
@@ -156,19 +164,13 @@ def test_the_index_says_what_the_specs_say(specs: list[dict[str, Any]], names: l
             (top / f"{number}.json").write_text(json.dumps(spec, ensure_ascii=False), "utf-8")
         cache = Cache([str(top)])
         registry = Registry([str(top)], directory, strict=False)
-        Path(registry.path).write_bytes(compiled.compile_index(cache, registry.spec_dirs, strict=False))
-        Path(registry.path).chmod(0o600)
+        Path(registry.index.path).write_bytes(index_writer.compile_index(registry.index, cache))
+        Path(registry.index.path).chmod(0o600)
         known = cache.devices()
         for name in {*names, *known}:
-            found = index.look_up(registry.path, registry.spec_dirs, False, [name])
-            assert (found is None) is (name not in known)
-            if found is not None:
-                assert found == cache.parts([name])
-        try:
-            wanted = cache.parts(names)
-        except CDIError:
-            wanted = None
-        assert index.look_up(registry.path, registry.spec_dirs, False, names) == wanted
+            assert parts(registry.index.look_up, [name]) == parts(cache.parts, [name])
+            assert (parts(cache.parts, [name]) == [name]) is (name not in known)
+        assert parts(registry.index.look_up, names) == parts(cache.parts, names)
 
 
 @FEWER
@@ -188,9 +190,9 @@ def test_a_damaged_index_is_none_or_says_the_same(
         (top / "a.json").write_text(json.dumps(spec), "utf-8")
         cache = Cache([str(top)])
         path = f"{directory}/i.index"
-        whole = compiled.compile_index(cache, [str(top)], strict=False)
+        whole = index_writer.compile_index(index.Index(path, [str(top)], False), cache)
         Path(path).write_bytes(whole[:at] + (b"" if cut else data + whole[at + len(data) :]))
         Path(path).chmod(0o600)
-        found = index.look_up(path, [str(top)], False, ["v.com/c=a"])
-        assert found is None or isinstance(found, list)
-        compiled.read(path)
+        found = parts(index.Index(path, [str(top)], False).look_up, ["v.com/c=a"])
+        assert found in (None, parts(cache.parts, ["v.com/c=a"]))
+        index_writer.read(path)

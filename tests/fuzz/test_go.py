@@ -20,7 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import jsontext
+from cdi_hook.base import json_text
 
 from .strategies import json_texts
 from .test_door import CONFIGURATIONS, world
@@ -61,7 +61,7 @@ def by_go(text: bytes, way: str) -> dict[str, Any] | None:
 def by_us(text: bytes) -> dict[str, Any] | None:
     """Return the tree that we read, None where we refuse."""
     try:
-        tree = jsontext.loads(text.decode("utf-8"))  # as bundle.load does, which leaves a dir open
+        tree = json_text.loads(text.decode("utf-8"))  # as bundle.load does, which leaves a dir open
     except ValueError:
         return None
     return tree if isinstance(tree, dict) else None
@@ -196,7 +196,7 @@ def test_go_reads_no_other_request(text: bytes, way: str, configuration: int) ->
             assert looks, shell
     if tree is None:
         return
-    assert by_go(jsontext.dumps(tree).encode(), way) == theirs
+    assert by_go(json_text.dumps(tree).encode(), way) == theirs
     ours = asked(tree, settings, "id")
     if ours is not None:
         assert request is not None

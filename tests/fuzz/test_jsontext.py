@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import audit, jsontext, log, ownlog
+from cdi_hook.base import json_text, log
+from cdi_hook.inject import audit
 
 from .strategies import JSON, TEXTS, TOKEN, json_texts
 
@@ -37,22 +38,22 @@ def strict(text: str) -> Any:
 def test_any_tree_survives(tree: object) -> None:
     """What json writes is read as json reads it, and what is written is the same to json."""
     text = json.dumps(tree)
-    assert json.loads(jsontext.dumps(jsontext.loads(text))) == tree
+    assert json.loads(json_text.dumps(json_text.loads(text))) == tree
 
 
 @given(JSON)
 def test_what_is_our_own_is_read_sooner_as_the_same(tree: object) -> None:
     """A text that we wrote is, by the quicker way, the tree that it was."""
-    assert jsontext.loads_own(jsontext.dumps(tree).encode()) == tree
+    assert json_text.loads_own(json_text.dumps(tree).encode()) == tree
 
 
 @given(json_texts())
 @example("[-0, -0.0, 1.0e5, 1E+2, 123456789012345678901234567890]")
 def test_no_spelling_is_lost(text: str) -> None:
     """What is written has the order, the numbers to the letter, and the strings of what was read; again changes nothing."""
-    written = jsontext.dumps(jsontext.loads(text))
+    written = json_text.dumps(json_text.loads(text))
     assert tokens(written) == tokens(text)
-    assert jsontext.dumps(jsontext.loads(written)) == written
+    assert json_text.dumps(json_text.loads(written)) == written
 
 
 @st.composite
@@ -78,7 +79,7 @@ def test_what_is_refused_is_what_json_refuses(text: str) -> None:
     except ValueError:
         expected = ValueError
     try:
-        found = tokens(jsontext.dumps(jsontext.loads(text)))
+        found = tokens(json_text.dumps(json_text.loads(text)))
     except ValueError:
         assert expected is ValueError
     else:
@@ -92,7 +93,7 @@ FIELDS = st.dictionaries(st.sampled_from(["container", "pod", "errors", "devices
 @given(TEXTS, FIELDS)
 def test_a_line_of_the_log_is_json(message: str, fields: dict[str, Any]) -> None:
     """A line in LOG, whichever of the two ways it is written, is one line of ASCII with exactly these fields."""
-    for make in (audit.line, ownlog.line):
+    for make in (audit.line, audit._formatted):
         line = make("info", message, fields)
         assert line.endswith("\n")
         assert line.isascii()

@@ -9,8 +9,10 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import annotation, log, names, policy, quoting
+from cdi_hook import errors, names
+from cdi_hook.base import log
 from cdi_hook.errors import CDIError, InvalidAnnotation, InvalidName
+from cdi_hook.inject import policy
 
 from .strategies import NEAR_NAMES, QUALIFIED_NAMES, TEXTS
 
@@ -60,7 +62,7 @@ def test_what_is_written_to_annotations_is_read_back(
     is_key = bool(plugin and device_id and KEY.fullmatch(name)) and len(name) <= 63
     can_be = is_key and f"cdi.k8s.io/{name}" not in before and all(map(QUALIFIED.fullmatch, devices))
     try:
-        after = annotation.update_annotations(before, plugin, device_id, devices)
+        after = names.update_annotations(before, plugin, device_id, devices)
     except InvalidAnnotation as error:
         assert not can_be
         assert log.plain(str(error)).isprintable()
@@ -70,7 +72,7 @@ def test_what_is_written_to_annotations_is_read_back(
     assert can_be
     assert list(after) == [*before, f"cdi.k8s.io/{name}"]
     if devices:
-        keys, found = annotation.parse_annotations(after)
+        keys, found = names.parse_annotations(after)
         assert keys == sorted(key for key in after if key.startswith("cdi.k8s.io/"))
         assert found == [one for key in keys for one in after[key].split(",")]
         assert ",".join(devices) == after[f"cdi.k8s.io/{name}"]
@@ -83,7 +85,7 @@ def test_annotations_are_read_whole_or_refused(annotations: dict[str, str]) -> N
     """One item that isn't a qualified name refuses all; otherwise every item counts, in the order of the keys."""
     items = [item for key in sorted(annotations) if key > "cdi" for item in annotations[key].split(",")]
     try:
-        _, found = annotation.parse_annotations(annotations)
+        _, found = names.parse_annotations(annotations)
     except InvalidAnnotation:
         assert not all(map(QUALIFIED.fullmatch, items))
     else:
@@ -94,7 +96,7 @@ def test_annotations_are_read_whole_or_refused(annotations: dict[str, str]) -> N
 @given(TEXTS)
 def test_a_quoted_text_can_be_read_back(text: str) -> None:
     """What is in quotes can be printed, is one line, and stands for exactly one text."""
-    quoted = quoting.quote(text)
+    quoted = errors.quote(text)
     assert quoted.isprintable()
     assert quoted[0] == quoted[-1] == '"'
     assert ast.literal_eval(quoted) == re.sub("[\udc80-\udcff]", lambda one: chr(ord(one[0]) - 0xDC00), text)
@@ -154,7 +156,7 @@ def test_a_pattern_matches_as_a_regular_expression_does(case: tuple[str, str]) -
 def test_the_value_of_an_annotation_is_made_of_names_only(devices: list[str]) -> None:
     """What requests devices is written only for qualified names."""
     try:
-        assert annotation.annotation_value(devices) == ",".join(devices)
+        assert names.annotation_value(devices) == ",".join(devices)
     except CDIError:
         assert not all(map(QUALIFIED.fullmatch, devices))
     else:

@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import log, policy, request
-from cdi_hook.config import Config
+from cdi_hook.base import log
+from cdi_hook.config.settings import Config
 from cdi_hook.errors import CDIError, InvalidRequest
+from cdi_hook.inject import policy, request
 from cdi_hook.names import is_qualified_name
 
 from .strategies import JSON, NEAR_NAMES, QUALIFIED_NAMES

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 from tests.runtime.lab import STANDARD_PATH
 
 from .strategies import ARGUMENTS

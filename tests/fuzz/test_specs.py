@@ -13,11 +13,11 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import edits
-from cdi_hook.edits import BOOL, STRING
+from cdi_hook.edits import kinds
+from cdi_hook.edits.kinds import BOOL, STRING
 from cdi_hook.errors import InjectionError, InvalidSpec
-from cdi_hook.specs import compose, dump, model, rules, scalars, shape, versions
-from cdi_hook.specs.decode import decode
+from cdi_hook.specs import dump, model, scalars, shape, validation, versions, yaml_nodes
+from cdi_hook.specs.yaml_values import decode
 
 from .strategies import JSON, SPECS
 
@@ -127,8 +127,8 @@ def test_documents_have_the_structure_that_pyyaml_sees(text: str) -> None:
     except yaml.YAMLError:
         expected = yaml.YAMLError
     try:
-        root = compose.compose(text.encode())
-    except compose.SyntaxProblem as problem:
+        root = yaml_nodes.compose(text.encode())
+    except yaml_nodes.SyntaxProblem as problem:
         assert "\n" not in str(problem)
         assert expected is yaml.YAMLError or STRICTER.search(text)
         return
@@ -239,7 +239,7 @@ def test_what_is_read_has_the_types_of_the_schema(spec: Any) -> None:
     value, findings = shape.read(json.dumps(spec).encode(), model.SCHEMA)
     if not findings and value is not None:
         assert conforms(value, model.SCHEMA)
-        assert all(one.path for one in rules.validate(value))
+        assert all(one.path for one in validation.validate(value))
 
 
 def effect(spec: dict[str, Any]) -> list[Any]:
@@ -248,7 +248,7 @@ def effect(spec: dict[str, Any]) -> list[Any]:
     for one in (*spec.get("devices", ()), spec):
         oci: dict[str, Any] = {}
         try:
-            edits.apply(oci, [((None, ""), one.get("containerEdits", {}))])
+            kinds.apply(oci, [((None, ""), one.get("containerEdits", {}))])
         except InjectionError as error:
             found.append(str(error))
         found.append([one.get("name", ""), one.get("annotations", {}), oci])
@@ -270,13 +270,13 @@ def test_what_is_written_is_read_back(spec: dict[str, Any], name: str) -> None:
     assert effect(read) == effect(spec)
     assert (read["cdiVersion"], read.get("kind", "")) == (spec["cdiVersion"], spec["kind"])
     assert dump.dump(read, name) == text
-    assert {one.path for one in rules.validate(read)} <= {one.path for one in rules.validate(spec)}
+    assert {one.path for one in validation.validate(read)} <= {one.path for one in validation.validate(spec)}
 
 
 @given(SPECS)
 def test_a_spec_is_valid_or_says_why(spec: dict[str, Any]) -> None:
     """A spec without findings is one whose devices can be asked for; with one, the first is the error."""
-    findings = rules.validate(spec)
+    findings = validation.validate(spec)
     try:
         made = model.Spec(spec, "/etc/cdi/a.yaml")
     except InvalidSpec as error:
@@ -294,5 +294,7 @@ def test_the_lowest_version_is_the_lowest(spec: dict[str, Any]) -> None:
     """The version that a spec needs is allowed for it, and so is each higher one, but no lower one."""
     needed = versions.minimum_version(spec)
     for number, version in enumerate(versions.VERSIONS):
-        found = [one for one in rules.validate({**spec, "cdiVersion": version}) if one.path == ".cdiVersion"]
+        found = [
+            one for one in validation.validate({**spec, "cdiVersion": version}) if one.path == ".cdiVersion"
+        ]
         assert bool(found) is (number > versions.VERSIONS.index(needed))

@@ -290,7 +290,7 @@ def given(spec: Mapping[str, Any]) -> dict[str, set[Any]]:
 
 def copy(path: str, rootfs: Path) -> None:
     """Copy a file to the same path below rootfs, and a library to the name by which it is loaded too."""
-    from cdi_hook import elf
+    from cdi_hook.libraries import elf
 
     target = Path(f"{rootfs}{path}")
     target.parent.mkdir(parents=True, exist_ok=True)

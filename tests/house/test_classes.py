@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A class of devices is a row or a module: devices.CLASSES is the only list, and every place that has to name them all does."""
+"""A class of devices is a row or a module: classes.CLASSES is the only list, and every place that has to name them all does."""
 
 from __future__ import annotations
 
@@ -10,53 +10,42 @@ import sys
 
 import pytest
 
-from cdi_hook import devices
-from cdi_hook.devices.deviceclass import HOST
+from cdi_hook.generate import classes
+from cdi_hook.generate.device_class import HOST
 from cdi_hook.names import parse_qualified_name
 from tests.unit.devices.cases import CASES
 
 from .tree import PACKAGE, ROOT
 
-# Modules of cdi_hook/devices that have no class.
-SHARED = {
-    "custom",
-    "deviceclass",
-    "generate",
-    "naming",
-    "nodes",
-    "nvidia_driver",
-    "root",
-    "specfiles",
-    "sysfs",
-}
-EVERY = pytest.mark.parametrize("name", devices.CLASSES)
+SHARED = {"nvidia_driver"}  # which has no class
+EVERY = pytest.mark.parametrize("name", classes.CLASSES)
 
 
 def test_every_module_is_in_the_list() -> None:
-    """A module of cdi_hook/devices has a class or is one of SHARED; its classes are those that CLASSES has for it."""
-    found = {path.stem for path in (PACKAGE / "devices").glob("*.py")} - {"__init__"}
-    homes = {path.rpartition(".")[2] for path in devices.CLASSES.values()}
+    """A module of cdi_hook/generate/classes has a class or is one of SHARED; its classes are those that CLASSES has for it."""
+    found = {path.stem for path in (PACKAGE / "generate/classes").glob("*.py")} - {"__init__"}
+    homes = {path.rpartition(".")[2] for path in classes.CLASSES.values()}
     assert found == homes | SHARED
-    for path in set(devices.CLASSES.values()):
-        own = [name for name, home in devices.CLASSES.items() if home == path]
+    for path in set(classes.CLASSES.values()):
+        own = [name for name, home in classes.CLASSES.items() if home == path]
         assert sorted(importlib.import_module(path).CLASSES) == own
 
 
 def test_the_list_is_sorted() -> None:
     """The classes are in the order in which people look for them."""
-    assert list(devices.CLASSES) == sorted(devices.CLASSES)
+    assert list(classes.CLASSES) == sorted(classes.CLASSES)
 
 
 @EVERY
 def test_a_class_is_called_by_its_name(name: str) -> None:
     """A class has its name, valid kinds of which those of plain classes have our vendor, and says what it is."""
-    one = devices.get(name)
+    one = classes.get(name)
     assert one.name == name
     assert one.about
     assert one.kinds
     for kind in one.kinds:
         parse_qualified_name(f"{kind}=x")
-    if devices.CLASSES[name].endswith(".plain"):
+    if classes.CLASSES[name].endswith(".plain"):
         assert one.kinds == (f"{HOST}/{name}",)
 
 
@@ -71,23 +60,21 @@ def test_the_manual_has_every_class() -> None:
     text = (ROOT / "packaging/man/cdi-hook.8").read_text("utf-8").replace("\\-", "-")
     section = text.partition("\n.SS generate")[2].partition("\nThe options are:\n")[0]
     entries = re.findall(r"^\.TP\n\.B ([a-z0-9]+)\n(.*)\.$", section, re.MULTILINE)
-    assert entries == [(name, ", ".join(devices.get(name).kinds)) for name in devices.CLASSES]
+    assert entries == [(name, ", ".join(classes.get(name).kinds)) for name in classes.CLASSES]
 
 
 def test_udev_knows_every_event() -> None:
     """The udev rules have each event of each class, and no others."""
     text = (ROOT / "packaging/udev/90-cdi-hook.rules").read_text("utf-8")
     rules = re.findall(r'^(SUBSYSTEM.*), GOTO="cdi_hook_generate"$', text, re.MULTILINE)
-    events = [event for name in devices.CLASSES for event in devices.get(name).events]
+    events = [event for name in classes.CLASSES for event in classes.get(name).events]
     assert sorted(rules) == sorted(set(events))
 
 
 def test_the_list_costs_nothing() -> None:
     """A container's start may look at the list of classes: it imports no other module."""
-    program = (
-        "import sys; from cdi_hook import devices; print(*(one for one in sys.modules if 'cdi_hook' in one))"
-    )
+    program = "import sys; import cdi_hook.generate.classes; print(*(one for one in sys.modules if 'cdi_hook' in one))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "cdi_hook cdi_hook.devices\n"
+    assert done.stdout == "cdi_hook cdi_hook.generate cdi_hook.generate.classes\n"

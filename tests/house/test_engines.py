@@ -20,17 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # Modules of cdi_hook/engines that aren't engines.
-SHARED = {
-    "answer",
-    "configuration",
-    "document",
-    "engine",
-    "filechange",
-    "jsonedit",
-    "plan",
-    "template",
-    "tomledit",
-}
+SHARED = {"client", "engine"}
 CONTAINERDS = [one for one in ENGINES.values() if isinstance(one, Containerd)]
 # Scripts that name engines; a test below compares each with the modules.
 SCRIPTS = {
@@ -160,7 +150,7 @@ def test_no_other_module_names_an_engine() -> None:
     assert {name: names for name, names in found.items() if names} == {
         "cdi_hook.engines": set(ENGINES),
         # how a container's engine is told, without importing their modules; k3s' is a containerd
-        "cdi_hook.audit": {name for name, one in ENGINES.items() if type(one).__base__ is Engine},
+        "cdi_hook.inject.audit": {name for name, one in ENGINES.items() if type(one).__base__ is Engine},
         **own,
     }
 

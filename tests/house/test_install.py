@@ -246,4 +246,4 @@ def test_wheel_works(tmp_path: Path, host: Host) -> None:
     for name in ("cdi-runc", "cdi-crun"):
         assert (venv / "bin" / name).read_bytes() == (venv / "bin/cdi-runtime").read_bytes()
     said = run(python, "-c", "import cdi_hook; print(cdi_hook.__file__, cdi_hook.Cache)", cwd=tmp_path)
-    assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.specs.cache.Cache'>\n"
+    assert said == f"{site}/cdi_hook/__init__.py <class 'cdi_hook.catalog.cache.Cache'>\n"

@@ -14,15 +14,15 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from cdi_hook import edits, features
-from cdi_hook.cli import hooks
-from cdi_hook.edits import HOOK_NAMES, KINDS, Kind
+from cdi_hook.catalog.registry import Registry
+from cdi_hook.cli.command import stages
+from cdi_hook.edits import features, kinds
+from cdi_hook.edits.kinds import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
-from cdi_hook.live.plan import PLANNED, Plan
+from cdi_hook.live.steps import PLANNED, Steps
 from cdi_hook.live.too_late import LateRegistry
-from cdi_hook.registry import Registry
 from cdi_hook.specs import model, shape
-from cdi_hook.specs.rules import RULES
+from cdi_hook.specs.validation import RULES
 from cdi_hook.specs.versions import VERSIONS
 from tests.fuzz.strategies import EDITS, OCI_SPECS
 
@@ -31,7 +31,7 @@ from .tree import PACKAGE, ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits import Part, Place, Source
+    from cdi_hook.edits.kinds import Part, Place, Source
 
 # What people call the edits of a kind.
 WORDS = {
@@ -146,7 +146,7 @@ def test_hypothesis_has_what_it_may_find(place: Place) -> None:
 @given(data=st.data())
 def test_it_touches_what_it_says(name: str, data: st.DataObject) -> None:
     """What an edit adds is in a place that the kind says it touches."""
-    changes = edits.apply({}, [(SOURCE, part(name, data.draw(EDITS[name])))])
+    changes = kinds.apply({}, [(SOURCE, part(name, data.draw(EDITS[name])))])
     touched = {place for place, _, _ in KINDS[name].touches}
     for change in changes:
         if change.edit is not None:
@@ -160,7 +160,7 @@ def test_what_it_touches_is_looked_at_before(
 ) -> None:
     """Where an OCI spec has something else in a place of an edit, or above, that is refused and left, or replaced."""
     parts = [(SOURCE, part(name, data.draw(EDITS[name])))]
-    changes = edits.apply({}, parts)
+    changes = kinds.apply({}, parts)
     if not changes:
         return
     place = data.draw(st.sampled_from(changes)).place
@@ -170,7 +170,7 @@ def test_what_it_touches_is_looked_at_before(
         oci = {one: oci} if isinstance(one, str) else [oci]
     before = copy.deepcopy(oci)
     try:
-        edits.apply(oci, parts, keep_present=keep_present)
+        kinds.apply(oci, parts, keep_present=keep_present)
     except InjectionError:
         assert oci == before
 
@@ -183,9 +183,9 @@ def test_what_it_touches_is_looked_at_before(
 def test_what_is_in_time_is_planned(name: str, data: st.DataObject) -> None:
     """Of an edit that can still be made, each change is something to be done."""
     oci: dict[str, Any] = {}
-    for change in edits.apply(oci, [(SOURCE, part(name, data.draw(EDITS[name])))]):
+    for change in kinds.apply(oci, [(SOURCE, part(name, data.draw(EDITS[name])))]):
         if change.edit is not None and not change.too_late:
-            assert vars(Plan([change], oci)) != vars(Plan([], oci))
+            assert vars(Steps([change], oci)) != vars(Steps([], oci))
 
 
 def test_what_is_planned_is_carried_out() -> None:
@@ -196,7 +196,7 @@ def test_what_is_planned_is_carried_out() -> None:
         for one in ast.walk(tree)
         if isinstance(one, ast.Attribute) and ast.unparse(one.value) == "plan"
     }
-    assert done == vars(Plan([], {})).keys() - {"added_mounts"}  # which are in mounts, with what each hides
+    assert done == vars(Steps([], {})).keys() - {"added_mounts"}  # which are in mounts, with what each hides
 
 
 @EVERY
@@ -227,10 +227,10 @@ class Specs(Registry):
 def xyz(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a kind that everybody knows how to apply, and of which nothing is said on when it comes too late."""
 
-    def add(target: edits.Target, wanted: list[edits.Wanted]) -> None:
+    def add(target: kinds.Target, wanted: list[kinds.Wanted]) -> None:
         target.put(("linux",), target.open(("linux",), dict, wanted[0]), "xyz", wanted[0])
 
-    kind = Kind(("list", edits.STRING), lambda edit, _target: (edit, edit), add, [(("linux",), dict, None)])
+    kind = Kind(("list", kinds.STRING), lambda edit, _target: (edit, edit), add, [(("linux",), dict, None)])
     monkeypatch.setitem(KINDS, "xyz", kind)
 
 
@@ -253,7 +253,7 @@ def test_what_is_not_said_to_be_in_time_is_left_out() -> None:
     warnings: list[str] = []
     changes = LateRegistry(Specs(WITH_XYZ), warnings.append).inject(oci, ["v.com/c=1"])
     assert oci == {"linux": {"netDevices": {"e0": {"name": "e1"}}}}
-    assert Plan(changes, oci).net_devices == [("e0", "e1")]
+    assert Steps(changes, oci).net_devices == [("e0", "e1")]
     (warning,) = warnings
     assert "needs an edit of the kind xyz: too late" in warning
 
@@ -262,7 +262,7 @@ def test_what_is_no_kind_is_refused() -> None:
     """What the table doesn't have is refused by name, in time or late, and nothing is done."""
     oci: dict[str, Any] = {}
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        edits.apply(oci, [(SOURCE, WITH_XYZ)])
+        kinds.apply(oci, [(SOURCE, WITH_XYZ)])
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
         LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
     assert oci == {}
@@ -276,7 +276,7 @@ def named(text: str) -> set[str]:
     return {name for name, words in WORDS.items() if words in text}
 
 
-def stages(text: str) -> set[str]:
+def stages_in(text: str) -> set[str]:
     """Return the hooks' names in a text."""
     return set(re.findall(rf"\b({'|'.join(HOOK_NAMES)})\b", text))
 
@@ -292,14 +292,14 @@ def test_the_readme_says_what_is_in_time() -> None:
     rows = re.findall(r"^\| (.*?) \| .* \| (yes|no)\b.*\|$", text, re.MULTILINE)
     yes, no = ("\n".join(what for what, said in rows if said == answer) for answer in ("yes", "no"))
     assert (named(yes), named(no)) == (IN_TIME, TOO_LATE)
-    assert (stages(yes), stages(no)) == (STAGES_IN_TIME, HOOK_NAMES.keys() - STAGES_IN_TIME)
+    assert (stages_in(yes), stages_in(no)) == (STAGES_IN_TIME, HOOK_NAMES.keys() - STAGES_IN_TIME)
 
 
 def test_the_help_says_what_is_in_time() -> None:
     """The hooks' --help has what createRuntime can still do, and what comes too late."""
-    text = " ".join(hooks.HELP.split()).partition("its config.json asks for: ")[2]
+    text = " ".join(stages.HELP.split()).partition("its config.json asks for: ")[2]
     yes, _, rest = text.partition(". Some edits come too late for them: ")
-    assert (named(yes), stages(yes)) == (IN_TIME, STAGES_IN_TIME)
+    assert (named(yes), stages_in(yes)) == (IN_TIME, STAGES_IN_TIME)
     assert named(rest.partition(". ")[0]) == TOO_LATE
 
 
@@ -307,4 +307,4 @@ def test_the_manual_says_what_is_in_time() -> None:
     """cdi-hook(8) has what createRuntime can still do."""
     page = " ".join((ROOT / "packaging/man/cdi-hook.8").read_text("utf-8").split())
     (yes,) = re.findall(r"The hook can add (.*?)\. Any other edit comes too late;", page)
-    assert (named(yes), stages(yes)) == (IN_TIME, STAGES_IN_TIME)
+    assert (named(yes), stages_in(yes)) == (IN_TIME, STAGES_IN_TIME)

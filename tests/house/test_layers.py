@@ -1,64 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports go down from command line to forms, files, pure and leaves: never up, never sideways between forms, nor by importlib."""
+"""Imports go down from room to room, never up and never in a circle: those in annotations, and by importlib, too."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
 import sys
+from collections import Counter
 
 import pytest
 
 from .tree import modules
 
-# Each layer may import from those before it. A package's name stands for all its modules.
-LAYERS = {
-    "package": ("",),  # version; public names, imported on use
-    "quoting": ("quoting",),
-    "errors": ("errors",),
-    "leaves": ("ask", "elf", "files", "jsontext", "linux", "lowlevel", "mounts", "names", "restart", "site_packages", "spelling", "trust"),
-    "pure": ("annotation", "argv", "edits", "ldcache", "policy", "proof", "request", "rule"),
-    "files": (
-        "audit", "bundle", "config", "devices", "doctor", "driver", "engines", "explain", "features", "index", "injection", "inside", "inventory", "live",
-        "log", "onhost", "ownlog", "programs", "registry", "selinux", "specs",
-    ),
-    "forms": ("door", "hook", "runtime"),
-    "command line": ("cli",),
-    "launcher": ("bytecode",),
-    "start": ("start",),
-}  # fmt: skip
-# Within these layers one may import another; leaves and forms stand alone.
-SIDEWAYS = ("pure", "files")
+# A room, or a module beside the rooms, and the rooms that it may import from: all of them come before it.
+ROOMS = {
+    "errors": "",
+    "names": "errors",
+    "base": "errors",
+    "edits": "base errors",
+    "specs": "base edits errors names",
+    "catalog": "base edits errors names specs",
+    "container": "errors",
+    "libraries": "base container errors",
+    "generate": "base catalog edits errors libraries names specs",
+    "config": "base errors generate names",
+    "inject": "base catalog config edits errors generate names",
+    "live": "base catalog config container edits errors",
+    "runtime": "base edits errors inject",
+    "hooks": "base catalog errors inject libraries live runtime",
+    "engines": "base errors",
+    "doctor": "base catalog config edits engines errors inject names specs",
+    "cli": "base catalog config doctor edits engines errors generate hooks inject libraries names specs",
+    "bytecode": "base config hooks inject runtime",
+    "start": "bytecode",
+}
+# In these folders a new class of devices, engine, check or command is a new file; any other has ten at most.
+FOLDERS = ("engines", "generate.classes", "doctor.checks", "cli.command")
+MOST = 10
+# Of the modules beside the rooms, with the package's own.
+MOST_ON_TOP = 5
+# A command may be called as the room that it fronts.
+FRONTS = {"doctor", "generate", "inject"}
 # Packages that are neither ours nor Python's, and the modules that may import each.
 OTHERS = {
-    "yaml": ("doctor.host", "specs.compose", "specs.decode", "specs.dump"),
-    "pythonjsonlogger": ("ownlog",),
-    "tomli": ("engines.tomledit",),
+    "yaml": ("doctor.checks.of_host", "specs.yaml_nodes", "specs.yaml_values", "specs.dump"),
+    "pythonjsonlogger": ("inject.audit",),
+    "tomli": ("engines.edit.toml_document",),
 }
 
 ALL = modules()
+PACKAGES = {name for name, path in ALL.items() if path.name == "__init__.py"}
 
 
-def layer(name: str) -> tuple[int, str]:
-    """Return the number of a module's layer, and the name in LAYERS that stands for the module."""
-    short = name.partition(".")[2]
-    for number, members in enumerate(LAYERS.values()):
-        for member in members:
-            if short == member or (member and short.startswith(f"{member}.")):
-                return number, member
-    raise AssertionError(f"{name} is in no layer: say in LAYERS where it belongs")
+def room(name: str) -> str:
+    """Return the room of a module, "" for the package itself."""
+    return f"{name}.".split(".")[1]
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Return the full names of what a module imports when it runs, its functions' imports too.
+    """Return the full names of what a module imports, wherever it does.
 
     A string that is a module's name counts: importlib gets such strings.
     """
     found: set[str] = set()
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            found |= {name for child in node.orelse for name in imports(child)}
-            continue
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -67,38 +72,64 @@ def imports(tree: ast.AST) -> set[str]:
             found |= {name if name in ALL else str(node.module) for name in whole}
         elif isinstance(node, ast.Constant) and node.value in ALL and node.value != "cdi_hook":
             found.add(node.value)
-        found |= imports(node)
     return found
 
 
 IMPORTS = {name: imports(ast.parse(path.read_text("utf-8"))) for name, path in ALL.items()}
+# The package's own module names the homes of public names, and imports nothing before one is used.
+OURS = {
+    name: (imported & ALL.keys()) - {name, "cdi_hook"} for name, imported in IMPORTS.items() if room(name)
+}
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_imports_go_down(name: str) -> None:
-    """A module imports from lower layers, and from its own layer if the layer allows it."""
-    place, member = layer(name)
-    wrong = []
-    for other in sorted(IMPORTS[name] & ALL.keys()):
-        there, other_member = layer(other)
-        is_allowed = list(LAYERS)[place] in SIDEWAYS or member == other_member
-        if there > place or (there == place and not is_allowed):
-            wrong.append(other)
-    assert wrong == []
+def test_every_room_is_in_the_table() -> None:
+    """ROOMS names what there is, each room with others that come before it."""
+    assert {room(name) for name in OURS} == ROOMS.keys()
+    order = list(ROOMS)
+    for name, others in ROOMS.items():
+        assert set(others.split()) <= set(order[: order.index(name)]), name
 
 
-def test_layers_name_what_there_is() -> None:
-    """Every name in LAYERS is a module's."""
-    names = {name.partition(".")[2] for name in ALL}
-    assert [member for members in LAYERS.values() for member in members if member not in names] == []
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_what_the_table_says(name: str) -> None:
+    """A room's modules import from the rooms that ROOMS has for it, and from each of those."""
+    found = {room(other) for one, others in OURS.items() if room(one) == name for other in others}
+    assert found - {name} == set(ROOMS[name].split())
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    """The modules can be ordered so that each comes after those it imports."""
-    ours = {name: {other for other in imported & ALL.keys() if layer(other)[0] or other == name} - {name}
-            for name, imported in IMPORTS.items()}  # fmt: skip
-    order = list(graphlib.TopologicalSorter(ours).static_order())
-    assert sorted(order) == sorted(ALL)
+    """The modules can be ordered so that each comes after those it imports, for its annotations too."""
+    # Who imports a module has its packages imported before.
+    order = list(graphlib.TopologicalSorter(OURS).static_order())
+    assert sorted(order) == sorted(OURS)
+
+
+def test_rooms_are_small() -> None:
+    """A folder has ten modules at most beside its own, unless each is one thing more; the top has five."""
+    sizes = Counter(name.rpartition(".")[0] for name in ALL if name not in PACKAGES)
+    assert sizes.pop("cdi_hook") + 1 <= MOST_ON_TOP
+    assert {name for name, size in sizes.items() if size > MOST} <= {f"cdi_hook.{one}" for one in FOLDERS}
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_a_room_says_what_it_is(name: str) -> None:
+    """Its docstring begins with a line that is its contract."""
+    text = ast.get_docstring(ast.parse(ALL[name].read_text("utf-8")))
+    assert text
+    assert text.partition("\n")[0].endswith((".", ":"))
+
+
+def test_no_name_stands_twice() -> None:
+    """One noun a thing: no two modules, and no two classes, have the same name."""
+    leaves = Counter(name.rpartition(".")[2] for name in ALL)
+    assert {name for name, number in leaves.items() if number > 1} == FRONTS
+    classes = Counter(
+        node.name
+        for path in ALL.values()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, number in classes.items() if number > 1] == ["Finding"]
 
 
 @pytest.mark.parametrize("name", ALL)

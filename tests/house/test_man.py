@@ -10,8 +10,9 @@ from collections import defaultdict
 
 import pytest
 
-from cdi_hook import config
-from cdi_hook.cli import commands, completion, hooks
+from cdi_hook.cli import commands
+from cdi_hook.cli.command import completion, stages
+from cdi_hook.config import settings
 
 from .tree import ROOT
 
@@ -55,14 +56,14 @@ def test_exit_statuses_of_hooks() -> None:
     """cdi-hook(8) has every exit status of a hook."""
     text = page("cdi-hook.8").partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
     statuses = re.findall(r"^\.TP\n\.B (\d+)$", text, re.MULTILINE)
-    assert statuses == re.findall(r"^  (\d+) ", hooks.HELP, re.MULTILINE)
+    assert statuses == re.findall(r"^  (\d+) ", stages.HELP, re.MULTILINE)
 
 
 def test_keys_and_their_defaults() -> None:
     """cdi-hook.conf(5) has every key with its default, in config.KEYS' order."""
     shown = re.findall(r"^\.(?:TP|TQ)\n\.B ([A-Z_]+)\\fR=(.*)$", page("cdi-hook.conf.5"), re.MULTILINE)
-    assert [(key, config.unquote(value)) for key, value in shown] == [
-        (key, default) for key, default, _ in config.KEYS
+    assert [(key, settings.unquote(value)) for key, value in shown] == [
+        (key, default) for key, default, _ in settings.KEYS
     ]
 
 

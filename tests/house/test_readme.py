@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from cdi_hook import config
 from cdi_hook.cli import commands
+from cdi_hook.config import settings
 from cdi_hook.specs.model import Spec
 
 from .tree import ROOT
@@ -50,7 +50,7 @@ def test_keys() -> None:
     """The table of the configuration has each key, and no others."""
     section = TEXT.partition("\n## Configure cdi-runtime\n")[2].partition("\n### ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
-    assert re.findall(r"[A-Z_]+", " ".join(rows)) == [key for key, _, _ in config.KEYS]
+    assert re.findall(r"[A-Z_]+", " ".join(rows)) == [key for key, _, _ in settings.KEYS]
 
 
 def test_links_within_the_readme() -> None:

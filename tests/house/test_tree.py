@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import config
+from cdi_hook.config import settings
 
 from .tree import MADE, ROOT, files
 
@@ -91,20 +91,20 @@ def test_shipped_configuration_changes_nothing() -> None:
 
 def test_shipped_configuration_shows_every_default() -> None:
     """The configuration shows every key with its default, in config.KEYS' order."""
-    settings = config.Config("cdi-hook.conf")
-    config.parse(sample(), settings)
-    assert settings.problems == []
-    assert settings.values == {key: default for key, default, _ in config.KEYS}
+    config = settings.Config("cdi-hook.conf")
+    settings.parse(sample(), config)
+    assert config.problems == []
+    assert config.values == {key: default for key, default, _ in settings.KEYS}
     shown = [line.partition("=")[0] for line in sample().splitlines() if line[:1].isupper()]
-    assert shown == [key for key, _, _ in config.KEYS]
+    assert shown == [key for key, _, _ in settings.KEYS]
 
 
 def test_shipped_configuration_says_the_same_to_a_shell() -> None:
     """A shell that sources the configuration gets the same values."""
-    keys = [key for key, _, _ in config.KEYS]
+    keys = [key for key, _, _ in settings.KEYS]
     script = sample() + "".join(f'\nprintf "%s\\n" "${key}"' for key in keys)
     done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [default for _, default, _ in config.KEYS]
+    assert done.stdout.splitlines() == [default for _, default, _ in settings.KEYS]
 
 
 def test_shipped_configuration_is_short() -> None:

@@ -11,12 +11,12 @@ from .tree import modules
 
 # module.function, and the file it writes
 WRITERS = {
-    "files._open": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
-    "live.rules._allow_v1": "a cgroup's devices.allow",
-    "live.container._serve": "/dev/null, in its stdout's place",
-    "selinux.refused": "a question to SELinux's policy",
-    "specs.turn.Turn": "nothing, but it makes the lock",
-    "log.add": "the runtime's --log, and LOG",
+    "base.files._open": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
+    "live.device_rules._allow_v1": "a cgroup's devices.allow",
+    "container.namespaces._serve": "/dev/null, in its stdout's place",
+    "catalog.selinux.refused": "a question to SELinux's policy",
+    "catalog.lock.Turn": "nothing, but it makes the lock",
+    "base.log.add": "the runtime's --log, and LOG",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
 CALLS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import audit, bundle
+from cdi_hook.inject import audit, bundle
 
 from .lab import ROOT
 from .meter import Meter

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cdi_hook.ask import Answer, ask
+from cdi_hook.base.process import Answer, ask
 
 
 def test_what_it_printed() -> None:
@@ -28,7 +28,7 @@ def test_no_such_program() -> None:
 @pytest.mark.parametrize("script", ["sleep 30", "sleep 30 & exit 0", "exec >&- 2>&-; sleep 30"])
 def test_it_takes_too_long(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that hangs, or leaves somebody behind who holds its output, is left after the deadline."""
-    monkeypatch.setattr("cdi_hook.ask.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("cdi_hook.base.process.TIMEOUT_S", 0.3)
     start = time.monotonic()
     done = ask(("/bin/sh", "-c", script))
     assert (done.status, done.why) == (None, f"/bin/sh -c {script} took longer than 0.3 s")

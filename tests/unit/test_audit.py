@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import audit, edits, ownlog, request
-from cdi_hook.injection import Host
+from cdi_hook.edits import kinds
+from cdi_hook.inject import audit, request
+from cdi_hook.inject.pipeline import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,15 +25,15 @@ def made(directory: Path, configuration: str = "") -> Host:
     host.call.oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}
     host.call.request = request.collect(host.call.oci, host.settings)
     part = {"env": ["A=1", "B=2"], "mounts": [{"hostPath": "/h", "containerPath": "/c"}]}
-    host.call.changes = edits.apply({}, [(("v.com/c=1", "/etc/cdi/v.yaml"), part)])
+    host.call.changes = kinds.apply({}, [(("v.com/c=1", "/etc/cdi/v.yaml"), part)])
     return host
 
 
 def test_both_writers_have_the_same_fields(tmp_path: Path) -> None:
     """A line that python-json-logger writes has the fields, in the order and with the values, of ours."""
-    fields = audit.about(made(tmp_path)) | {"errors": 'a "b"\nc', "pod": "\u2603"}
+    fields = audit.about(made(tmp_path).call) | {"errors": 'a "b"\nc', "pod": "\u2603"}
     ours, theirs = (
-        json.loads(make("warning", "what\nhappened", fields)) for make in (audit.line, ownlog.line)
+        json.loads(make("warning", "what\nhappened", fields)) for make in (audit.line, audit._formatted)
     )
     assert abs(int(ours.pop("time")[-3:-1]) - int(theirs.pop("time")[-3:-1])) in (0, 1, 59)
     assert list(ours.items()) == list(theirs.items())
@@ -41,7 +42,7 @@ def test_both_writers_have_the_same_fields(tmp_path: Path) -> None:
 
 def test_what_a_line_tells(tmp_path: Path) -> None:
     """Devices have their source, spec files are named once, changes are counted by kind."""
-    fields = audit.about(made(tmp_path))
+    fields = audit.about(made(tmp_path).call)
     assert fields.pop("ms") > 0
     assert fields == {
         "container": "id",
@@ -76,7 +77,7 @@ def test_the_engine_where_it_can_be_told(
     """Annotations or the runtime's --root tell which engine it was; else no field claims to know."""
     host = made(tmp_path)
     host.call.oci, host.call.root = {"annotations": annotations}, root
-    assert audit.about(host).get("engine") == engine
+    assert audit.about(host.call).get("engine") == engine
 
 
 @pytest.mark.parametrize("prefix", ["io.kubernetes.cri.sandbox-", "io.kubernetes.pod."])
@@ -84,7 +85,7 @@ def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
     """Under CRI the line names the pod and its namespace, as containerd and CRI-O annotate them."""
     host = made(tmp_path)
     host.call.oci = {"annotations": {f"{prefix}name": "web", f"{prefix}namespace": "shop"}}
-    fields = audit.about(host)
+    fields = audit.about(host.call)
     assert (fields["pod"], fields["namespace"]) == ("web", "shop")
 
 
@@ -100,7 +101,7 @@ def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
 def test_the_level_decides(tmp_path: Path, level: str, least: str, is_written: bool) -> None:
     """Lines below LOG_LEVEL aren't written."""
     host = made(tmp_path, f"LOG_LEVEL={least}\n")
-    assert audit.write(host, level, "m")
+    assert audit.write(host.settings, host.call, level, "m")
     assert (tmp_path / "log").exists() is is_written
 
 
@@ -114,7 +115,7 @@ def test_the_pod_that_another_engines_annotation_claims(tmp_path: Path, bundle: 
     host.call.oci = {"annotations": {}}
     for prefix, name in (("io.kubernetes.cri.sandbox-", "web"), ("io.kubernetes.pod.", "own")):
         host.call.oci["annotations"] |= {f"{prefix}name": name, f"{prefix}namespace": f"of-{name}"}
-    fields = audit.about(host)
+    fields = audit.about(host.call)
     assert (fields["pod"], fields["namespace"]) == (pod, f"of-{pod}")
 
 
@@ -123,7 +124,7 @@ def test_what_a_container_can_claim(tmp_path: Path) -> None:
     for name, written in ((["a"], None), ("x" * 1_000_000, "x" * 253 + "...")):
         host = Host({b"CDI_HOOK_CONFIG": str(tmp_path / "none").encode()})
         host.call.oci = {"annotations": {"io.kubernetes.cri.sandbox-name": name}}
-        assert audit.about(host).get("pod") == written
+        assert audit.about(host.call).get("pod") == written
 
 
 @pytest.mark.parametrize("level", ["info", "error"])  # ours, and python-json-logger's
@@ -134,7 +135,7 @@ def test_no_line_is_longer_than_it_may_be(tmp_path: Path, level: str, character:
     origins = {f"v.com/c={number}": character * 1000 for number in range(1000)}
     host.call.request = request.DeviceRequest(list(origins), origins=origins)
     host.call.container = host.call.bundle = character * 10_000
-    assert audit.write(host, level, character * 10_000, character * 100_000)
+    assert audit.write(host.settings, host.call, level, character * 10_000, character * 100_000)
     written = (tmp_path / "log").read_bytes()
     line = json.loads(written)
     assert audit.MOST - 8192 < len(written) < audit.MOST
@@ -149,5 +150,5 @@ def test_a_link_in_the_place_of_the_log(tmp_path: Path) -> None:
     log.symlink_to(victim)
     conf.write_text(f"LOG={log}\n")
     host = Host({b"CDI_HOOK_CONFIG": str(conf).encode()})
-    assert not audit.write(host, "error", "message")
+    assert not audit.write(host.settings, host.call, "error", "message")
     assert not victim.exists()

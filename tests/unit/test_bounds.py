@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import bundle, config, edits, errors, files, hook, log, request
-from cdi_hook.inside import libraries, texts
-from cdi_hook.live.rootfs import Rootfs
+from cdi_hook import errors
+from cdi_hook.base import files, log
+from cdi_hook.config import settings
+from cdi_hook.container.rootfs import Rootfs
+from cdi_hook.edits import kinds
+from cdi_hook.hooks import entry
+from cdi_hook.inject import bundle, request
+from cdi_hook.libraries import ldconfig, texts
 from cdi_hook.specs import specfile
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 README = Path(__file__).parents[2] / "README.md"
 SPEC = '{"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": [{"name": "d", "containerEdits": {"env": ["A=1"]}}]}'
-SETTINGS = config.Config("/none")
+SETTINGS = settings.Config("/none")
 
 
 def spec(path: Path, size: int) -> object:
@@ -38,7 +43,7 @@ def config_json(path: Path, size: int) -> object:
 def configuration(path: Path, size: int) -> object:
     """Load a configuration of this size."""
     path.write_text("LOG_LEVEL=warning\n".ljust(size, "#"))
-    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
     assert (loaded["LOG_LEVEL"], loaded.hiding) == ("info" if loaded.problems else "warning", loaded.problems)
     if loaded.problems:
         raise errors.ConfigError(*loaded.problems)
@@ -47,7 +52,7 @@ def configuration(path: Path, size: int) -> object:
 
 def stdin(_path: Path, size: int) -> object:
     """Parse an OCI spec of this size."""
-    return hook.parse_stdin(b"{}".ljust(size), "an OCI spec")
+    return entry.parse_stdin(b"{}".ljust(size), "an OCI spec")
 
 
 def name(_path: Path, size: int) -> object:
@@ -63,7 +68,7 @@ def times(_path: Path, count: int) -> object:
 
 def mounts(_path: Path, count: int) -> object:
     """Edit an OCI spec that has so many mounts."""
-    return edits.apply({"mounts": [{"destination": "/a"}] * count}, [])
+    return kinds.apply({"mounts": [{"destination": "/a"}] * count}, [])
 
 
 def image(path: Path) -> Rootfs:
@@ -92,7 +97,7 @@ def includes(path: Path, count: int) -> object:
     conf = path.with_name("etc") / "ld.so.conf"
     conf.parent.mkdir(exist_ok=True)
     conf.write_text("".join(f"include /etc/{number}\n" for number in range(1, count)))
-    return libraries._configured(image(path))
+    return ldconfig._configured(image(path))
 
 
 LESS = "among them; build it with fewer dirs in /etc/ld.so.conf, fewer files in them, or without /etc/ld.so.cache"
@@ -200,7 +205,7 @@ def test_many_devices_that_ask_for_the_same(edit: dict[str, Any]) -> None:
     Source.compared = 0
     count = 1000
     parts = [(Source((f"v.com/c={number}", "/v.yaml")), edit) for number in range(count)]
-    changes = edits.apply({}, parts, keep_present=True)
+    changes = kinds.apply({}, parts, keep_present=True)
     asked = [change.sources for change in changes if change.is_put]
     assert asked == [[source for source, _ in parts]] * len(asked) != []
     assert Source.compared < 2 * count
@@ -213,7 +218,7 @@ def test_many_hooks_that_are_there() -> None:
     there.append(Hook(path="/bin/true", args=[{"no": "hook of ours"}]))
     wanted = [{**HOOK, "args": [str(number // 2)]} for number in range(count)]
     Hook.compared = 0
-    edits.apply(
+    kinds.apply(
         {"hooks": {"poststop": there}}, [(("v.com/c=d", "/v.yaml"), {"hooks": wanted})], keep_present=True
     )
     assert Hook.compared < 2 * count

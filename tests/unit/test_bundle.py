@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import bundle
 from cdi_hook.errors import BundleError
+from cdi_hook.inject import bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"old":true}')
     program = (
-        "import resource, signal, sys; from cdi_hook import bundle\n"
+        "import resource, signal, sys; from cdi_hook.inject import bundle\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
         "try: bundle.replace(bundle.load(sys.argv[1])[1], 'x' * 5000)\n"
         "except bundle.errors.BundleError as error: print(error)"

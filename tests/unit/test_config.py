@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import config
-from cdi_hook.devices import CLASSES
+from cdi_hook.config import settings
+from cdi_hook.generate.classes import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KNOWN = "known are " + ", ".join(key for key, _, _ in config.KEYS)
+KNOWN = "known are " + ", ".join(key for key, _, _ in settings.KEYS)
 NO_PATTERN = "is no pattern of vendor.com/class=device, and no condition (from= and namespace= are)"
 NO_SOURCE = "is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS"
 
 
-def load(tmp_path: Path, text: str) -> config.Config:
+def load(tmp_path: Path, text: str) -> settings.Config:
     """Load a configuration with this text."""
     path = tmp_path / "cdi-hook.conf"
     path.write_bytes(text.encode())
-    return config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    return settings.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
 
 
 def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
     """Without a file there are defaults and no problems."""
-    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / "none.conf")})
-    assert loaded.values == {key: default for key, default, _ in config.KEYS}
+    loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / "none.conf")})
+    assert loaded.values == {key: default for key, default, _ in settings.KEYS}
     assert loaded.problems == []
     assert set(loaded.origins.values()) == {"default"}
 
@@ -71,7 +71,7 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
     shell = subprocess.run(
         ["sh", "-c", f'. {path}; printf %s "$RUNTIMES"'], capture_output=True, text=True, check=True
     )
-    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+    loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
     assert (loaded["RUNTIMES"], loaded.problems) == (shell.stdout, [])
 
 
@@ -125,7 +125,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     loaded = load(tmp_path, f"LOG_LEVEL=error\n{line}\n")
     assert loaded.problems == [f"{tmp_path}/cdi-hook.conf:2: {problem}"]
     assert loaded["LOG_LEVEL"] == "error"
-    may_hide = problem.startswith(("unknown key", "not of the form", *config.SOURCES))
+    may_hide = problem.startswith(("unknown key", "not of the form", *settings.SOURCES))
     assert loaded.hiding == (loaded.problems if may_hide else [])
 
 
@@ -168,7 +168,7 @@ def test_an_empty_value_may_have_a_comment(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
     """A configuration that is a directory is a problem with its path, not a traceback."""
-    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path)})
+    loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path)})
     assert loaded.problems == [f"{tmp_path}: not a regular file"]
     assert loaded.failure is None
 
@@ -177,7 +177,7 @@ def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
 def test_what_may_pass_is_a_failure(tmp_path: Path, name: str, may_pass: bool) -> None:
     """An error that the next try might not have is kept, and one that stays isn't."""
     (tmp_path / "file").touch()
-    loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / name)})
+    loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(tmp_path / name)})
     assert len(loaded.problems) == 1
     assert (loaded.failure is not None) is may_pass
 
@@ -190,7 +190,7 @@ def test_a_file_that_the_user_cannot_read_is_a_problem(tmp_path: Path) -> None:
     path.chmod(0)
     os.seteuid(65534)
     try:
-        loaded = config.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
+        loaded = settings.load({b"CDI_HOOK_CONFIG": os.fsencode(path)})
     finally:
         os.seteuid(0)
     assert loaded.problems == [f"{path}: Permission denied"]
@@ -200,16 +200,16 @@ def test_a_user_has_spec_dirs_of_their_own(tmp_path: Path) -> None:
     """For a user, XDG's dirs follow the configured ones; for root they aren't used."""
     loaded = load(tmp_path, "SPEC_DIRS=/a:/b\n")
     environ = {b"HOME": b"/home/u", b"XDG_RUNTIME_DIR": b"/run/user/7"}
-    assert config.spec_dirs(loaded, environ, system=True) == ["/a", "/b"]
-    assert config.spec_dirs(loaded, environ, system=False) == [
+    assert settings.spec_dirs(loaded, environ, system=True) == ["/a", "/b"]
+    assert settings.spec_dirs(loaded, environ, system=False) == [
         "/a",
         "/b",
         "/home/u/.config/cdi",
         "/run/user/7/cdi",
     ]
     own = {b"XDG_CONFIG_HOME": b"/c", b"HOME": b"/home/u"}
-    assert config.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
-    assert config.spec_dirs(loaded, {}, system=False) == ["/a", "/b"]
+    assert settings.spec_dirs(loaded, own, system=False) == ["/a", "/b", "/c/cdi"]
+    assert settings.spec_dirs(loaded, {}, system=False) == ["/a", "/b"]
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -217,22 +217,22 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.conf"
     with open(path, "wb") as file:
         file.write(b"LOG=/\xfe\n")
-    loaded = config.load({b"CDI_HOOK_CONFIG": path})
+    loaded = settings.load({b"CDI_HOOK_CONFIG": path})
     assert (os.fsencode(loaded.path), os.fsencode(loaded["LOG"])) == (path, b"/\xfe")
-    assert config.path({}) == "/etc/cdi-hook/cdi-hook.conf"
+    assert settings.path({}) == "/etc/cdi-hook/cdi-hook.conf"
 
 
 def test_where_the_index_is() -> None:
     """Root's index is in /run, a user's in their own dir, if that is absolute."""
     environ = {b"XDG_RUNTIME_DIR": b"/run/user/7"}
-    assert config.state_dir(environ, system=True) == "/run/cdi-hook"
-    assert config.state_dir(environ, system=False) == "/run/user/7/cdi-hook"
-    assert config.state_dir({b"XDG_RUNTIME_DIR": b"run"}, system=False) == ""
+    assert settings.state_dir(environ, system=True) == "/run/cdi-hook"
+    assert settings.state_dir(environ, system=False) == "/run/user/7/cdi-hook"
+    assert settings.state_dir({b"XDG_RUNTIME_DIR": b"run"}, system=False) == ""
 
 
 def test_no_spec_dirs(tmp_path: Path) -> None:
     """An empty SPEC_DIRS means no dirs."""
-    assert config.spec_dirs(load(tmp_path, "SPEC_DIRS=\n"), {}, system=True) == []
+    assert settings.spec_dirs(load(tmp_path, "SPEC_DIRS=\n"), {}, system=True) == []
 
 
 def test_a_rule_has_its_line_and_conditions(tmp_path: Path) -> None:

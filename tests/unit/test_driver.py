@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import driver
+from cdi_hook.catalog.cache import Cache
 from cdi_hook.errors import CDIError, InjectionError
-from cdi_hook.request import DeviceRequest
-from cdi_hook.specs.cache import Cache
+from cdi_hook.inject import driver
+from cdi_hook.inject.request import DeviceRequest
 
 
 def no_warnings(message: str, errors: list[str]) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import edits
+from cdi_hook.edits import kinds
 from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[edits.Change]:
+def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[kinds.Change]:
     """Apply the edits of one device."""
-    return edits.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
+    return kinds.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
 
 
 # An edit of each kind, and what it makes of an empty OCI specification.
@@ -60,44 +60,44 @@ def test_what_may_not_be_looked_for_is_not_gone(monkeypatch: pytest.MonkeyPatch)
         {"hostPath": f"/none/{name}", "containerPath": f"/{name[0]}", "options": ["bind"]}
         for name in ("a", "b", "b2")
     ]
-    changes = edits.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": mounts})], keep_present=True)
+    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": mounts})], keep_present=True)
     with pytest.raises(InjectionError, match='the host has no "/none/a" and 1 more, needed') as caught:
-        edits.check_host(changes)
+        kinds.check_host(changes)
     assert caught.value.source == ("v.com/c=1", "/v.yaml")
 
     def closed(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("posix.stat", closed)
-    edits.check_host(changes)
+    kinds.check_host(changes)
 
 
 def test_a_dir_that_anybody_may_have_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NVIDIA's dir in /tmp is mounted only if root made it, and no link leads elsewhere."""
     place = tmp_path / "nvidia-mps"
-    monkeypatch.setattr(edits, "_MPS", str(place))
+    monkeypatch.setattr(kinds, "_MPS", str(place))
     mount = {"hostPath": str(place), "containerPath": "/tmp/nvidia-mps", "options": ["rbind"]}
-    changes = edits.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": [mount]})])
+    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": [mount]})])
     place.symlink_to("/root")
     with pytest.raises(
         InjectionError, match=f'"{place}" is no dir of root\'s, so anybody may have made it: remove it'
     ):
-        edits.check_host(changes)
+        kinds.check_host(changes)
     place.unlink()
     place.mkdir()
     if os.geteuid() == 0:
-        edits.check_host(changes)
+        kinds.check_host(changes)
         os.chown(place, 4711, 0)
     with pytest.raises(InjectionError, match="is no dir of root's"):
-        edits.check_host(changes)
+        kinds.check_host(changes)
 
 
-@pytest.mark.parametrize("name", edits.KINDS)
+@pytest.mark.parametrize("name", kinds.KINDS)
 def test_one_edit(name: str) -> None:
     """Each kind of edit becomes what the OCI specification has for it."""
     edit, expected = ONE[name]
     oci: dict[str, Any] = {}
-    changes = applied(oci, {name: [edit] if edits.KINDS[name].is_list else edit})
+    changes = applied(oci, {name: [edit] if kinds.KINDS[name].is_list else edit})
     assert oci == expected
     assert {change.kind for change in changes} == {name}
 
@@ -171,7 +171,7 @@ def test_a_failed_injection_leaves_all_as_it_was() -> None:
     assert (str(caught.value), oci) == (message, {"process": {"env": []}})
 
 
-@pytest.mark.parametrize("there", [None, {}, {"env": []}, {"env": None}, {"env": edits.HOOK_ENV}])
+@pytest.mark.parametrize("there", [None, {}, {"env": []}, {"env": None}, {"env": kinds.HOOK_ENV}])
 def test_a_hook_that_an_image_could_take_over(there: dict[str, Any] | None) -> None:
     """A createContainer hook without variables gets some, one that the engine has injected too; twice is once.
 
@@ -184,7 +184,7 @@ def test_a_hook_that_an_image_could_take_over(there: dict[str, Any] | None) -> N
     for changed in (True, False):
         assert bool(applied(oci, wanted, keep_present=True)) == changed
         assert oci["hooks"] == {
-            "createContainer": [{**hook, "env": edits.HOOK_ENV}],
+            "createContainer": [{**hook, "env": kinds.HOOK_ENV}],
             "createRuntime": [hook],
         }
     oci = {}
@@ -198,7 +198,7 @@ def test_a_hook_that_an_engine_has_injected_for_more_devices() -> None:
     oci: dict[str, Any] = {"hooks": {"createContainer": [dict(hook), dict(other), dict(hook)]}}
     wanted = {"hooks": [{"hookName": "createContainer", **hook}]}
     assert len(applied(oci, wanted, keep_present=True)) == 2
-    with_env = {**hook, "env": edits.HOOK_ENV}
+    with_env = {**hook, "env": kinds.HOOK_ENV}
     assert oci["hooks"]["createContainer"] == [with_env, other, with_env]
 
 
@@ -227,7 +227,7 @@ def test_a_list_may_be_as_long_as_the_bound() -> None:
     assert len(applied(oci, {"env": ["A=1"]})) == 3
 
 
-def steps(changes: list[edits.Change]) -> list[tuple[str, edits.Place, Any, Any]]:
+def steps(changes: list[kinds.Change]) -> list[tuple[str, kinds.Place, Any, Any]]:
     """Return what a test compares of changes."""
     return [(one.op, one.place, one.value, one.was) for one in changes]
 
@@ -320,10 +320,10 @@ def test_what_hinders_a_mount(mount: dict[str, Any], message: str) -> None:
     """A bind mount needs its source, and a mount of no type needs to be one."""
     changes = applied({}, {"mounts": [{"hostPath": "/none/a", "containerPath": "/b", **mount}]})
     if not message:
-        edits.check_host(changes)
+        kinds.check_host(changes)
         return
     with pytest.raises(InjectionError) as caught:
-        edits.check_host(changes)
+        kinds.check_host(changes)
     assert str(caught.value) == f"CDI device injection failed: {message}, needed by the spec's mounts"
 
 
@@ -440,7 +440,7 @@ def test_variables_come_where_their_name_is_or_where_it_is_first_asked_for() -> 
         (("v.com/c=1", "/v.yaml"), {"env": ["B=1", "C=1", "A=new=z"]}),
         (("v.com/c=2", "/v.yaml"), {"env": ["B=2", "C=1"]}),
     ]
-    changes = edits.apply(oci, parts)
+    changes = kinds.apply(oci, parts)
     assert oci["process"]["env"] == ["A=new=z", "PATH=/bin", "B=2", "C=1"]
     one, two = ("v.com/c=1", "/v.yaml"), ("v.com/c=2", "/v.yaml")
     assert {str(change.value): change.sources for change in changes} == {
@@ -471,4 +471,4 @@ def test_an_unknown_kind_is_an_error() -> None:
 )
 def test_depth(destination: str, depth: int) -> None:
     """The depth of a mount is that of its cleaned destination."""
-    assert edits._depth({"destination": destination}) == depth
+    assert kinds._depth({"destination": destination}) == depth

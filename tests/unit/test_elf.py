@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import elf
+from cdi_hook.libraries import elf
 from tests.elffile import AARCH64, library
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import ask, edits, features
+from cdi_hook.base import process
+from cdi_hook.edits import features, kinds
 from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def crun(version: str) -> str:
 
 def check(runtime: str, wanted: dict[str, Any]) -> str:
     """Return why a runtime is refused for edits, or ""."""
-    changes = edits.apply({}, [(("v.com/c=1", "/v.yaml"), wanted)])
+    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), wanted)])
     try:
         features.check(runtime, changes, dict(os.environb))
     except InjectionError as error:
@@ -81,7 +82,7 @@ def test_an_answer(tmp_path: Path, answer: str, wanted: dict[str, Any], is_known
 @pytest.mark.parametrize("script", ["yes", "kill -9 $$", "exit 1", "sleep 30 & exit 0", "exec >&-; sleep 30"])
 def test_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """A runtime that prints without end, hangs or fails knows nothing, and holds nothing up."""
-    monkeypatch.setattr(ask, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(process, "TIMEOUT_S", 0.3)
     runtime = stub(tmp_path, script)
     assert f'runtime "{runtime}" (of an unknown version) would ignore netDevices' in check(runtime, NET)
 
@@ -105,7 +106,7 @@ def test_real_runtimes(name: str, wanted: dict[str, Any]) -> None:
     assert found
     kind = next(iter(wanted))
     field = next(iter(wanted[kind])) if kind == "intelRdt" else ""
-    since = features.SINCE[edits.KINDS[kind].features[field]][name == "crun"]
+    since = features.SINCE[kinds.KINDS[kind].features[field]][name == "crun"]
     is_old = [int(one) for one in found[0].split(".")] < [int(one) for one in since.split(".")]
     beginning = f'CDI device injection failed: the OCI runtime "{runtime}" ({said}) would ignore {kind}'
     refusal = check(runtime, wanted)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import files
+from cdi_hook.base import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def test_what_is_durable_is_on_the_disk_before_it_is_named(
 
 REPLACE = """
 import os, sys
-from cdi_hook import files
+from cdi_hook.base import files
 os.getppid()  # what is traced comes after it
 files.replace(sys.argv[1], b"new" * 1000, 0o644, (12, 34) if os.geteuid() == 0 else None, durable=True)
 """

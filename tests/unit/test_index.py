@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import files, index
+from cdi_hook.base import files
+from cdi_hook.base.trust import Untrusted
+from cdi_hook.catalog import cache, index, index_writer
+from cdi_hook.catalog.cache import Cache
+from cdi_hook.catalog.registry import Registry
 from cdi_hook.errors import UnresolvableDevices
-from cdi_hook.registry import Registry
-from cdi_hook.specs import cache, compiled, specfile
-from cdi_hook.specs.cache import Cache
-from cdi_hook.trust import Untrusted
+from cdi_hook.specs import specfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +123,7 @@ def test_specs_that_change_while_they_are_compiled(tmp_path: Path) -> None:
 
     dirs = [str(tmp_path / "low")]
     changing, cache = (
-        compiled.compile_index(one, dirs, strict=False) for one in (Changing(dirs), Cache(dirs))
+        index_writer.compile_index(index.Index("", dirs, False), one) for one in (Changing(dirs), Cache(dirs))
     )
     assert changing == cache
 
@@ -162,9 +163,9 @@ def test_a_spec_that_was_fresh_when_it_was_read_is_not_indexed(tmp_path: Path) -
     slow = registry(tmp_path)
     assert slow.cache.devices() == ["v.com/c=one"]
     time.sleep(0.06)
-    compiled.write(slow)
+    index_writer.write(slow.index, slow.cache)
     assert not list(tmp_path.glob("state/*.index"))
-    compiled.build(slow)
+    index_writer.build(slow.index, slow.cache)
     assert index_file(tmp_path).stat().st_size
 
 
@@ -205,9 +206,8 @@ def test_only_a_spec_that_changed_is_read(tmp_path: Path, loaded: list[str]) -> 
             vars(one) | {"devices": None} for one in anew.specs
         ]
         assert cache_.errors == anew.errors
-        assert compiled.compile_index(cache_, dirs, strict=False) == compiled.compile_index(
-            anew, dirs, strict=False
-        )
+        place = index.Index("", dirs, False)
+        assert index_writer.compile_index(place, cache_) == index_writer.compile_index(place, anew)
 
 
 def written_through_mmap(path: Path, old: bytes, new: bytes) -> None:
@@ -225,19 +225,19 @@ def test_what_looks_the_same_is_read_again(tmp_path: Path, loaded: list[str]) ->
         low.symlink_to(name)
         write(low / "a.yaml", "v.com/c", "one")
         write(low / "b.yaml", "w.com/c", "one")
-        compiled.build(registry(tmp_path))
+        index_writer.build(registry(tmp_path).index, registry(tmp_path).cache)
         before = (low / "a.yaml").stat()
-        assert not compiled.is_stale(registry(tmp_path))
+        assert not index_writer.is_stale(registry(tmp_path).index, registry(tmp_path).cache)
         written_through_mmap(low / "a.yaml", b"SPEC=a", b"SPEC=b")
         if (low / "a.yaml").stat() != before:
             pytest.skip("/dev/shm is no tmpfs")
         assert registry(tmp_path).parts(["v.com/c=one"]) == parts_of_one(low / "a.yaml")
-        assert compiled.is_stale(registry(tmp_path))
+        assert index_writer.is_stale(registry(tmp_path).index, registry(tmp_path).cache)
         loaded.clear()
-        compiled.build(registry(tmp_path))
+        index_writer.build(registry(tmp_path).index, registry(tmp_path).cache)
         assert loaded == ["a.yaml"]
         assert registry(tmp_path).parts(["v.com/c=one"])[0][1] == {"env": ["SPEC=b"]}
-        assert not compiled.is_stale(registry(tmp_path))
+        assert not index_writer.is_stale(registry(tmp_path).index, registry(tmp_path).cache)
 
 
 @pytest.mark.parametrize(
@@ -290,14 +290,17 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
     names = ["v.com/c=one", "v.com/c=two"]
     expected = registry(tmp_path).parts(names)
     path = index_file(tmp_path)
-    remembered = compiled.read(str(path))[1]
+    remembered = index_writer.read(str(path))[1]
     assert list(remembered) == [str(tmp_path / "low" / "a.yaml")]
     data = path.read_bytes()
     for at in range(len(data)):
         for damaged in (data[:at], data[:at].ljust(len(data), b"\0"), data[:at] + b"\0" + data[at + 1 :]):
             path.write_bytes(damaged)
-            assert index.look_up(str(path), registry(tmp_path).spec_dirs, False, names) in (None, expected)
-            assert compiled.read(str(path))[1] in ({}, remembered)
+            assert index.Index(str(path), registry(tmp_path).spec_dirs, False).look_up(names) in (
+                None,
+                expected,
+            )
+            assert index_writer.read(str(path))[1] in ({}, remembered)
 
 
 @pytest.mark.usefixtures("settled")

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import inventory
-from cdi_hook.registry import Registry
-from cdi_hook.specs import compiled
+from cdi_hook.catalog import index_writer, inventory
+from cdi_hook.catalog.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,30 +47,31 @@ def without_specs(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> invent
 
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "cache", property(refuse))
-        return inventory.read(registry)
+        dirs, state = registry.spec_dirs, os.path.dirname(registry.index.path)
+        return Registry(dirs, state, strict=False).inventory()
 
 
 def test_by_specs_and_by_index(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each device has its spec and those that it overrides; the index gives the same without reading a spec."""
-    found = inventory.read(registry)
+    found = registry.inventory()
     low, high, bad = (str(tmp_path / name) for name in ("low/a.json", "high/b.json", "high/bad.json"))
     assert found.devices == {"vendor.com/gpu=a": (low, []), "vendor.com/gpu=b": (high, [low])}
-    ((path, told),) = found.problems
+    ((path, told),) = found.told
     assert (path, told.startswith('.cdiVersion: invalid version "9"')) == (bad, True)
-    compiled.build(registry)
+    index_writer.build(registry.index, registry.cache)
     assert without_specs(registry, monkeypatch) == found
 
 
 def test_a_change_is_seen(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that doesn't fit the specs any more counts as none, and reading doesn't write one."""
-    compiled.build(registry)
+    index_writer.build(registry.index, registry.cache)
     time.sleep(0.01)
     spec(tmp_path / "low/c.json", "d")
     with pytest.raises(AssertionError, match="the specs were read"):
         without_specs(registry, monkeypatch)
     before = (tmp_path / "state").stat().st_mtime_ns
     again = Registry(registry.spec_dirs, str(tmp_path / "state"), strict=False)
-    assert "vendor.com/gpu=d" in inventory.read(again).devices
+    assert "vendor.com/gpu=d" in again.inventory().devices
     assert (tmp_path / "state").stat().st_mtime_ns == before
 
 

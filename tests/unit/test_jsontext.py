@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import jsontext
+from cdi_hook.base import json_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +31,13 @@ ROOT = Path(__file__).parents[2]
 def test_numbers_keep_their_spelling(number: str) -> None:
     """A number is written as it was read, even if a float would change it."""
     text = f'{{"a":[{number},1],"b":"{number}"}}'
-    assert jsontext.dumps(jsontext.loads(text)) == text
+    assert json_text.dumps(json_text.loads(text)) == text
 
 
 def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
     """Keys stay in order, and half a surrogate pair stays as it is."""
     text = '{"z":1,"a":{"y":"\\ud800","b":null}}'
-    assert jsontext.dumps(jsontext.loads(text)) == text
+    assert json_text.dumps(json_text.loads(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_the_order_of_keys_and_lone_surrogates_survive() -> None:
 def test_bad_json_is_refused(text: str, message: str) -> None:
     """Each kind of broken text has its reason and place."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
-        jsontext.loads(text)
+        json_text.loads(text)
     assert str(caught.value) == message
 
 
 def test_other_ways_to_read() -> None:
     """What dumps() writes is read back without hooks, and by json where there is no accelerator."""
     text = '{"a":[1,1.5,true,null,"\\u00e9"],"b":{}}'
-    assert jsontext.loads_own(text.encode()) == jsontext.loads(text)
-    assert jsontext._loads_by_json(text) == jsontext.loads(text)
+    assert json_text.loads_own(text.encode()) == json_text.loads(text)
+    assert json_text._loads_by_json(text) == json_text.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_other_ways_to_read() -> None:
 def test_our_own_text_is_whole(text: str, message: str) -> None:
     """Half an index is none."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
-        jsontext.loads_own(text.encode())
+        json_text.loads_own(text.encode())
     assert str(caught.value) == message
 
 
@@ -91,16 +91,16 @@ def test_our_own_text_is_whole(text: str, message: str) -> None:
 def test_json_itself_is_as_strict(text: str, message: str) -> None:
     """Where there is no accelerator, json refuses what the scanner refuses, and keeps the spelling of numbers."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
-        jsontext._loads_by_json(text)
+        json_text._loads_by_json(text)
     assert str(caught.value) == message
-    assert jsontext.dumps(jsontext._loads_by_json("[1.50,-0]")) == "[1.50,-0]"
+    assert json_text.dumps(json_text._loads_by_json("[1.50,-0]")) == "[1.50,-0]"
 
 
-@pytest.mark.parametrize("tree", [{"a": object}, [1.50, jsontext.loads("1.50"), object]])
+@pytest.mark.parametrize("tree", [{"a": object}, [1.50, json_text.loads("1.50"), object]])
 def test_what_is_no_json_is_not_written(tree: object) -> None:
     """A tree with something else in it is refused by name."""
     with pytest.raises(TypeError) as caught:
-        jsontext.dumps(tree)
+        json_text.dumps(tree)
     assert str(caught.value) == "<class 'object'> is not JSON"
 
 
@@ -109,14 +109,14 @@ def test_bad_json_is_refused_before_json_is_there(text: str) -> None:
     """In a process that hasn't imported json, as in a create, broken text is refused in the same words."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from cdi_hook import jsontext\n"
-        "try: jsontext.loads(sys.argv[1])\n"
+        "from cdi_hook.base import json_text\n"
+        "try: json_text.loads(sys.argv[1])\n"
         "except ValueError as error: print(error)"
     )
     command = [sys.executable, "-IS", "-c", program, text]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 # the message is compared
-        jsontext.loads(text)
+        json_text.loads(text)
     assert done.stdout == f"{caught.value}\n"
 
 
@@ -124,8 +124,8 @@ def test_does_without_the_accelerator() -> None:
     """Without CPython's _json the result is the same."""
     program = (
         "import sys; sys.modules['_json'] = None\n"
-        "from cdi_hook import jsontext\n"
-        'print(jsontext.dumps(jsontext.loads(\'{"a": [1e3, "é", {}], "b": 2}\')))'
+        "from cdi_hook.base import json_text\n"
+        'print(json_text.dumps(json_text.loads(\'{"a": [1e3, "é", {}], "b": 2}\')))'
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT

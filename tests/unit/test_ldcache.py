@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import elf, ldcache
-from cdi_hook.ldcache import Entry
+from cdi_hook.libraries import elf, ldcache
+from cdi_hook.libraries.ldcache import Entry
 from tests.elffile import need_new_ldconfig
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import linux
+from cdi_hook.container import syscalls
+from cdi_hook.container.namespaces import Child, Container
 from cdi_hook.errors import InjectionError
-from cdi_hook.live.container import Child, Container
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def test_hook_that_ends_early(tmp_path: Path, end: str) -> None:
     """A child undoes what it did however the hook ends, and nobody waits for its stdout."""
     undone = tmp_path / "undone"
     script = (
-        "import os, signal, sys, time; from pathlib import Path; from cdi_hook.live.container import Child; "
+        "import os, signal, sys, time; from pathlib import Path; from cdi_hook.container.namespaces import Child; "
         f"undo = Path({str(undone)!r}).touch; {ENDS[end]}"
     )
     begin = time.monotonic()
@@ -90,14 +90,16 @@ def test_who_does_not_hear_the_other(
 def test_kernels_that_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system call that the kernel lacks, or an argument that it doesn't know, gets a message of its own."""
     with pytest.raises(OSError, match=r"Linux 5\.12 or newer") as caught:
-        linux._syscall(1 << 20)
+        syscalls._syscall(1 << 20)
     assert caught.value.errno == errno.ENOSYS
 
     def refuse(*_: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(linux, "setns", refuse)
+    monkeypatch.setattr(syscalls, "setns", refuse)
     container = Container.__new__(Container)
     container._process, container._others = -1, {"mnt"}
-    with pytest.raises(InjectionError, match=f"^can't join the container's namespaces: {linux.TOO_OLD[:20]}"):
+    with pytest.raises(
+        InjectionError, match=f"^can't join the container's namespaces: {syscalls.TOO_OLD[:20]}"
+    ):
         container.join("user", "mnt")

@@ -8,9 +8,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from cdi_hook import linux
+from cdi_hook.container import rootfs, syscalls
 from cdi_hook.errors import InjectionError
-from cdi_hook.live import rootfs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +46,7 @@ def test_dirs_that_turn_into_links(tmp_path: Path) -> None:
     swapper = os.fork()
     if swapper == 0:
         libc = ctypes.CDLL(None)
-        at, flags = linux.AT_FDCWD, ctypes.c_uint(RENAME_EXCHANGE)
+        at, flags = syscalls.AT_FDCWD, ctypes.c_uint(RENAME_EXCHANGE)
         while True:
             for name in ("vol/a", "vol/a/b"):
                 libc.renameat2(at, bytes(root_dir / name), at, bytes(root_dir / f"{name}.link"), flags)

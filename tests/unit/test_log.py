@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import log
+from cdi_hook.base import log
 
 if TYPE_CHECKING:
     from pathlib import Path

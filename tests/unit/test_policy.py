@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import policy, request
-from cdi_hook.config import Config
+from cdi_hook.config.rule import Rule
+from cdi_hook.config.settings import Config
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import Containerd
 from cdi_hook.errors import CDIError
-from cdi_hook.rule import Rule
+from cdi_hook.inject import policy, request
 
 
 def settings(**values: str) -> Config:

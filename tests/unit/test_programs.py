@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import programs
+from cdi_hook.base import programs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +17,7 @@ def installed(place: Path) -> Path:
     """Make the program in a dir, with the tree's modules; it prints what others write down of it."""
     text = (ROOT / "packaging/bin/cdi-hook").read_text("utf-8")
     text = text.replace("cdi_lib='' ", f"cdi_lib={ROOT} ", 1)
-    text = text.replace("from cdi_hook.cli import run", "from cdi_hook.programs import path, command")
+    text = text.replace("from cdi_hook.cli import run", "from cdi_hook.base.programs import path, command")
     place.mkdir(parents=True)
     for name in ("cdi-hook", "cdi-runtime"):
         (place / name).write_text(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import proof
+from cdi_hook.edits import proof
 from cdi_hook.errors import FAILED
-from cdi_hook.explain import GENERATE
+from cdi_hook.inject.explain import GENERATE
 from tests.engine.box import ROOT
 
 from .devices.fakehost import FakeHost

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.quoting import quote
+from cdi_hook.errors import quote
 
 
 @pytest.mark.parametrize(

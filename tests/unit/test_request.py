@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import request
-from cdi_hook.config import Config
+from cdi_hook.config.settings import Config
 from cdi_hook.errors import BundleError, CDIError
+from cdi_hook.inject import request
 
 
 def settings(**values: str) -> Config:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import explain
+from cdi_hook.catalog import inventory
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
@@ -31,9 +31,11 @@ devices:
 
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
-OURS = ("argv", "bundle", "config", "driver", "edits", "errors", "files", "index", "injection",
-        "jsontext", "mounts", "names", "quoting", "registry", "request", "runtime")  # fmt: skip
-FOR_LOG = {"cdi_hook.audit", "cdi_hook.log"}  # which are in the one file too
+OURS = ("base", "base.files", "base.json_text", "base.volumes", "catalog", "catalog.index", "catalog.registry",
+        "config", "config.settings", "edits", "edits.kinds", "errors", "inject", "inject.bundle", "inject.driver",
+        "inject.facts", "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
+        "runtime.shim")  # fmt: skip
+FOR_LOG = {"cdi_hook.inject.audit", "cdi_hook.base.log"}  # which are in the one file too
 BUDGET = {"_json", "_signal", "cdi_hook", "cdi_hook.bytecode", "gc", *(f"cdi_hook.{name}" for name in OURS)}
 
 
@@ -67,7 +69,7 @@ class Host:
     def run(
         self, *arguments: str, options: tuple[str, ...] = (), cwd: Path | None = None, start: Path = START
     ) -> subprocess.CompletedProcess[str]:
-        """Run cdi_hook.runtime as the door does, with a runtime that does nothing."""
+        """Run cdi_hook.runtime.shim as the door does, with a runtime that does nothing."""
         command = [PYTHON, "-IS", *options, str(start), "runtime", "/bin/true", "", "", *arguments]
         environment = {
             "CDI_HOOK_CONFIG": str(self.directory / "conf"),
@@ -158,7 +160,7 @@ def damage(library: Path, how: str) -> None:
         os.utime(library / "names.py", ns=(1, 1))
     elif how == "a source gone":
         (library / "room/inner.py").unlink()
-        (library / "runtime.py").write_text((library / "runtime.py").read_text().replace(INNER, ""))
+        (library / "runtime/shim.py").write_text((library / "runtime/shim.py").read_text().replace(INNER, ""))
     elif how == "half":
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     else:
@@ -177,7 +179,7 @@ def test_modules_come_from_one_file_while_it_holds(host: Host, how: str) -> None
     (library / "room/__init__.py").write_text("from cdi_hook.room import second\n")
     (library / "room/second.py").write_text("NAME = __name__\n")
     (library / "room/inner.py").write_text("import cdi_hook.room\nfirst = cdi_hook.room.second.NAME\n")
-    with (library / "runtime.py").open("a") as file:
+    with (library / "runtime/shim.py").open("a") as file:
         file.write(INNER)
 
     def start() -> set[str]:
@@ -188,10 +190,10 @@ def test_modules_come_from_one_file_while_it_holds(host: Host, how: str) -> None
         return {name for name in found if name.startswith("cdi_hook")}
 
     time.sleep(0.06)  # a new spec isn't indexed
-    assert {"cdi_hook.runtime", "cdi_hook.room.inner"} <= start()
+    assert {"cdi_hook.runtime.shim", "cdi_hook.room.inner"} <= start()
     assert start() == {"cdi_hook", "cdi_hook.bytecode"}
     damage(library, how)
-    assert "cdi_hook.runtime" in start()
+    assert "cdi_hook.runtime.shim" in start()
     assert start() == {"cdi_hook", "cdi_hook.bytecode"}
 
 
@@ -369,7 +371,7 @@ def test_what_not_everybody_may_read_is_not_quoted(
     host.ask("vendor.com/thing=none")
     log = host.directory / "log"
     done = host.create("--log", str(log))
-    private = f"{spec}: {explain.PRIVATE}"
+    private = f"{spec}: {inventory.PRIVATE}"
     is_public = (file_mode, dir_mode) == (0o644, 0o755)
     assert [private in done.stderr, private.replace('"', '\\"') in log.read_text()] == [not is_public] * 2
     if not is_public:
@@ -559,7 +561,7 @@ def test_logging_an_injection_imports_no_logging(host: Host) -> None:
     found = imported(done)
     assert len((host.directory / "own.log").read_text().splitlines()) == 2
     assert "_json" in found
-    assert not found & {"logging", "pythonjsonlogger", "json", "re", "cdi_hook.ownlog"}
+    assert not found & {"logging", "pythonjsonlogger", "json", "re", "cdi_hook.inject.audit"}
 
 
 def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:
@@ -580,7 +582,7 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
     (broken / "yaml.py").write_text("raise RuntimeError('broken install')\n")
     (broken / "start.py").write_text(
         f"import sys; sys.path[:0] = [{str(broken)!r}, {str(ROOT)!r}]\n"
-        "from cdi_hook import runtime\nruntime.run(sys.argv[1:])\n"
+        "from cdi_hook.runtime import shim\nshim.run(sys.argv[1:])\n"
     )
     command = [PYTHON, "-IS", str(broken / "start.py"), "/bin/true", "0", "", "--debug", "create", "-b"]
     command.append(str(host.directory / "bundle"))
@@ -593,12 +595,12 @@ def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
         assert done.returncode == 1
 
 
-@pytest.mark.parametrize("old", ["from cdi_hook import argv", "injection.inject("])
+@pytest.mark.parametrize("old", ["from cdi_hook.runtime import argv", "pipeline.inject("])
 def test_modules_that_are_being_replaced(host: Host, old: str) -> None:
     """If modules don't fit each other, as in the middle of an upgrade, the create restarts until they do."""
     library = host.directory / "library/cdi_hook"
     shutil.copytree(ROOT / "cdi_hook", library, ignore=shutil.ignore_patterns("__pycache__"))
-    module = library / "runtime.py"
+    module = library / "runtime/shim.py"
     text = module.read_text("utf-8")
     module.write_text(
         text.replace(old, old.replace("argv", "missing").replace("inject(", "missing("), 1), "utf-8"

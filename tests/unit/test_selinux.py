@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import selinux, trust
+from cdi_hook.base import trust
+from cdi_hook.catalog import selinux
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,9 +22,9 @@ def test_packages_are_found_without_running_them(tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.prefix = sys.exec_prefix = {str(prefixes[0])!r}\n"
         f"sys.base_prefix = {str(prefixes[1])!r}\n"
-        "from cdi_hook import site_packages\n"
-        "print(*map(site_packages.has, ('of_environment', 'of_base', 'of_nobody')))\n"
-        "site_packages.enable(); import of_environment, of_base"
+        "from cdi_hook.base import packages\n"
+        "print(*map(packages.has, ('of_environment', 'of_base', 'of_nobody')))\n"
+        "packages.enable(); import of_environment, of_base"
     )
     done = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True True False\nenvironment\nbase\n", "")

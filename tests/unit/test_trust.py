@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import files
-from cdi_hook.trust import Untrusted, trusted
+from cdi_hook.base import files
+from cdi_hook.base.trust import Untrusted, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 # Run as the root of a user namespace; print for each path why it isn't trusted, then whether the host is strict.
 IN_USER_NAMESPACE = """
 import os, sys
-from cdi_hook.injection import Host
-from cdi_hook.trust import Untrusted, trusted
+from cdi_hook.inject.pipeline import Host
+from cdi_hook.base.trust import Untrusted, trusted
 print(flush=True)
 sys.stdin.readline()
 os.setresgid(0, 0, 0)

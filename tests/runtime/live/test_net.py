@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import files
+from cdi_hook.base import files
 from tests.runtime.lab import BUSYBOX, NATIVE
 
 from .hooked import user_namespace

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cdi_hook.argv is held to: its tables, the options without a value, and how a test reads arguments."""
+"""What cdi_hook.runtime.argv is held to: its tables, the options without a value, and how a test reads arguments."""
 
 from __future__ import annotations
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 # Options without a value that the runtimes have before the command, or after
 # create, run and restore; --rootless, which is both, is left out.

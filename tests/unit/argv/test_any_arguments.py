@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv takes any sequence, and costs nothing."""
+"""cdi_hook.runtime.argv takes any sequence, and costs nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 from .reading import FIELDS
 
@@ -32,7 +32,7 @@ def test_imports_nothing() -> None:
     """Reading arguments costs no import besides our own package."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules);"
-        " import cdi_hook.argv; print(*sorted(set(sys.modules) - before))"
+        " import cdi_hook.runtime.argv; print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-IS", "-c", code], check=True, capture_output=True, text=True)
-    assert {"__future__", "cdi_hook", "cdi_hook.argv"} >= set(done.stdout.split())
+    assert {"__future__", "cdi_hook", "cdi_hook.runtime", "cdi_hook.runtime.argv"} >= set(done.stdout.split())

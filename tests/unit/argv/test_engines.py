@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv: the command lines that engines write."""
+"""cdi_hook.runtime.argv: the command lines that engines write."""
 
 from __future__ import annotations
 

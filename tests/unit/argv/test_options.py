@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv: how options are spelt."""
+"""cdi_hook.runtime.argv: how options are spelt."""
 
 from __future__ import annotations
 
 import pytest
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 from .reading import meaning
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv against the installed runtimes: their help, and what they do with the same arguments.
+"""cdi_hook.runtime.argv against the installed runtimes: their help, and what they do with the same arguments.
 
 It needs runc, crun and runsc, and starts no container: they are asked for help,
 or for a bundle that isn't there.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 from .reading import meaning
 

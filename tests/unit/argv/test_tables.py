@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi_hook.argv: the tables of options, those of runtimes that aren't installed too."""
+"""cdi_hook.runtime.argv: the tables of options, those of runtimes that aren't installed too."""
 
 from __future__ import annotations
 
 import pytest
 
-from cdi_hook import argv
+from cdi_hook.runtime import argv
 
 from .reading import ALL_BOOLEANS, VALUE_LETTERS, VALUE_OPTIONS, meaning
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.cli import commands, completion
+from cdi_hook.cli import commands
+from cdi_hook.cli.command import completion
 from cdi_hook.engines import ENGINES
 
 if TYPE_CHECKING:

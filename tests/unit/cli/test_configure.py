@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook.base.trust import untrusted
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.filechange import Change
+from cdi_hook.engines.edit.file_change import FileChange
 from cdi_hook.errors import CDIError
-from cdi_hook.trust import untrusted
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -264,7 +264,7 @@ def test_an_attribute_that_cant_be_kept_is_an_error(etc: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "getxattr", lambda *_: b"x")
     monkeypatch.setattr(os, "setxattr", none)
     with pytest.raises(CDIError) as caught:
-        Change(str(file), DAEMON, ADDED, backup=f"{file}.before-cdi-hook").make()
+        FileChange(str(file), DAEMON, ADDED, backup=f"{file}.before-cdi-hook").make()
     assert str(caught.value) == (
         f"can't write \"{file}.before-cdi-hook\": its extended attribute user.x can't be kept: {os.strerror(errno.EPERM)}"
     )

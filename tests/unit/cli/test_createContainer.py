@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.live.rootfs import NOT_ITSELF
+from cdi_hook.container.rootfs import NOT_ITSELF
 from tests import hostile
 from tests.elffile import library
 

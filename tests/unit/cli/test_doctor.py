@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import doctor
+from cdi_hook.doctor import checks
 
 from .conftest import PROGRAM, VENDOR, World
 
@@ -65,7 +65,7 @@ def test_a_host(cdi_hook: World) -> None:
     assert (status, err) == (1, "")
     found = json.loads(out)
     names = list(dict.fromkeys(one["check"] for one in found))
-    assert names == [name for name in doctor.CHECKS if name in names]
+    assert names == [name for name in checks.CHECKS if name in names]
     assert {"engines", "runtimes", "configuration", "specs", "overlooked", "index", "python"} <= {*names}
     assert {one["level"] for one in found} <= {"ok", "warning", "error", "unknown"}
     assert [one["fix"] for one in found if one["check"] == "overlooked"] == [

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import config, devices
-from cdi_hook.cli import generate, main
-from cdi_hook.devices.deviceclass import Device, Found
-from cdi_hook.devices.root import Root
+from cdi_hook.cli import main
+from cdi_hook.cli.command import generate
+from cdi_hook.config import settings
+from cdi_hook.generate import classes
+from cdi_hook.generate.device_class import Found, FoundDevice
+from cdi_hook.generate.root import Root
 from tests.unit.devices.cases import CASES
 from tests.unit.devices.fakehost import FakeHost
 
@@ -62,7 +64,7 @@ def test_the_table(cdi_hook: World, other: Path) -> None:
     status, out, err = cdi_hook("generate", "--root", other)
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines if line[0] != " "] == [*devices.CLASSES]
+    assert [line.split()[0] for line in lines if line[0] != " "] == [*classes.CLASSES]
     at = lines.index("kvm         host.local/kvm=kvm")
     assert lines[at + 1 : at + 4] == [
         "            no /dev/vhost-net: modprobe vhost_net",
@@ -76,7 +78,7 @@ def test_the_table(cdi_hook: World, other: Path) -> None:
 def test_the_table_as_json(cdi_hook: World, other: Path) -> None:
     """With --json the table has the same as objects."""
     table = {one["class"]: one for one in cdi_hook.json("generate", "--root", other, "--json")}
-    assert list(table) == [*devices.CLASSES]
+    assert list(table) == [*classes.CLASSES]
     assert table["fuse"] == {
         "class": "fuse",
         "about": "filesystems in user space",
@@ -266,7 +268,7 @@ def test_unknown_class(cdi_hook: World) -> None:
     """An unknown class is refused, and the message names the classes."""
     status, out, err = cdi_hook("generate", "kmv")
     assert (status, out) == (2, "")
-    known = ", ".join(map(repr, devices.CLASSES)), ", ".join(devices.CLASSES)
+    known = ", ".join(map(repr, classes.CLASSES)), ", ".join(classes.CLASSES)
     assert err in [
         f"cdi-hook: argument CLASS: invalid choice: 'kmv' (choose from {names}); did you mean kvm?\n"
         for names in known
@@ -276,10 +278,10 @@ def test_unknown_class(cdi_hook: World) -> None:
 @pytest.fixture
 def configured(cdi_hook: World, other: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what runs --configured in this process, with /dev's devices from another root and a state dir here."""
-    monkeypatch.setattr(config, "state_dir", lambda _environ, _system: str(cdi_hook.root / "run"))
-    monkeypatch.setattr(config, "is_system_root", lambda: True)
+    monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(cdi_hook.root / "run"))
+    monkeypatch.setattr(settings, "is_system_root", lambda: True)
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
-    monkeypatch.setattr("cdi_hook.cli.generate.Root", _root_of(other))
+    monkeypatch.setattr("cdi_hook.cli.command.generate.Root", _root_of(other))
 
     def run(classes: str) -> int:
         cdi_hook.configure(GENERATE=classes)
@@ -332,7 +334,7 @@ def test_what_stands_in_the_way(
     assert not kvm.exists()
     assert err == (
         f'cdi-hook: warning: {cdi_hook.config}:2: GENERATE: "nope" is no class of devices; known are '
-        f"{', '.join(devices.CLASSES)}\n"
+        f"{', '.join(classes.CLASSES)}\n"
         f"cdi-hook: kvm: {hers} already defines host.local/kvm=all, and two files in one dir must not: "
         "remove it, or choose another kind with --vendor or --name\n"
     )
@@ -346,7 +348,7 @@ def test_a_class_that_fails(
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error", "/dev/fuse")
 
-    monkeypatch.setattr(devices.get("fuse"), "find", fail)
+    monkeypatch.setattr(classes.get("fuse"), "find", fail)
     assert configured("fuse kvm") == 1
     kvm = f"{cdi_hook.specs}/host.local-kvm.yaml: host.local/kvm, 2 devices, CDI 0.7.0\n"
     assert capfd.readouterr() == (kvm, "cdi-hook: fuse: /dev/fuse: Input/output error\n")
@@ -364,7 +366,7 @@ def test_what_fails_stays(
         raise OSError(5, "Input/output error", "/dev/fuse")
 
     with monkeypatch.context() as patch:
-        patch.setattr(devices.get("fuse"), "find", fail)
+        patch.setattr(classes.get("fuse"), "find", fail)
         assert configured("fuse kvm") == 1
     assert configured("\nGENERATE kvm") == 1
     assert {path: path.read_bytes() for path in cdi_hook.specs.iterdir()} == before
@@ -375,7 +377,7 @@ def test_nowhere_to_write(
     configured: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without a spec dir nothing can be made."""
-    monkeypatch.setattr(config, "spec_dirs", lambda *_: [])
+    monkeypatch.setattr(settings, "spec_dirs", lambda *_: [])
     assert configured("kvm") == 1
     assert capfd.readouterr().err == "cdi-hook: there is no place for specs: SPEC_DIRS is empty\n"
 
@@ -387,7 +389,7 @@ def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         {"path": "/dev/own", "gid": os.getegid()},
         {"path": "/dev/null"},
     ]
-    found = [Found("host.local/kvm", [Device(["kvm"], {"deviceNodes": nodes})])]
+    found = [Found("host.local/kvm", [FoundDevice(["kvm"], {"deviceNodes": nodes})])]
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert generate._groups(Root(), found) == []
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

@@ -158,7 +158,7 @@ def test_configuration_by_option(cdi_hook: World) -> None:
     assert (status, err.startswith("Traceback ")) == (1, True)
 
 
-@pytest.mark.parametrize("old", ["import argv", "injection.inject("])
+@pytest.mark.parametrize("old", ["import argv", "pipeline.inject("])
 def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: str) -> None:
     """If modules don't fit each other, as in the middle of an upgrade, a hook restarts until they do, with its stdin."""
     cdi_hook.spec("vendor.json")
@@ -166,7 +166,7 @@ def test_modules_that_are_being_replaced(cdi_hook: World, tmp_path: Path, old: s
     skipped = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "cdi_hook", tree / "cdi_hook", ignore=skipped)
     shutil.copytree(PROGRAM.parent, tree / "packaging/bin")
-    module = tree / "cdi_hook/hook.py"
+    module = tree / "cdi_hook/hooks/entry.py"
     text = module.read_text("utf-8")
     module.write_text(text.replace(old, f"{old[:-5]}other{old[-5:]}"), "utf-8")
     stdin = json.dumps(asking())

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import config, door
+from cdi_hook.catalog import index_writer
+from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli import main
-from cdi_hook.registry import Registry
-from cdi_hook.specs import compiled
+from cdi_hook.config import settings, shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The dir for the index, which for root would be the machine's; the configuration is the world's."""
     path = cdi_hook.root / "run/cdi-hook"
     path.parent.mkdir()
-    monkeypatch.setattr(config, "state_dir", lambda _environ, _system: str(path))
-    monkeypatch.setattr(config, "is_system_root", lambda: False)
+    monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(path))
+    monkeypatch.setattr(settings, "is_system_root", lambda: False)
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
@@ -42,6 +42,11 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, s
     """Run the command in this process; return its status, stdout and stderr."""
     status = main(["index", *arguments])
     return status, *capfd.readouterr()
+
+
+def build(registry: Registry) -> str:
+    """Write a registry's index; return its path."""
+    return index_writer.build(registry.index, registry.cache)
 
 
 def holds(cdi_hook: World, state: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> bool:
@@ -93,8 +98,8 @@ def test_index_of_dirs_that_are_gone_goes(
     other = cdi_hook.root / "other"
     other.mkdir()
     time.sleep(0.06)
-    kept = compiled.build(Registry([str(other), "/nonexistent"], str(state), strict=False))
-    gone = compiled.build(Registry(["/nonexistent"], str(state), strict=False))
+    kept = build(Registry([str(other), "/nonexistent"], str(state), strict=False))
+    gone = build(Registry(["/nonexistent"], str(state), strict=False))
     for name, text, mode in ("foreign.index", "?", 0o644), ("open.index", "?", 0o666), ("note", "?", 0o644):
         (state / name).write_text(text)
         (state / name).chmod(mode)
@@ -111,15 +116,15 @@ def test_index_of_dirs_that_are_gone_goes(
 
 def test_two_may_prune_at_once(state: Path) -> None:
     """What is gone is removed once, whoever comes first; nobody fails."""
-    gone = compiled.build(Registry(["/nonexistent"], str(state), strict=False))
+    gone = build(Registry(["/nonexistent"], str(state), strict=False))
     for number in range(200):
         shutil.copy(gone, state / f"gone-{number}.index")
         (state / f"conf/nonexistent/{number}").mkdir(parents=True)
         (state / f"conf/nonexistent/{number}/cdi-hook.conf").touch()
 
     def prune(_: int) -> list[str]:
-        door.prune(str(state))
-        return compiled.prune(str(state))
+        shell.prune(str(state))
+        return index_writer.prune(str(state))
 
     with concurrent.futures.ThreadPoolExecutor() as threads:
         removed = list(itertools.chain.from_iterable(threads.map(prune, range(4))))
@@ -176,6 +181,6 @@ def test_user_without_a_runtime_dir(
     """A user who has no runtime dir gets an error that says so."""
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(config, "is_system_root", lambda: False)
+    monkeypatch.setattr(settings, "is_system_root", lambda: False)
     message = "cdi-hook: there is no place for your own index: set XDG_RUNTIME_DIR; with sudo the host's index is made\n"
     assert run(capfd) == (1, "", message)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.config import is_system_root
+from cdi_hook.config.settings import is_system_root
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World

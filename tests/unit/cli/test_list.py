@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook.explain import NO_SPEC
+from cdi_hook.inject.explain import NO_SPEC
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World

@@ -53,7 +53,7 @@ def test_generate_loads_nothing_to_inject() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
     )
     loaded = {*done.stdout.splitlines()[-1].split()}
-    assert "cdi_hook.devices.plain" in loaded
+    assert "cdi_hook.generate.classes.plain" in loaded
     for name in ("injection", "driver", "registry", "request", "bundle", "index", "specs.compiled"):
         assert f"cdi_hook.{name}" not in loaded
 
@@ -308,12 +308,13 @@ def test_environment_does_not_lead_python_astray(cdi_hook: World) -> None:
 def test_a_module_that_cannot_be_loaded_is_one_line(tmp_path: Path, program: str) -> None:
     """If Python can't load a module of ours, the user gets one line and not a traceback, unless --debug asks for it."""
     (tmp_path / "packaging/bin").mkdir(parents=True)
-    (tmp_path / "cdi_hook/cli").mkdir(parents=True)
+    for room in ("cli", "hooks", "runtime"):
+        (tmp_path / "cdi_hook" / room).mkdir(parents=True)
     name, *arguments = program.split()
     path = Path(shutil.copy(PROGRAM.with_name(name), tmp_path / "packaging/bin"))
     for module in ("__init__", "start", "bytecode"):
         shutil.copy(ROOT / f"cdi_hook/{module}.py", tmp_path / "cdi_hook")
-    for module in ("cli/__init__", "hook", "runtime"):
+    for module in ("cli/__init__", "hooks/entry", "runtime/shim"):
         (tmp_path / f"cdi_hook/{module}.py").write_text("import none_such\n")
     (tmp_path / "config.json").write_text('{"annotations": {"cdi.k8s.io/a": "v.com/c=d"}}')
     environ = {"PATH": "/usr/bin:/bin", "CDI_HOOK_CONFIG": str(tmp_path / "none/conf")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.explain import NO_SPEC
+from cdi_hook.inject.explain import NO_SPEC
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import devices
 from cdi_hook.cli import main
-from cdi_hook.devices import generate
-from cdi_hook.devices.root import Root
-from cdi_hook.devices.specfiles import SpecFiles
+from cdi_hook.generate import classes, spec_data
+from cdi_hook.generate.outputs import SpecFiles
+from cdi_hook.generate.root import Root
 from cdi_hook.specs.versions import minimum_version
 
 from .cases import CASES
@@ -38,8 +37,8 @@ def test_devices_and_their_nodes(name: str, tmp_path: Path) -> None:
     """A class finds exactly its devices, under all their names, each with exactly its nodes; "all" has all of them."""
     case = CASES[name]
     case.build(FakeHost(tmp_path))
-    found = devices.get(name).find(Root(str(tmp_path)))
-    specs = {each.kind: generate.spec(each) for each in found}
+    found = classes.get(name).find(Root(str(tmp_path)))
+    specs = {each.kind: spec_data.spec(each) for each in found}
     made = {
         kind: {one["name"]: shown(one["containerEdits"], str(tmp_path)) for one in data["devices"]}
         for kind, data in specs.items()
@@ -50,14 +49,14 @@ def test_devices_and_their_nodes(name: str, tmp_path: Path) -> None:
         if common := shown(data["containerEdits"], str(tmp_path)):
             made[kind][""] = common
     assert made == {kind: {one: [*nodes] for one, nodes in own.items()} for kind, own in case.kinds.items()}
-    assert devices.get(name).missing(Root(str(tmp_path))) == case.missing
+    assert classes.get(name).missing(Root(str(tmp_path))) == case.missing
 
 
 @EVERY
 def test_specs_are_valid(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """`cdi-hook validate` finds nothing wrong with a class's specs, and their version is the lowest that fits."""
     CASES[name].build(FakeHost(tmp_path / "host"))
-    specs = [generate.spec(each) for each in devices.get(name).find(Root(str(tmp_path / "host")))]
+    specs = [spec_data.spec(each) for each in classes.get(name).find(Root(str(tmp_path / "host")))]
     paths = [SpecFiles(str(tmp_path / "cdi")).write(data) for data in specs]
     assert main(["validate", *paths]) == 0
     lines = [
@@ -70,7 +69,7 @@ def test_specs_are_valid(name: str, tmp_path: Path, capfd: pytest.CaptureFixture
 @EVERY
 def test_a_host_without_devices(name: str, tmp_path: Path) -> None:
     """On a host that has nothing, a class finds no device and says in one line what is missing, and how to get it."""
-    one = devices.get(name)
+    one = classes.get(name)
     assert one.find(Root(str(tmp_path))) == []
     missing = one.missing(Root(str(tmp_path)))
     assert missing
@@ -84,7 +83,7 @@ def test_a_device_without_its_node(name: str, tmp_path: Path) -> None:
     nodes = [path for path in (tmp_path / "dev").rglob("*") if not path.is_dir()]
     for path in nodes:
         path.unlink()
-    one = devices.get(name)
+    one = classes.get(name)
     assert one.find(Root(str(tmp_path))) == []
     missing = one.missing(Root(str(tmp_path)))
     assert missing
@@ -98,6 +97,6 @@ def test_kinds_are_those_that_a_class_names(tmp_path: Path) -> None:
     """What a class finds is of the kinds that it says it has."""
     for name, case in CASES.items():
         case.build(FakeHost(tmp_path / name))
-        assert {found.kind for found in devices.get(name).find(Root(str(tmp_path / name)))} == set(
-            devices.get(name).kinds
+        assert {found.kind for found in classes.get(name).find(Root(str(tmp_path / name)))} == set(
+            classes.get(name).kinds
         )

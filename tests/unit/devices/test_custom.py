@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.devices import custom
-from cdi_hook.devices.root import Root
-from cdi_hook.edits import HOOK_ENV
+from cdi_hook.edits.kinds import HOOK_ENV
 from cdi_hook.errors import CDIError
+from cdi_hook.generate import custom
+from cdi_hook.generate.root import Root
 
 from .fakehost import FakeHost
 

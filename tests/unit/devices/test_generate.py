@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdi_hook.devices import generate
-from cdi_hook.devices.deviceclass import Device, Found
 from cdi_hook.errors import InvalidName, InvalidSpec
+from cdi_hook.generate import spec_data
+from cdi_hook.generate.device_class import Found, FoundDevice
 from cdi_hook.specs.model import Spec
 
 NAMES = st.lists(
@@ -21,8 +21,8 @@ NAMES = st.lists(
 def test_any_names_make_a_valid_spec(names: list[list[str]]) -> None:
     """Devices of any names become a valid spec, in which each has a name and "all" has the nodes of all."""
     nodes = [{"path": f"/dev/{number}"} for number in range(len(names))]
-    devices = [Device(its, {"deviceNodes": [node]}) for its, node in zip(names, nodes)]
-    made = Spec(generate.spec(Found("host.local/thing", devices)))
+    devices = [FoundDevice(its, {"deviceNodes": [node]}) for its, node in zip(names, nodes)]
+    made = Spec(spec_data.spec(Found("host.local/thing", devices)))
     assert made.devices["all"].container_edits == {"deviceNodes": nodes}
     found = [one.container_edits["deviceNodes"] for name, one in made.devices.items() if name != "all"]
     assert [[node] for node in nodes if [node] not in found] == []
@@ -41,15 +41,15 @@ def test_the_version_is_the_lowest(
     name: str, edits: dict[str, object], common: dict[str, object], version: str
 ) -> None:
     """A spec says the version that brought the newest thing that it uses."""
-    found = Found("host.local/thing", [Device([name], edits)], common)
-    assert generate.spec(found)["cdiVersion"] == version
+    found = Found("host.local/thing", [FoundDevice([name], edits)], common)
+    assert spec_data.spec(found)["cdiVersion"] == version
 
 
 def test_another_kind() -> None:
     """A kind that is given takes the place of the class's own, if it is valid and no engine crashes at it."""
-    found = Found("host.local/thing", [Device(["a"], {"env": ["A=1"]})])
-    assert generate.spec(found, "example.com/other")["kind"] == "example.com/other"
+    found = Found("host.local/thing", [FoundDevice(["a"], {"env": ["A=1"]})])
+    assert spec_data.spec(found, "example.com/other")["kind"] == "example.com/other"
     with pytest.raises(InvalidName):
-        generate.spec(found, "e/other")
+        spec_data.spec(found, "e/other")
     with pytest.raises(InvalidSpec):
-        generate.spec(found, "example.com/")
+        spec_data.spec(found, "example.com/")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdi_hook.devices import naming
+from cdi_hook.generate import naming
 from cdi_hook.names import validate_device_name
 
 NAMES = st.text(min_size=1, max_size=12) | st.text("ab0 /#=:-._", min_size=1, max_size=4)

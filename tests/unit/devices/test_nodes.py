@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.devices import nodes
-from cdi_hook.devices.root import Root
+from cdi_hook.generate import node_edits
+from cdi_hook.generate.root import Root
 
 from .fakehost import FakeHost
 
@@ -23,7 +23,7 @@ def test_groups_and_links(tmp_path: Path) -> None:
     host.file("/dev/file")
     host.link("/dev/by-id/x", "../a")
     paths = ["/dev/a", "/dev/by-id/x", "/dev/b", "/dev/c", "/dev/file", "/dev", "/dev/none"]
-    assert nodes.edits(Root(str(tmp_path)), paths) == {
+    assert node_edits.edits(Root(str(tmp_path)), paths) == {
         "deviceNodes": [
             {"path": "/dev/a", "hostPath": f"{tmp_path}/dev/a", "gid": 44},
             {"path": "/dev/by-id/x", "hostPath": f"{tmp_path}/dev/a", "gid": 44},
@@ -36,12 +36,12 @@ def test_groups_and_links(tmp_path: Path) -> None:
 
 def test_the_hosts_own_nodes() -> None:
     """Below / a node's path says all."""
-    assert nodes.edits(Root(), ["/dev/null"]) == {"deviceNodes": [{"path": "/dev/null"}]}
-    assert nodes.edits(Root(), ["/dev/none"]) == {}
+    assert node_edits.edits(Root(), ["/dev/null"]) == {"deviceNodes": [{"path": "/dev/null"}]}
+    assert node_edits.edits(Root(), ["/dev/none"]) == {}
 
 
 def test_together() -> None:
     """Edits of several devices are joined, each edit once."""
     one, other = {"path": "/dev/a"}, {"path": "/dev/b"}
     parts: list[dict[str, Any]] = [{"deviceNodes": [one], "env": ["A=1"]}, {"deviceNodes": [one, other]}, {}]
-    assert nodes.together(parts) == {"deviceNodes": [one, other], "env": ["A=1"]}
+    assert node_edits.together(parts) == {"deviceNodes": [one, other], "env": ["A=1"]}

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.devices import generate
-from cdi_hook.devices.nvidia import Nvidia
-from cdi_hook.devices.nvidia_driver import Driver
-from cdi_hook.devices.root import Root
 from cdi_hook.errors import CDIError
+from cdi_hook.generate import spec_data
+from cdi_hook.generate.classes.nvidia import Nvidia
+from cdi_hook.generate.classes.nvidia_driver import Driver
+from cdi_hook.generate.root import Root
 from tests.cases.driverroot import make
 
 from .fakehost import FakeHost
@@ -71,7 +71,7 @@ class Host(FakeHost):
     def spec(self) -> dict[str, Any]:
         """Return the spec of its GPUs."""
         (found,) = NVIDIA.find(self.place)
-        return generate.spec(found)
+        return spec_data.spec(found)
 
     def nodes(self) -> dict[str, list[str]]:
         """Return the nodes of each device."""

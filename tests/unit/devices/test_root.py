@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.devices.root import Root, in_order
 from cdi_hook.errors import CDIError
+from cdi_hook.generate.root import Root, in_order
 
 if TYPE_CHECKING:
     from pathlib import Path

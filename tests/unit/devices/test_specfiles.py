@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.devices.specfiles import SpecFiles
 from cdi_hook.errors import CDIError
+from cdi_hook.generate.outputs import SpecFiles
 from cdi_hook.specs import specfile
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import lowlevel, programs
+from cdi_hook.base import programs
 from cdi_hook.doctor.finding import Patient
-from cdi_hook.injection import Host
+from cdi_hook.inject.pipeline import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(lowlevel, "DIRS", ())
+    monkeypatch.setattr(programs, "DIRS", ())
     monkeypatch.setattr(programs, "path", lambda name: str(made.programs / name))
     monkeypatch.setattr(programs, "command", lambda: "cdi-hook")
     return made

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import onhost
-from cdi_hook.doctor import container
+from cdi_hook.doctor.checks import of_container
+from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import _binary
 
@@ -31,10 +31,10 @@ GIVEN = f"{WHO} was given all of that"
 def said(place: Place, name: str = "") -> list[tuple[str, str, str, str]]:
     """Return what is said of a container or of the bundle, as check, level, fact and fix."""
     name = name or f"{place.root}/bundle"
-    found, unasked = container.find(name)
+    found, unasked = of_container.find(name)
     findings = [("container", one) for one in unasked]
     for engine, one in found:
-        findings += container.examine(place.patient(), engine, one)
+        findings += of_container.examine(place.patient(), engine, one)
     here = str(place.root)
     return [
         (check, one.level, one.fact.replace(here, "/T"), one.fix.replace(here, "/T"))
@@ -199,9 +199,11 @@ def test_a_node_that_a_user_cannot_open(
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(node).st_uid + 1)
     monkeypatch.setattr(os, "getegid", lambda: os.stat(node).st_gid + 1)
     monkeypatch.setattr(os, "getgroups", lambda: [os.stat(node).st_gid] if is_member else [])
-    group = onhost.group(os.stat(node).st_gid)
+    group = host_check.group(os.stat(node).st_gid)
     oci: dict[str, Any] = {"annotations": {}}
-    found = [(one.level, one.fact, one.fix) for one in container._closed("it", place.patient(), oci, [GPU])]
+    found = [
+        (one.level, one.fact, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
+    ]
     fact = f"it can't open {node}, which is for the group {group}: "
     if not is_member:
         fix = f"sudo usermod -aG {group} $USER; then log in again"
@@ -210,9 +212,9 @@ def test_a_node_that_a_user_cannot_open(
     fix = "--group-add keep-groups, an option of podman that crun knows"
     assert found == [("error", f"{fact}you are in it, and the container left it", fix)]
     oci["annotations"] = {"run.oci.keep_original_groups": "1"}
-    assert list(container._closed("it", place.patient(), oci, [GPU])) == []
+    assert list(of_container._closed("it", place.patient(), oci, [GPU])) == []
     os.chmod(node, 0o600)
-    ((fact, fix),) = [(one.fact, one.fix) for one in container._closed("it", place.patient(), oci, [GPU])]
+    ((fact, fix),) = [(one.fact, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])]
     assert (fact, fix) == (f"it can't open {node}: only root may", "")
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import selinux
-from cdi_hook.doctor import engines
+from cdi_hook.catalog import selinux
+from cdi_hook.doctor.checks import of_engines
 from cdi_hook.engines import ENGINES
 
 from .conftest import said
@@ -80,22 +80,22 @@ def docker(place: Place) -> Docker:
 def test_no_engine(place: Place) -> None:
     """A host without an engine is told so."""
     fact = "no container engine is on this host (docker, containerd, crio, podman, k3s, rke2, microk8s)"
-    assert said(engines.check, place) == [("warning", fact, "")]
+    assert said(of_engines.check, place) == [("warning", fact, "")]
 
 
 def test_not_configured(place: Place, docker: Docker) -> None:
     """If no engine runs cdi-runtime, the command that makes it do so is given; podman needs none."""
     docker.file(debug=True)
     fact = "docker 26.1.5 isn't configured to run cdi-runtime"
-    assert said(engines.check, place) == [("error", fact, CONFIGURE)]
+    assert said(of_engines.check, place) == [("error", fact, CONFIGURE)]
     place.program("podman", "echo podman version 5.4.2")
     request = (
         "podman --runtime /T/bin/cdi-runtime run --annotation cdi.k8s.io/NAME=vendor.com/class=name IMAGE"
     )
     podman = f"podman 5.4.2 isn't configured to run cdi-runtime; `{request}` does so"
-    assert said(engines.check, place)[1:] == [("ok", podman, "")]
+    assert said(of_engines.check, place)[1:] == [("ok", podman, "")]
     place.configure(ANNOTATION_PREFIXES="example.com/")
-    assert "--annotation example.com/NAME=" in said(engines.check, place)[1][1]
+    assert "--annotation example.com/NAME=" in said(of_engines.check, place)[1][1]
 
 
 def test_configured(place: Place, docker: Docker) -> None:
@@ -103,7 +103,7 @@ def test_configured(place: Place, docker: Docker) -> None:
     docker.file(runtimes={"cdi": {"path": docker.runtime}, "cdi-crun": {"path": docker.runtime}})
     docker.says("cdi", "cdi-crun")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
-    assert said(engines.check, place) == [
+    assert said(of_engines.check, place) == [
         (
             "ok",
             f"docker 26.1.5 runs cdi-runtime as its runtimes cdi, cdi-crun (the default is runc){OFF}",
@@ -129,7 +129,7 @@ def test_docker_has_cdi(place: Place, docker: Docker, version: str, features: ob
     docker.version = version
     docker.file(runtimes={"cdi": {"path": docker.runtime}}, **({"features": features} if features else {}))
     docker.says("cdi")
-    ((_, fact, _),) = said(engines.check, place)
+    ((_, fact, _),) = said(of_engines.check, place)
     on = "on: it injects what --device vendor.com/class=name asks for itself, whatever ALLOW and DENY say"
     assert fact.partition("; its own CDI is ")[2] == (on if is_on else "off")
 
@@ -137,13 +137,13 @@ def test_docker_has_cdi(place: Place, docker: Docker, version: str, features: ob
 def test_wrong_program(place: Place, docker: Docker) -> None:
     """An entry whose program isn't there, or isn't cdi-runtime, is found."""
     docker.file(runtimes={"cdi": {"path": "/nowhere/cdi-runtime"}})
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         "docker 26.1.5: /T/etc/docker/daemon.json: the runtime cdi is /nowhere/cdi-runtime, and there is no such program",
         CONFIGURE,
     )
     docker.file(runtimes={"cdi": {"path": "/usr/bin/env"}})
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         'docker 26.1.5: /T/etc/docker/daemon.json: the runtime cdi is "/usr/bin/env", which isn\'t cdi-runtime',
         "give it the path /T/bin/cdi-runtime in /T/etc/docker/daemon.json",
@@ -154,19 +154,19 @@ def test_daemon_that_has_not_read_it(place: Place, docker: Docker) -> None:
     """A daemon that doesn't know what is in its file has to read it again."""
     docker.file(**{"runtimes": {"cdi": {"path": docker.runtime}}, "default-runtime": "cdi"})
     fix = f"{SUDO}systemctl reload docker"
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         "docker 26.1.5: its daemon doesn't know the runtime cdi of /T/etc/docker/daemon.json",
         fix,
     )
     docker.says("cdi")
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         "docker 26.1.5: its daemon has the default runtime runc, and its configuration has cdi",
         fix,
     )
     docker.says("cdi", default="cdi")
-    assert [line[0] for line in said(engines.check, place)] == ["ok"]
+    assert [line[0] for line in said(of_engines.check, place)] == ["ok"]
 
 
 def test_forgotten_sudo(place: Place, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_forgotten_sudo(place: Place, docker: Docker, monkeypatch: pytest.Monkey
     text = json.dumps({"runtimes": {"cdi": {"path": docker.runtime}}})
     place.write(f"{place.root}/.config/docker/daemon.json", text)
     fix = "sudo cdi-hook configure docker --reload"
-    assert said(engines.check, place) == [
+    assert said(of_engines.check, place) == [
         (
             "error",
             "docker 26.1.5: its daemon doesn't know the runtime cdi of /T/.config/docker/daemon.json, which only a "
@@ -185,8 +185,8 @@ def test_forgotten_sudo(place: Place, docker: Docker, monkeypatch: pytest.Monkey
         )
     ]
     docker.says(error=FORBIDDEN)
-    assert [line[0] for line in said(engines.check, place)] == ["unknown", "error"]
-    assert said(engines.check, place)[1] == (
+    assert [line[0] for line in said(of_engines.check, place)] == ["unknown", "error"]
+    assert said(of_engines.check, place)[1] == (
         "error", "docker 26.1.5 isn't configured to run cdi-runtime", fix,
     )  # fmt: skip
 
@@ -195,13 +195,13 @@ def test_daemon_that_is_not_there(place: Place, docker: Docker) -> None:
     """A daemon that doesn't run, and one that doesn't answer a user, are told apart."""
     docker.file(runtimes={"cdi": {"path": docker.runtime}})
     docker.says(error=NO_DAEMON)
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "warning",
         f"docker 26.1.5: its daemon doesn't answer: {NO_DAEMON}",
         f"{SUDO}systemctl start docker",
     )
     docker.says(error=FORBIDDEN)
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "unknown",
         "docker 26.1.5: only root may ask its daemon",
         "sudo cdi-hook doctor",
@@ -212,9 +212,9 @@ def test_daemon_that_hangs(place: Place, docker: Docker, monkeypatch: pytest.Mon
     """A daemon that hangs is waited for only so long."""
     docker.file(runtimes={"cdi": {"path": docker.runtime}})
     program = place.program("docker", "[ $1 = info ] && exec /bin/sleep 60; echo Docker version 26.1.5,")
-    monkeypatch.setattr("cdi_hook.ask.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("cdi_hook.base.process.TIMEOUT_S", 0.3)
     start = time.monotonic()
-    ((level, fact, _), _) = said(engines.check, place)
+    ((level, fact, _), _) = said(of_engines.check, place)
     assert time.monotonic() - start < 10
     assert (level, fact.replace(program, "docker").replace("/T/bin/", "")) == (
         "warning",
@@ -226,7 +226,7 @@ def test_daemon_that_hangs(place: Place, docker: Docker, monkeypatch: pytest.Mon
 def test_broken_file(place: Place) -> None:
     """A file that isn't valid is found, with the place in it."""
     place.write(f"{place.root}/etc/docker/daemon.json", '{"runtimes": }')
-    ((level, fact, _),) = said(engines.check, place)
+    ((level, fact, _),) = said(of_engines.check, place)
     assert level == "error"
     assert fact.startswith("docker 26.1.5: /T/etc/docker/daemon.json: not valid JSON: ")
 
@@ -240,10 +240,10 @@ def test_user_that_may_not_read(place: Place, docker: Docker, monkeypatch: pytes
         def refuse(path: str) -> bytes:
             raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr("cdi_hook.files.read", refuse)
+        monkeypatch.setattr("cdi_hook.base.files.read", refuse)
     else:
         path.chmod(0)
-    assert said(engines.check, place) == [
+    assert said(of_engines.check, place) == [
         (
             "unknown",
             f'docker 26.1.5: can\'t read "/T{str(path)[len(str(place.root)) :]}": Permission denied: only root may look',
@@ -273,7 +273,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format("", runtime))
     os.utime(path, (1, 1))  # before the daemon was started
-    assert said(engines.check, place) == [
+    assert said(of_engines.check, place) == [
         (
             "error",
             "containerd 1.7.24: /T/etc/containerd/config.toml: the runtime cdi doesn't get all annotations: "
@@ -289,7 +289,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (1, 1))
-    assert [line[0] for line in said(engines.check, place)] == ["ok"]
+    assert [line[0] for line in said(of_engines.check, place)] == ["ok"]
 
 
 def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,13 +301,13 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (time.time() + 9, time.time() + 9))
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         "containerd 1.7.24: it was started before its configuration changed",
         f"{SUDO}systemctl restart containerd",
     )
     os.utime(path, (1, 1))
-    assert [line[0] for line in said(engines.check, place)] == ["ok"]
+    assert [line[0] for line in said(of_engines.check, place)] == ["ok"]
 
 
 def test_hooks(place: Place) -> None:
@@ -319,11 +319,11 @@ def test_hooks(place: Place) -> None:
     conf = f"{place.root}/etc/containers/containers.conf"
     place.write(conf, f'[engine]\nhooks_dir = ["{Path(own).parent}"]\n')
     podman = "podman 5.4.2 calls the hook precreate in /T/{}; its own CDI is on: "
-    ((level, fact, _),) = said(engines.check, place)
+    ((level, fact, _),) = said(of_engines.check, place)
     assert (level, fact.startswith(podman.format("hooks/cdi-hook.json"))) == ("ok", True)
     Path(conf).unlink()
     wrong = place.write(f"{place.root}/etc/containers/oci/hooks.d/cdi-hook.json", hook)
-    assert said(engines.check, place)[0] == (
+    assert said(of_engines.check, place)[0] == (
         "error",
         "podman 5.4.2: /T/etc/containers/oci/hooks.d/cdi-hook.json has the stage precreate, at which buildah and CRI-O fail",
         f"{SUDO}rm {wrong}".replace(str(place.root), "/T"),
@@ -332,28 +332,30 @@ def test_hooks(place: Place) -> None:
 
 def test_labels(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What SELinux doesn't let an engine read is named with its label and what mends it: specs that fail, an index that is slow."""
-    spec, index = place.spec(), place.patient().registry.path
+    spec, index = place.spec(), place.patient().registry.index.path
     place.write("proc/attr/current", "docker's")
     hidden: list[str] = []
-    monkeypatch.setattr(engines, "process", lambda daemon: str(place.root / "proc") * (daemon == "dockerd"))
+    monkeypatch.setattr(
+        of_engines, "process", lambda daemon: str(place.root / "proc") * (daemon == "dockerd")
+    )
     monkeypatch.setattr(
         selinux,
         "refused",
         lambda context, path, _: "x_t" if (context, path in hidden) == ("docker's", True) else "",
     )
     hidden += [spec, index]
-    assert said(engines.check_labels, place) == []
+    assert said(of_engines.check_labels, place) == []
     enforce = place.write("sys/fs/selinux/enforce", "1")
     says = "SELinux doesn't let dockerd read {}, which is labelled x_t"
-    assert said(engines.check_labels, place) == [
-        ("error", says.format("/T/cdi/vendor.json"), engines._mend("/T/cdi")),
-        ("warning", says.format(f"/T/state/{os.path.basename(index)}"), engines._mend("/T/state")),
+    assert said(of_engines.check_labels, place) == [
+        ("error", says.format("/T/cdi/vendor.json"), of_engines._mend("/T/cdi")),
+        ("warning", says.format(f"/T/state/{os.path.basename(index)}"), of_engines._mend("/T/state")),
     ]
     hidden.clear()
-    assert said(engines.check_labels, place) == []
+    assert said(of_engines.check_labels, place) == []
     hidden.append(spec)
     Path(enforce).write_text("0")
-    assert said(engines.check_labels, place) == []
+    assert said(of_engines.check_labels, place) == []
 
 
 @pytest.mark.parametrize("user", sorted({os.geteuid(), os.geteuid() or 65534}))
@@ -364,25 +366,25 @@ def test_only_root_has_daemons(user: int) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=other) as process:
         assert process.stdout
         process.stdout.read(1)
-        assert engines.process("cdi-daemon") == ("" if user else f"/proc/{process.pid}")
+        assert of_engines.process("cdi-daemon") == ("" if user else f"/proc/{process.pid}")
 
 
 def test_what_mends_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below /run a dir gets the label of engines' own dirs, elsewhere the policy's."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert engines._mend("/etc/cdi") == "restorecon -R /etc/cdi"
-    assert engines._mend("/run/cdi") == 'chcon -R "$(matchpathcon -n /run/containers)" /run/cdi'
+    assert of_engines._mend("/etc/cdi") == "restorecon -R /etc/cdi"
+    assert of_engines._mend("/run/cdi") == 'chcon -R "$(matchpathcon -n /run/containers)" /run/cdi'
 
 
 def test_a_node_outside_dev(place: Place) -> None:
     """A node outside /dev is a warning where podman mounts a container's rootfs with nodev."""
     place.spec(deviceNodes=[{"path": "/opt/null", "hostPath": "/dev/null"}, {"path": "/dev/null"}])
-    assert said(engines.check_nodes, place) == []
+    assert said(of_engines.check_nodes, place) == []
     place.program("podman", """echo '{"overlay.mountopt":"metacopy=on"}'""")
-    assert said(engines.check_nodes, place) == []
+    assert said(of_engines.check_nodes, place) == []
     place.program("podman", """echo '{"overlay.mountopt":"nodev,metacopy=on"}'""")
     fact = (
         "/T/cdi/vendor.json: the node /opt/null can't be opened in podman's containers: it isn't in /dev, and mountopt of "
         "storage.conf has nodev"
     )
-    assert said(engines.check_nodes, place) == [("warning", fact, "give it a path in /dev")]
+    assert said(of_engines.check_nodes, place) == [("warning", fact, "give it a path in /dev")]

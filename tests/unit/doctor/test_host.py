@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import doctor, site_packages
-from cdi_hook.doctor import host
+from cdi_hook.base import packages
+from cdi_hook.doctor import checks
+from cdi_hook.doctor.checks import of_host
 
 from .conftest import said
 
@@ -30,7 +31,7 @@ def test_python(place: Place) -> None:
     """The version of Python and of PyYAML is said, and whether PyYAML has its C parser."""
     import yaml
 
-    ((level, fact, fix),) = said(host.check_python, place)
+    ((level, fact, fix),) = said(of_host.check_python, place)
     assert (level, fact, fix) == (
         "ok",
         f"Python {platform.python_version()}, PyYAML {yaml.__version__} with its C parser",
@@ -44,8 +45,8 @@ def test_packages_that_are_missing(place: Place, monkeypatch: pytest.MonkeyPatch
     place.configure(LOG=str(place.root / "log"))
     missing = {"tomli", "pythonjsonlogger"}
     monkeypatch.setitem(sys.modules, "tomllib", None)
-    monkeypatch.setattr(site_packages, "has", lambda name: name not in missing)
-    assert [line[:2] for line in said(host.check_python, place)[1:]] == [
+    monkeypatch.setattr(packages, "has", lambda name: name not in missing)
+    assert [line[:2] for line in said(of_host.check_python, place)[1:]] == [
         (
             "warning",
             "no tomli: `cdi-hook configure` edits only docker's configuration, and doctor reads no other",
@@ -54,34 +55,36 @@ def test_packages_that_are_missing(place: Place, monkeypatch: pytest.MonkeyPatch
     ]
     missing.add("yaml")
     for name in [
-        name for name in sys.modules if name.partition(".")[0] == "yaml" or "cdi_hook.specs" in name
+        name
+        for name in sys.modules
+        if name.partition(".")[0] == "yaml" or name.startswith(("cdi_hook.specs", "cdi_hook.catalog"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "yaml", None)
     python = f"Python {platform.python_version()}"
-    assert said(host.check_python, place) == [
+    assert said(of_host.check_python, place) == [
         (
             "error",
             f"{python} has no PyYAML, so no spec can be read",
             "install python3-yaml (Debian), python3-pyyaml (Fedora) or PyYAML (pip)",
         )
     ]
-    checked = [name for name, _ in doctor.examine(place.patient(), debug=True)]
+    checked = [name for name, _ in checks.examine(place.patient(), debug=True)]
     assert not {"specs", "overlooked", "stale"} & {*checked}
     assert "python" in checked
 
 
 def test_configuration(place: Place) -> None:
     """The keys that are set are named, and so is each line that can't be used."""
-    assert said(host.check_configuration, place) == [("ok", "/T/cdi-hook.conf sets SPEC_DIRS", "")]
+    assert said(of_host.check_configuration, place) == [("ok", "/T/cdi-hook.conf sets SPEC_DIRS", "")]
     place.write(place.config, "SANDBOXES=maybe\nALOW=*\n")
-    found = said(host.check_configuration, place)
+    found = said(of_host.check_configuration, place)
     assert [(level, fact.partition(" ")[0]) for level, fact, _ in found] == [
         ("error", "/T/cdi-hook.conf:1:"),
         ("error", "/T/cdi-hook.conf:2:"),
     ]
     place.config.unlink()
-    assert said(host.check_configuration, place) == [
+    assert said(of_host.check_configuration, place) == [
         ("ok", "there is no /T/cdi-hook.conf: the defaults count", "")
     ]
 
@@ -89,7 +92,7 @@ def test_configuration(place: Place) -> None:
 def test_log_that_cannot_be_written(place: Place) -> None:
     """A LOG in a dir that isn't there is found."""
     place.configure(LOG=str(place.root / "nowhere/log"))
-    level, fact, _ = said(host.check_configuration, place)[1]
+    level, fact, _ = said(of_host.check_configuration, place)[1]
     if os.geteuid() == 0:
         assert (level, fact) == ("error", "LOG=/T/nowhere/log can't be written")
     else:
@@ -108,9 +111,9 @@ def test_runtimes(place: Place) -> None:
         "cdi-runtime calls /T/bin/old (old 0.1), which ignores netDevices, intelRdt.schemata, "
         "intelRdt.monitoring; /T/bin/new (new 1) is there too"
     )
-    assert said(host.check_runtimes, place) == [("ok", fact, "")]
+    assert said(of_host.check_runtimes, place) == [("ok", fact, "")]
     place.spec(netDevices=[{"hostInterfaceName": "eth9", "name": "e"}])
-    assert said(host.check_runtimes, place)[1:] == [
+    assert said(of_host.check_runtimes, place)[1:] == [
         (
             "error",
             "/T/bin/old ignores netDevices.enabled, which /T/cdi/vendor.json needs: its containers are refused",
@@ -118,13 +121,13 @@ def test_runtimes(place: Place) -> None:
         )
     ]
     place.configure(RUNTIMES="new")
-    assert len(said(host.check_runtimes, place)) == 1
+    assert len(said(of_host.check_runtimes, place)) == 1
 
 
 def test_no_runtime(place: Place) -> None:
     """A host without any of RUNTIMES is told so."""
     place.configure(RUNTIMES="nowhere /not/there")
-    assert said(host.check_runtimes, place) == [
+    assert said(of_host.check_runtimes, place) == [
         (
             "error",
             "none of RUNTIMES (nowhere /not/there) is on PATH or in the standard dirs",
@@ -141,7 +144,7 @@ def test_real_runtimes(place: Place, monkeypatch: pytest.MonkeyPatch, name: str)
     if not path:
         pytest.skip(f"{name} isn't installed")
     place.configure(RUNTIMES=path)
-    ((level, fact, _),) = said(host.check_runtimes, place)
+    ((level, fact, _),) = said(of_host.check_runtimes, place)
     assert level == "ok"
     assert fact.startswith(f"cdi-runtime calls {path} ({name} version ")
 
@@ -180,7 +183,7 @@ def test_cgroups(place: Place, files: list[str], runtimes: str, expected: tuple[
     place.configure(RUNTIMES=runtimes)
     for file in files:
         place.write(f"sys/fs/cgroup/{file}", "")
-    assert said(host.check_cgroups, place) == [expected]
+    assert said(of_host.check_cgroups, place) == [expected]
 
 
 def test_units(place: Place) -> None:
@@ -198,12 +201,12 @@ def test_units(place: Place) -> None:
     ]
     text = "\n".join(blocks)
     place.program("systemctl", f"printf %s '{text}'")
-    assert said(host.check_units, place) == []
+    assert said(of_host.check_units, place) == []
     place.write(SYSTEMD, "")
-    assert said(host.check_units, place) == []
+    assert said(of_host.check_units, place) == []
     for name in names:
         place.write(f"usr/lib/systemd/system/{name}", "")
-    found = said(host.check_units, place)
+    found = said(of_host.check_units, place)
     assert found[0] == (
         "error",
         "the unit cdi-hook-index.service has failed",
@@ -213,7 +216,9 @@ def test_units(place: Place) -> None:
     assert found[1][2].endswith("systemctl enable --now cdi-hook-index.path")
     assert found[2] == ("ok", "enabled: cdi-hook-other.service", "")
     place.configure(GENERATE="kvm")
-    assert said(host.check_units, place)[1][1] == "not enabled: cdi-hook-generate.path, cdi-hook-index.path"
+    assert (
+        said(of_host.check_units, place)[1][1] == "not enabled: cdi-hook-generate.path, cdi-hook-index.path"
+    )
 
 
 def test_systemd_that_does_not_answer(place: Place) -> None:
@@ -221,7 +226,7 @@ def test_systemd_that_does_not_answer(place: Place) -> None:
     place.program("systemctl", "echo no bus >&2; exit 1")
     place.write(SYSTEMD, "")
     place.write("usr/lib/systemd/system/cdi-hook-index.path", "")
-    ((level, fact, _),) = said(host.check_units, place)
+    ((level, fact, _),) = said(of_host.check_units, place)
     assert (level, fact) == ("unknown", "systemd doesn't say how cdi-hook's units are: no bus")
 
 
@@ -241,10 +246,10 @@ def test_denials(place: Place) -> None:
         mounts=[{"hostPath": "/x", "containerPath": "/greeting", "options": ["bind"]}],
     )
     place.write("var/log/audit/audit.log", AUDIT)
-    assert said(host.check_kernel, place) == []
+    assert said(of_host.check_kernel, place) == []
     place.write("sys/module/apparmor/x", "")
     profile = "/etc/apparmor.d/local"
-    assert said(host.check_kernel, place) == [
+    assert said(of_host.check_kernel, place) == [
         ("warning", "AppArmor denied crun: open of /etc/cdi/x", f"allow it in the profile crun ({profile})"),
         (
             "warning",
@@ -258,7 +263,7 @@ def test_denials(place: Place) -> None:
         ),
     ]
     (place.root / "var/log/audit/audit.log").unlink()
-    ((level, fact, _),) = said(host.check_kernel, place)
+    ((level, fact, _),) = said(of_host.check_kernel, place)
     assert (level, fact) == ("unknown", "only root may see what AppArmor or SELinux denied")
 
 
@@ -271,8 +276,8 @@ def test_kernel_log(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("sys/module/apparmor/x", "")
     (place.root / "dev").mkdir()
     (place.root / "dev/kmsg").symlink_to("/dev/kmsg")
-    monkeypatch.setattr(host, "_OURS", ())
-    assert said(host.check_kernel, place) == []
+    monkeypatch.setattr(of_host, "_OURS", ())
+    assert said(of_host.check_kernel, place) == []
 
 
 def test_selinux_switch(place: Place) -> None:
@@ -280,13 +285,13 @@ def test_selinux_switch(place: Place) -> None:
     place.write("sys/fs/selinux/enforce", "1")
     place.write("sys/fs/selinux/booleans/container_use_devices", "0 0")
     place.write("var/log/audit/audit.log", "")
-    assert said(host.check_kernel, place) == []
+    assert said(of_host.check_kernel, place) == []
     place.spec(deviceNodes=[{"path": "/dev/null"}])
-    ((level, fact, fix),) = said(host.check_kernel, place)
+    ((level, fact, fix),) = said(of_host.check_kernel, place)
     assert (level, fact) == ("warning", "SELinux lets containers use only devices that are labelled for them")
     assert fix.endswith("setsebool -P container_use_devices on")
     Path(place.root / "sys/fs/selinux/booleans/container_use_devices").write_text("1 1")
-    assert said(host.check_kernel, place) == []
+    assert said(of_host.check_kernel, place) == []
 
 
 def test_a_check_that_fails_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,12 +300,12 @@ def test_a_check_that_fails_stops_no_other(place: Place, monkeypatch: pytest.Mon
     def fail(_: object) -> list[Finding]:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr(doctor, "CHECKS", {"bad": fail, "cgroups": host.check_cgroups})
-    found = list(doctor.examine(place.patient()))
+    monkeypatch.setattr(checks, "CHECKS", {"bad": fail, "cgroups": of_host.check_cgroups})
+    found = list(checks.examine(place.patient()))
     assert (found[0][1].level, found[0][1].fact) == (
         "unknown",
         "the check of bad can't go on: ZeroDivisionError: no",
     )
     assert [name for name, _ in found] == ["bad", "cgroups"]
     with pytest.raises(ZeroDivisionError):
-        list(doctor.examine(place.patient(), debug=True))
+        list(checks.examine(place.patient(), debug=True))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook import explain
-from cdi_hook.doctor import specs
-from cdi_hook.specs import compiled
+from cdi_hook.catalog import index_writer
+from cdi_hook.doctor.checks import of_specs
+from cdi_hook.inject import explain
 
 from .conftest import said
 
@@ -30,7 +30,7 @@ def test_dirs(place: Place) -> None:
     place.spec()
     place.write("cdi/bad.yaml", "{}")
     fix = "cdi-hook validate /T/cdi/bad.yaml"
-    assert said(specs.check_dirs, place) == [
+    assert said(of_specs.check_dirs, place) == [
         ("ok", "1 device in the specs of /T/cdi (1)", ""),
         (
             "error",
@@ -42,7 +42,7 @@ def test_dirs(place: Place) -> None:
 
 def test_no_spec(place: Place) -> None:
     """A host without a spec is told what makes one."""
-    assert said(specs.check_dirs, place) == [
+    assert said(of_specs.check_dirs, place) == [
         (
             "error",
             "no CDI spec in /T/cdi" if os.geteuid() == 0 else "no CDI spec in /T/cdi, /T/.config/cdi",
@@ -57,7 +57,7 @@ def test_dir_that_is_not_there(place: Place) -> None:
     place.spec()
     place.configure(SPEC_DIRS=f"{place.specs}:{place.root}/cdii")
     fact = "/T/cdi-hook.conf:1: SPEC_DIRS: there is no /T/cdii"
-    assert said(specs.check_dirs, place)[1:] == [("warning", fact, "")]
+    assert said(of_specs.check_dirs, place)[1:] == [("warning", fact, "")]
 
 
 @ROOT
@@ -74,12 +74,12 @@ def test_spec_that_is_not_trusted(place: Place, mode: int, owner: int, reason: s
     Path(path).chmod(mode)
     os.chown(path, owner, 0)
     fact = f"/T/cdi/vendor.json: refused by SPEC_TRUST=strict: /T/cdi/vendor.json {reason}"
-    assert said(specs.check_dirs, place) == [("error", fact, f"{fix} /T/cdi/vendor.json")]
+    assert said(of_specs.check_dirs, place) == [("error", fact, f"{fix} /T/cdi/vendor.json")]
 
 
 def test_overlooked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root's specs with another ending, in a dir of a spec dir, or in a dir that isn't in SPEC_DIRS are found."""
-    monkeypatch.setattr("cdi_hook.config.is_system_root", lambda: True)  # a user's own dir is read
+    monkeypatch.setattr("cdi_hook.config.settings.is_system_root", lambda: True)  # a user's own dir is read
     spec = Path(place.spec("right.yaml")).read_text()
     place.write("cdi/a.yml", spec)
     place.write("cdi/b.JSON", spec)
@@ -88,7 +88,7 @@ def test_overlooked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("etc/cdi/e.yaml", spec)
     place.write(".config/cdi/f.yaml", spec)
     ending = "isn't read, because its name ends neither in .json nor in .yaml"
-    assert said(specs.check_overlooked, place) == [
+    assert said(of_specs.check_overlooked, place) == [
         ("error", f"/T/cdi/a.yml {ending}", "mv /T/cdi/a.yml /T/cdi/a.yaml"),
         ("error", f"/T/cdi/b.JSON {ending}", "mv /T/cdi/b.JSON /T/cdi/b.json"),
         (
@@ -119,7 +119,7 @@ def test_hook_without_env(place: Place) -> None:
     }
     hooks = [{"hookName": stage, "path": "/bin/true", "env": env} for stage, env in stages.items()]
     place.spec(hooks=[*hooks, {**hooks[0], "env": ["A=1"]}])
-    [(level, fact, fix)] = said(specs.check_hooks, place)
+    [(level, fact, fix)] = said(of_specs.check_hooks, place)
     assert (level, fix) == ("warning", "cdi-hook validate /T/cdi/vendor.json")
     assert fact.startswith('/T/cdi/vendor.json: the createContainer hook "/bin/true" has no env.')
     assert "CVE-2025-23266" in fact
@@ -141,7 +141,7 @@ def test_stale(place: Place) -> None:
     place.spec(**edits)
     place.spec("good.json", "good.com/gpu", deviceNodes=[{"path": "/dev/null"}])
     fact = '/T/cdi/vendor.json: the host has no "/dev/gone0" and 2 more, needed by vendor.com/gpu=gpu0'
-    assert said(specs.check_stale, place) == [("error", fact, REMAKE)]
+    assert said(of_specs.check_stale, place) == [("error", fact, REMAKE)]
 
 
 def test_dangling_link(place: Place) -> None:
@@ -150,17 +150,17 @@ def test_dangling_link(place: Place) -> None:
     place.spec(deviceNodes=[{"path": "/dev/x", "hostPath": str(place.root / "node")}])
     reason = '"/T/node" is a link to "/dev/gone", and the host has no such file'
     fact = f"/T/cdi/vendor.json: {reason}, needed by vendor.com/gpu=gpu0"
-    assert said(specs.check_stale, place) == [("error", fact, REMAKE)]
+    assert said(of_specs.check_stale, place) == [("error", fact, REMAKE)]
 
 
 def test_one_letter(place: Place) -> None:
     """A vendor or class of one letter is found, because engines crash at it."""
     place.spec(kind="a.com/b")
-    ((level, fact, fix),) = said(specs.check_names, place)
+    ((level, fact, fix),) = said(of_specs.check_names, place)
     assert (level, fix) == ("error", "cdi-hook validate /T/cdi/vendor.json")
     assert fact.startswith('/T/cdi/vendor.json: the class "b" has one letter, which crashes docker, podman ')
     place.spec()
-    assert said(specs.check_names, place) == []
+    assert said(of_specs.check_names, place) == []
 
 
 @ROOT
@@ -168,11 +168,11 @@ def test_writers(place: Place) -> None:
     """What others can write is found: the configuration, a hook's program; and that specs aren't held to it."""
     program = place.program("hook", "exit 0")
     place.spec(hooks=[{"hookName": "createRuntime", "path": program}])
-    assert said(specs.check_writers, place) == []
+    assert said(of_specs.check_writers, place) == []
     Path(program).chmod(0o777)
     place.configure(SPEC_TRUST="none")
     place.config.chmod(0o664)
-    assert said(specs.check_writers, place) == [
+    assert said(of_specs.check_writers, place) == [
         (
             "warning",
             "SPEC_TRUST=none: who can write a spec can have root run any program",
@@ -197,13 +197,13 @@ def test_links(place: Place) -> None:
     place.spec(deviceNodes=[{"path": "/dev/null"}, {"path": "/dev/zero"}, {"path": "/dev/gone"}])
     place.program("runc", "echo runc version 1.1.15+ds1")
     place.configure(RUNTIMES="runc")
-    assert said(specs.check_links, place) == []
+    assert said(of_specs.check_links, place) == []
     (place.root / "run/systemd/system").mkdir(parents=True)
     fact = "no /T/dev/char/1:3 for /dev/null and 1 more, which {}"
     needless = fact.format("only runc 1.1.3 to 1.1.6 needs")
-    assert said(specs.check_links, place) == [("ok", needless, "")]
+    assert said(of_specs.check_links, place) == [("ok", needless, "")]
     place.program("runc", "echo runc version 1.1.5")
-    ((level, said_of_it, fix),) = said(specs.check_links, place)
+    ((level, said_of_it, fix),) = said(of_specs.check_links, place)
     assert (level, fix.split()[-3:]) == ("warning", ["cdi-hook", "doctor", "--fix"])
     assert said_of_it == fact.format(
         "this runc needs: where systemd makes the cgroups, containers lose the device after "
@@ -211,38 +211,38 @@ def test_links(place: Place) -> None:
     )
     links = place.root / "dev/char"
     made = {str(links / "1:3"): "/dev/null", str(links / "1:5"): "/dev/zero"}
-    assert specs.make_links(place.patient()) == made
+    assert of_specs.make_links(place.patient()) == made
     assert (links / "1:3").resolve() == Path("/dev/null")
     (links / "1:5").unlink()
     (links / "1:5").symlink_to("../gone")
-    assert specs.make_links(place.patient()) == {str(links / "1:5"): "/dev/zero"}
-    assert said(specs.check_links, place) == []
-    assert specs.make_links(place.patient()) == {}
+    assert of_specs.make_links(place.patient()) == {str(links / "1:5"): "/dev/zero"}
+    assert said(of_specs.check_links, place) == []
+    assert of_specs.make_links(place.patient()) == {}
 
 
 def test_index(place: Place) -> None:
     """An index that is missing, holds, is out of date, or could be anybody's is told apart."""
     place.spec()
     patient = place.patient()
-    path = patient.registry.path.replace(str(place.root), "/T")
-    ((level, fact, fix),) = said(specs.check_index, place)
+    path = patient.registry.index.path.replace(str(place.root), "/T")
+    ((level, fact, fix),) = said(of_specs.check_index, place)
     assert (level, fact) == ("warning", f"no index at {path} yet: the next container's start builds it")
     assert fix.split()[-2:] == ["cdi-hook", "index"]
     time.sleep(0.06)
-    compiled.build(patient.registry)
-    ((level, fact, fix),) = said(specs.check_index, place)
+    index_writer.build(patient.registry.index, patient.registry.cache)
+    ((level, fact, fix),) = said(of_specs.check_index, place)
     assert (level, fact.replace("1 second", "0 seconds"), fix) == (
         "ok", f"{path} is 0 seconds old and up to date", ""
     )  # fmt: skip
-    os.utime(patient.registry.path, (time.time() - 7300, time.time() - 7300))
+    os.utime(patient.registry.index.path, (time.time() - 7300, time.time() - 7300))
     place.spec("other.json", "other.com/gpu")
-    ((level, fact, _),) = said(specs.check_index, place)
+    ((level, fact, _),) = said(of_specs.check_index, place)
     assert (level, fact) == (
         "warning",
         f"{path} is 2 hours old and out of date: the next container's start rebuilds it",
     )
-    Path(patient.registry.path).chmod(0o666)
-    ((level, fact, _),) = said(specs.check_index, place)
+    Path(patient.registry.index.path).chmod(0o666)
+    ((level, fact, _),) = said(of_specs.check_index, place)
     assert (level, fact) == (
         "warning",
         f"{path} isn't read: others can write it, or it is of another version or damaged",
@@ -256,7 +256,7 @@ def test_no_place_for_an_index(place: Place) -> None:
         patient = place.patient()
         patient.host.state_dir = ""
         patient.registry = patient.host.registry()
-        return specs.check_index(patient)
+        return of_specs.check_index(patient)
 
     fact = "there is no place for an index, so each container's start reads the specs"
     assert said(check, place) == [("warning", fact, "set XDG_RUNTIME_DIR, as a login by systemd does")]

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from cdi_hook.engines.containerd import Containerd, imports, version
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Request
-from cdi_hook.engines.tomledit import TOMLText
 
 PATH = "/usr/bin/cdi-runtime"
 KEYS = ("cdi.k8s.io/*",)

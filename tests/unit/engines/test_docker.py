@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cdi_hook.engines.docker import Docker
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.engine import Request
 
 PATH = "/usr/bin/cdi-runtime"

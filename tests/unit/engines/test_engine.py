@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.engine import Engine, Request
 
 PATH = "/usr/bin/cdi-runtime"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.engines import plan
+from cdi_hook.engines.edit import plan
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.k3s import K3s
 from cdi_hook.errors import CDIError

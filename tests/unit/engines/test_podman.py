@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.podman import Podman
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.engines import template
-from cdi_hook.engines.document import UnusableConfiguration
+from cdi_hook.engines.edit import template
+from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.engine import Request
 from cdi_hook.engines.rke2 import Rke2
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from cdi_hook.engines.document import UnusableConfiguration
-from cdi_hook.engines.tomledit import TOMLText
+from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.edit.toml_document import TOMLText
 
 TEXT = '''\
 # top

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.inside import driver
-from cdi_hook.live.rootfs import Rootfs
+from cdi_hook.container.rootfs import Rootfs
+from cdi_hook.libraries import nvidia_needs
 from tests.elffile import library
 
 if TYPE_CHECKING:
@@ -64,16 +64,16 @@ def test_compatibility(
 ) -> None:
     """An image's newer libraries are used if they were made for the host's driver."""
     with rootfs(image(tmp_path, version, majors)) as root:
-        assert driver.compatible(root, host) == ([f"/{COMPAT}"] if fits else [])
+        assert nvidia_needs.compatible(root, host) == ([f"/{COMPAT}"] if fits else [])
 
 
 def test_no_compatibility_libraries(tmp_path: Path) -> None:
     """An image that has none, or two versions of them, has no such dir."""
     with rootfs(tmp_path) as root:
-        assert driver.compatible(root, "570.1") == []
+        assert nvidia_needs.compatible(root, "570.1") == []
         image(tmp_path, "575.57.08", None)
         (tmp_path / COMPAT / "libcuda.so.576.1").write_bytes(library("libcuda.so.1"))
-        assert driver.compatible(root, "570.1") == []
+        assert nvidia_needs.compatible(root, "570.1") == []
 
 
 def test_profile(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_profile(tmp_path: Path) -> None:
     (tmp_path / "dev/nvidia5").write_text("no device")
     (tmp_path / "dev/nvidia6").symlink_to("nowhere")
     with rootfs(tmp_path) as root:
-        driver.limit_gpus(root)
+        nvidia_needs.limit_gpus(root)
     assert json.loads((tmp_path / PROFILE).read_text().replace("0x1001", "4097")) == {
         "profiles": [{"name": "_container_", "settings": ["EGLVisibleDGPUDevices", 4097]}],
         "rules": [{"pattern": [], "profile": "_container_"}],
@@ -103,7 +103,7 @@ def test_profile(tmp_path: Path) -> None:
 def test_no_profile_without_gpus(tmp_path: Path) -> None:
     """A container without GPUs gets no profile."""
     with rootfs(tmp_path) as root:
-        driver.limit_gpus(root)
+        nvidia_needs.limit_gpus(root)
     assert os.listdir(tmp_path) == []
 
 
@@ -113,9 +113,9 @@ def test_hiding_a_file_of_procfs(tmp_path: Path) -> None:
         pytest.skip("only root can mount")
     (tmp_path / "proc").mkdir()
     program = (
-        "import os, sys; from cdi_hook.inside import driver; from cdi_hook.live.rootfs import Rootfs; "
-        "root = Rootfs(os.open(sys.argv[1], os.O_PATH), owns=True); driver.hide(root, '/proc/version', 'hidden\\n'); "
-        "driver.hide(root, '/proc/no/such/file', 'x')"
+        "import os, sys; from cdi_hook.libraries import nvidia_needs; from cdi_hook.container.rootfs import Rootfs; "
+        "root = Rootfs(os.open(sys.argv[1], os.O_PATH), owns=True); nvidia_needs.hide(root, '/proc/version', 'hidden\\n'); "
+        "nvidia_needs.hide(root, '/proc/no/such/file', 'x')"
     )
     script = (
         'mount -t proc proc "$1/proc"; "$2" -c "$3" "$1"; cat "$1/proc/version"; '

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.inside import libraries
-from cdi_hook.live.rootfs import Rootfs
+from cdi_hook.container.rootfs import Rootfs
+from cdi_hook.libraries import ldconfig
 from tests.elffile import library, need_new_ldconfig
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def update(root: Path, dirs: Sequence[str] = (DRIVER,), before: Sequence[str] = 
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
     try:
         rootfs = Rootfs(descriptor, owns=True)
-        libraries.update(rootfs, dirs, before, libraries.Mounted(rootfs))
+        ldconfig.update(rootfs, dirs, before, ldconfig.Mounted(rootfs))
     finally:
         os.close(descriptor)
 

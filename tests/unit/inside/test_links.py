@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdi_hook.container.rootfs import Rootfs
 from cdi_hook.errors import InjectionError
-from cdi_hook.inside import links
-from cdi_hook.live.rootfs import Rootfs
+from cdi_hook.libraries import links
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.inside.needs import parse
+from cdi_hook.libraries.needs import parse
 
 
 def test_arguments() -> None:

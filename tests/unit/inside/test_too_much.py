@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook import ldcache
-from cdi_hook.inside import libraries
-from cdi_hook.live import rootfs
+from cdi_hook.container import rootfs
+from cdi_hook.libraries import ldcache, ldconfig
 from tests.elffile import library
 from tests.unit.inside.test_libraries import DRIVER, put
 
@@ -39,10 +38,10 @@ print(json.dumps([done.returncode, done.stderr, used.ru_utime + used.ru_stime, u
 # Calls it with a bound that is as small as a test needs: argv has its name and value.
 LOWERED = """
 import posix, sys
-from cdi_hook import hook
-from cdi_hook.inside import needs
-setattr(hook, sys.argv[1], float(sys.argv[2]))
-posix._exit(hook.main("createContainer", sys.argv[3], needs=needs.parse(sys.argv[4:])))
+from cdi_hook.hooks import entry
+from cdi_hook.libraries import needs
+setattr(entry, sys.argv[1], float(sys.argv[2]))
+posix._exit(entry.main("createContainer", sys.argv[3], needs=needs.parse(sys.argv[4:])))
 """
 
 
@@ -184,7 +183,7 @@ def test_nothing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bo
 
     def spent() -> int:
         root = rootfs.Rootfs(descriptor, owns=True)
-        libraries.update(root, [DRIVER], ["/compat"], libraries.Mounted(root))
+        ldconfig.update(root, [DRIVER], ["/compat"], ldconfig.Mounted(root))
         return root._entries if bound == "MOST_ENTRIES" else root._bytes
 
     spent()

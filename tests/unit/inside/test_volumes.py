@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cdi_hook import ldcache
-from cdi_hook.live.rootfs import NOT_ITSELF
+from cdi_hook.container.rootfs import NOT_ITSELF
+from cdi_hook.libraries import ldcache
 from tests.elffile import library
 from tests.unit.inside.test_libraries import cached, is_x86_64, put, tree
 
@@ -27,7 +27,7 @@ ROUNDS = 300
 PREPARE = """
 import sys
 from cdi_hook.errors import CDIError
-from cdi_hook.inside import needs, preparing
+from cdi_hook.libraries import needs, preparing
 try:
     preparing.prepare(needs.parse(sys.argv[2:]), sys.argv[1])
 except CDIError as error:

@@ -18,10 +18,10 @@ import struct
 import sys
 from pathlib import Path
 
-from cdi_hook import linux
+from cdi_hook.container import syscalls
 from cdi_hook.errors import CDIError
-from cdi_hook.inside import preparing
-from cdi_hook.inside.needs import parse
+from cdi_hook.libraries import preparing
+from cdi_hook.libraries.needs import parse
 from tests.elffile import library
 
 FAN_CLOEXEC, FAN_NONBLOCK, FAN_UNLIMITED_QUEUE = 0x1, 0x2, 0x10
@@ -47,7 +47,7 @@ def watch(path: Path) -> int:
     descriptor = checked(_libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE, os.O_RDONLY))
     mask = ctypes.c_uint64(FAN_OPEN | FAN_ACCESS | FAN_MODIFY | FAN_ONDIR)
     flags = ctypes.c_uint(FAN_MARK_ADD | FAN_MARK_FILESYSTEM)
-    checked(_libc.fanotify_mark(descriptor, flags, mask, linux.AT_FDCWD, os.fsencode(path)))
+    checked(_libc.fanotify_mark(descriptor, flags, mask, syscalls.AT_FDCWD, os.fsencode(path)))
     return descriptor
 
 
@@ -69,7 +69,7 @@ def events(descriptor: int) -> list[tuple[int, str]]:
 def exchange(one: Path, other: Path) -> None:
     """Swap two names in one step."""
     names = ctypes.c_char_p(os.fsencode(one)), ctypes.c_char_p(os.fsencode(other))
-    at = linux.AT_FDCWD
+    at = syscalls.AT_FDCWD
     checked(_libc.renameat2(at, names[0], at, names[1], ctypes.c_uint(RENAME_EXCHANGE)))
 
 
@@ -91,9 +91,9 @@ class World:
         self.root, self.volume, self.host = top / "root", top / "volume", top / "host"
         for path in (self.root, self.volume, self.host):
             path.mkdir()
-        linux.mount("tmpfs", str(self.volume), 0, "tmpfs")
-        linux.mount("tmpfs", str(self.host), 0, "tmpfs")
-        linux.mount(str(self.root), str(self.root), linux.MS_BIND)
+        syscalls.mount("tmpfs", str(self.volume), 0, "tmpfs")
+        syscalls.mount("tmpfs", str(self.host), 0, "tmpfs")
+        syscalls.mount(str(self.root), str(self.root), syscalls.MS_BIND)
         machine = os.uname().machine
         for name in (
             "shadow",
@@ -130,11 +130,13 @@ class World:
             (self.root / name).symlink_to(target)
         # A file of the volume is mounted among the libraries, where a listing shows its name.
         put(self.root / "opt/lib/libmounted.so.1", "")
-        linux.mount(
-            str(self.volume / "lib/libsecret.so.1"), str(self.root / "opt/lib/libmounted.so.1"), linux.MS_BIND
+        syscalls.mount(
+            str(self.volume / "lib/libsecret.so.1"),
+            str(self.root / "opt/lib/libmounted.so.1"),
+            syscalls.MS_BIND,
         )
-        linux.mount(str(self.volume), str(self.root / "vol"), linux.MS_BIND)
-        linux.mount(str(self.host / LIBRARY), str(self.root / LIBRARY), linux.MS_BIND)
+        syscalls.mount(str(self.volume), str(self.root / "vol"), syscalls.MS_BIND)
+        syscalls.mount(str(self.host / LIBRARY), str(self.root / LIBRARY), syscalls.MS_BIND)
 
     def disturb(self) -> None:
         """Change links and mounts for ever."""
@@ -152,8 +154,8 @@ class World:
                     pass  # the hook has just replaced it, or a mount holds it
             point = str(self.root / "etc")
             try:
-                linux.mount(str(self.volume / "etc"), point, linux.MS_BIND)
-                linux.umount2(point, linux.MNT_DETACH)
+                syscalls.mount(str(self.volume / "etc"), point, syscalls.MS_BIND)
+                syscalls.umount2(point, syscalls.MNT_DETACH)
             except OSError:
                 pass  # there is a link now
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.specs.compose import SyntaxProblem
-from cdi_hook.specs.decode import decode
+from cdi_hook.specs.yaml_nodes import SyntaxProblem
+from cdi_hook.specs.yaml_values import decode
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.errors import InvalidSpec
-from cdi_hook.specs import rules, specfile, versions
+from cdi_hook.specs import specfile, validation, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +52,8 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
     ]
     data = {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": devices}
     assert versions.minimum_version(data) == "0.3.0"
-    assert list(rules.warnings(data)) == []
-    assert [one.path for one in rules.warnings({**data, "cdiVersion": "0.6.0"})] == [".cdiVersion"]
+    assert list(validation.warnings(data)) == []
+    assert [one.path for one in validation.warnings({**data, "cdiVersion": "0.6.0"})] == [".cdiVersion"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
 )
 def test_what_a_person_is_told(change: dict[str, Any], said: list[str]) -> None:
     """Each finding names its place, what is wrong there, and what to write instead."""
-    assert [str(one) for one in rules.validate({**GOOD, **change})] == said
+    assert [str(one) for one in validation.validate({**GOOD, **change})] == said
 
 
 @pytest.mark.parametrize(
@@ -164,19 +164,19 @@ def test_what_a_person_is_told(change: dict[str, Any], said: list[str]) -> None:
 )
 def test_what_a_person_is_told_of_edits(kind: str, edits: Any, said: list[str]) -> None:
     """The same for each kind of edit, wherever the edits stand."""
-    assert [str(one) for one in rules.validate_edits({kind: edits}, ".edits")] == [
+    assert [str(one) for one in validation.validate_edits({kind: edits}, ".edits")] == [
         f".edits.{kind}{one}" for one in said
     ]
-    assert [str(one) for one in rules.validate_edits({kind: edits})] == [f".{kind}{one}" for one in said]
+    assert [str(one) for one in validation.validate_edits({kind: edits})] == [f".{kind}{one}" for one in said]
 
 
 def test_what_troubles_some_engines() -> None:
     """A vendor or a class of one letter, and a version that nothing in the spec needs; a v before it isn't one."""
-    assert [str(one) for one in rules.warnings({**GOOD, "cdiVersion": "v0.3.0", "kind": "a/b"})] == [
+    assert [str(one) for one in validation.warnings({**GOOD, "cdiVersion": "v0.3.0", "kind": "a/b"})] == [
         f'.kind: the {part} "{text}" has one letter, which crashes docker, podman and other engines '
         "(CDI's own library up to 1.1.0); take a longer name"
         for part, text in (("vendor", "a"), ("class", "b"))
     ]
-    assert [str(one) for one in rules.warnings(GOOD)] == [
+    assert [str(one) for one in validation.warnings(GOOD)] == [
         ".cdiVersion: 1.1.0 is higher than this spec needs; engines that know only 0.3.0 could read it too"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.edits import BOOL, INT64, STRING, UINT32
+from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
 from cdi_hook.specs.shape import read
 
 SCHEMA = {

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.registry import Registry
-from cdi_hook.specs import compiled
+from cdi_hook.catalog import index_writer
+from cdi_hook.catalog.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_UP = """\
 import json, sys, time
-from cdi_hook.registry import Registry
+from cdi_hook.catalog.registry import Registry
 registry = Registry([sys.argv[1]], sys.argv[2], strict=False)
 print("ready", flush=True)
 start = time.monotonic()
@@ -32,7 +32,7 @@ print(json.dumps([[part[1] for part in parts], registry._cache is not None, time
 """
 HOLD = """\
 import sys, time
-from cdi_hook.specs.turn import Turn
+from cdi_hook.catalog.lock import Turn
 with Turn(sys.argv[1]):
     print("ready", flush=True)
     time.sleep(60)
@@ -84,7 +84,7 @@ def test_who_comes_while_another_builds_waits_for_its_index(
     lock = os.open(specs.parent / "state/lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     waiting = start(LOOK_UP, specs, specs.parent / "state")
-    compiled.write(registry)
+    index_writer.write(registry.index, registry.cache)
     os.close(lock)
     parts, has_read, _ = answer(waiting)
     assert (parts, has_read) == (PARTS, False)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spec dirs -> devices: priority, conflicts, errors by file (CDI specification, "Spec directories").
+
+This reads every spec that has changed. A container's start uses index.py, which stores
+what this module finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from cdi_hook.base import volumes
+from cdi_hook.base.files import Identity, clean, digest, digest_of, identify
+from cdi_hook.base.trust import Untrusted, trusted
+from cdi_hook.catalog.inventory import Inventory, Place, Problem
+from cdi_hook.edits import kinds
+from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
+from cdi_hook.names import as_list
+from cdi_hook.specs import specfile
+from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cdi_hook.edits.kinds import Change, Part
+
+    Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's digest and data
+
+DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+# A file that changed a moment ago may change again without a new time stamp. Some file systems keep
+# whole seconds, and FAT every other one.
+SETTLED_NS = 50_000_000
+SETTLED_WHOLE_NS = 2_100_000_000
+SILENT = (
+    f"its file system doesn't answer within {volumes.PATIENCE_S} s, so this dir isn't read: mend or unmount "
+    "it, or take the dir out of SPEC_DIRS"
+)
+# Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
+_STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
+
+
+class Snapshot(NamedTuple):
+    """What a cache holds at one moment."""
+
+    specs: list[Spec]
+    devices: dict[str, Device]
+    problems: dict[str, list[Problem]]
+    identities: dict[str, Identity | None]
+    images: dict[str, str | None]
+    remembered: Remembered
+
+    def inventory(self) -> Inventory:
+        """Return the devices with their places, and the problems."""
+        everywhere: dict[str, list[str]] = {}
+        for spec in self.specs:
+            for device in spec.devices.values():
+                everywhere.setdefault(device.qualified_name, []).append(spec.path)
+        devices = {}
+        for name, device in sorted(self.devices.items()):
+            winner = device.spec.path
+            devices[name] = Place(winner, [one for one in everywhere[name] if one != winner])
+        return Inventory(devices, dict(sorted(self.problems.items())))
+
+
+class Cache:
+    """The devices that the CDI specs in some dirs define (CDI specification, "CDI JSON Specification").
+
+    ``spec_dirs`` are in rising priority. Each call notices files that have changed.
+    With ``strict``, a spec file counts only if nobody but root could have written it.
+    A spec that can't be used raises nothing: ``errors`` has it.
+
+    ``identities`` has what is watched, by path; ``images`` the digests of what can change and keep its
+    identity, because it is an image's. ``remembered`` are the specs that need not be parsed again while
+    their files have the same content. ``silent`` are the dirs that aren't read because they don't answer.
+
+    >>> import tempfile
+    >>> cache = Cache([tempfile.mkdtemp()])
+    >>> path = cache.write_spec({
+    ...     "cdiVersion": "0.3.0",
+    ...     "kind": "vendor.com/device",
+    ...     "devices": [{"name": "d0", "containerEdits": {"env": ["DEVICE=0"]}}],
+    ... })
+    >>> cache.devices()
+    ['vendor.com/device=d0']
+    >>> oci = {}
+    >>> changes = cache.inject(oci, ["vendor.com/device=d0"])
+    >>> oci["process"]["env"]
+    ['DEVICE=0']
+    >>> cache.remove_spec("vendor.com-device")
+    >>> cache.devices()
+    []
+    """
+
+    def __init__(
+        self,
+        spec_dirs: Sequence[str] = DEFAULT_SPEC_DIRS,
+        *,
+        strict: bool = False,
+        remembered: Remembered | None = None,
+        silent: Sequence[str] = (),
+    ) -> None:
+        self.spec_dirs = [clean(os.fspath(directory)) for directory in as_list(spec_dirs, "spec_dirs")]
+        self._strict = strict
+        self._specs: list[Spec] = []
+        self._devices: dict[str, Device] = {}
+        self._problems: dict[str, list[Problem]] = {}
+        self.identities: dict[str, Identity | None] = {}
+        self.images: dict[str, str | None] = {}
+        self.remembered = remembered or {}
+        self._digests: dict[str, str] = {}
+        self.silent = [clean(directory) for directory in silent]
+        self._read_ns = 0
+        self._is_whole = True
+        self.refresh()
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        """What is wrong, by path of a file or dir; a conflict is listed for both files."""
+        return {path: [one.message for one in problems] for path, problems in self.problems.items()}
+
+    @property
+    def problems(self) -> dict[str, list[Problem]]:
+        """The same, with what a person is told."""
+        self._refresh_if_changed()
+        return {path: list(problems) for path, problems in self._problems.items()}
+
+    @property
+    def specs(self) -> list[Spec]:
+        """The valid specs: the lowest priority first, the files of a dir in byte order of their names."""
+        self._refresh_if_changed()
+        return list(self._specs)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that the specs say now, each part of it of the same moment; nobody alters it."""
+        self._refresh_if_changed()
+        return Snapshot(
+            self._specs, self._devices, self._problems, self.identities, self.images, self.remembered
+        )
+
+    def devices(self) -> list[str]:
+        """Return the qualified names of all devices, sorted."""
+        self._refresh_if_changed()
+        return sorted(self._devices)
+
+    def device(self, name: str) -> Device | None:
+        """Return the device with this qualified name, if there is one."""
+        return self.by_name().get(name)
+
+    def by_name(self) -> dict[str, Device]:
+        """Return all devices by their qualified names."""
+        self._refresh_if_changed()
+        return dict(self._devices)
+
+    def parts(self, names: Sequence[str]) -> list[Part]:
+        """Return the parts that these devices ask for, in the order in which they apply.
+
+        A spec's own edits come once, before those of its first device. Raises
+        UnresolvableDevices if a device isn't known.
+        """
+        names = as_list(names, "names")
+        self._refresh_if_changed()
+        unresolved = [name for name in names if name not in self._devices]
+        if unresolved:
+            raise UnresolvableDevices(unresolved)
+        parts: list[Part] = []
+        seen = set()
+        for name in names:
+            device = self._devices[name]
+            if id(device.spec) not in seen:
+                seen.add(id(device.spec))
+                parts.append(((None, device.spec.path), device.spec.container_edits))
+            parts.append(((name, device.spec.path), device.edits))
+        return parts
+
+    def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> list[Change]:
+        """Add these devices to an OCI runtime specification, in place, and return the changes.
+
+        Raises UnresolvableDevices or InjectionError; oci is unchanged then.
+        """
+        if oci is None:
+            raise InjectionError("can't inject devices, nil OCI Spec")
+        parts = self.parts(names)
+        try:
+            return kinds.apply(oci, parts)
+        except InjectionError as error:
+            raise InjectionError(f"failed to inject devices: {error}", error.source) from error
+
+    def write_spec(self, data: dict[str, Any], name: str | None = None) -> str:
+        """Write a spec to the dir of the highest priority and return its path.
+
+        ``name`` is the file's; without the extension .json or .yaml it gets .yaml. It is
+        vendor-class if it isn't given. A file of that name is replaced, in one step.
+        Raises InvalidSpec if data isn't a spec, and CDIError if the file can't be written.
+        """
+        written = Spec(data)
+        written.path = self._path(specfile.name_for(data) if name is None else name)
+        specfile.write(written)
+        return written.path
+
+    def remove_spec(self, name: str) -> None:
+        """Remove what write_spec writes by this name, if it is there.
+
+        Raises CDIError if it can't be removed.
+        """
+        specfile.remove(self._path(name))
+
+    def _path(self, name: str) -> str:
+        if not self.spec_dirs:
+            raise CDIError("no Spec directories to write to")
+        return spec_path(f"{self.spec_dirs[-1]}/{name}")
+
+    def refresh(self) -> None:
+        """Read the specs again, and parse those whose content has changed since they were read."""
+        self._read_ns = time.time_ns()
+        self._is_whole = True
+        self._specs, self._devices, self._problems, self.identities = [], {}, {}, {}
+        self.images, self._images = {}, volumes.images()
+        conflicts = set()
+        for priority, directory in enumerate(self.spec_dirs):
+            for path in self._spec_files(directory):
+                self._watch(path)
+                loaded = self._load(path, priority)
+                if loaded is None:
+                    continue
+                self._specs.append(loaded)
+                for device in loaded.devices.values():
+                    name = device.qualified_name
+                    other = self._devices.get(name)
+                    if other is None or other.spec.priority < priority:
+                        self._devices[name] = device
+                        continue
+                    paths = (path, other.spec.path)
+                    for one in paths:
+                        both = f"{quote(paths[0])}, {quote(paths[1])}"
+                        message = f"conflicting device {quote(name)} (specs {both})"
+                        plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
+                        self._add_problem(one, Problem("conflict", message, plain, name))
+                    conflicts.add(name)
+        for name in conflicts:
+            del self._devices[name]
+        self.remembered = {one.path: (self._digests[one.path], one.data) for one in self._specs}
+
+    def _watch(self, path: str) -> None:
+        self.identities[path] = identify(path)
+        try:
+            if self._images and volumes.number(path) in self._images:
+                self.images[path] = digest_of(path)
+        except OSError as error:
+            self._note_failure(error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether everything was read, and was so old then that no change since goes unseen."""
+        return self._is_whole and all(one is None or self._is_old(one) for one in self.identities.values())
+
+    def _is_old(self, identity: Identity) -> bool:
+        latest = max(identity[3:5])
+        return latest <= self._read_ns - (SETTLED_NS if latest % 1_000_000_000 else SETTLED_WHOLE_NS)
+
+    def _refresh_if_changed(self) -> None:
+        if any(identify(path) != identity for path, identity in self.identities.items()):
+            self.refresh()
+
+    def _spec_files(self, directory: str) -> list[str]:
+        if directory in self.silent:
+            self._is_whole = False
+            message = f"failed to read CDI Spec directory {quote(directory)}: no answer"
+            self._add_problem(directory, Problem("unreadable", message, SILENT))
+            return []
+        self._watch(directory)
+        try:
+            with os.scandir(directory) as entries:
+                names = [
+                    entry.name
+                    for entry in entries
+                    if entry.name.endswith(SPEC_EXTENSIONS) and not entry.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._note_failure(error)
+            reason = (error.strerror or str(error)).lower()
+            message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
+            self._add_problem(directory, Problem(_kind(error), message, f"can't read this dir: {reason}"))
+            return []
+        return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
+
+    def _load(self, path: str, priority: int) -> Spec | None:
+        try:
+            with trusted(os.path.abspath(path)) if self._strict else contextlib.nullcontext(path) as source:
+                data = specfile.read_file(path, source)
+            self._digests[path] = digest(data)
+            known, value = self.remembered.get(path, ("", {}))
+            if known == self._digests[path]:
+                return Spec(value, path, priority, is_valid=True)
+            return specfile.parse(data, path, priority)
+        except OSError as error:
+            self._note_failure(error)
+            reason = (error.strerror or str(error)).lower()
+            message = f"failed to load CDI Spec open {path}: {reason}"
+            self._add_problem(path, Problem(_kind(error), message, f"can't read it: {reason}"))
+        except InvalidSpec as error:
+            self._note_failure(error.__cause__)
+            more = len(error.findings) - 1
+            plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
+            self._add_problem(
+                path, Problem(_kind(error.__cause__), f"failed to load CDI Spec {error}", plain)
+            )
+        except Untrusted as error:
+            message = f"refused by SPEC_TRUST=strict: {error}"
+            plain = f"{message}; to mend it: {error.remedy}"
+            self._add_problem(path, Problem("untrusted", f"failed to load CDI Spec {message}", plain))
+        return None
+
+    def _note_failure(self, error: BaseException | None) -> None:
+        """Note that something couldn't be read, unless reading it again would end the same way."""
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
+            self._is_whole = False
+
+    def _add_problem(self, path: str, problem: Problem) -> None:
+        self._problems.setdefault(path, []).append(problem)
+
+
+def _kind(error: BaseException | None) -> Literal["invalid", "denied", "unreadable"]:
+    """Return the kind of a file whose reading failed with an error, or that could be read."""
+    if isinstance(error, PermissionError):
+        return "denied"
+    return "unreadable" if isinstance(error, OSError) else "invalid"

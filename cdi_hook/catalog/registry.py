@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices in some spec dirs: by the index while it is fresh, else by reading the specs."""
+
+from __future__ import annotations
+
+import posix
+
+from cdi_hook import errors
+from cdi_hook.base import files, volumes
+from cdi_hook.catalog import index
+from cdi_hook.edits import kinds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from cdi_hook.catalog.cache import Cache
+    from cdi_hook.catalog.inventory import Inventory, Problems
+    from cdi_hook.edits.kinds import Change, Part
+
+
+def _look(directory: str) -> None:
+    """Read all in a dir, to no end but to find out whether that can be done."""
+    for name in posix.listdir(directory):
+        try:
+            files.read(f"{directory}/{name}")
+        except OSError:
+            pass
+
+
+class Registry:
+    """The devices in some spec dirs."""
+
+    __slots__ = ("_cache", "_keeps_index", "_may_map_ids", "index")
+
+    def __init__(
+        self,
+        spec_dirs: Sequence[str],
+        directory: str,
+        *,
+        strict: bool,
+        may_map_ids: bool = True,
+        keep_index: bool = True,
+    ) -> None:
+        """Look devices up in spec_dirs, with an index in ``directory`` ("": there is no place for one).
+
+        ``may_map_ids`` is for kinds.apply. Without ``keep_index`` an index is read and never written.
+        """
+        name = "-".join(one.strip("/").replace("/", "-") for one in spec_dirs)[:200]
+        path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
+        self.index = index.Index(path, spec_dirs, strict)
+        self._keeps_index = keep_index
+        self._may_map_ids = may_map_ids
+        self._cache: Cache | None = None
+
+    @property
+    def spec_dirs(self) -> list[str]:
+        """The dirs, in rising priority."""
+        return self.index.spec_dirs
+
+    @property
+    def cache(self) -> Cache:
+        """The specs themselves, read when first asked for."""
+        if self._cache is None:
+            from cdi_hook.base import packages
+
+            packages.enable()
+            from cdi_hook.catalog import cache, index_writer  # 20 ms, and the YAML of the specs that changed
+
+            remembered = index_writer.read(self.index.path)[1] if self.index.path else {}
+            self._cache = cache.Cache(
+                self.spec_dirs, strict=self.index.strict, remembered=remembered, silent=self.silent()
+            )
+        return self._cache
+
+    def silent(self) -> list[str]:
+        """Return the spec dirs that can't be read because they don't answer."""
+        path = self.index.path
+        return volumes.silent(self.spec_dirs, path[: path.rfind("/")] or "/", _look)
+
+    def inventory(self) -> Inventory:
+        """Return all devices and problems: by the specs if they have been read, or the index isn't fresh."""
+        from cdi_hook.catalog import inventory
+
+        found = self.index.inventory() if self._cache is None and self.index.path else None
+        return inventory.of_record(*found) if found else self.cache.snapshot().inventory()
+
+    @property
+    def problems(self) -> Problems:
+        """What is wrong with the specs, by path, in words that anybody may read."""
+        return self.inventory().for_everybody
+
+    @property
+    def errors(self) -> dict[str, list[str]]:
+        """The same as text."""
+        return {path: [one.message for one in found] for path, found in self.problems.items()}
+
+    def devices(self) -> list[str]:
+        """Return the qualified names of all devices, sorted."""
+        return list(self.inventory().devices)
+
+    def parts(self, names: Sequence[str]) -> list[Part]:
+        """Return what these devices ask for, as Cache.parts does."""
+        if not self.index.path:
+            return self.cache.parts(names)
+        found = self.index.look_up(names)
+        if found is None and not self._keeps_index:
+            return self.cache.parts(names)
+        if found is None:
+            from cdi_hook.catalog.lock import Turn
+
+            with Turn(self.index.path):
+                found = self.index.look_up(names)  # it may be there now
+                if found is None:
+                    cache = self.cache
+                    from cdi_hook.catalog import index_writer  # the cache is there, so it is no cost
+
+                    index_writer.write(self.index, cache)
+                    found = cache.parts(names)
+        return found
+
+    def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
+        """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
+        try:
+            return kinds.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
+        except errors.InjectionError as error:
+            raise errors.InjectionError(f"failed to inject devices: {error}", error.source) from error
+
+    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
+        """Edit oci so that it has these devices, adding nothing that is there already; return the changes."""
+        return self.apply(oci, self.parts(names))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cdi-hook inject: edit a bundle, or an OCI spec on stdin, as cdi-runtime does when a container starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from cdi_hook.cli import host, output, patch
+from cdi_hook.cli.options import add_json, add_spec_dir
+from cdi_hook.errors import BundleError, quote
+from cdi_hook.hooks import entry
+from cdi_hook.inject import bundle, pipeline
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = """\
+Give a container the CDI devices that --device names. Without --device, give it the
+devices that its OCI spec asks for, by annotations and by what else the
+configuration lets name devices. Without BUNDLE the OCI spec is read from stdin,
+and the edited one goes to stdout. With BUNDLE its config.json is replaced in one
+step if anything changes. What is there already is not added twice.
+
+With --diff nothing is changed. Each change is shown as a line, with the devices
+that ask for it and the CDI spec file that it comes from:
+
+  + .process.env[3] "A=1"  # vendor.com/gpu=0, /etc/cdi/vendor.yaml   (added)
+  - .linux.devices[0] {"path":"/dev/x"}  # ...                        (removed)
+  ~ .process.env[0] "A=0" -> "A=1"  # ...                             (replaced)
+  > .mounts[4] -> .mounts[2] {"destination":"/a"}  # ...              (moved)
+
+Places are in jq's notation. A change's place is the one after the changes above
+it are made.
+
+exit status: 0 on success, also if there is nothing to do; 1 on failure, and then
+nothing has changed; 2 for wrong arguments"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="-", help="a bundle's dir (-: stdin)")
+    parser.add_argument(
+        "-d", "--device", metavar="NAME", action="append", default=[], help="a device's qualified name"
+    )
+    parser.add_argument("--diff", action="store_true", help="only show what would change")
+    add_spec_dir(parser)
+    add_json(
+        parser, "the changes (with BUNDLE or --diff) as a JSON Patch with the added members was and sources"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    place = None
+    if options.bundle == "-":
+        if sys.stdin is None:
+            raise BundleError("can't read an OCI spec from stdin: it is closed")
+        oci = entry.parse_stdin(sys.stdin.buffer.read(bundle.MOST + 1), "an OCI spec")
+    else:
+        path = f"{options.bundle}/config.json"
+        loaded = bundle.load(path)
+        if loaded is None and os.path.isfile(options.bundle):
+            directory = os.path.dirname(options.bundle) or "."
+            raise BundleError(f"{quote(options.bundle)} is a file; name the bundle, its dir: {directory}")
+        if loaded is None:
+            raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
+        oci, place = loaded
+    found = host.host(options)
+    found.call.bundle = os.path.realpath(options.bundle) if place else ""
+    registry = found.registry(keep_index=False)  # this command isn't asked to write an index
+    _, changes = pipeline.inject(oci, found, _warn, named=options.device, registry=registry)
+    if found.call.doubt:
+        output.warn(found.call.doubt)
+    if place and not options.diff:
+        pipeline.write(place, oci, changes)
+    if options.json and (place or options.diff):
+        output.say_json([patch.operation(change) for change in changes])
+    elif options.diff:
+        for change in changes:
+            output.say(patch.line(change))
+    elif not place:
+        output.say_json(oci)
+    return 0
+
+
+def _warn(message: str, errors: list[str]) -> None:
+    for error in errors:
+        output.warn(f"{message}: {error}")

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: one container: its runtime, what it asks for, what only looks like asking, what it was given."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.base import json_text, words
+from cdi_hook.doctor import logs
+from cdi_hook.doctor.checks import of_engines
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.edits import host_check
+from cdi_hook.engines import ENGINES, client
+from cdi_hook.engines.engine import runs_us
+from cdi_hook.errors import FAILED, CDIError, quote
+from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.names import is_qualified_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cdi_hook.config.settings import Config
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.engines.client import KnownContainer
+    from cdi_hook.engines.engine import Engine
+
+# Variables by which other runtimes are asked for devices.
+_KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_KEEPS_GROUPS = "run.oci.keep_original_groups"  # podman's --group-add keep-groups, for crun
+_SHOWN = 3  # lines of LOG
+_MOST = 200  # characters of a value
+
+
+def find(name: str) -> tuple[list[tuple[Engine | None, KnownContainer]], list[Finding]]:
+    """Return the containers with this name, id or dir, each with its engine, and who couldn't be asked."""
+    if os.path.basename(name) == "config.json" and os.path.isfile(name):
+        name = os.path.dirname(name) or "."
+    if os.path.isfile(f"{name}/config.json"):
+        directory = os.path.abspath(name)
+        return [(None, client.KnownContainer(os.path.basename(directory), bundle=directory))], []
+    found: list[tuple[Engine | None, KnownContainer]] = []
+    findings, asked = [], []
+    for engine in ENGINES.values():
+        if not engine.found():
+            continue
+        try:
+            found += [(engine, one) for one in engine.inspect(name)]
+            asked.append(engine.name)
+        except CDIError as error:
+            fact, fix = f"{engine.name} can't be asked: {error}", ""
+            if isinstance(error, client.Unreachable) and error.is_forbidden:
+                fact, fix = f"only root may ask {engine.name}", ask_root(name)
+            findings.append(Finding(UNKNOWN, fact, fix))
+    if found:
+        findings = []
+    elif asked or not findings:
+        whom = f"; asked: {', '.join(asked)}" if asked else ", and no engine that could be asked is here"
+        who = "root" if os.geteuid() == 0 else "you"
+        fact = f"no container and no bundle {quote(name)} is known to {who}{whom}"
+        findings.append(Finding(ERROR, fact, "a user's engine and root's don't know each other's containers"))
+    return found, findings
+
+
+def examine(
+    patient: Patient, engine: Engine | None, container: KnownContainer
+) -> Iterator[tuple[str, Finding]]:
+    """Yield what there is to say of a container, each with the name that --json has for it."""
+    host = patient.host
+    host.call.container = container.identity
+    who = f"{engine.name}'s container {container.identity[:12]}" if engine else container.bundle
+    oci, is_whole = _config(container)
+    asks: Any = None
+    try:
+        asks = request.collect(oci, host.settings, container.identity)
+    except CDIError as error:
+        yield "asked", Finding(ERROR, f"{who}: {error}", "start it again with a name of `cdi-hook list`")
+    names = asks.device_ids if asks else []
+    lacks, is_said = asks is None, False
+    if names:
+        origins = ", ".join(f"{name} ({asks.origins[name]})" for name in names)
+        yield "asked", Finding(OK, f"{who} asks for {origins}")
+        finding, is_given = _given(who, patient, engine, container, oci, is_whole)
+        lacks, is_said = not is_given, finding.level == ERROR
+        yield "given", finding
+        if is_given and engine:
+            for finding in _closed(who, patient, oci, names):
+                yield "given", finding
+
+    def ask(names: str = of_engines.NAMES, key: str = "") -> str:
+        return of_engines.ask(engine, host.settings, container.client, names, key)
+
+    likes = list(_looks_like(who, container, oci, host.settings, names, ask))
+    for finding in likes:
+        lacks = lacks or finding.level == ERROR
+        yield "looks like", finding
+    for finding in _lost(who, engine, container, host.settings, names):
+        likes.append(finding)
+        lacks = True
+        yield "looks like", finding
+    if container.native:
+        fact = f"{who} asks {engine.name if engine else 'its engine'} itself: {'; '.join(container.native)}"
+        yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
+    elif asks is not None and not names and not likes:
+        lacks = True
+        fix = f"{ask()}; cdi-hook list shows the names"
+        yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
+    lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
+    for finding in _runtime(
+        who, engine, container, host.settings, ",".join(names or lost[:1]), is_needed=lacks
+    ):
+        yield "runtime", finding
+    if container.error and not (FAILED in container.error and is_said):
+        names = "nvidia.com/gpu=all" if "--gpus" in container.native else of_engines.NAMES
+        fix = ask(names) if container.native else ""
+        yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
+    for finding in _log(patient, container):
+        yield "log", finding
+
+
+def _config(container: KnownContainer) -> tuple[dict[str, Any], bool]:
+    """Return the container's OCI spec as it is in its bundle, and True, else what its engine has of it."""
+    if container.bundle:
+        with contextlib.suppress(CDIError):
+            loaded = bundle.load(f"{container.bundle}/config.json")
+            if loaded:
+                return loaded[0], True
+    return dict(container.oci), False
+
+
+def _given(
+    who: str,
+    patient: Patient,
+    engine: Engine | None,
+    container: KnownContainer,
+    oci: dict[str, Any],
+    is_whole: bool,
+) -> tuple[Finding, bool]:
+    """Say whether the container has what it asks for: then injecting again changes nothing."""
+    registry = patient.host.registry(keep_index=False)
+    try:
+        changes = pipeline.inject(copy.deepcopy(oci), patient.host, _no_warning, registry=registry)[1]
+    except CDIError as error:
+        return Finding(ERROR, f"{who}: {str(error).removeprefix(FAILED)}", "cdi-hook doctor"), False
+    if not is_whole and container.is_running:
+        fact = f"only root may read the config.json of {who}, which says what it was given"
+        return Finding(UNKNOWN, fact, _ask_root(container)), False
+    if not is_whole:
+        return Finding(OK, f"{who} isn't running; cdi-runtime could give it all of that"), False
+    if not changes:
+        return Finding(OK, f"{who} was given all of that"), True
+    stages = {
+        stage for stage, hooks in _object(oci.get("hooks")).items() for one in _list(hooks)
+        if os.path.basename(str(client.dig(one, "path"))) == "cdi-hook"
+    }  # fmt: skip
+    if stages:
+        fact = f"{who} is given all of that by its hook {', '.join(sorted(stages))}, while it is created"
+        return Finding(OK, fact), True
+    fact = f"{who} was not given all of that: its config.json lacks {words.count(len(changes), 'change')}"
+    if engine and not runs_us(container.program):
+        return Finding(ERROR, fact), False  # what _runtime says mends it
+    if engine:
+        fact += "; the spec may have changed since it was created"
+    return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
+
+
+def _closed(who: str, patient: Patient, oci: dict[str, Any], names: list[str]) -> Iterator[Finding]:
+    """Yield the nodes that a user's own container can't open: it may open no more than the user may."""
+    if os.geteuid() == 0:
+        return
+    has_groups = client.dig(oci, "annotations", _KEEPS_GROUPS) == "1"
+    parts = patient.cache.parts(names)
+    for path in sorted({node["path"] for _, part in parts for node in part.get("deviceNodes") or ()}):
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            others, group = status.st_mode & 0o006 == 0o006, host_check.group(status.st_gid)
+            fact = f"{who} can't open {path}, which is for the group {group}"
+            if others or status.st_uid == os.geteuid():
+                continue
+            if status.st_mode & 0o060 != 0o060:
+                yield Finding(ERROR, f"{who} can't open {path}: only root may")
+            elif status.st_gid not in (os.getegid(), *os.getgroups()):
+                yield Finding(
+                    ERROR, f"{fact}: you aren't in it", f"{host_check.join(group)}; then log in again"
+                )
+            elif not has_groups:
+                fix = "--group-add keep-groups, an option of podman that crun knows"
+                yield Finding(ERROR, f"{fact}: you are in it, and the container left it", fix)
+
+
+def _ask_root(container: KnownContainer) -> str:
+    return ask_root(container.bundle or container.identity)
+
+
+def _no_warning(_message: str, _errors: list[str]) -> None:
+    pass
+
+
+def _runtime(
+    who: str,
+    engine: Engine | None,
+    container: KnownContainer,
+    settings: Config,
+    names: str,
+    *,
+    is_needed: bool,
+) -> Iterator[Finding]:
+    """Yield which runtime created it, and if the container lacks something how to create it with ours."""
+    if engine is None or not (container.runtime or container.program):
+        return
+    made = f"{who} was created with the runtime {container.runtime}"
+    if container.program not in ("", container.runtime):
+        made += f" ({container.program})"
+    if runs_us(container.program):
+        yield Finding(OK, f"{made}, which is cdi-runtime")
+        return
+    made += ", which isn't cdi-runtime"
+    if not is_needed:
+        yield Finding(OK, made)
+        return
+    kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
+    again = of_engines.request(engine, settings, container.client, names or of_engines.NAMES)
+    again = again or f"{shlex.join(('cdi-hook', 'show', names or of_engines.NAMES))} says how"
+    yield Finding(ERROR, f"{made}{kept}", f"create it again: {again}")
+
+
+def _looks_like(
+    who: str,
+    container: KnownContainer,
+    oci: Mapping[str, Any],
+    settings: Config,
+    names: list[str],
+    ask: Callable[..., str],
+) -> Iterator[Finding]:
+    """Yield what looks like a request and is none; ``names`` are the devices that are asked for."""
+    prefixes, variables = settings.words("ANNOTATION_PREFIXES"), settings.words("DEVICE_ENV")
+    for key, value in sorted(_object(client.dig(oci, "annotations")).items()):
+        if not key.startswith(tuple(prefixes)) and _is_near(key, str(value), prefixes):
+            fact = f"{who} has the annotation {quote(key)}, which asks for nothing: the key has to begin with"
+            yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", ask(str(value)))
+    for key, value in sorted(container.labels.items()):
+        is_right = key.startswith(tuple(prefixes))
+        if is_right or _is_near(key, str(value), prefixes):
+            fact = f"{who} has the label {quote(key)}, which asks for nothing: it has to be an annotation"
+            yield Finding(ERROR, fact, ask(str(value), key if is_right else ""))
+    for one in _list(client.dig(oci, "process", "env")):
+        name, _, value = str(one).partition("=")
+        is_known = _KNOWN.fullmatch(name) and value not in request.NOTHING and not names
+        # an image may have such a variable, so one word in it is no request beside a request
+        if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
+            shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
+            fact = f"{who} has the variable {name}={shown}, which asks for nothing"
+            fix = f"{ask()}, or DEVICE_ENV={name} in cdi-hook.conf"
+            yield Finding(WARNING if names else ERROR, fact, fix)
+
+
+def _lost(
+    who: str, engine: Engine | None, container: KnownContainer, settings: Config, names: list[str]
+) -> Iterator[Finding]:
+    """Yield the requests that the engine doesn't pass on to the runtime, for other devices than ``names``."""
+    for whose, key, value, flag in container.lost:
+        is_request = key.startswith(tuple(settings.words("ANNOTATION_PREFIXES")))
+        if engine and is_request and not set(value.split(",")) <= set(names):
+            fact = (
+                f"{who} gets nothing by {whose}'s annotation {key}={value}: {engine.name} doesn't pass it on"
+            )
+            fix = as_root("cdi-hook", "configure", engine.name, *filter(None, [flag]), "--reload")
+            yield Finding(ERROR, fact, fix)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_near(key: str, value: str, prefixes: list[str]) -> bool:
+    """Say whether a key was meant to begin with a prefix."""
+    if _names_devices(value):
+        return True
+    first = key.partition("/")[0].lower()
+    known = [prefix.rstrip("/") for prefix in prefixes]
+    return first in known or ("=" in value and bool(difflib.get_close_matches(first, known, 1, 0.8)))
+
+
+def _names_devices(value: str) -> bool:
+    """Say whether a text is a list of qualified names."""
+    return all(is_qualified_name(one.strip()) for one in value.split(","))
+
+
+def _log(patient: Patient, container: KnownContainer) -> Iterator[Finding]:
+    """Yield the last lines of LOG about a container."""
+    path = patient.host.settings["LOG"]
+    if not path:
+        return
+    try:
+        lines = logs.tail(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Finding(UNKNOWN, f"LOG={path} can't be read: {error.strerror}", _ask_root(container))
+        return
+    found = []
+    for line in lines:
+        if container.identity in line:
+            with contextlib.suppress(ValueError):
+                tree = json_text.loads(line)
+                if client.dig(tree, "container") == container.identity:
+                    found.append(tree)
+    for tree in found[-_SHOWN:]:
+        level = {"ERROR": ERROR, "WARNING": WARNING}.get(str(tree.get("level")), OK)
+        named = tree.get("devices")
+        asked = named if isinstance(named, list) else []
+        devices = ", ".join(str(one.get("name")) for one in asked if isinstance(one, dict))
+        said = f"{tree.get('msg')}{f': {devices}' if devices and level == OK else ''}"
+        yield Finding(level, f"{path}, {tree.get('time')}: {said}")

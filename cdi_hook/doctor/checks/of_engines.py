@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doctor: the engines on this host, and whether they run cdi-runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from cdi_hook.base import files, programs
+from cdi_hook.catalog import selinux
+from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.engines import ENGINES, client
+from cdi_hook.engines.edit.configuration import Configuration
+from cdi_hook.engines.engine import NAME, runs_us
+from cdi_hook.errors import CDIError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cdi_hook.config.settings import Config
+    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.engines.engine import Engine
+
+NAMES = "vendor.com/class=name"  # of a request
+
+
+def check(patient: Patient) -> list[Finding]:
+    """Say of each engine which version it has, and whether it runs cdi-runtime."""
+    found = [engine for engine in ENGINES.values() if engine.found()]
+    if not found:
+        return [Finding(WARNING, f"no container engine is on this host ({', '.join(ENGINES)})")]
+    patterns = [f"{prefix}*" for prefix in patient.host.settings.words("ANNOTATION_PREFIXES")]
+    findings: list[Finding] = []
+    unused: list[tuple[Engine, str, list[Finding]]] = []
+    for engine in found:
+        version = engine.version()
+        who = f"{engine.name} {version}" if version else engine.name
+        try:
+            configuration = Configuration(engine)
+        except CDIError as error:
+            findings.append(_unreadable(who, error))
+            continue
+        of_files, names = _of_files(who, engine, configuration, patterns)
+        of_daemon, names = _of_daemon(who, engine, configuration, names)
+        errors = [one for one in of_daemon if one.level == ERROR]
+        findings += [*of_files, *_wrong_places(who, engine, configuration), *errors]
+        others = [one for one in of_daemon if one.level != ERROR]
+        is_on = engine.has_own_cdi(next(iter(configuration.texts.values()), ""), version)
+        own = f"on: it injects {engine.own_cdi} itself, whatever ALLOW and DENY say" if is_on else "off"
+        plural = "s" if len(names) > 1 else ""
+        uses = [f"runs cdi-runtime as its runtime{plural} {', '.join(names)}"] if names else []
+        uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
+        if uses:
+            default = f" (the default is {configuration.default})" if configuration.default else ""
+            fact = f"{who} {' and '.join(uses)}{default}; its own CDI is {own}"
+            findings += [*others, Finding(OK, fact)]
+        elif not errors:
+            unused.append((engine, f"{who} isn't configured to run cdi-runtime", others))
+    is_used = len(unused) < len(found)
+    for engine, fact, of_daemon in unused:
+        if not engine.needs_configuration:
+            findings.append(Finding(OK, f"{fact}; `{request(engine, patient.host.settings)}` does so"))
+        elif is_used:
+            findings.append(Finding(OK, fact))
+        else:
+            findings += [*of_daemon, Finding(ERROR, fact, _configure(engine))]
+    return findings
+
+
+def _configure(engine: Engine) -> str:
+    return as_root("cdi-hook", "configure", engine.name, *(["--reload"] if engine.daemon else []))
+
+
+def request(engine: Engine, settings: Config, client: str = "", names: str = NAMES) -> str:
+    """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
+    asks = engine.asks()
+    text = asks.get(client) or next(iter(asks.values()), "\n")
+    words = {"program": programs.path("cdi-runtime"), "key": key(settings), "names": names}
+    return "" if "\n" in text else text.format(**words)
+
+
+def ask(engine: Engine | None, settings: Config, client: str, names: str, own_key: str = "") -> str:
+    """Return the part of that which asks for the devices: an option, or a line of YAML."""
+    asks = engine.asks() if engine else {}
+    text = asks.get(client) or next(iter(asks.values()), "--annotation {key}={names}")
+    comment = text.partition("  # ")[2].partition("\n")[0]
+    lines = text.splitlines()
+    at = next(index for index, line in enumerate(lines) if "{names}" in line)
+    words = {"key": own_key or key(settings)}
+    if at:
+        line = lines[at].strip().format(**words, names=json.dumps(names)[1:-1])
+        asked = f"{lines[at - 1].strip()} {{{line}}}"
+    else:
+        before, option = text.partition("{names}")[0].split()[-2:]
+        asked = shlex.join((before, f"{option.format(**words)}{names}"))
+    return f"{asked}, {comment}" if comment else asked
+
+
+def key(settings: Config) -> str:
+    """Return the key of an annotation that asks for devices."""
+    return f"{next(iter(settings.words('ANNOTATION_PREFIXES')), '')}NAME"
+
+
+def _unreadable(who: str, error: CDIError) -> Finding:
+    if isinstance(error.__cause__, PermissionError):
+        return Finding(UNKNOWN, f"{who}: {error}: only root may look", ask_root())
+    return Finding(ERROR, f"{who}: {error}")
+
+
+def _of_files(
+    who: str, engine: Engine, configuration: Configuration, patterns: Sequence[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with our runtimes in the files, and the names of those that are right."""
+    findings, names = [], []
+    fix = _configure(engine)
+    ours = configuration.ours()
+    for name, (runs, path) in configuration.programs.items():
+        runtime = f"{who}: {path}: the runtime {name}"
+        if name not in ours:
+            if name == NAME:
+                fact = f"{runtime} is {quote(runs)}, which isn't cdi-runtime"
+                findings.append(
+                    Finding(ERROR, fact, f"give it the path {programs.path('cdi-runtime')} in {path}")
+                )
+        elif os.path.isabs(runs) and not os.access(runs, os.X_OK):
+            findings.append(Finding(ERROR, f"{runtime} is {runs}, and there is no such program", fix))
+        else:
+            names.append(name)
+            if lacks := engine.lacks(configuration.texts[path], name, patterns):
+                findings.append(Finding(ERROR, f"{runtime} doesn't get all annotations: {lacks}", fix))
+    return findings, names
+
+
+def _of_daemon(
+    who: str, engine: Engine, configuration: Configuration, names: list[str]
+) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with the daemon, and the names of our runtimes that it has."""
+    if not engine.daemon:
+        return [], names
+    of_host = [name for name in names if not _is_users(engine, configuration, name)]
+    try:
+        said = engine.says()
+    except client.Unreachable as error:
+        if error.is_forbidden:
+            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ask_root())], of_host
+        fix = as_root("systemctl", "start", engine.unit())
+        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
+    if said is None:
+        changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
+        started = _start(engine)
+        if names and started and changed > started:
+            fix = as_root("systemctl", "restart", engine.unit())
+            return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
+        return [], names
+    findings = []
+    for name in names:
+        if name not in said.runtimes:
+            path = configuration.programs[name][1]
+            fact = f"{who}: its daemon doesn't know the runtime {name} of {path}"
+            if name in of_host:
+                fix = as_root(*(engine.reload_command(path, restart=False) or ()))
+            else:
+                fact += f", which only a user's own (rootless) {engine.name} reads"
+                fix = _configure(engine)
+            findings.append(Finding(ERROR, fact, fix))
+    default = configuration.default
+    if default in names and default in said.runtimes and said.default != default:
+        fact = (
+            f"{who}: its daemon has the default runtime {said.default}, and its configuration has {default}"
+        )
+        fix = as_root(*(engine.reload_command(engine.file, restart=False) or ()))
+        findings.append(Finding(ERROR, fact, fix))
+    configuration.default = said.default or default
+    has = [name for name, runs in said.runtimes.items() if name in names or runs_us(runs)]
+    return findings, has
+
+
+def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
+    """Say whether a runtime is only in a user's own file, which the host's daemon doesn't read."""
+    return configuration.programs[name][1] == engine.default_path() != engine.file
+
+
+def _start(engine: Engine) -> float:
+    """Return when a daemon made its socket, as it does at its start, in s since the epoch; 0 without one."""
+    try:
+        return os.stat(engine.socket).st_mtime
+    except OSError:
+        return 0
+
+
+def process(daemon: str) -> str:
+    """Return the dir in /proc of root's process of a daemon, "" if it doesn't run.
+
+    A container may have such a daemon too, with other process ids, and any user a process of its name.
+    """
+    here = os.readlink("/proc/self/ns/pid")
+    for directory in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_daemon = files.read(f"{directory}/comm").strip() == daemon.encode()
+            if is_daemon and os.stat(directory).st_uid == 0 and os.readlink(f"{directory}/ns/pid") == here:
+                return directory
+    return ""
+
+
+def check_nodes(patient: Patient) -> list[Finding]:
+    """Find device nodes that can't be opened, because an engine mounts a container's rootfs with nodev."""
+    outside = {
+        f"{spec.path}: the node {node['path']}"
+        for spec in patient.cache.specs
+        for part in (spec.data, *spec.data["devices"])
+        for node in (part.get("containerEdits") or {}).get("deviceNodes") or ()
+        if not node["path"].startswith("/dev/")
+    }
+    findings = []
+    for engine in ENGINES.values():
+        reason = engine.closes_nodes() if outside and engine.found() else ""
+        fact = f"can't be opened in {engine.name}'s containers: it isn't in /dev, and {reason}"
+        findings += [
+            Finding(WARNING, f"{one} {fact}", "give it a path in /dev") for one in sorted(outside) if reason
+        ]
+    return findings
+
+
+def check_labels(patient: Patient) -> list[Finding]:
+    """Find specs and an index that SELinux doesn't let an engine read that runs here."""
+    with contextlib.suppress(OSError):
+        if files.read(patient.path(f"{selinux.FS}/enforce")).strip() == b"1":
+            index = patient.registry.index.path
+            findings = [_hidden(patient, one, _whole(one), ERROR) for one in patient.registry.spec_dirs]
+            findings.append(_hidden(patient, os.path.dirname(index), [index], WARNING))
+            return [one for one in findings if one]
+    return []
+
+
+def _whole(directory: str) -> list[str]:
+    return sorted([directory, *glob.glob(f"{glob.escape(directory)}/*")])
+
+
+def _hidden(patient: Patient, directory: str, paths: Sequence[str], level: str) -> Finding | None:
+    """Return a finding for the first of these paths in a dir that an engine may not read."""
+    for daemon in {engine.daemon: None for engine in ENGINES.values() if engine.daemon}:
+        with contextlib.suppress(OSError, ValueError):
+            context = files.read(f"{process(daemon)}/attr/current").decode().strip("\0\n")
+            for path in paths:
+                label = selinux.refused(context, path, patient.path(""))
+                if label:
+                    fact = f"SELinux doesn't let {daemon} read {path}, which is labelled {label}"
+                    return Finding(level, fact, _mend(directory))
+    return None
+
+
+def _mend(directory: str) -> str:
+    """Return the command that gives a dir and what is in it the label by which engines may read them."""
+    if selinux.is_below_run(directory):
+        return f'{as_root("chcon", "-R")} "$({shlex.join(selinux.THEIRS)})" {shlex.quote(directory)}'
+    return as_root("restorecon", "-R", directory)
+
+
+def _wrong_places(who: str, engine: Engine, configuration: Configuration) -> Iterator[Finding]:
+    """Yield our precreate hook where buildah and CRI-O read it, and fail at it."""
+    for stage, path in configuration.hooks():
+        if stage == "precreate" and os.path.dirname(path) in engine.hooks_dirs:
+            fact = f"{who}: {path} has the stage precreate, at which buildah and CRI-O fail"
+            yield Finding(ERROR, fact, as_root("rm", path))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps container edits from being carried out on this host: nodes, mount sources, programs.
+
+It asks what an injection asks: edits.KINDS has both questions. Nothing is changed here.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.edits import kinds, proof
+from cdi_hook.errors import Finding, InjectionError, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def findings(part: kinds.Edits, path: str = "") -> Iterator[Finding]:
+    """Yield what is missing for one containerEdits object; ``path`` is its place in the spec."""
+    for name, found in kinds.each_kind(part):
+        kind = kinds.KINDS[name]
+        for index, edit in enumerate(found):
+            reason = hindrance(name, edit)
+            if reason:
+                yield Finding(f"{path}.{name}{f'[{index}]' if kind.is_list else ''}", reason)
+    reason = proof.stale(part[kinds.PROOF]) if kinds.PROOF in part else ""
+    if reason:
+        yield Finding(path, reason)
+
+
+def hindrance(name: str, edit: Any) -> str:
+    """Return why an edit of the kind ``name`` can't be carried out on this host, or ""."""
+    kind = kinds.KINDS[name]
+    try:
+        kind.convert(edit, kinds.Target({}, keep_present=False, may_map_ids=False))
+    except InjectionError as error:
+        return path_advice(edit) or kinds.lack(edit.get("hostPath") or edit["path"]) or str(error)
+    return kind.hindrance(edit) if kind.hindrance else ""
+
+
+def path_advice(node: dict[str, Any]) -> str:
+    """Return what to write in place of a device node's host path that is relative, or a link; else ""."""
+    path = node.get("hostPath") or node["path"]
+    if not os.path.isabs(path):
+        return f"{quote(path)} isn't an absolute path; write {quote(f'/{path}')}"
+    if not os.path.islink(path):
+        return ""
+    target = os.path.realpath(path)
+    if not os.path.exists(target):
+        return f"{quote(path)} is a link to {quote(target)}, and the host has no such file"
+    return f"{quote(path)} is a link, and a node's host path can't be one: write hostPath: {target}"
+
+
+def advice_at(parts: list[kinds.Part], error: InjectionError) -> str:
+    """Return the advice for the path of the device node at which an injection failed, or ""."""
+    for source, part in parts:
+        for node in part.get("deviceNodes") or () if source == error.source else ():
+            if kinds.NO_STAT.format(quote(node.get("hostPath") or node["path"])) in str(error):
+                return path_advice(node)
+    return ""
+
+
+def group(gid: int) -> str:
+    """Return a group's name, or its number if it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def join(name: str) -> str:
+    """Return the command by which a user comes into a group."""
+    return f"sudo usermod -aG {name} $USER"

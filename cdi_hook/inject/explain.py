@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people are told of a request that failed, and of spec files that don't count. Cold."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from cdi_hook.base import files, volumes, words
+from cdi_hook.edits import host_check, kinds, proof
+from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
+from cdi_hook.generate import classes
+from cdi_hook.inject.request import asked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cdi_hook.catalog.registry import Registry
+    from cdi_hook.inject.request import DeviceRequest
+
+NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
+GENERATE = "if the host's devices or drivers have changed, generate that spec again"
+_STALE = ("stat CDI host device", "host type mismatch", "the host has no ", proof.OTHER)
+MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
+_SHOWN = 5  # of each kind of thing
+NO_SPEC = (
+    '"cdi-hook generate" shows what this host has, '
+    '"cdi-hook generate CLASS --output /etc/cdi" makes a spec of it'
+)
+_PACKAGES = {
+    "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
+    "(Fedora, RHEL), or with pip PyYAML",
+}
+
+
+def misnamed(spec_dirs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the files of the spec dirs that are no specs only because of their names, and better names."""
+    found = []
+    for directory in spec_dirs:
+        if volumes.is_silent(directory):
+            continue
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            continue
+        for name in names:
+            stem, dot, extension = name.rpartition(".")
+            if dot and extension.lower() in ("yml", "yaml", "json") and extension not in ("yaml", "json"):
+                right = f"{stem}.{'json' if extension.lower() == 'json' else 'yaml'}"
+                found.append((f"{directory}/{name}", f"{directory}/{right}"))
+    return found
+
+
+def overlooked(spec_dirs: Sequence[str]) -> list[str]:
+    """Return what to do with such files."""
+    return [f"{path}{MISNAMED}: {shlex.join(('mv', path, right))}" for path, right in misnamed(spec_dirs)]
+
+
+def defect(error: BaseException, who: str = "") -> str:
+    """Return the message for an error that nobody expected, with ``who`` can't go on."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
+        return f"{FAILED if who else ''}{_PACKAGES[error.name]}"
+    return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()
+
+
+def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -> CDIError:
+    """Return the driver's error with the device, what asked for it, and the spec that defines it."""
+    if isinstance(error.__cause__, UnresolvableDevices):
+        return _unresolvable(error.__cause__, request, registry)
+    advice = ""
+    if kinds.NO_STAT.partition("{")[0] in str(error):
+        advice = host_check.advice_at(registry.parts(request.device_ids), error)
+    parts = [f"{FAILED}{advice}" if advice else str(error)]
+    device, path = error.source or (None, "")
+    if isinstance(error.__cause__, TooLate) or not path:
+        parts.append(asked(request.device_ids[:_SHOWN], request))
+    elif device is None:
+        parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
+    else:
+        parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
+    if not advice and any(words in str(error) for words in _STALE):
+        parts.append(GENERATE)
+    return CDIError("; ".join(parts))
+
+
+def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> CDIError:
+    shown = error.names[:_SHOWN]
+    parts = [f"{FAILED}unresolvable CDI devices {words.some(error.names)} ({asked(shown, request)})"]
+    dirs = ", ".join(map(files.clean, registry.spec_dirs))
+    found = registry.inventory()
+    known, problems = list(found.devices), found.for_everybody
+    conflicting = {one.device for found in problems.values() for one in found if one.kind == "conflict"}
+    conflicts = [name for name in error.names if name in conflicting]
+    if conflicts:
+        parts.append(f"{words.some(conflicts)}: two spec files in one dir define it, so neither counts")
+    else:
+        parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
+    refused = {path: f"{path}: {problems[path][0].plain}" for path in sorted(problems)}
+    theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
+    if theirs:
+        parts.append(f"refused: {words.some(theirs, separator=' | ')}")
+    near = {close: None for name in shown for close in words.near(name, known, 3)}
+    if near:
+        parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
+    elif known:
+        parts.append(f"known devices: {words.some(known)}")
+    else:
+        parts.append("no device is known")
+    maker = next(filter(None, (_maker(name, known) for name in shown)), "")
+    if maker:
+        parts.append(maker)
+    if refused:
+        parts.append(f"{'also ' if theirs else ''}refused: {words.some(refused.values(), separator=' | ')}")
+    elif not known and not maker:
+        parts.append(NO_SPEC)
+    lost = overlooked(registry.spec_dirs)
+    if lost:
+        parts.append(words.some(lost, separator=" | "))
+    return CDIError("; ".join([*parts, NEXT]))
+
+
+def _maker(name: str, known: Iterable[str]) -> str:
+    """Return what makes the first spec of a kind that `cdi-hook generate` knows, "" for others."""
+    kind = name.partition("=")[0]
+    is_known = any(one.startswith(f"{kind}=") for one in known)
+    for class_ in () if is_known else classes.CLASSES:
+        if kind in classes.get(class_).kinds:
+            return f'"cdi-hook generate {class_} --output /etc/cdi" makes the spec of {kind}'
+    return ""
+
+
+def _is_of(path: str, names: list[str]) -> bool:
+    """Say whether a file, valid or not, mentions the vendor of one of the devices."""
+    if volumes.is_silent(path):
+        return False
+    try:
+        data = files.read(path)
+    except OSError:
+        return False
+    return any(name.partition("/")[0].encode() in data for name in names)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of one call of cdi-runtime, a hook, or `cdi-hook inject`."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cdi_hook.edits.kinds import Change
+    from cdi_hook.inject.request import DeviceRequest
+
+
+class Facts:
+    """What is known of one call so far; the lines in LOG tell it.
+
+    ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
+    is when our code started, in s, if there is a LOG. ``doubt`` is why the container
+    may have asked for a device and gets none, "" when it hasn't. ``may_be_pod`` is
+    whether a CRI engine may have called. ``unlogged`` is why a line isn't in LOG, "" if all are.
+    """
+
+    __slots__ = (
+        "bundle", "changes", "container", "doubt", "may_be_pod", "oci", "request", "root", "start", "unlogged"
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.container = self.bundle = self.root = self.doubt = self.unlogged = ""
+        self.oci: dict[str, Any] | None = None
+        self.request: DeviceRequest | None = None
+        self.changes: list[Change] = []
+        self.start = 0.0
+        self.may_be_pod = True
