@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import errors
 from cdi_hook.base import files, volumes
 from cdi_hook.catalog import index
 from cdi_hook.edits import kinds
@@ -94,7 +93,7 @@ class Registry:
     @property
     def errors(self) -> dict[str, list[str]]:
         """The same as text."""
-        return {path: [one.message for one in found] for path, found in self.problems.items()}
+        return {path: [str(one) for one in found] for path, found in self.problems.items()}
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""
@@ -122,11 +121,4 @@ class Registry:
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
-        try:
-            return kinds.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
-        except errors.InjectionError as error:
-            raise errors.InjectionError(f"failed to inject devices: {error}", error.source) from error
-
-    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
-        """Edit oci so that it has these devices, adding nothing that is there already; return the changes."""
-        return self.apply(oci, self.parts(names))
+        return kinds.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)

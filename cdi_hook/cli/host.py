@@ -12,9 +12,9 @@ from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from cdi_hook.catalog.inventory import Inventory
+    from cdi_hook.catalog.inventory import Inventory, Problems
     from cdi_hook.inject.pipeline import Host
 
 
@@ -38,14 +38,15 @@ def warn_of_problems(found: Host) -> None:
         output.warn(problem)
 
 
-def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str]) -> None:
-    """Warn of what is wrong with specs, by path, and of files that only their names keep from being read."""
-    for path, problem in problems:
-        output.warn(f"{path}: {problem}")
+def warn_of_specs(problems: Problems, spec_dirs: Sequence[str]) -> None:
+    """Warn of what is wrong with specs, and of files that only their names keep from being read."""
+    for path, found in problems.items():
+        for problem in found:
+            output.warn(f"{path}: {problem}")
     from cdi_hook.inject import explain
 
-    for problem in explain.overlooked(spec_dirs):
-        output.warn(problem)
+    for lost in explain.overlooked(spec_dirs):
+        output.warn(lost)
 
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:

@@ -44,7 +44,7 @@ def describe(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error, CDIError) else error
     advice = "; try it with sudo" if isinstance(cause, PermissionError) and os.geteuid() != 0 else ""
     if isinstance(error, CDIError):
-        return f"{error}{advice}"
+        return f"{error.sentence}{advice}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror}{advice}"

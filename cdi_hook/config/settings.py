@@ -318,7 +318,7 @@ def _class(word: str, _kind_name: str) -> None:
     from cdi_hook.generate.classes import CLASSES
 
     if word not in CLASSES:
-        raise ValueError(f'"{word}" is no class of devices; known are {", ".join(CLASSES)}')
+        raise ValueError(f'"{word}" is no class of devices; write one of {", ".join(CLASSES)}')
 
 
 _CHECKS = {

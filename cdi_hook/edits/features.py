@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base import json_text
 from cdi_hook.base.process import ask
 from cdi_hook.edits import kinds
-from cdi_hook.errors import FAILED, InjectionError, quote
+from cdi_hook.errors import InjectionError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def check(runtime: str, changes: Sequence[kinds.Change], environ: Mapping[bytes,
                 runc, crun = SINCE[feature]
                 what = f"{change.kind}.{field}" if field else change.kind
                 raise InjectionError(
-                    f"{FAILED}the OCI runtime {quote(runtime)} ({version or 'of an unknown version'}) would "
+                    f"the OCI runtime {quote(runtime)} ({version or 'of an unknown version'}) would "
                     f"ignore {what}, which by its features it doesn't know; runc from {runc} on and crun "
                     f"from {crun} on do (name one in RUNTIMES)",
                     change.sources[0],

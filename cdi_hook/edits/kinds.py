@@ -23,11 +23,12 @@ from cdi_hook.base import files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Optional
+    from typing import Any
+
+    from cdi_hook.errors import Source
 
     Edits = dict[str, Any]  # one containerEdits object, after a spec's own schema
     OCI = dict[str, Any]
-    Source = tuple[Optional[str], str]  # a device (None: all devices of the spec), the path of its spec
     Part = tuple[Source, Edits]  # what one device, or a spec for all its devices, asks for
     Place = tuple[Any, ...]  # the keys and indexes that lead to something in a tree
 
@@ -243,7 +244,8 @@ def apply(
                 for edit in edits:
                     wanted.append(Wanted(name, edit, *convert(edit, target), {source: None}))
         except errors.InjectionError as error:
-            raise errors.InjectionError(str(error), source) from error
+            error.source = source
+            raise
     for name, wanted in by_kind.items():
         if wanted:
             KINDS[name].add(target, wanted)
@@ -255,7 +257,7 @@ def _prove(annotation: str) -> None:
 
     reason = proof.stale(annotation)
     if reason:
-        raise errors.InjectionError(reason)
+        raise errors.HostMismatch(reason)
 
 
 def check_host(changes: Iterable[Change]) -> None:
@@ -270,9 +272,7 @@ def check_host(changes: Iterable[Change]) -> None:
     if hindrances:
         reason, change = next(iter(hindrances.items()))
         more = f" and {len(hindrances) - 1} more" if len(hindrances) > 1 else ""
-        raise errors.InjectionError(
-            f"{errors.FAILED}{reason}{more}, needed by the spec's {change.kind}", change.sources[0]
-        )
+        raise errors.HostMismatch(f"{reason}{more}, needed by the spec's {change.kind}", change.sources[0])
 
 
 def lack(path: str) -> str:
@@ -410,7 +410,6 @@ def _add_env(target: Target, wanted: list[Wanted]) -> None:
 
 # Device nodes and their cgroup rules.
 
-NO_STAT = "failed to stat CDI host device {}: "
 _DEVICES = ("linux", "devices")
 _RULES = ("linux", "resources", "devices")
 
@@ -435,7 +434,9 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     except ValueError:  # a NUL in the path
         problem = "invalid argument"
     if problem and not complete:
-        raise errors.InjectionError(NO_STAT.format(errors.quote(host_path)) + problem)
+        raise errors.HostMismatch(
+            f"failed to stat CDI host device {errors.quote(host_path)}: {problem}", node=host_path
+        )
     if not problem:
         if mode is None:
             mode = status.st_mode & 0o7777
@@ -443,7 +444,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
             type_ = type_ or host_type
             if type_ != host_type:
                 pair = f"({errors.quote(path)}, {errors.quote(host_path)})"
-                raise errors.InjectionError(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
+                raise errors.HostMismatch(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
             if type_ != "p" and not major:
                 major, minor = posix.major(status.st_rdev), posix.minor(status.st_rdev)
     device = {"path": path, "type": type_, "major": major, "minor": minor}

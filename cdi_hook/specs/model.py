@@ -78,7 +78,7 @@ class Spec:
         With ``is_valid`` the data is known to be a spec.
         """
         if not is_valid:
-            refuse("Spec", list(check(data, SCHEMA)) or validate(data))
+            refuse("the spec", list(check(data, SCHEMA)) or validate(data))
         self.data = data
         self.path = spec_path(path)
         self.priority = priority
@@ -117,6 +117,7 @@ def spec_path(path: str) -> str:
 
 
 def refuse(what: str, findings: list[Finding]) -> None:
-    """Raise InvalidSpec if there are findings, in the words of the first."""
+    """Raise InvalidSpec with the findings, if there are any, of ``what``."""
     if findings:
-        raise InvalidSpec(f"invalid CDI {what}: {findings[0].within}{findings[0].message}", findings)
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise InvalidSpec(f"{what} is not valid: {findings[0]}{more}", findings)

@@ -14,13 +14,12 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli.command import stages
 from cdi_hook.edits import features, kinds
 from cdi_hook.edits.kinds import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
+from cdi_hook.inject import too_late
 from cdi_hook.live.steps import PLANNED, Steps
-from cdi_hook.live.too_late import LateRegistry
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.validation import RULES
 from cdi_hook.specs.versions import VERSIONS
@@ -31,7 +30,8 @@ from .tree import PACKAGE, ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits.kinds import Part, Place, Source
+    from cdi_hook.edits.kinds import Part, Place
+    from cdi_hook.errors import Source
 
 # What people call the edits of a kind.
 WORDS = {
@@ -211,16 +211,9 @@ def test_runtimes_get_it(name: str) -> None:
 # -- an allow-list: what has no entry, or doesn't say that it isn't too late, is refused
 
 
-class Specs(Registry):
-    """Specs that ask for one thing, whatever is asked."""
-
-    def __init__(self, wanted: dict[str, Any]) -> None:
-        super().__init__([], "", strict=False)
-        self._wanted = wanted
-
-    def parts(self, names: Sequence[str]) -> list[Part]:
-        """Return what is asked for."""
-        return [(SOURCE, self._wanted) for _ in names]
+def apply(oci: dict[str, Any], parts: Sequence[Part]) -> list[kinds.Change]:
+    """Do as a Registry does."""
+    return kinds.apply(oci, parts, keep_present=True)
 
 
 @pytest.fixture
@@ -239,11 +232,10 @@ WITH_XYZ = {"xyz": ["a"], "netDevices": [{"hostInterfaceName": "e0", "name": "e1
 
 @pytest.mark.usefixtures("xyz")
 def test_what_is_not_said_to_be_in_time_is_too_late() -> None:
-    """An edit of a kind that doesn't say that it can be made late is refused, and nothing is done."""
+    """An edit of a kind that doesn't say that it can be made late is refused."""
     oci: dict[str, Any] = {}
     with pytest.raises(TooLate, match="needs an edit of the kind xyz: too late"):
-        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
-    assert oci == {}
+        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
 
 
 @pytest.mark.usefixtures("xyz")
@@ -251,7 +243,7 @@ def test_what_is_not_said_to_be_in_time_is_left_out() -> None:
     """Where what comes too late is to be left out, such an edit is, and a warning names it."""
     oci: dict[str, Any] = {}
     warnings: list[str] = []
-    changes = LateRegistry(Specs(WITH_XYZ), warnings.append).inject(oci, ["v.com/c=1"])
+    changes = too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, warnings.append)
     assert oci == {"linux": {"netDevices": {"e0": {"name": "e1"}}}}
     assert Steps(changes, oci).net_devices == [("e0", "e1")]
     (warning,) = warnings
@@ -264,7 +256,7 @@ def test_what_is_no_kind_is_refused() -> None:
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
         kinds.apply(oci, [(SOURCE, WITH_XYZ)])
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
+        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
     assert oci == {}
 
 

@@ -104,7 +104,7 @@ LESS = "among them; build it with fewer dirs in /etc/ld.so.conf, fewer files in 
 
 # What is bounded, as README's table has it: the bound, something of a size, and the error.
 BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
-    "a CDI spec file": (4 << 20, spec, 'failed to read CDI Spec "@": open @: larger than 4194304 bytes'),
+    "a CDI spec file": (4 << 20, spec, '"@": can\'t read it: larger than 4194304 bytes'),
     "`config.json`": (3 << 20, config_json, "can't read \"@\": larger than 3145728 bytes"),
     "stdin": (3 << 20, stdin, "stdin must be an OCI spec, but it is larger than 3145728 bytes"),
     "`cdi-hook.conf`": (1 << 20, configuration, "@: larger than 1048576 bytes"),

@@ -9,7 +9,8 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.doctor import checks
 from cdi_hook.doctor.checks import of_container, of_specs
-from cdi_hook.doctor.finding import ERROR, OK, Finding, Patient, as_root
+from cdi_hook.doctor.patient import Patient, as_root
+from cdi_hook.errors import ERROR, OK, Finding
 
 if TYPE_CHECKING:
     import argparse
@@ -57,13 +58,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.say_json(
             [
-                {"check": check, "level": one.level, "fact": one.fact, "fix": one.fix or None}
+                {"check": check, "level": one.level, "fact": one.message, "fix": one.fix or None}
                 for check, one in findings
             ]
         )
     else:
         for _, one in findings:
-            output.say(f"{one.level:8} {one.fact}")
+            output.say(f"{one.level:8} {one.message}")
             if one.fix:
                 output.say(f"{'':8} fix: {one.fix}")
     return 1 if any(one.level == ERROR for _, one in findings) else 0

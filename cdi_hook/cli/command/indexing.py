@@ -53,6 +53,5 @@ def run(options: argparse.Namespace) -> int:
             output.say(f"{written}: {words.count(devices, 'device')}")
         for path in removed:
             output.say(f"{path}: removed")
-    problems = registry.problems  # for everybody: they go to the journal
-    host.warn_of_specs([(path, one.plain) for path in problems for one in problems[path]], found.spec_dirs)
+    host.warn_of_specs(registry.problems, found.spec_dirs)  # for everybody: they go to the journal
     return 0

@@ -67,8 +67,7 @@ def run(options: argparse.Namespace) -> int:
         oci, place = loaded
     found = host.host(options)
     found.call.bundle = os.path.realpath(options.bundle) if place else ""
-    registry = found.registry(keep_index=False)  # this command isn't asked to write an index
-    _, changes = pipeline.inject(oci, found, _warn, named=options.device, registry=registry)
+    changes = pipeline.inject(oci, found, _warn, named=options.device, keep_index=False)
     if found.call.doubt:
         output.warn(found.call.doubt)
     if place and not options.diff:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         width = max(map(len, names), default=0)
         for name in names:
             output.say(f"{name:<{width}}  {known.devices[name].spec}")
-    host.warn_of_specs(known.told, found.spec_dirs)
+    host.warn_of_specs(known.problems, found.spec_dirs)
     if known.devices and not names:
         output.complain(host.no_such_device(" ".join(options.patterns), known))
         return 1

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         if name not in known.devices:
             output.complain(host.no_such_device(name, known))
     if there != names:
-        host.warn_of_specs(known.told, found.spec_dirs)
+        host.warn_of_specs(known.problems, found.spec_dirs)
     return 0 if there == names else 1
 
 

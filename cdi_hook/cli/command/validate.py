@@ -13,7 +13,7 @@ from cdi_hook.catalog.cache import Cache
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.edits import host_check
-from cdi_hook.errors import CDIError, Finding, InvalidSpec
+from cdi_hook.errors import ERROR, CDIError, Finding, InvalidSpec
 from cdi_hook.specs import specfile, validation
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from cdi_hook.catalog.inventory import Problem
     from cdi_hook.inject.pipeline import Host
 
 HELP = """\
@@ -76,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
             _say(report)
     if not options.paths or any(map(os.path.isdir, options.paths)):
         dirs = [one for one in options.paths if os.path.isdir(one)] or found.spec_dirs
-        host.warn_of_specs((), dirs)
+        host.warn_of_specs({}, dirs)
         if not reports:
             host.complain_of_no_specs(dirs)
     return 0 if all(report["valid"] for report in reports) else 1
@@ -84,12 +83,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _say(report: dict[str, Any]) -> None:
     for finding in report["findings"]:
-        output.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
+        output.say(f"{report['path']}: {_line(finding)}")
     if report["valid"]:
         devices = words.count(report["devices"], "device")
         output.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
     for warning in report["warnings"]:
-        output.say(f"{report['path']}: warning: {Finding(warning['path'], warning['message'])}")
+        output.say(f"{report['path']}: warning: {_line(warning)}")
+
+
+def _line(finding: dict[str, str]) -> str:
+    return f"{finding['path']}: {finding['message']}" if finding["path"] else finding["message"]
 
 
 def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict[str, Any]]:
@@ -110,7 +113,7 @@ def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict
             if path not in cache.spec_dirs:
                 yield _report(path, problems.get(path, []), with_host=with_host)
             elif path in problems:
-                yield _described(path, None, [Finding("", one.plain) for one in problems[path]], ())
+                yield _described(path, None, problems[path], ())
 
 
 def _warn_of_trust(path: str, found: Host) -> None:
@@ -118,10 +121,10 @@ def _warn_of_trust(path: str, found: Host) -> None:
     if found.strict and os.path.dirname(os.path.abspath(path)) in found.spec_dirs:
         why, remedy = untrusted(path)
         if why:
-            output.warn(f"{path}: refused by SPEC_TRUST=strict: {why}; to mend it: {remedy}")
+            output.warn(f"{path}: refused by SPEC_TRUST=strict: {why}; to fix it: {remedy}")
 
 
-def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str, Any]:
+def _report(path: str, problems: list[Finding], *, with_host: bool) -> dict[str, Any]:
     """Return the report for a file; ``problems`` are a Cache's for it."""
     try:
         if path == _STDIN:
@@ -132,7 +135,7 @@ def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str,
     except InvalidSpec as error:
         return _described(path, None, error.findings, ())
     except OSError as error:
-        return _described(path, None, [Finding("", (error.strerror or str(error)).lower())], ())
+        return _described(path, None, [Finding(ERROR, (error.strerror or str(error)).lower())], ())
     warnings = [*validation.warnings(loaded.data), *(_missing(loaded) if with_host else ())]
     return _described(path, loaded, [_placed(one, loaded) for one in problems], warnings)
 
@@ -150,20 +153,22 @@ def _missing(loaded: Spec) -> Iterator[Finding]:
         yield from host_check.findings(device.edits, f".devices[{number}].containerEdits")
 
 
-def _placed(problem: Problem, loaded: Spec) -> Finding:
-    """Return the finding for a Cache's problem with a valid spec; a conflict has a place."""
+def _placed(problem: Finding, loaded: Spec) -> Finding:
+    """Return a Cache's problem with a valid spec; a conflict has a place."""
     for number, device in enumerate(loaded.devices.values()):
         if problem.device == device.qualified_name:
-            return Finding(f".devices[{number}].name", problem.plain)
-    return Finding("", problem.plain)
+            return Finding(ERROR, problem.message, problem.fix, f".devices[{number}].name")
+    return problem
 
 
 def _described(
     path: str, loaded: Spec | None, findings: list[Finding], warnings: Iterable[Finding]
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"path": path, "valid": not findings}
-    report["findings"] = [{"path": one.path, "message": one.plain} for one in findings]
-    report["warnings"] = [{"path": one.path, "message": one.plain} for one in warnings]
+    for name, found in (("findings", findings), ("warnings", warnings)):
+        report[name] = [
+            {"path": one.place, "message": "; ".join(filter(None, (one.message, one.fix)))} for one in found
+        ]
     if loaded is not None:
         report["kind"] = loaded.kind
         report["devices"] = len(loaded.devices)

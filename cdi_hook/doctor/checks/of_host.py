@@ -16,11 +16,12 @@ from cdi_hook.base import files, packages
 from cdi_hook.base.process import ask
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_specs
-from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import features, kinds
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
 
 if TYPE_CHECKING:
-    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.doctor.patient import Patient
 
 _UNITS = "/usr/lib/systemd/system/cdi-hook-*"
 _DENIED = re.compile(r'apparmor="DENIED"|avc: +denied')

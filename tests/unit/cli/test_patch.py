@@ -10,7 +10,8 @@ from cdi_hook.cli import patch
 from cdi_hook.edits import kinds
 
 if TYPE_CHECKING:
-    from cdi_hook.edits.kinds import Part, Source
+    from cdi_hook.edits.kinds import Part
+    from cdi_hook.errors import Source
 
 
 def changed(before: dict[str, Any], *asked: Part) -> list[str]:
