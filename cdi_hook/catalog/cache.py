@@ -17,7 +17,7 @@ from cdi_hook.base import volumes
 from cdi_hook.base.files import Identity, clean, digest, digest_of, identify
 from cdi_hook.base.trust import Untrusted, trusted
 from cdi_hook.catalog.inventory import Inventory, Place, Problems
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices, quote
 from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
@@ -26,7 +26,7 @@ from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cdi_hook.edits.kinds import Change, Part
+    from cdi_hook.edits.target import Change, Part
 
     Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's digest and data
 
@@ -181,7 +181,7 @@ class Cache:
         """
         if oci is None:
             raise InjectionError("can't inject devices, nil OCI Spec")
-        return kinds.apply(oci, self.parts(names))
+        return editor.apply(oci, self.parts(names))
 
     def write_spec(self, data: dict[str, Any], name: str | None = None) -> str:
         """Write a spec to the dir of the highest priority and return its path.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Part
+    from cdi_hook.edits.target import Part
 
 MAGIC = b"cdi-hook\x06"
 HEAD_AT = len(MAGIC) + 8

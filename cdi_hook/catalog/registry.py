@@ -7,7 +7,7 @@ import posix
 
 from cdi_hook.base import files, volumes
 from cdi_hook.catalog import index
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.catalog.cache import Cache
     from cdi_hook.catalog.inventory import Inventory, Problems
-    from cdi_hook.edits.kinds import Change, Part
+    from cdi_hook.edits.target import Change, Part
 
 
 def _look(directory: str) -> None:
@@ -44,7 +44,7 @@ class Registry:
     ) -> None:
         """Look devices up in spec_dirs, with an index in ``directory`` ("": there is no place for one).
 
-        ``may_map_ids`` is for kinds.apply. Without ``keep_index`` an index is read and never written.
+        ``may_map_ids`` is for editor.apply. Without ``keep_index`` an index is read and never written.
         """
         name = "-".join(one.strip("/").replace("/", "-") for one in spec_dirs)[:200]
         path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
@@ -121,4 +121,4 @@ class Registry:
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
-        return kinds.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
+        return editor.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base import json_text
 
 if TYPE_CHECKING:
-    from cdi_hook.edits.kinds import Change, Place
+    from cdi_hook.edits.target import Change, Place
 
 
 def operation(change: Change) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.edits import kinds, proof
+from cdi_hook.edits import kinds, proof, target
 from cdi_hook.errors import WARNING, Finding, HostMismatch, InjectionError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def findings(part: kinds.Edits, path: str = "") -> Iterator[Finding]:
+def findings(part: target.Edits, path: str = "") -> Iterator[Finding]:
     """Yield what is missing for one containerEdits object; ``path`` is its place in the spec."""
     for name, found in kinds.each_kind(part):
         kind = kinds.KINDS[name]
@@ -34,7 +34,7 @@ def hindrance(name: str, edit: Any) -> str:
     """Return why an edit of the kind ``name`` can't be carried out on this host, or ""."""
     kind = kinds.KINDS[name]
     try:
-        kind.convert(edit, kinds.Target({}, keep_present=False, may_map_ids=False))
+        kind.convert(edit, target.Target({}, keep_present=False, may_map_ids=False))
     except HostMismatch as error:
         return path_advice(error.node) or kinds.lack(error.node) or error.cause
     except InjectionError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
 
-    from cdi_hook.edits.kinds import Change
+    from cdi_hook.edits.target import Change
     from cdi_hook.inject.pipeline import Warn
     from cdi_hook.inject.request import DeviceRequest
 

@@ -14,7 +14,7 @@ from cdi_hook import errors
 from cdi_hook.base import json_text
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.config import settings
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor, kinds
 from cdi_hook.inject import bundle, facts, request
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Change, Part
+    from cdi_hook.edits.target import Change, Part
 
     Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
 
@@ -134,7 +134,7 @@ def _edit(
     try:
         parts = registry.parts(wanted.device_ids)
         changes = _apply_late(oci, parts, host, warn, registry) if late else registry.apply(oci, parts)
-        kinds.check_host(changes)
+        editor.check_host(changes)
         if runtime and any(kinds.KINDS[change.kind].features for change in changes):
             from cdi_hook.edits import features  # 10 ms, and the runtime's own
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Change, Edits, Part
+    from cdi_hook.edits.target import Change, Edits, Part
     from cdi_hook.errors import Source
 
     Apply = Callable[[dict[str, Any], Sequence[Part]], list[Change]]
@@ -28,7 +28,7 @@ def apply(
     possible = [(source, _possible(edits)) for source, edits in parts]
     before = json_text.dumps(oci) if warn and possible != parts else ""
     changes = how(oci, parts)
-    late = [change for change in changes if change.too_late]  # what an earlier injection has made isn't
+    late = [change for change in changes if _too_late(change)]  # what an earlier injection has made isn't
     if not late:
         return changes
     if not warn:
@@ -47,9 +47,17 @@ def _needs(late: Sequence[Change]) -> str:
     needs: dict[Source, list[str]] = {}
     for change in late:
         for source in change.sources:
-            needs.setdefault(source, []).append(change.too_late)
+            needs.setdefault(source, []).append(_too_late(change))
     asking = [f"{_who(source)} needs {', '.join(what)}" for source, what in needs.items()]
     return f"{'; '.join(asking)}: too late for a container that is being created"
+
+
+def _too_late(change: Change) -> str:
+    """Return what a change is, where it can't be made in a container that is being created; else ""."""
+    if change.edit is None:
+        return ""
+    too_late = KINDS[change.kind].too_late
+    return too_late(change.edit) if too_late else f"an edit of the kind {change.kind}"
 
 
 def _possible(edits: Edits) -> Edits:

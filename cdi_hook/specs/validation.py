@@ -202,7 +202,8 @@ def _validate_rdt(rdt: dict[str, Any], path: str) -> Iterator[Finding]:
         yield Finding(ERROR, f"invalid closID {quote(clos[:80])}", "it is a dir's name", f"{path}.closID")
 
 
-# By kind of edit, in the order in which the reference implementation checks them.
+# By kind of edit, in the order in which the reference implementation checks them. Of what isn't here, the
+# schema says all.
 RULES: dict[str, Rule] = {
     "env": _validate_env,
     "deviceNodes": _each(_validate_node),
@@ -210,5 +211,4 @@ RULES: dict[str, Rule] = {
     "mounts": _each(_validate_mount),
     "intelRdt": _validate_rdt,
     "netDevices": _validate_net_devices,
-    "additionalGids": lambda _gids, _path: [],  # the schema's type is their only rule
 }

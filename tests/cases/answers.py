@@ -19,7 +19,7 @@ from typing import Any, Callable
 from cdi_hook import names
 from cdi_hook.base.files import clean
 from cdi_hook.catalog.cache import Cache
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor, kinds
 from cdi_hook.errors import CDIError
 from cdi_hook.specs import model, shape, specfile, validation, versions
 
@@ -263,7 +263,7 @@ def validate_edits(request: Step) -> Step:
 def apply_edits(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
     wanted = decoded(request["edits"], model.CONTAINER_EDITS)
-    return {"error": error_of(lambda: kinds.apply(oci, [((None, ""), wanted)])), "oci": oci}
+    return {"error": error_of(lambda: editor.apply(oci, [((None, ""), wanted)])), "oci": oci}
 
 
 def append_edits(request: Step) -> Step:
@@ -283,7 +283,7 @@ def write_spec(request: Step) -> Step:
 
 def normalize_oci(request: Step) -> Step:
     oci = copy.deepcopy(request["oci"])
-    kinds.apply(oci, [])
+    editor.apply(oci, [])
     return {"error": "", "oci": folded(oci)}
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from cdi_hook.inject import explain
+from cdi_hook.specs.versions import USABLE
 
 from . import image, world
 from .box import LAYOUT, USER
@@ -37,7 +38,7 @@ BASE = "cdiVersion: 0.3.0\nkind: vendor.com/gpu\ndevices:\n"
 EDITS = "- name: gpu0\n  containerEdits:\n    "
 GOOD = f"{BASE}{EDITS}env: [GPU=0]\n"
 BUNDLE = '{"ociVersion": "1.0.0", "annotations": {}, "process": {}, "linux": {"devices": []}}'
-KNOWN = "not one of 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0"
+KNOWN = f"not one of {', '.join(USABLE)}"
 
 
 class Case(NamedTuple):

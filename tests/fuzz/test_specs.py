@@ -13,7 +13,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 from cdi_hook.edits.kinds import BOOL, STRING
 from cdi_hook.errors import InjectionError, InvalidSpec
 from cdi_hook.specs import dump, model, scalars, shape, validation, versions, yaml_nodes
@@ -248,7 +248,7 @@ def effect(spec: dict[str, Any]) -> list[Any]:
     for one in (*spec.get("devices", ()), spec):
         oci: dict[str, Any] = {}
         try:
-            kinds.apply(oci, [((None, ""), one.get("containerEdits", {}))])
+            editor.apply(oci, [((None, ""), one.get("containerEdits", {}))])
         except InjectionError as error:
             found.append(str(error))
         found.append([one.get("name", ""), one.get("annotations", {}), oci])

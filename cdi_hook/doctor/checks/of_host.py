@@ -111,7 +111,7 @@ def _needed(patient: Patient) -> dict[str, str]:
         for spec in patient.cache.specs:
             for _, part in of_specs.parts(spec):
                 for name, wanted in kinds.each_kind(part):
-                    for field, feature in kinds.KINDS[name].features.items():
+                    for field, (feature, *_) in kinds.KINDS[name].features.items():
                         if any(not field or edit.get(field) for edit in wanted):
                             needed[feature] = spec.path
     return needed

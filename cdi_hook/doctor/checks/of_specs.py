@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook.base import files, programs, trust, words
 from cdi_hook.doctor.patient import as_root, ask_root
-from cdi_hook.edits import features, host_check, kinds
+from cdi_hook.edits import features, host_check, kinds, target
 from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
 from cdi_hook.inject import explain
 
@@ -134,7 +134,7 @@ def check_stale(patient: Patient) -> list[Finding]:
     return findings
 
 
-def parts(spec: Spec) -> Iterator[tuple[str, kinds.Edits]]:
+def parts(spec: Spec) -> Iterator[tuple[str, target.Edits]]:
     """Yield a spec's own edits with the name "", then each device's."""
     yield "", spec.container_edits
     for device in spec.devices.values():

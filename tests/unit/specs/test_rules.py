@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ENV = {"env": ["A=1"]}
 DEVICE = {"name": "x", "containerEdits": ENV}
 GOOD = {"cdiVersion": "1.1.0", "kind": "a.com/bc", "devices": [DEVICE]}
-KNOWN_VERSIONS = "not one of 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0"
+KNOWN_VERSIONS = f"not one of {', '.join(versions.USABLE)}"
 KNOWN_HOOKS = "write one of prestart, createRuntime, createContainer, startContainer, poststart, poststop"
 
 
@@ -75,10 +75,7 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
         ({"cdiVersion": ""}, [".cdiVersion: there is no cdiVersion; this spec needs 0.3.0"]),
         (
             {"cdiVersion": "9"},
-            [
-                '.cdiVersion: invalid version "9", not one of 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0; '
-                "this spec needs 0.3.0"
-            ],
+            [f'.cdiVersion: invalid version "9", {KNOWN_VERSIONS}; this spec needs 0.3.0'],
         ),
         (
             {"cdiVersion": "0.6.0", "containerEdits": {"additionalGids": [1]}},
