@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.unit.cli.conftest import PROGRAM
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ SPEC: dict[str, Any] = {
     ],
 }
 NAME = "vendor.com/gpu=0"
+
+
+@pytest.fixture(autouse=True)
+def docker(cdi_hook: World) -> None:
+    """A docker that knows --annotation, whatever this machine has."""
+    program = cdi_hook.root / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 29.0.0\n")
+    program.chmod(0o755)
+    cdi_hook.environ["PATH"] = f"{program.parent}:{cdi_hook.environ['PATH']}"
 
 
 def requests(names: str) -> str:
