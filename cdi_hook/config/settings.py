@@ -232,34 +232,57 @@ def _set(config: Config, key: str, text: str, where: str) -> None:
 
 def unquote(text: str) -> str:
     """Return the value that a shell would assign; raises ValueError for more than a plain value."""
-    value, quote, index = "", "", 0
-    while index < len(text):
-        character = text[index]
-        index += 1
+    parts, at = [], 0
+    while at < len(text) and text[at] not in " \t":
+        part, at = _UNQUOTING.get(text[at], _bare)(text, at)
+        parts.append(part)
+    if text[at:].lstrip(" \t")[:1] not in ("", "#"):
+        raise ValueError("a value with spaces needs quotes")
+    value = "".join(parts)
+    for character in value:
         if character.isspace() and character not in " \t":  # a carriage return, say: a shell keeps it
             raise ValueError(f"{character!r} is neither a space nor a tab")
-        if quote == "'" and character != "'":
-            value += character
-        elif character == "\\" and (not quote or text[index : index + 1] in ("$", "`", '"', "\\")):
-            if index == len(text):
-                raise ValueError("ends in a backslash")
-            value += text[index]
-            index += 1
-        elif character == quote:
-            quote = ""
-        elif not quote and character in "'\"":
-            quote = character
-        elif not quote and character in " \t":
-            if text[index:].lstrip(" \t")[:1] not in ("", "#"):
-                raise ValueError("a value with spaces needs quotes")
-            break
-        elif character in "$`" or (not quote and character in _SHELL):
-            raise ValueError(f"{character} needs {'a backslash' if quote else 'quotes'}")
-        else:
-            value += character
-    if quote:
-        raise ValueError(f"the quote {quote} isn't closed")
     return value
+
+
+# Each returns the value of what begins at a place in a text, and where that ends.
+
+
+def _bare(text: str, at: int) -> tuple[str, int]:
+    if text[at] in _SHELL:
+        raise ValueError(f"{text[at]} needs quotes")
+    return text[at], at + 1
+
+
+def _escaped(text: str, at: int) -> tuple[str, int]:
+    if at + 1 == len(text):
+        raise ValueError("ends in a backslash")
+    return text[at + 1], at + 2
+
+
+def _in_single_quotes(text: str, at: int) -> tuple[str, int]:
+    end = text.find("'", at + 1)
+    if end < 0:
+        raise ValueError("the quote ' isn't closed")
+    return text[at + 1 : end], end + 1
+
+
+def _in_double_quotes(text: str, at: int) -> tuple[str, int]:
+    parts = []
+    at += 1
+    while at < len(text) and text[at] != '"':
+        if text[at] in "$`":
+            raise ValueError(f"{text[at]} needs a backslash")
+        if text[at] == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\"):
+            at += 1
+        parts.append(text[at])
+        at += 1
+    if at == len(text):
+        raise ValueError("the quote \" isn't closed")
+    return "".join(parts), at + 1
+
+
+_UNQUOTING = {"'": _in_single_quotes, '"': _in_double_quotes, "\\": _escaped}
 
 
 def _any(_value: str, _kind: str) -> None:
