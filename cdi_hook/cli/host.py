@@ -71,4 +71,4 @@ def place(name: str, known: Inventory, found: Host) -> dict[str, Any]:
 
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)
-    return {"name": name, "spec": spec, "priority": priority, "shadowed": shadowed}
+    return {"name": name, "path": spec, "priority": priority, "shadowed": shadowed}

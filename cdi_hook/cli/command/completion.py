@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.cli import output
+from cdi_hook.cli.commands import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,8 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
             options.append(Option(tuple(action.option_strings), help_text, action.nargs is None))
         elif isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             below = action.choices
-            followers = {str(one.dest): one.help or "" for one in action._choices_actions}  # noqa: SLF001
+            said = {str(one.dest): one.help or "" for one in action._choices_actions}  # noqa: SLF001
+            followers = {name: said.get(name) or COMMANDS[name][1] for name in below}
         else:
             followers |= dict.fromkeys(action.choices or (), help_text)
     yield Command(words, tuple(options), followers)

@@ -176,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
             output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
     done = _carry_out(engine, planned, options)
     if options.json:
-        output.say_json(done)
+        output.report.items += done
     return 0
 
 
@@ -196,7 +196,7 @@ def _remove_all(options: argparse.Namespace) -> int:
             output.complain(f"{engine.name} may still be configured to use cdi-runtime: {why}")
             status = 1
     if options.json:
-        output.say_json(done)
+        output.report.items += done
     return status
 
 

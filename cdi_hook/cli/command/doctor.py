@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix", action="store_true", help="make the missing links of /dev/char and /dev/block"
     )
-    add_json(parser, "a list of objects: check, level, fact, fix (null if there is nothing to do)")
+    add_json(parser, "findings: check, level, place, message, fix")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,12 +56,7 @@ def run(options: argparse.Namespace) -> int:
         for engine, who in found:
             findings += of_container.examine(Patient(host.host(options)), engine, who)
     if options.json:
-        output.say_json(
-            [
-                {"check": check, "level": one.level, "fact": one.message, "fix": one.fix or None}
-                for check, one in findings
-            ]
-        )
+        output.report.items += [{"check": check, **output.finding(one)} for check, one in findings]
     else:
         for _, one in findings:
             output.say(f"{one.level:8} {one.message}")

@@ -28,7 +28,7 @@ can't be written; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
+    add_json(parser, "indexes: path, state (written or removed)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     removed = index_writer.prune(directory) if os.path.isdir(directory) else []
     shell.prune(directory)
     if options.json:
-        output.say_json({"index": written, "devices": devices, "removed": removed})
+        output.report.items += [{"path": written, "state": "written"}] if written else []
+        output.report.items += [{"path": path, "state": "removed"} for path in removed]
     else:
         if written:
             output.say(f"{written}: {words.count(devices, 'device')}")

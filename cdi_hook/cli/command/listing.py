@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_dir(parser)
     add_json(
         parser,
-        "a list of objects: name, spec (a path), priority (of the dir; the highest wins), "
+        "devices: name, path (of the spec), priority (of its dir; the highest wins), "
         "shadowed (paths of specs whose device of this name doesn't count)",
     )
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.patterns or any(matches(name, pattern) for pattern in options.patterns)
     ]
     if options.json:
-        output.say_json([host.place(name, known, found) for name in names])
+        output.report.items += [host.place(name, known, found) for name in names]
     else:
         width = max(map(len, names), default=0)
         for name in names:

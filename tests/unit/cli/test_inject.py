@@ -40,7 +40,7 @@ def test_stdin_to_stdout(cdi_hook: World) -> None:
         "linux": {"devices": [NODE], "resources": {"devices": [RULE]}},
     }
     out = json.dumps(edited, separators=(",", ":")) + "\n"
-    for arguments in (["inject"], ["inject", "-"], ["inject", "--json"]):
+    for arguments in (["inject"], ["inject", "-"]):
         assert cdi_hook(*arguments, stdin=json.dumps(oci, indent=4)) == (0, out, "")
 
 
@@ -158,14 +158,14 @@ def test_diff_as_json(cdi_hook: World) -> None:
             "op": "add",
             "path": "/process/env/1",
             "value": "DRIVER=1",
-            "sources": [{"device": None, "spec": spec}],
+            "sources": [{"device": None, "path": spec}],
         },
         {
             "op": "replace",
             "path": "/process/env/0",
             "value": "GPU=1",
             "was": "GPU=9",
-            "sources": [{"device": GPU1, "spec": spec}],
+            "sources": [{"device": GPU1, "path": spec}],
         },
     ]
 

@@ -128,13 +128,13 @@ def test_json(cdi_hook: World) -> None:
     hook = SPEC["containerEdits"]["hooks"][0]
     assert one == {
         "name": "vendor.com/gpu=1",
-        "spec": path,
+        "path": path,
         "priority": 0,
         "shadowed": [],
         "edits": [
-            {"kind": "env", "edit": "DRIVER=1", "shared": True, "lacks": None},
-            {"kind": "hooks", "edit": hook, "shared": True, "lacks": 'the host has no "/none/hook"'},
-            {"kind": "env", "edit": "GPU=1", "shared": False, "lacks": None},
+            {"kind": "env", "edit": "DRIVER=1", "is_shared": True, "missing": None},
+            {"kind": "hooks", "edit": hook, "is_shared": True, "missing": 'the host has no "/none/hook"'},
+            {"kind": "env", "edit": "GPU=1", "is_shared": False, "missing": None},
         ],
         "refused": None,
     }

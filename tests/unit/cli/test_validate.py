@@ -64,25 +64,21 @@ def test_json(cdi_hook: World) -> None:
     """--json has each file's path, whether it is valid, its findings, and the description of a valid one."""
     bad = cdi_hook.spec("bad.json", BAD)
     good = cdi_hook.spec("good.json")
-    status, out, err = cdi_hook("validate", "--json")
-    assert (status, err) == (1, "")
-    assert json.loads(out) == [
-        {
-            "path": bad,
-            "valid": False,
-            "findings": [{"path": place, "message": message} for place, message in FINDINGS],
-            "warnings": [],
-        },
-        {
-            "path": good,
-            "valid": True,
-            "findings": [],
-            "warnings": [],
-            "kind": "vendor.com/gpu",
-            "devices": 2,
-            "cdiVersion": "0.3.0",
-        },
+    first, second = cdi_hook.items("validate")
+    found = [
+        (one["level"], one["place"], "; ".join(filter(None, (one["message"], one["fix"]))))
+        for one in first.pop("findings")
     ]
+    assert found == [("error", place, message) for place, message in FINDINGS]
+    assert first == {"path": bad, "is_valid": False}
+    assert second == {
+        "path": good,
+        "kind": "vendor.com/gpu",
+        "cdiVersion": "0.3.0",
+        "devices": ["gpu0", "gpu1"],
+        "is_valid": True,
+        "findings": [],
+    }
 
 
 def test_text_that_is_no_spec(cdi_hook: World) -> None:
@@ -114,9 +110,8 @@ def test_conflict_between_files(cdi_hook: World) -> None:
     )
     out = f"{first}: .devices[1].name: {message}\n{second}: .devices[1].name: {message}\n"
     assert cdi_hook("validate", cdi_hook.specs) == (1, out, "")
-    status, printed, _ = cdi_hook("validate", "--json")
-    assert status == 1
-    assert [(one["valid"], one["devices"]) for one in json.loads(printed)] == [(False, 2), (False, 2)]
+    shown = [(one["is_valid"], len(one["devices"])) for one in cdi_hook.items("validate")]
+    assert shown == [(False, 2), (False, 2)]
 
 
 def test_files_named_one_by_one_do_not_conflict(cdi_hook: World) -> None:
@@ -250,8 +245,12 @@ def test_what_the_host_lacks_is_a_warning(cdi_hook: World) -> None:
         lines = "".join(f"{path}: warning: {place}: {message}\n" for place, message in said)
         assert cdi_hook("validate", *more) == (0, f"{path}: v/gpu, 1 device, CDI 0.6.0\n{lines}", "")
         (report,) = cdi_hook.json("validate", "--json", *more)
-        assert report["warnings"] == [{"path": place, "message": message} for place, message in said]
-        assert report["valid"] is True
+        found = [
+            (one["level"], one["place"], "; ".join(filter(None, (one["message"], one["fix"]))))
+            for one in report["findings"]
+        ]
+        assert found == [("warning", place, message) for place, message in said]
+        assert report["is_valid"] is True
 
 
 def test_stdin(cdi_hook: World) -> None:
