@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import words
 from cdi_hook.cli import output
-from cdi_hook.errors import quote
+from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
     import argparse
@@ -26,10 +26,9 @@ def host(options: argparse.Namespace) -> Host:
     path = options.config
     if path is not None:
         environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
-    found = pipeline.Host(environ, getattr(options, "spec_dir", None) or ())
     if path is not None and not os.path.exists(path):
-        found.settings.problems.append(f"{path}: no such file")
-    return found
+        raise CDIError(f"--config: there is no {quote(path)}")
+    return pipeline.Host(environ, getattr(options, "spec_dir", None) or ())
 
 
 def warn_of_problems(found: Host) -> None:

@@ -54,4 +54,4 @@ def run(options: argparse.Namespace) -> int:
         return 1
     if not known.devices and not known.problems:
         host.complain_of_no_specs(found.spec_dirs)
-    return 1 if known.problems and not names else 0
+    return 1 if (known.problems or options.patterns) and not names else 0

@@ -84,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     host.warn_of_problems(found)
     reports = list(_reports(options.paths, found, with_host=not options.no_host))
+    gone = [one for one in options.spec_dir or () if not os.path.exists(one)]
+    reports += [Checked(one, None, [Finding(ERROR, "there is no such dir")], []) for one in gone]
     if options.json:
         output.report.items += [report.as_json for report in reports]
     else:

@@ -98,6 +98,7 @@ def test_no_specs_is_no_failure(cdi_hook: World) -> None:
     note = f"cdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n"
     assert cdi_hook("list", "--spec-dir", cdi_hook.specs) == (0, "", note)
     assert cdi_hook.items("list", "--spec-dir", cdi_hook.specs) == []
+    assert cdi_hook("list", "no/*", "--spec-dir", cdi_hook.specs) == (1, "", note)
 
 
 def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
@@ -111,5 +112,4 @@ def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
 def test_configuration_that_is_named_has_to_be_there(cdi_hook: World) -> None:
     """A missing configuration means the defaults, but not if --config names it."""
     status, out, err = cdi_hook("list", "--config", "/nowhere", "--spec-dir", cdi_hook.specs)
-    assert (status, out) == (0, "")
-    assert err.splitlines()[0] == "cdi-hook: warning: /nowhere: no such file"
+    assert (status, out, err) == (1, "", 'cdi-hook: --config: there is no "/nowhere"\n')

@@ -171,6 +171,11 @@ def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
     assert cdi_hook("validate") == valid
 
 
+def test_a_spec_dir_that_is_not_there(cdi_hook: World) -> None:
+    """A dir that --spec-dir names has to be there."""
+    assert cdi_hook("validate", "--spec-dir", "/nowhere")[:2] == (1, "/nowhere: there is no such dir\n")
+
+
 def test_nothing_to_check(cdi_hook: World) -> None:
     """If there is no spec file, nothing is wrong, and a message says so."""
     expected = (0, "", f"cdi-hook: no CDI spec in {cdi_hook.specs}; {NO_SPEC}\n")
