@@ -3,7 +3,7 @@
 
 It has lines KEY=value in the syntax of os-release(5). ALLOW_NAME and DENY_NAME,
 with any NAME, are keys too: one more rule each. Only this module parses
-it; shell.py tells the door, a shell script, what that has to know. A bad line is
+it; shell.py tells cdi-runtime, a shell script, what that has to know. A bad line is
 reported when a container asks for a device. It stops no other container. The
 part of it that can be used counts, so that a container that asks by that part hears of the error.
 """
@@ -45,7 +45,7 @@ _DEFAULTS = {key: default for key, default, _ in KEYS}
 _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = f"{_LETTERS}0123456789_"
-_SEARCHABLE = f"{_WORD}./-"  # what the door's grep finds as it stands
+_SEARCHABLE = f"{_WORD}./-"  # what cdi-runtime's grep finds as it stands
 _MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 _DEV_NULL = 0x103  # which is as good as no file

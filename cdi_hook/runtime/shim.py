@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-runtime, once the door has found that a container may ask for a device.
+"""cdi-runtime, once its shell script has found that a container may ask for a device.
 
 The door, packaging/bin/cdi-runtime, calls it with what only a process that isn't
 Python could still know. It injects, undoes what starting Python does to a
 process (signals, LC_CTYPE), and becomes the real runtime. Every import here is
-on the budget of a container's start: a test holds sys.modules to a list.
+on the budget of a container's start: a test compares sys.modules with a list.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PYTHON_IGNORES = (13, 25)  # SIGPIPE and SIGXFSZ, on every Linux but MIPS's and
 def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
-    ``arguments``: the runtime's path ("?" and the names when the door found none), what is in
+    ``arguments``: the runtime's path ("?" and the names when the script found none), what is in
     /proc/PID/stat after the process's name, LC_CTYPE as it came, then the arguments of the runtime.
     """
     runtime, stat, lc_ctype, *rest = arguments
@@ -191,5 +191,5 @@ def _exec(runtime: str, arguments: Sequence[str], stat: str) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
-    """Run as the program that the door starts, and exit without what Python does at its end."""
+    """Run as the program that the script starts, and exit without what Python does at its end."""
     posix._exit(main(arguments))
