@@ -51,7 +51,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a case by its beginning, where its text is long: an id is to be read."""
     if not isinstance(val, (str, bytes)):
         return None
-    shown = " ".join(val.split()) if isinstance(val, str) else repr(val)[2:-1]
+    shown = ascii(" ".join(val.split()))[1:-1] if isinstance(val, str) else repr(val)[2:-1]
     return f"{shown[:_LONGEST_ID]}{'...' if len(shown) > _LONGEST_ID else ''}"
 
 
