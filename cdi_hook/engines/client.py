@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from cdi_hook.base.process import ask
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Unreachable(CDIError):
@@ -90,3 +91,9 @@ def dig(tree: Any, *names: str) -> Any:
 def oci(annotations: Any, env: Any, mounts: Any = ()) -> dict[str, Any]:
     """Return the part of an OCI spec that may ask for devices; None is nothing."""
     return {"annotations": annotations or {}, "process": {"env": env or []}, "mounts": list(mounts or ())}
+
+
+def bundle(states: Sequence[str], namespace: str, identity: str) -> str:
+    """Return the bundle of a containerd's container, below a dir of its state; "" if it has none now."""
+    places = (f"{state}/io.containerd.runtime.v2.task/{namespace}/{identity}" for state in states)
+    return next(filter(os.path.isdir, places), "")

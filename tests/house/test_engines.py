@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.containerd import Containerd
-from cdi_hook.engines.engine import Engine
-from cdi_hook.engines.k3s import K3s
+from cdi_hook.engines.containerd import ContainerdEditor
 
 from .tree import PACKAGE, ROOT, files, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cdi_hook.engines.engine import Engine
 
 # Modules of cdi_hook/engines that aren't engines.
 SHARED = {"client", "engine"}
-CONTAINERDS = [one for one in ENGINES.values() if isinstance(one, Containerd)]
+CONTAINERDS = [one for one in ENGINES.values() if issubclass(one.editor, ContainerdEditor)]
 # Scripts that name engines; a test below compares each with the modules.
 SCRIPTS = {
     "packaging/deb/cdi-hook.postinst": set(ENGINES),
@@ -50,8 +53,9 @@ def test_every_module_is_in_the_list() -> None:
 
 @EVERY
 def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
-    """An engine's class is in the module with the engine's name."""
-    assert type(engine).__module__ == f"cdi_hook.engines.{engine.name}"
+    """An engine, and what asks it, is in the module with the engine's name."""
+    assert engine.prober.__module__ == f"cdi_hook.engines.{engine.name}"
+    assert ENGINES[engine.name] is engine
 
 
 @EVERY
@@ -103,9 +107,8 @@ def test_a_packages_removal_looks_at_daemons() -> None:
 @EVERY
 def test_specs_are_made_before_an_engine_starts(engine: Engine) -> None:
     """At boot, the service that makes specs comes before an engine's units."""
-    units = engine.units if isinstance(engine, K3s) else (engine.unit(),) if engine.daemon else ()
     lines = re.findall(r"^Before=(.*)", read("packaging/systemd/cdi-hook-generate.service"), re.MULTILINE)
-    assert {f"{unit}.service" for unit in units} <= set(" ".join(lines).split())
+    assert {f"{unit}.service" for unit in engine.units} <= set(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_specs_are_made_before_an_engine_starts(engine: Engine) -> None:
 def test_a_script_looks_at_every_containerd(path: str, file: str) -> None:
     """A script that looks for containers that cdi-runtime started looks in each containerd's dir of bundles."""
     found = re.findall(rf"(/\S+)/io\.containerd\.runtime\.v2\.task/\*/\*/{re.escape(file)}\b", read(path))
-    theirs = {engine.state for engine in CONTAINERDS}
+    theirs = {state for engine in CONTAINERDS for state in engine.prober.states}
     docker = {"/run/docker/containerd/daemon"} if "leave" in path else set()
     assert sorted(found) == sorted(theirs | docker)
 
@@ -125,7 +128,7 @@ def test_kubernetes_finds_every_engine() -> None:
     assert set(re.findall(r"\) echo (\w+) ;;", script)) == SCRIPTS["packaging/kubernetes/install.sh"]
     ((name, flag),) = re.findall(r" in (\w+):\*\) ;; \*:true\) handler=\"\$handler (--[a-z-]+)\"", script)
     assert [engine.name for engine in ENGINES.values() if engine.name == name and engine not in CONTAINERDS]
-    assert all(flag in dict(engine.flags) for engine in CONTAINERDS)
+    assert all(flag in dict(engine.help.flags) for engine in CONTAINERDS)
 
 
 def named(tree: ast.AST) -> set[str]:
@@ -145,14 +148,26 @@ def named(tree: ast.AST) -> set[str]:
 def test_no_other_module_names_an_engine() -> None:
     """Only ENGINES, the module of an engine or of one that is made from it, and the audit's table name an engine in code."""
     found = {name: named(ast.parse(path.read_text("utf-8"))) for name, path in modules().items()}
-    bases = {name: getattr(type(one).__base__, "name", name) for name, one in ENGINES.items()}
-    own = {f"cdi_hook.engines.{name}": {name, base} for name, base in bases.items()}
+    # how a container's engine is told, without importing their modules; k3s' is a containerd
+    assert found.pop("cdi_hook.inject.audit") <= set(ENGINES)
+    bases = {name: str(one.prober.__base__).split(".")[-2] for name, one in ENGINES.items()}
+    own = {f"cdi_hook.engines.{name}": {name, base} & set(ENGINES) for name, base in bases.items()}
     assert {name: names for name, names in found.items() if names} == {
         "cdi_hook.engines": set(ENGINES),
-        # how a container's engine is told, without importing their modules; k3s' is a containerd
-        "cdi_hook.inject.audit": {name for name, one in ENGINES.items() if type(one).__base__ is Engine},
         **own,
     }
+
+
+def test_a_bundle_needs_no_engine(tmp_path: Path) -> None:
+    """doctor of a bundle imports no engine's module."""
+    (tmp_path / "config.json").write_text("{}")
+    script = "import sys; from cdi_hook import cli; cli.main(['doctor', sys.argv[1]]); print(*sys.modules)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environ = {"PATH": "/usr/bin:/bin", "CDI_HOOK_CONFIG": f"{tmp_path}/conf"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    imported = {one for one in done.stdout.split() if one.startswith("cdi_hook.engines.")}
+    assert "cdi_hook.engines.engine" in imported
+    assert imported.isdisjoint(f"cdi_hook.engines.{name}" for name in ENGINES)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ class _Member(NamedTuple):
 class JSONText(Document):
     """A JSON object's text and tree; raises UnusableConfiguration with line and column."""
 
+    kind = "an object"
+    blank = re.compile(r"\s*\{\}\s*")
+
+    @classmethod
+    def start(cls, engine: str) -> str:  # noqa: ARG003  # JSON has no comments
+        return ""
+
     def __init__(self, text: str) -> None:
         self.text = text
         if not text.strip():
@@ -85,6 +92,12 @@ class JSONText(Document):
             self._replace(ordered[index - 1].end, ordered[index].end, "")
         else:
             self._replace(ordered[0].start, ordered[1].start, "")
+
+    def tidy(self, path: Key, before: Document | None) -> None:
+        while path:
+            if self.get(path) == {} and not (before and before.get(path) == {}):
+                self.remove(path)
+            path = path[:-1]
 
     def _replace(self, start: int, end: int, text: str) -> None:
         self.text = self.text[:start] + text + self.text[end:]

@@ -37,7 +37,7 @@ ADDED = f"""\
 }}
 """
 RELOAD = "docker reads it after: systemctl reload docker\n"
-STILL = f"cdi-hook: note: {ENGINES['docker'].still}\n"
+STILL = f"cdi-hook: note: {ENGINES['docker'].help.still}\n"
 V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
 V3 = 'version = 3\nimports = ["conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime"]\nkeep = 1\n'
 
@@ -729,9 +729,9 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
     """`configure all --remove` restores every engine, prints the files and reloads, and then has nothing to do."""
     expected = ""
     for name, engine in ENGINES.items():
-        place = engine.files(f"{etc}{engine.file}").place.removeprefix(str(etc))
+        place = engine.editor.files(f"{etc}{engine.file}").place.removeprefix(str(etc))
         expected += f"{etc}{place}: {'changed' if place[1:] in configured else 'removed'}\n"
-        reload = engine.reload_command(engine.file, restart=False)
+        reload = engine.reload_command(engine.file)
         when = f"after: {' '.join(reload)}" if reload else "the next time it is called"
         expected += f"{name} reads it {when}\n"
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, STILL)

@@ -18,6 +18,7 @@ import pytest
 from cdi_hook.catalog import selinux
 from cdi_hook.doctor.checks import of_engines
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.containerd import ContainerdProber
 
 from .conftest import said
 
@@ -79,7 +80,7 @@ def docker(place: Place) -> Docker:
 
 def test_no_engine(place: Place) -> None:
     """A host without an engine is told so."""
-    fact = "no container engine is on this host (docker, containerd, crio, podman, k3s, rke2, microk8s)"
+    fact = f"no container engine is on this host ({', '.join(ENGINES)})"
     assert said(of_engines.check, place) == [("warning", fact, "")]
 
 
@@ -269,7 +270,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
+    monkeypatch.setattr(ContainerdProber, "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format("", runtime))
     os.utime(path, (1, 1))  # before the daemon was started
@@ -297,7 +298,7 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
+    monkeypatch.setattr(ContainerdProber, "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (time.time() + 9, time.time() + 9))
