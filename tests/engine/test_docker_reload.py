@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,7 +61,8 @@ def test_what_is_configured_is_there(box: Box) -> None:
     configure = ("cdi-hook", "configure", "docker", "--reload")
     call(box, *configure)
     assert run(box, "--runtime", "cdi") == "injected"
-    box.write("/run/leave.sh", (ROOT / "packaging/leave.sh").read_text("utf-8"))
+    fill = [sys.executable, "-B", "packaging/fill.py", "packaging/leave.sh"]
+    box.write("/run/leave.sh", subprocess.check_output(fill, cwd=ROOT, text=True))
     box.do("mkdir", "/run/systemd", "/run/systemd/system")
     for remove in ((*configure, "--remove"), ("sh", "-e", "/run/leave.sh")):
         call(box, *configure, "--set-default")
