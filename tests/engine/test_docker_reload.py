@@ -71,3 +71,13 @@ def test_what_is_configured_is_there(box: Box) -> None:
         assert json.loads(box.read(FILE)) == BEFORE
         assert box.do("docker", "info", "--format", "{{.DefaultRuntime}}") == "runc"
         assert run(box) == ""
+
+
+def test_dockerd_keeps_its_default(box: Box) -> None:
+    """A removal takes a second reload because dockerd keeps a default runtime that the reloaded file no longer names."""
+    call(box, "cdi-hook", "configure", "docker", "--set-default", "--reload")
+    box.write(FILE, json.dumps({**BEFORE, "labels": ["a=1"]}))
+    call(box, "systemctl", "reload", "docker")
+    asked = ("docker", "info", "--format", "{{.DefaultRuntime}} {{.Labels}}")
+    box.wait(lambda: "a=1" in box.do(*asked))
+    assert box.do(*asked) == "cdi [a=1]"

@@ -234,26 +234,6 @@ def test_refused(text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_a_table_in_braces_is_refused() -> None:
-    """If the plugin's table is in braces, nothing can be added to it."""
-    with pytest.raises(UnusableConfiguration):
-        ENGINE.edit('version = 2\n[plugins]\n"io.containerd.grpc.v1.cri" = {containerd = {}}\n').add(ADD)
-
-
-def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry with our name and without a program is refused."""
-    text = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]\nruntime_type = "x"\n'
-    with pytest.raises(UnusableConfiguration):
-        ENGINE.edit(text).add(ADD)
-
-
-def test_nothing_of_ours_nothing_removed() -> None:
-    """A text without an entry of ours isn't changed, whatever its version."""
-    for text in ("", "version = 9\n", DEBIAN):
-        assert ENGINE.edit(text).remove(None).text == text
-        assert ENGINE.edit(text).default is None
-
-
 def test_version_and_imports() -> None:
     """A configuration's version and imports are read, without values that aren't paths."""
     assert (version(THREE), imports(THREE)) == (3, ["/etc/containerd/conf.d/*.toml"])
