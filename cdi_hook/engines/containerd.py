@@ -43,7 +43,7 @@ from cdi_hook.base.process import ask
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, bundle, dig
 from cdi_hook.engines.client import program as program_of
 from cdi_hook.engines.edit import file_change
-from cdi_hook.engines.edit.document import FIRST_LINE, UnusableConfiguration, named
+from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
@@ -52,14 +52,10 @@ from cdi_hook.errors import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdi_hook.engines.edit.document import Document, Key
+    from cdi_hook.engines.edit.document import Key
     from cdi_hook.engines.edit.editor import Edited, Other, Request
 
-_PLUGINS = {
-    2: "io.containerd.grpc.v1.cri",
-    3: "io.containerd.cri.v1.runtime",
-    4: "io.containerd.cri.v1.runtime",
-}
+_PLUGINS = {2: "io.containerd.grpc.v1.cri", **dict.fromkeys((3, 4), "io.containerd.cri.v1.runtime")}
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves
 # A container's labels that people know it by.
 _NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
@@ -71,22 +67,14 @@ _POD_ANNOTATIONS = (
     "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
     "cdi-hook.conf permit"
 )
-
-
 _TABLES = [("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values())]
 _TYPE = "io.containerd.runc.v2"
 
 
-class ContainerdText(TOMLText):
-    """A TOML text whose new file starts with its version."""
-
-    blank = re.compile(rf"{FIRST_LINE}.*\n?(version = \d+\n)?\s*")
-
-
 class ContainerdEditor(Editor):
-    form: type[Document] = ContainerdText
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
+    made = ""  # the name of the file among the others that the engine makes of this one
 
     @classmethod
     def files(cls, path: str) -> Files:
@@ -125,11 +113,6 @@ class ContainerdEditor(Editor):
     def cdi_key(self) -> Key:
         return (*self._plugin, "enable_cdi")
 
-    @property
-    def imported(self) -> Sequence[Other]:
-        """The other files that containerd merges with this one."""
-        return self.others
-
     def start(self) -> str:
         # A drop-in has the version of its config.toml. Every containerd reads version 2.
         number = version(self.others[0][1]) if os.path.basename(self.path) == _DROP_IN else 2
@@ -142,7 +125,7 @@ class ContainerdEditor(Editor):
         """Refuse a text in which an entry would do nothing, or harm."""
         _refuse_disabled(self.document.text)
         if version(self.document.text) == 2:
-            _refuse_replaced(self.imported)
+            _refuse_replaced([one for one in self.others if os.path.basename(one[0]) != self.made])
 
     def add(self, request: Request) -> Edited:
         self.check(request)

@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.edit.document import Key
 
 # The fields that decide which program an entry runs.
-_NOT_COPIED = (
-    "runtime_path",
-    "runtime_type",
-    "runtime_config_path",
-    "platform_runtime_paths",
-    "inherit_default_runtime",
-)
+_NOT_COPIED = "runtime_path runtime_type runtime_config_path platform_runtime_paths inherit_default_runtime"
 _BUNDLE = "/run/containers/storage/overlay-containers/{}/userdata"
 _SOCKET = "/var/run/crio/crio.sock"
 _CRICTL = ("crictl", "--runtime-endpoint", f"unix://{_SOCKET}")
@@ -68,9 +62,9 @@ class CrioEditor(Editor):
             # a drop-in's entry replaces one in a file before it
             documents = [self.document, *(self.form(text) for _, text in reversed(self.others))]
             template = to_copy(request, documents, [self.table], ("oci", "pod"))
-            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
-            of_type = template.get("runtime_type") or "oci"
-            self.document.set(key, {"runtime_path": request.path, "runtime_type": of_type, **copied})
+            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED.split()}
+            decides = {"runtime_path": request.path, "runtime_type": template.get("runtime_type") or "oci"}
+            self.document.set(key, {**decides, **copied})
         super().set_entry(key, request)
         return [_POD_ANNOTATIONS]
 

@@ -11,9 +11,9 @@ and all runtimes that it had. It has read the file some time after a reload's en
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, bundle, dig, oci
+from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, bundle, dig, inspected
 from cdi_hook.engines.edit.editor import Edited, Editor
 from cdi_hook.engines.edit.json_document import JSONText
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober, as_numbers
@@ -96,31 +96,24 @@ class DockerProber(Prober):
 
     def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("docker", "inspect", "--type", "container", "--", name, unknown="no such container")
-        daemon = self.says() if found else None
-        containers = []
-        for one in found or ():
-            identity, runtime = str(dig(one, "Id")), str(dig(one, "HostConfig", "Runtime") or "")
-            native = [
-                f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
-                for request in dig(one, "HostConfig", "DeviceRequests") or ()
-            ]
-            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
-            labels = dig(one, "Config", "Labels") or {}
-            containers.append(
-                KnownContainer(
-                    identity,
-                    runtime,
-                    daemon.runtimes.get(runtime, "") if daemon else "",
-                    bundle(self.states, "moby", identity),
-                    oci(dig(one, "HostConfig", "Annotations"), dig(one, "Config", "Env"), mounts),
-                    labels,
-                    tuple(native),
-                    str(dig(one, "State", "Error") or ""),
-                    dig(one, "State", "Running") is True,
-                    client="compose" if "com.docker.compose.project" in labels else "docker",
-                )
-            )
-        return containers
+        return [self._container(one) for one in found or ()]
+
+    def _container(self, one: Any) -> KnownContainer:
+        runtime = str(dig(one, "HostConfig", "Runtime") or "")
+        native = [
+            f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
+            for request in dig(one, "HostConfig", "DeviceRequests") or ()
+        ]
+        is_compose = dig(one, "Config", "Labels", "com.docker.compose.project") is not None
+        return inspected(
+            one,
+            runtime,
+            self.says().runtimes.get(runtime, ""),
+            bundle(self.states, "moby", str(dig(one, "Id"))),
+            dig(one, "HostConfig", "Annotations"),
+            native=tuple(native),
+            client="compose" if is_compose else "docker",
+        )
 
 
 ENGINE = Engine(

@@ -25,16 +25,14 @@ from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.editor import Editor, Files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from cdi_hook.engines.edit.editor import Edited, Request
 
-    from cdi_hook.engines.edit.editor import Edited, Other, Request
-
-_MADE = "config.toml"
 _TEMPLATES = {3: "config-v3.toml.tmpl", 2: "config.toml.tmpl"}
 
 
 class K3sEditor(ContainerdEditor):
     form = template.TemplateText
+    made = "config.toml"
 
     @classmethod
     def files(cls, path: str) -> Files:
@@ -51,10 +49,6 @@ class K3sEditor(ContainerdEditor):
         ours = [*beside.values(), *(one for one in files.ours if one != path)]
         return Files(place, list(dict.fromkeys([*files.read, place])), ours, made=path)
 
-    @property
-    def imported(self) -> Sequence[Other]:
-        return [one for one in self.others if os.path.basename(one[0]) != _MADE]
-
     def start(self) -> str:
         if os.path.basename(self.path) not in _TEMPLATES.values():
             return super().start()
@@ -63,10 +57,10 @@ class K3sEditor(ContainerdEditor):
     def add(self, request: Request) -> Edited:
         text = self.document.text
         if template.is_template(text):
-            made = [one for path, one in self.others if os.path.basename(path) == _MADE]
+            made = [one for path, one in self.others if os.path.basename(path) == self.made]
             if not made:
                 raise UnusableConfiguration(
-                    f"{self.engine} hasn't made {_MADE} yet: start it once before this"
+                    f"{self.engine} hasn't made {self.made} yet: start it once before this"
                 )
             self.document = self.form(template.with_block(text, version(made[0])))
         return super().add(request)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, oci
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, inspected
 from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.edit.editor import Editor, Files, drop_ins
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
@@ -57,25 +57,13 @@ class PodmanProber(Prober):
 
     def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("podman", "inspect", "--type", "container", "--", name, unknown="no such container")
-        containers = []
-        for one in found or ():
-            runtime = str(dig(one, "OCIRuntime") or "")
-            file = str(dig(one, "OCIConfigPath") or "")
-            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
-            containers.append(
-                KnownContainer(
-                    str(dig(one, "Id")),
-                    runtime,
-                    runtime if "/" in runtime else Configuration(self.engine).program(runtime),
-                    os.path.dirname(file) if os.path.exists(file) else "",
-                    oci(dig(one, "Config", "Annotations"), dig(one, "Config", "Env"), mounts),
-                    dig(one, "Config", "Labels") or {},
-                    (),
-                    str(dig(one, "State", "Error") or ""),
-                    dig(one, "State", "Running") is True,
-                )
-            )
-        return containers
+        return [self._container(one) for one in found or ()]
+
+    def _container(self, one: Any) -> KnownContainer:
+        runtime, file = str(dig(one, "OCIRuntime") or ""), str(dig(one, "OCIConfigPath") or "")
+        program = runtime if "/" in runtime else Configuration(self.engine).program(runtime)
+        directory = os.path.dirname(file) if os.path.exists(file) else ""
+        return inspected(one, runtime, program, directory, dig(one, "Config", "Annotations"))
 
 
 ENGINE = Engine(

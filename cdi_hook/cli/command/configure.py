@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
 
 _ALL = "all"
+_ADDING = ("set_default", "force", "runtime", "path", "flags", "enable_cdi")  # not with --remove
 _TIMEOUT_S = 10  # for an engine to read its files
 _INTERVAL_S = 0.1
 _OWN_FILE = (
@@ -120,7 +121,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
-    parser.set_defaults(set_default=False, force=False, runtime="", path=None, flags=None, enable_cdi=False)
+    parser.set_defaults(**{**dict.fromkeys(_ADDING), "runtime": ""})
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument(
         "--reload",
@@ -134,14 +135,7 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.remove and (
-        options.set_default
-        or options.force
-        or options.runtime
-        or options.path
-        or options.flags
-        or options.enable_cdi
-    ):
+    if options.remove and any(vars(options)[one] for one in _ADDING):
         raise CDIError(
             "--remove takes out all that was added; it can't be used with options that add something"
         )
@@ -175,7 +169,7 @@ def _addition(engine: Engine, path: str, options: argparse.Namespace, settings: 
         options.set_default,
         tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")),
         tuple(options.flags or ()),
-        options.enable_cdi,
+        bool(options.enable_cdi),
     )
     planned = plan.add(engine, path, request)
     runtimes = [options.runtime] if options.runtime else settings.words("RUNTIMES")

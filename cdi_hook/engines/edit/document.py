@@ -39,15 +39,11 @@ class Document(ABC):
     text: str
     tree: dict[str, Any]
     kind = "a table"  # what has keys and values
-    blank = re.compile(rf"{FIRST_LINE}.*\s*")  # a text that has nothing but what a new file starts with
+    first = FIRST_LINE + " {}`; --remove removes it.\n"  # what an engine's new file starts with
+    blank = re.compile(rf"{FIRST_LINE}.*\n?(version = \d+\n)?\s*")  # a text with no more than such a file
 
     @abstractmethod
     def __init__(self, text: str) -> None: ...
-
-    @classmethod
-    def start(cls, engine: str) -> str:
-        """Return the text that a new file of an engine starts with."""
-        return f"{FIRST_LINE} {engine}`; --remove removes it.\n"
 
     @property
     def is_blank(self) -> bool:

@@ -101,7 +101,7 @@ class Editor:
 
     def start(self) -> str:
         """Return the text that a new file starts with."""
-        return self.form.start(self.engine)
+        return self.form.first.format(self.engine)
 
     def program(self, entry: Any) -> Any:
         """Return the path of the program that an entry runs; None if it has none."""

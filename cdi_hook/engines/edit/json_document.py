@@ -31,11 +31,8 @@ class JSONText(Document):
     """A JSON object's text and tree; raises UnusableConfiguration with line and column."""
 
     kind = "an object"
+    first = ""
     blank = re.compile(r"\s*\{\}\s*")
-
-    @classmethod
-    def start(cls, engine: str) -> str:  # noqa: ARG003  # JSON has no comments
-        return ""
 
     def __init__(self, text: str) -> None:
         self.text = text

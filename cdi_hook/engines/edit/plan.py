@@ -32,16 +32,6 @@ class Plan(NamedTuple):
     first: Sequence[FileChange] = ()  # what it has to read before; then a reload after each is enough
 
 
-class _Removal(NamedTuple):
-    """What the removal of our entries does to one file."""
-
-    change: FileChange
-    edited: Edited
-    names: list[str]  # of our entries
-    default: str | None  # the default runtime before it
-    notes: list[str]
-
-
 def add(engine: Engine, path: str, request: Request) -> Plan:
     """Plan to add an entry to the configuration that this path is the file of."""
     files = engine.editor.files(path)
@@ -76,18 +66,15 @@ def remove(engine: Engine, path: str) -> Plan:
     removals = [one for one in found if one]
     if not removals:
         return Plan(path, [], [])
-    _refuse_if_default(engine, files, removals)
-    notes = [note for one in removals for note in one.notes]
+    changes = [change for change, _ in removals]
+    _refuse_if_default(engine, files, changes)
+    notes = [note for _, edited in removals for note in edited.notes]
     return Plan(
         path,
-        [one.change for one in removals],
+        changes,
         [*notes, engine.help.still] if engine.help.still else notes,
-        "".join(one.edited.restart for one in removals),  # it is one file's
-        [
-            FileChange(one.change.path, one.change.before, one.edited.first)
-            for one in removals
-            if one.edited.first
-        ],
+        "".join(edited.restart for _, edited in removals),  # it is one file's
+        [FileChange(one.path, one.before, edited.first) for one, edited in removals if edited.first],
     )
 
 
@@ -101,14 +88,13 @@ def programs(engine: Engine, path: str) -> list[str]:
     return found
 
 
-def _removal(engine: Engine, path: str) -> _Removal | None:
+def _removal(engine: Engine, path: str) -> tuple[FileChange, Edited] | None:
     """Return what to do to a file; None if nothing in it is ours."""
     text = read(path)
     with named(path):
         editor = engine.edit(text or "")
-        names, default = editor.ours, editor.default
-    if not names:
-        return None
+        if not editor.ours:
+            return None
     backup = backup_of(path)
     before = read(backup)
     with named(backup):
@@ -116,11 +102,10 @@ def _removal(engine: Engine, path: str) -> _Removal | None:
     with named(path):
         edited = editor.remove(former)
         after = _as_it_was(editor, engine.edit(edited.text), before)
-    notes = [*edited.notes]
     if after == edited.text and editor.cdi is True and not (former and former.cdi is True):
-        notes.append(f"the CDI of {engine.name} itself is still on, by {path}")
-    change = FileChange(path, text, after, obsolete=[] if before is None else [backup])
-    return _Removal(change, edited, names, default, notes)
+        note = f"the CDI of {engine.name} itself is still on, by {path}"
+        edited = edited._replace(notes=(*edited.notes, note))
+    return FileChange(path, text, after, obsolete=[] if before is None else [backup]), edited
 
 
 def _as_it_was(editor: Editor, without_cdi: Editor, before: str | None) -> str | None:
@@ -139,12 +124,12 @@ def _as_it_was(editor: Editor, without_cdi: Editor, before: str | None) -> str |
     return editor.document.text
 
 
-def _refuse_if_default(engine: Engine, files: Files, removals: Sequence[_Removal]) -> None:
+def _refuse_if_default(engine: Engine, files: Files, changes: Sequence[FileChange]) -> None:
     """Refuse to remove an entry that a file which stays as it is makes the default."""
-    removed = {name for one in removals for name in one.names}
-    changed = {one.change.path for one in removals}
-    defaults = {one.default for one in removals}  # the engine makes its own file anew without them
-    for other in (one for one in _existing(files) if one not in changed):
+    editors = [engine.edit(change.before) for change in changes]
+    removed = {name for one in editors for name in one.ours}
+    defaults = {one.default for one in editors}  # the engine makes its own file anew without them
+    for other in set(_existing(files)).difference(change.path for change in changes):
         with named(other):
             editor = engine.edit(read(other) or "")
             excepted = defaults if other == files.made else editor.ours
