@@ -711,8 +711,9 @@ def test_all_that_run_read_it(cdi_hook: World, etc: Path) -> None:
     cdi_hook.environ["PATH"] = f"{cdi_hook.root}:/usr/bin:/bin"
     status, out, _ = everywhere(cdi_hook, etc, "configure", "all", "--remove", "--reload")
     assert (status, "crio doesn't run: it reads it when it starts\n" in out) == (0, True)
-    units = ("containerd", "k3s", "rke2-server", "snap.microk8s.daemon-containerd")
-    assert called.read_text() == "reload docker\n" + "".join(f"restart {unit}\n" for unit in units)
+    daemons = [engine for name, engine in ENGINES.items() if engine.daemon and name != "crio"]
+    assert called.read_text() == "".join(f"{engine.reload} {engine.units[0]}\n" for engine in daemons)
+    assert called.read_text().startswith("reload docker\nrestart containerd\n")
 
 
 @pytest.mark.usefixtures("system_toml")
