@@ -125,14 +125,18 @@ def test_configured(place: Place, docker: Docker) -> None:
         ("29.7.2", {"cdi": False}, False),
     ],
 )
-def test_docker_has_cdi(place: Place, docker: Docker, version: str, features: object, is_on: bool) -> None:
-    """docker's own CDI is on by its switch, or from 28.2 on without one."""
+def test_docker_has_cdi(
+    place: Place, docker: Docker, monkeypatch: pytest.MonkeyPatch, version: str, features: object, is_on: bool
+) -> None:
+    """docker's own CDI is on by its switch, or from 28.2 on without one. An engine may have none."""
     docker.version = version
     docker.file(runtimes={"cdi": {"path": docker.runtime}}, **({"features": features} if features else {}))
     docker.says("cdi")
     ((_, fact, _),) = said(of_engines.check, place)
     on = "on: it injects what --device vendor.com/class=name asks for itself, whatever ALLOW and DENY say"
     assert fact.partition("; its own CDI is ")[2] == (on if is_on else "off")
+    monkeypatch.setattr(ENGINES["docker"], "own_cdi", None)  # as of an engine that has none
+    assert said(of_engines.check, place)[0][1].endswith("; it has no CDI of its own")
 
 
 def test_wrong_program(place: Place, docker: Docker) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.editor import Editor, Request
+from cdi_hook.engines.edit.json_document import JSONText
 
 if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
@@ -82,6 +84,28 @@ def test_a_taken_name_is_refused(engine: Engine) -> None:
         engine.edit(text).add(Request(PATH))
     assert str(caught.value) == "it already has a runtime cdi that is not ours: it runs '/x/other'"
     assert engine.edit(text).ours == []
+
+
+class SecondJSON(Editor):
+    """An engine's whose runtimes are in a table within another, which it needn't make or remove itself."""
+
+    form = JSONText
+    table = ("a", "b")
+    default_key = "default"
+
+
+@pytest.mark.parametrize("before", ["{}", '{"a": {}}', '{"a": {"b": {"runtimes": {}}, "c": 1}}'])
+def test_json_needs_no_more_than_its_keys(before: str) -> None:
+    """In JSON, tables that are made for an entry go with it, and those that were there before stay."""
+    editor = SecondJSON("second", before)
+    text = editor.add(Request(PATH, set_default=True)).text
+    assert json.loads(text)["a"]["b"] == {"runtimes": {"cdi": PATH}, "default": "cdi"}
+    assert SecondJSON("second", text).remove(SecondJSON("second", before)).text == before
+    new = SecondJSON("second", None)
+    assert new.document.is_blank
+    new.add(Request(PATH, set_default=True))
+    new.remove(None)
+    assert new.document.is_blank
 
 
 @EVERY
