@@ -138,24 +138,6 @@ version = 2
 
 
 @pytest.mark.usefixtures("containerd_1")
-def test_containerd_has_the_runtime(tmp_path: Path) -> None:
-    """containerd has our entry with runc's options beside all other settings."""
-    file = tmp_path / "config.toml"
-    file.write_text(BASE)
-    before = cri(file)
-    configure("containerd", file, "--set-default", "--force")
-    after = cri(file)
-    entry = after["containerd"]["runtimes"].pop("cdi")
-    assert entry["options"] == {"BinaryName": str(PROGRAM), "SystemdCgroup": True}
-    assert (entry["runtime_type"], entry["container_annotations"], entry["pod_annotations"]) == (
-        "io.containerd.runc.v2", ["cdi.k8s.io/*"], [],
-    )  # fmt: skip
-    assert after["containerd"].pop("default_runtime_name") == "cdi"
-    assert before["containerd"].pop("default_runtime_name") == "runc"
-    assert after == before
-
-
-@pytest.mark.usefixtures("containerd_1")
 def test_containerd_has_its_own_cdi(tmp_path: Path) -> None:
     """--enable-cdi turns on containerd's own CDI, which 1.7 has off."""
     box.need("containerd", (1, 7), "CDI of its own")
@@ -215,19 +197,21 @@ BASE_3 = (
     .replace(CRI, CRI_2)
     .replace('  sandbox_image = "mine" # keep\n', "")
 )
-FILES_2 = {
-    "no file": (None, "config.toml"),
-    "version 2": (BASE, "config.toml"),
-    "version 3": (BASE_3, "config.toml"),
-    "imports": (BASE_3.replace("version = 3\n", IMPORTS), "conf.d/99-cdi-hook.toml"),
+FILES = {
+    "containerd 1": (1, BASE, "config.toml"),
+    "no file": (2, None, "config.toml"),
+    "version 2": (2, BASE, "config.toml"),
+    "version 3": (2, BASE_3, "config.toml"),
+    "imports": (2, BASE_3.replace("version = 3\n", IMPORTS), "conf.d/99-cdi-hook.toml"),
 }
 
 
-@pytest.mark.parametrize("case", FILES_2)
-def test_containerd_2_has_the_runtime(tmp_path: Path, case: str) -> None:
-    """containerd 2 has our entry with runc's options beside all other settings, and after --remove only those."""
-    need_containerd(2)
-    before, place = FILES_2[case]
+@pytest.mark.parametrize("case", FILES)
+def test_containerd_has_the_runtime(tmp_path: Path, case: str) -> None:
+    """containerd has our entry with runc's options beside all other settings."""
+    major, before, place = FILES[case]
+    need_containerd(major)
+    plugin = CRI if major == 1 else CRI_2
     file = tmp_path / "config.toml"
     if before is not None:
         file.write_text(before)
@@ -235,19 +219,16 @@ def test_containerd_2_has_the_runtime(tmp_path: Path, case: str) -> None:
     configure("containerd", file, "--set-default", "--force")
     tree = dump(file)
     assert (tmp_path / place).exists()
-    entry = tree["plugins"][CRI_2]["containerd"]["runtimes"].pop("cdi")
+    entry = tree["plugins"][plugin]["containerd"]["runtimes"].pop("cdi")
     assert (entry["options"]["BinaryName"], entry["options"].get("SystemdCgroup", False)) == (
         str(PROGRAM), before is not None,
     )  # fmt: skip
     assert (entry["runtime_type"], entry["container_annotations"], entry["pod_annotations"]) == (
         "io.containerd.runc.v2", ["cdi.k8s.io/*"], [],
     )  # fmt: skip
-    assert tree["plugins"][CRI_2]["containerd"].pop("default_runtime_name") == "cdi"
-    assert plain["plugins"][CRI_2]["containerd"].pop("default_runtime_name") == "runc"
+    assert tree["plugins"][plugin]["containerd"].pop("default_runtime_name") == "cdi"
+    assert plain["plugins"][plugin]["containerd"].pop("default_runtime_name") == "runc"
     assert tree == plain
-    configure("containerd", file, "--remove")
-    assert (file.read_text() if file.exists() else None) == before
-    assert (tmp_path / place).exists() == (place == file.name and before is not None)
 
 
 # What docker's package containerd.io has in it that isn't a comment.

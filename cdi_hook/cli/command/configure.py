@@ -19,6 +19,7 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit import plan
+from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.edit.editor import Request
 from cdi_hook.errors import CDIError, quote
 
@@ -174,7 +175,7 @@ def _addition(engine: Engine, path: str, options: argparse.Namespace, settings: 
     planned = plan.add(engine, path, request)
     runtimes = [options.runtime] if options.runtime else settings.words("RUNTIMES")
     if not any(programs.theirs([*runtimes, *engine.probe().own(runtimes)])):
-        output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
+        output.warn(_no_runtime(options.runtime, settings, Configuration(engine, path)))
     return planned
 
 
@@ -251,12 +252,14 @@ def _said(planned: plan.Plan, later: str, options: argparse.Namespace) -> list[s
     return [*(change.summary() for change in planned.changes), *([later] if later else [])]
 
 
-def _no_runtime(runtime: str, settings: Config, callers: Sequence[str]) -> str:
+def _no_runtime(runtime: str, settings: Config, configuration: Configuration) -> str:
     """Return the warning that cdi-runtime will find no real runtime, and what to write."""
     missing, step = runtime, "install it"
     if not runtime:
         missing, step = f"RUNTIMES ({settings['RUNTIMES']})", "install one, or give a path in RUNTIMES"
-        if there := next(filter(programs.is_runtime, callers), None):
+        if there := next(
+            (one for one, _ in configuration.programs.values() if programs.is_runtime(one)), None
+        ):
             step = f"write the line RUNTIMES={there} into {settings.path}"
     return f"no runtime of {missing} is on PATH or in the standard dirs, so no container will start; {step}"
 

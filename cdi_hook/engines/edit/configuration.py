@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all files of an engine's configuration say together: the host's, then a user's own."""
+"""What all files of an engine's configuration say together: most often the host's, then a user's own."""
 
 from __future__ import annotations
 
@@ -23,21 +23,19 @@ if TYPE_CHECKING:
 
 
 class Configuration:
-    """An engine's runtimes and hooks; raises CDIError, from an OSError if a file can't be read.
+    """An engine's runtimes and hooks. Raises CDIError, from an OSError if a file can't be read.
 
     ``editors`` are those of the texts, by path. ``programs`` has each runtime's program and the
     file that says so, by the runtime's name. ``default`` is the default runtime's name.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *places: str) -> None:
         self._engine = engine
         self.editors: dict[str, Editor] = {}
         self.programs: dict[str, tuple[str, str]] = {}
         self.default = ""
-        paths = [
-            one for file in (engine.file, engine.default_path()) for one in engine.editor.files(file).read
-        ]
-        for path in dict.fromkeys(paths):
+        places = places or (engine.file, engine.default_path())
+        for path in dict.fromkeys(one for place in places for one in engine.editor.files(place).read):
             if (text := file_change.read(path)) is None:
                 continue
             with named(path):

@@ -52,7 +52,9 @@ class JSONText(Document):
         tree = self.tree
         for depth, key in enumerate(path[:-1]):
             if key not in tree:
-                return self.set(path[: depth + 1], _nested(path[depth + 1 :], value))
+                for name in reversed(path[depth + 1 :]):
+                    value = {name: value}
+                return self.set(path[: depth + 1], value)
             tree = tree[key]
             if not isinstance(tree, dict):
                 raise UnusableConfiguration(f"{'.'.join(path[: depth + 1])} is not an object")
@@ -149,12 +151,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for number, key in enumerate(keys) if key in keys[:number])
         raise UnusableConfiguration(f'not usable: the key "{twice}" appears twice in one object')
     return tree
-
-
-def _nested(path: Sequence[str], value: Any) -> Any:
-    for key in reversed(path):
-        value = {key: value}
-    return value
 
 
 def _dump(value: Any, unit: str | None, here: str) -> str:

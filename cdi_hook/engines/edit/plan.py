@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.engines.edit.document import named
-from cdi_hook.engines.edit.editor import is_ours
 from cdi_hook.engines.edit.file_change import FileChange, backup_of, read
 from cdi_hook.errors import CDIError
 
@@ -76,16 +75,6 @@ def remove(engine: Engine, path: str) -> Plan:
         "".join(edited.restart for _, edited in removals),  # it is one file's
         [FileChange(one.path, one.before, edited.first) for one, edited in removals if edited.first],
     )
-
-
-def programs(engine: Engine, path: str) -> list[str]:
-    """Return the programs of the runtimes that the configuration names, without ours."""
-    found = []
-    for one in _existing(engine.editor.files(path)):
-        with named(one):
-            entries = engine.edit(read(one) or "").programs.items()
-        found += [program for name, program in entries if not is_ours(name, program)]
-    return found
 
 
 def _removal(engine: Engine, path: str) -> tuple[FileChange, Edited] | None:
