@@ -210,12 +210,10 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
                 change.make()
             if not later:
                 _reload(engine, planned.path, reload, changes)
-    own = _OWN_FILE.format(path=planned.path, engine=engine.name, user=_user(), file=engine.file)
-    notes = [
-        *planned.notes,
-        *([restart] if restart else []),
-        *([own] if engine.is_users(planned.path) else []),
-    ]
+    notes = [*planned.notes, restart] if restart else planned.notes
+    if engine.is_users(planned.path):
+        own = _OWN_FILE.format(path=planned.path, engine=engine.name, user=_user(), file=engine.file)
+        notes = [*notes, own]
     if not options.json:
         for line in _said(planned, later, options):
             output.say(line)

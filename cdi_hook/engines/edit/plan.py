@@ -116,9 +116,10 @@ def _as_it_was(editor: Editor, without_cdi: Editor, before: str | None) -> str |
 def _refuse_if_default(engine: Engine, files: Files, changes: Sequence[FileChange]) -> None:
     """Refuse to remove an entry that a file which stays as it is makes the default."""
     editors = [engine.edit(change.before) for change in changes]
+    changed = {change.path for change in changes}
     removed = {name for one in editors for name in one.ours}
     defaults = {one.default for one in editors}  # the engine makes its own file anew without them
-    for other in set(_existing(files)).difference(change.path for change in changes):
+    for other in [one for one in _existing(files) if one not in changed]:
         with named(other):
             editor = engine.edit(read(other) or "")
             excepted = defaults if other == files.made else editor.ours
