@@ -64,6 +64,7 @@ _UNKNOWN = re.compile(r"(?:invalid choice: '|unrecognized arguments: )([^' =]+)"
 _ELSEWHERE = {
     "--set-as-default": "--set-default",
     "--class": "CLASS",
+    "--config": "--file",
     "--device-name-strategy": "the names that generate gives: a GPU has its index and its UUID",
     "--runtime": "an engine's name: cdi-hook configure ENGINE",
     "cdi": "generate or list",
@@ -112,6 +113,7 @@ def parser(arguments: Collection[str]) -> argparse.ArgumentParser:
             command = commands.add_parser(name, allow_abbrev=False)  # without help it isn't listed
         else:
             command = commands.add_parser(name, allow_abbrev=False, help=summary)
+        command.set_defaults(summary=summary)
         if name in arguments:
             module = importlib.import_module(path)
             command.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -40,8 +40,9 @@ class Patient:
         Only if there is no other, they are those that an engine has for itself.
         """
         names = self.host.settings.words("RUNTIMES")
-        own = [path for engine in ENGINES.values() for path in engine.own(names)]
-        return list(programs.theirs(names)) or list(programs.theirs(own))
+        return list(programs.theirs(names)) or list(
+            programs.theirs([path for engine in ENGINES.values() for path in engine.probe().own(names)])
+        )
 
     @property
     def runtime(self) -> str:

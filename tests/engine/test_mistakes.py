@@ -186,11 +186,11 @@ MISTAKES: dict[str, list[Case]] = {
         Case("set XDG_RUNTIME_DIR; with sudo the host's index is made\n",
              command=("env", "XDG_RUNTIME_DIR=", "cdi-hook", "index"), user=USER),
     ],
-    "configure --config typo": [
+    "configure --file typo": [
         Case('--config: there is no dir "/etc/dokcer"; did you mean /etc/docker?\n',
-             command=("cdi-hook", "configure", "docker", "--config", "/etc/dokcer/daemon.json")),
+             command=("cdi-hook", "configure", "docker", "--file", "/etc/dokcer/daemon.json")),
         Case('--config: there is no dir "/none/at/all"; make it first, if the path is right\n',
-             command=("cdi-hook", "configure", "docker", "--config", "/none/at/all/daemon.json")),
+             command=("cdi-hook", "configure", "docker", "--file", "/none/at/all/daemon.json")),
     ],
     "inject config.json instead of its dir": [
         Case(f'"{PLACE}/config.json" is a file; name the bundle, its dir: {PLACE}\n', files={"config.json": BUNDLE},

@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.cli import output
-from cdi_hook.cli.commands import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +57,9 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
         elif isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             below = action.choices
             said = {str(one.dest): one.help or "" for one in action._choices_actions}  # noqa: SLF001
-            followers = {name: said.get(name) or COMMANDS[name][1] for name in below}
+            followers = {
+                name: said.get(name) or child.get_default("summary") for name, child in below.items()
+            }
         else:
             followers |= dict.fromkeys(action.choices or (), help_text)
     yield Command(words, tuple(options), followers)

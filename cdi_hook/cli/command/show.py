@@ -104,7 +104,11 @@ def _requests(names: list[str], found: Host) -> dict[str, str]:
         return {}
     program = programs.path("cdi-runtime")
     words = {"key": f"{prefixes[0]}{_KEY}", "names": ",".join(names), "program": program}
-    return {name: text.format(**words) for engine in ENGINES.values() for name, text in engine.asks().items()}
+    return {
+        name: text.format(**words)
+        for engine in ENGINES.values()
+        for name, text in engine.probe().requests().items()
+    }
 
 
 def _lines(shown: list[dict[str, Any]], requests: dict[str, str]) -> Iterator[str]:

@@ -48,10 +48,11 @@ def find(name: str) -> tuple[list[tuple[Engine | None, KnownContainer]], list[Fi
     found: list[tuple[Engine | None, KnownContainer]] = []
     findings, asked = [], []
     for engine in ENGINES.values():
-        if not engine.found():
+        probe = engine.probe()
+        if not probe.found():
             continue
         try:
-            found += [(engine, one) for one in engine.inspect(name)]
+            found += [(engine, one) for one in probe.inspect(name)]
             asked.append(engine.name)
         except CDIError as error:
             fact, fix = f"{engine.name} can't be asked: {error}", ""
@@ -223,7 +224,7 @@ def _runtime(
     if not is_needed:
         yield Finding(OK, made)
         return
-    kept = f"; {engine.name} always restarts it with that" if engine.keeps_runtime else ""
+    kept = f"; {engine.name} always restarts it with that" if engine.help.keeps_runtime else ""
     again = of_engines.request(engine, settings, container.client, names or of_engines.NAMES)
     again = again or f"{shlex.join(('cdi-hook', 'show', names or of_engines.NAMES))} says how"
     yield Finding(ERROR, f"{made}{kept}", f"create it again: {again}")
