@@ -155,7 +155,7 @@ def test_installed_documents_link_to_what_is_installed(tmp_path: Path) -> None:
     make("install", f"DESTDIR={tmp_path}")
     docs = tmp_path / DOCS
     linked = {docs / "README.md", docs / "SECURITY.md"}
-    for path in (*linked, tmp_path / "usr/share/cdi-hook/hooks.d/README.md"):
+    for path in tmp_path.rglob("usr/share/**/*.md"):
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8"))
         linked |= {Path(os.path.normpath(path.parent / link)) for link in links}
     assert [path for path in linked if not path.exists()] == []
