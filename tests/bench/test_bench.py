@@ -62,6 +62,15 @@ def test_readme_shows_results() -> None:
     assert results.split("\n- date: ")[1][:10] in readme
 
 
+def test_the_readme_shows_results() -> None:
+    """The README's rows of costs are the first columns of rows of the results."""
+    results = (cases.TREE / "tests/bench/results/bench.md").read_text("utf-8")
+    section = (cases.TREE / "README.md").read_text("utf-8").split("\n## What it costs\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 4
+    assert [row for row in rows if f"\n{row}" not in results] == []
+
+
 @pytest.mark.parametrize("size", cases.SIZES.values())
 def test_config_has_its_size(size: int) -> None:
     """A config.json is as long as its case says, up to a variable."""

@@ -49,6 +49,7 @@ SHARED = {
     "usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json",
     "usr/share/fish/vendor_completions.d/cdi-hook.fish",
     "usr/share/man/man5/cdi-hook.conf.5",
+    "usr/share/man/man7/cdi-hook-engines.7",
     "usr/share/man/man8/cdi-crun.8",
     "usr/share/man/man8/cdi-hook.8",
     "usr/share/man/man8/cdi-runc.8",
