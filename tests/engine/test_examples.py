@@ -14,6 +14,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from cdi_hook.cli import commands
 
@@ -120,6 +121,19 @@ def test_examples(box: Box, page: str) -> None:
         README.write_text(text.replace(session, new), "utf-8")
     else:
         assert said == {command: printed[command] for command in said}
+
+
+@pytest.mark.xdist_group("docker")
+def test_compose(box: Box) -> None:
+    """The README's file for docker compose is what `cdi-hook show` says, with a name, an image and a command."""
+    box.do("cdi-hook", "generate", "fuse", "--output", "/etc/cdi")
+    said = box.do("cdi-hook", "show", "host.local/fuse=fuse")
+    (text,) = re.findall(r"^compose:\n((?:  .*\n)+)", said, re.MULTILINE)
+    expected = yaml.safe_load(text.replace("NAME", "app").replace("IMAGE", "busybox"))
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    file = yaml.safe_load(block)
+    assert file["services"]["app"].pop("command") == "ls /dev/fuse"
+    assert file == expected
 
 
 def test_pages_have_examples() -> None:
