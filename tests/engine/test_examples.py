@@ -35,9 +35,10 @@ SESSION = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL
 PROGRAMS = "(?:sudo )?(?:cdi-hook|docker|podman|echo|mkdir)"
 # What needs something that the box doesn't have, and what tries it instead.
 ELSEWHERE = {
-    r"v4l|video0": "needs a camera: tests/unit/devices",
-    r"nvidia": "needs a GPU: tests/gpu/run",
+    r"v4l|video0": "a camera: tests/unit/devices",
+    r"nvidia": "a GPU: tests/gpu/run",
 }
+HAS_PODMAN = shutil.which("podman", path=ENGINES_PATH)
 
 
 def plain(text: str) -> str:
@@ -79,48 +80,48 @@ def box(boxes: Callable[[str, str], Box]) -> Generator[Box]:
     made.write("/etc/cdi-hook/cdi-hook.conf", "")
     made.write("/run/board/bin/sudo", '#!/bin/sh\nexec "$@"\n', "755")
     made.write("/run/board/bin/systemctl", SYSTEMCTL, "755")
-    if shutil.which("podman", path=ENGINES_PATH):
+    if HAS_PODMAN:
         podman = Podman(made, LAYOUT, rootless=False)
         podman.do("podman", "tag", image.NAME, "docker.io/library/busybox")
     yield made
     made.close()
 
 
-def run(box: Box, session: str) -> dict[str, str]:
-    """Run a session's commands, which must succeed; return what each prints."""
-    printed: dict[str, str] = {}
-    for command in re.findall(r"^\$ .*\n(?:^> .*\n)*", session, re.MULTILINE):
-        if any(re.search(pattern, command) for pattern in ELSEWHERE):
-            continue
-        line = re.sub(r"^[$>] ", "", command, flags=re.MULTILINE)
-        environ = {"PATH": f"/run/board/bin:{STANDARD_PATH}", "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
-        done = box.call("sh", "-c", line, environ=environ)
-        assert done.returncode == 0, f"{command}{done.stdout}{done.stderr}"
-        printed.setdefault(command, done.stdout)  # of the first time, which the page shows
-    return printed
+def steps(session: str) -> list[tuple[str, str]]:
+    """Return a session's commands, each with what it is said to print."""
+    return re.findall(r"^(\$ .*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+
+
+def can_run(command: str) -> bool:
+    """Return whether the box has what a command needs."""
+    podman = re.match(r"\$ (sudo )?podman ", command)
+    return (not podman or bool(HAS_PODMAN)) and not any(re.search(one, command) for one in ELSEWHERE)
+
+
+def run(box: Box, command: str) -> str:
+    """Run a command, which must succeed; return what it prints."""
+    line = re.sub(r"^[$>] ", "", command, flags=re.MULTILINE)
+    environ = {"PATH": f"/run/board/bin:{STANDARD_PATH}", "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+    done = box.call("sh", "-c", line, environ=environ)
+    assert done.returncode == 0, f"{command}{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 @pytest.mark.xdist_group("docker")
 @pytest.mark.parametrize("page", EXAMPLES)
 def test_examples(box: Box, page: str) -> None:
     """A page's commands succeed one after the other, and print what the page says, if it says something."""
-    printed = run(box, EXAMPLES[page])
-    said = {
-        command: output
-        for command, output in re.findall(
-            r"^(\$ .*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", EXAMPLES[page], re.MULTILINE
-        )
-        if output
-    }
+    ran = [(command, said, run(box, command)) for command, said in steps(EXAMPLES[page]) if can_run(command)]
     if page == "README.md" and os.environ.get("CDI_HOOK_SESSION") == "write":
         text = README.read_text("utf-8")
         (session,) = SESSION.findall(text)
-        new = "".join(
-            command + printed[command] for command in re.findall(r"^\$ .*\n", session, re.MULTILINE)
-        )
+        new = "".join(command + printed for command, _, printed in ran[: len(steps(session))])
         README.write_text(text.replace(session, new), "utf-8")
     else:
-        assert said == {command: printed[command] for command in said}
+        told = [(command, said, printed) for command, said, printed in ran if said]
+        assert [(command, said) for command, said, _ in told] == [
+            (command, printed) for command, _, printed in told
+        ]
 
 
 @pytest.mark.xdist_group("docker")
