@@ -13,6 +13,7 @@ import yaml
 
 import cdi_hook
 from cdi_hook.cli import commands
+from cdi_hook.config import settings
 from cdi_hook.generate import classes
 from cdi_hook.specs.model import Spec
 
@@ -58,6 +59,17 @@ def test_commands(command: str) -> None:
     assert words[0] in commands.COMMANDS
     if words[1:] and "--help" not in words:
         commands.parser(commands.COMMANDS).parse_args(words)
+
+
+def test_configurations() -> None:
+    """What the pages show of cdi-hook.conf can be used."""
+    blocks = re.findall(r"(?:^    [A-Z_a-z]+=.*\n)+", README, re.MULTILINE)
+    blocks += re.findall(r"^\.EX\n([A-Z].*?)^\.EE$", MANUALS["cdi-hook.conf.5"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        config = settings.Config("cdi-hook.conf")
+        settings.parse(re.sub("^ +", "", block, flags=re.MULTILINE), config)
+        assert config.problems == []
 
 
 def test_the_readme_is_short() -> None:
