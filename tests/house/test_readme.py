@@ -17,7 +17,7 @@ from cdi_hook.config import settings
 from cdi_hook.generate import classes
 from cdi_hook.specs.model import Spec
 
-from .tree import ROOT, files
+from .tree import PACKAGE, ROOT, files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +70,23 @@ def test_configurations() -> None:
         config = settings.Config("cdi-hook.conf")
         settings.parse(re.sub("^ +", "", block, flags=re.MULTILINE), config)
         assert config.problems == []
+
+
+def test_messages() -> None:
+    """The messages that the pages explain are ours, word for word, or engines'."""
+    table = README.partition("\n## When a device isn't there\n")[2].partition("\n## ")[0]
+    shown = [
+        words
+        for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+        for words in re.findall(r"`(.*?)`", cell)
+    ]
+    section = MANUALS["cdi-hook.8"].partition("\n.SH DIAGNOSTICS\n")[2].partition("\n.SH ")[0]
+    shown += [tag for tag in re.findall(r"^\.TP\n(.*)$", section, re.MULTILINE) if "..." in tag]
+    parts = {part.strip(" ,:") for message in shown for part in re.split(r"\.\.\.|…", message)} - {""}
+    assert len(parts) > 10
+    code = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    theirs = "unknown or invalid runtime name: cdi"
+    assert [part for part in parts if part not in code and part != theirs] == []
 
 
 def test_the_readme_is_short() -> None:
