@@ -160,6 +160,9 @@ def test_installed_documents_link_to_what_is_installed(tmp_path: Path) -> None:
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8"))
         linked |= {Path(os.path.normpath(path.parent / link)) for link in links}
     assert [path for path in linked if not path.exists()] == []
+    for page in tmp_path.glob("usr/share/man/man*/*"):
+        named = re.findall(r"/usr/share/[\w./-]+[\w]", page.read_text("utf-8").replace("\\-", "-"))
+        assert [path for path in named if not (tmp_path / path[1:]).exists()] == [], page.name
     whole = docs / "examples/kubernetes"  # of which the documents name some
     assert {docs / name for name in installed(docs)} <= linked | set(whole.rglob("*"))
 
