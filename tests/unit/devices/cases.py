@@ -309,6 +309,7 @@ CASES = {
                 **_under(("0", "0000:03:00.0", "GPU-000000000000002a", "card1", "renderD129"), _CARD1),
                 **_under(("1", "card0", "renderD128"), _PART1),
                 **_under(("2", "card2", "renderD130"), _PART2),
+                **_under(("0002:c1:00.0", "GPU-000000000000002b"), [*_PART1, *_PART2]),
             }
         },
     ),
