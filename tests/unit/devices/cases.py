@@ -217,17 +217,20 @@ def _v4l(host: FakeHost) -> None:
 
 
 def _vfio(host: FakeHost) -> None:
-    for node in ("vfio/vfio", "vfio/12", "vfio/noiommu-3", "vfio/devices/vfio0", "iommu"):
+    for node in ("vfio/vfio", "vfio/12", "vfio/13", "vfio/noiommu-3", "iommu"):
         host.node(f"/dev/{node}")
-    for group, address, driver in (
-        (12, "0000:65:00.0", "vfio-pci"),
-        (12, "0000:65:00.1", "snd_hda_intel"),
-        (3, "0000:66:00.0", "vfio-pci"),
+    for group, address, driver, cdev in (
+        (12, "0000:65:00.0", "vfio-pci", "vfio0"),
+        (12, "0000:65:00.1", "snd_hda_intel", ""),
+        (13, "0000:65:01.0", "nvgrace_gpu_vfio_pci", "vfio1"),
+        (14, "0000:65:02.0", "xe-vfio-pci", "vfio2"),  # /dev has no node of the group
+        (3, "0000:66:00.0", "vfio-pci", ""),  # as before Linux 6.1
     ):
         path = f"pci0000:64/{address}"
         host.device(path, "pci", driver=driver)
         host.link(f"/sys/kernel/iommu_groups/{group}/devices/{address}", f"../../../../devices/{path}")
-    host.file("/sys/devices/pci0000:64/0000:65:00.0/vfio-dev/vfio0/uevent", "DEVNAME=vfio/devices/vfio0")
+        if cdev:
+            host.device(f"{path}/vfio-dev/{cdev}", "vfio-dev", f"vfio/devices/{cdev}")
 
 
 def _kvm(host: FakeHost) -> None:
@@ -426,9 +429,9 @@ CASES = {
         {
             "host.local/vfio": {
                 "": ["/dev/vfio/vfio", "/dev/iommu"],
-                **_under(
-                    ("12", "0000:65:00.0", "vfio0"), ["/dev/vfio/12", "/dev/vfio/devices/vfio0"]
-                ),
+                **_under(("12", "0000:65:00.0", "vfio0"), ["/dev/vfio/12", "/dev/vfio/devices/vfio0"]),
+                **_under(("13", "0000:65:01.0", "vfio1"), ["/dev/vfio/13", "/dev/vfio/devices/vfio1"]),
+                **_under(("vfio2", "0000:65:02.0"), ["/dev/vfio/devices/vfio2"]),
                 **_under(("noiommu-3", "0000:66:00.0"), ["/dev/vfio/noiommu-3"]),
             }
         },
