@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdi_hook.generate.root import Root
     from cdi_hook.generate.sysfs import SysfsEntry
 
-_SHARED = ("/dev/vfio/vfio", "/dev/iommu")
+SHARED = ("/dev/vfio/vfio", "/dev/iommu")
 _GROUPS = "/sys/kernel/iommu_groups"
 
 
@@ -51,14 +51,14 @@ class Vfio(DeviceClass):
                 address = entry.parent.rpartition("/")[2]
                 proof = {address: sysfs.at(root, entry.link)}
                 devices.append(FoundDevice([entry.name, address], node_edits.edits(root, [entry.node]), proof))
-        return [Found(self.kinds[0], devices, node_edits.edits(root, _SHARED))] if devices else []
+        return [Found(self.kinds[0], devices, node_edits.edits(root, SHARED))] if devices else []
 
     def missing(self, root: Root) -> list[str]:
         """Return what keeps devices from being passed through."""
         if self.find(root):
             return []
-        if not any(node_edits.is_node(root, path) for path in _SHARED):
-            return [f"no {_SHARED[0]}: modprobe vfio-pci"]
+        if not any(node_edits.is_node(root, path) for path in SHARED):
+            return [f"no {SHARED[0]}: modprobe vfio-pci"]
         if not root.names(_GROUPS):
             return [
                 "no IOMMU: enable it in the firmware, and with intel_iommu=on on the kernel's command line"

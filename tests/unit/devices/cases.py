@@ -138,6 +138,21 @@ def _intel(host: FakeHost) -> None:
     host.link("/dev/dri/by-path/pci-0000:03:00.0-card", "../card0")
     host.device("pci0000:00/0000:00:0b.0", "pci", driver="intel_vpu", files={"device": "0x7d1d"})
     host.device("pci0000:00/0000:00:0b.0/accel/accel0", "accel", "accel/accel0", gid=45)
+    host.device("pci0000:00/0000:03:00.0/xe.mei-gscfi.768", "auxiliary")
+    host.device("pci0000:00/0000:03:00.0/xe.mei-gscfi.768/mei/mei1", "mei", "mei1")
+    host.device("pci0000:00/0000:00:16.0", "pci")
+    host.device("pci0000:00/0000:00:16.0/mei/mei0", "mei", "mei0")  # of no GPU
+    model = {"vendor": "0x8086", "class": "0x038000", "device": "0x56c0"}
+    host.device("pci0000:00/0000:05:00.0", "pci", driver="xe-vfio-pci", files=model)
+    host.link("/sys/devices/pci0000:00/0000:05:00.0/iommu_group", "../../../kernel/iommu_groups/42")
+    host.device("pci0000:00/0000:05:00.0/vfio-dev/vfio0", "vfio-dev", "vfio/devices/vfio0")
+    for node in ("42", "vfio"):
+        host.node(f"/dev/vfio/{node}")
+    gaudi = "pci0000:80/0000:83:00.0"
+    host.device(gaudi, "pci", driver="habanalabs", files={"device": "0x1020"})
+    for name in ("accel1", "accel_controlD1"):
+        host.device(f"{gaudi}/accel/{name}", "accel", f"accel/{name}")
+    host.device(f"{gaudi}/infiniband_verbs/uverbs3", "infiniband_verbs", "infiniband/uverbs3")
 
 
 def _serial(host: FakeHost) -> None:
@@ -271,6 +286,8 @@ _MOUSE = [
 ]
 _I915 = ["/dev/dri/card1", "/dev/dri/renderD128"]
 _XE = ["/dev/dri/card0", "/dev/dri/by-path/pci-0000:03:00.0-card -> /dev/dri/card0", "/dev/dri/renderD129"]
+_PASSED = ["/dev/vfio/vfio", "/dev/vfio/42", "/dev/vfio/devices/vfio0"]
+_GAUDI = ["/dev/accel/accel1", "/dev/accel/accel_controlD1", "/dev/infiniband/uverbs3"]
 _USB0 = [
     "/dev/ttyUSB0",
     "/dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0 -> /dev/ttyUSB0",
@@ -362,9 +379,14 @@ CASES = {
             "intel.com/gpu": {
                 **_under(("0", "0000:03:00.0", "0000-03-00-0-0x56a0", "card0", "renderD129"), _XE),
                 **_under(("1", "0000:00:02.0", "0000-00-02-0-0x46a6", "card1", "renderD128"), _I915),
+                **_under(("2", "0000:05:00.0", "0000-05-00-0-0x56c0", "vfio0"), _PASSED),
             },
+            "intel.com/gpu-mei": _under(("mei1", "0000:03:00.0", "0000-03-00-0-0x56a0"), ["/dev/mei1"]),
             "intel.com/npu": _under(
                 ("0", "0000:00:0b.0", "0000-00-0b-0-0x7d1d", "accel0"), ["/dev/accel/accel0"]
+            ),
+            "intel.com/gaudi": _under(
+                ("0", "0000:83:00.0", "0000-83-00-0-0x1020", "accel1", "accel_controlD1"), _GAUDI
             ),
         },
     ),
