@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Callable
 
     from cdi_hook.edits.proof import Proof
     from cdi_hook.generate.root import Root
@@ -30,15 +31,15 @@ class SysfsEntry:
 
 def entries(root: Root, pattern: str, *dirs: str) -> list[SysfsEntry]:
     """Return the devices in these dirs of sysfs that have a node, by a regular expression for their names."""
-    found = []
+    found: dict[str, SysfsEntry] = {}
     for directory in dirs:
         for name in root.names(directory):
             link = f"{directory}/{name}"
             path = root.resolved(link) if re.fullmatch(pattern, name) else ""
-            if path and (node := node_of(root, path)):
+            if path and path not in found and (node := node_of(root, path)):
                 parent = root.resolved(f"{path}/device") or path.rpartition("/")[0]
-                found.append(SysfsEntry(name, path, link, node, parent))
-    return found
+                found[path] = SysfsEntry(name, path, link, node, parent)
+    return [*found.values()]
 
 
 def node_of(root: Root, path: str) -> str:
@@ -84,10 +85,15 @@ def says(root: Root, path: str, *lines: str) -> list[Proof]:
 
 def by_parent(found: Iterable[SysfsEntry]) -> list[list[SysfsEntry]]:
     """Return the devices in groups: those of one parent belong together."""
-    groups: dict[str, list[SysfsEntry]] = {}
+    return groups(found, lambda entry: entry.parent)
+
+
+def groups(found: Iterable[SysfsEntry], key: Callable[[SysfsEntry], str]) -> list[list[SysfsEntry]]:
+    """Return the devices in groups: those with one key belong together."""
+    made: dict[str, list[SysfsEntry]] = {}
     for entry in found:
-        groups.setdefault(entry.parent, []).append(entry)
-    return list(groups.values())
+        made.setdefault(key(entry), []).append(entry)
+    return list(made.values())
 
 
 class Links:

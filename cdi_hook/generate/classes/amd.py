@@ -27,7 +27,7 @@ _TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes"
 
 @dataclass(frozen=True)
 class _Partition:
-    """A GPU or a part of it: its place on the PCI bus, its render minor, its names, what shows that they are its."""
+    """A GPU or a part of it: its place on the PCI bus, its render minor, its names and nodes."""
 
     place: tuple[int, int, int]
     minor: int
@@ -43,6 +43,10 @@ class Amd(DeviceClass):
     name = "amd"
     kinds = ("amd.com/gpu",)
     about = "AMD GPUs, for ROCm"
+    called = (
+        "index as amd-ctk counts, address, GPU-UNIQUE_ID, card0, renderD128. "
+        "The address of a GPU that is divided means all its partitions. Every device has /dev/kfd."
+    )
     events = ('SUBSYSTEM=="kfd"', 'SUBSYSTEM=="drm"')
 
     def find(self, root: Root) -> list[Found]:
@@ -79,7 +83,7 @@ def _named(partitions: Sequence[_Partition]) -> dict[tuple[int, ...], list[str]]
     for index, part in enumerate(partitions):
         for name in (_gpu_of(part, partitions), part.unique_id):
             owners.setdefault(name, []).append(index)
-    devices = {(index,): [str(index)] for index in range(len(partitions))}
+    devices: dict[tuple[int, ...], list[str]] = {(index,): [str(index)] for index in range(len(partitions))}
     for name, own in owners.items():
         if name:
             devices.setdefault(tuple(own), []).append(name)
@@ -89,7 +93,7 @@ def _named(partitions: Sequence[_Partition]) -> dict[tuple[int, ...], list[str]]
 
 
 def _gpu_of(part: _Partition, partitions: Sequence[_Partition]) -> str:
-    """Return the address of the GPU that a partition is of; "" if no PCI device, or more than one, can be it."""
+    """Return the address of the GPU that a partition is of; "" if not just one PCI device can be it."""
     addresses = [one.address for one in partitions if one.place == part.place and one.address]
     return part.address or (addresses[0] if len(addresses) == 1 else "")
 

@@ -78,6 +78,7 @@ class Nvidia(DeviceClass):
     name = "nvidia"
     kinds = (_KIND,)
     about = "NVIDIA GPUs and MIG devices, with the driver's files"
+    called = "index, UUID; MIG devices: 0:1."
     events = ('SUBSYSTEM=="module", KERNEL=="nvidia|nvidia_uvm"', 'SUBSYSTEM=="pci", DRIVER=="nvidia"')
     takes_hook = True
 

@@ -26,11 +26,13 @@ class Vfio(DeviceClass):
     name = "vfio"
     kinds = (f"{HOST}/vfio",)
     about = "devices passed through with VFIO"
+    called = "group number, address, vfio0. Every device has /dev/vfio/vfio and /dev/iommu."
     events = ('SUBSYSTEM=="vfio|vfio-dev"', 'SUBSYSTEM=="misc", KERNEL=="vfio|iommu"')
 
     def find(self, root: Root) -> list[Found]:
-        """Return the groups, by their numbers and their devices; and each device that has a node but no group's."""
-        devices, in_groups = [], set()
+        """Return the groups, by number and by device, and the devices whose group has no node."""
+        devices: list[FoundDevice] = []
+        in_groups: set[str] = set()
         for group in root.names("/dev/vfio"):
             number = re.fullmatch(r"(?:noiommu-)?(\d+)", group)
             if not number or not node_edits.is_node(root, f"/dev/vfio/{group}"):
@@ -50,7 +52,9 @@ class Vfio(DeviceClass):
             if entry.path not in in_groups and node_edits.is_node(root, entry.node):
                 address = entry.parent.rpartition("/")[2]
                 proof = {address: sysfs.at(root, entry.link)}
-                devices.append(FoundDevice([entry.name, address], node_edits.edits(root, [entry.node]), proof))
+                devices.append(
+                    FoundDevice([entry.name, address], node_edits.edits(root, [entry.node]), proof)
+                )
         return [Found(self.kinds[0], devices, node_edits.edits(root, SHARED))] if devices else []
 
     def missing(self, root: Root) -> list[str]:
@@ -67,7 +71,7 @@ class Vfio(DeviceClass):
 
 
 def cdevs(root: Root, path: str) -> list[SysfsEntry]:
-    """Return the nodes of its own that a device has: one if its driver is one of VFIO's, whatever it is called."""
+    """Return the nodes of its own that a device has: one if its driver is VFIO's, whatever it is called."""
     return sysfs.entries(root, r"vfio\d+", f"{path}/vfio-dev")
 
 

@@ -46,6 +46,7 @@ devices:
     - 108
 containerEdits: {{}}
 """
+WIDTH = max(map(len, classes.CLASSES)) + 2  # of the table's first column
 MARK = "# Made by `cdi-hook generate`, which replaces this file as long as this line is here.\n"
 
 
@@ -65,14 +66,14 @@ def test_the_table(cdi_hook: World, other: Path) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines if line[0] != " "] == [*classes.CLASSES]
-    at = lines.index("kvm         host.local/kvm=kvm")
+    at = lines.index(f"{'kvm':{WIDTH}}host.local/kvm=kvm")
     assert lines[at + 1 : at + 4] == [
-        "            no /dev/vhost-net: modprobe vhost_net",
-        "            no /dev/vhost-vsock: modprobe vhost_vsock",
-        "            no /dev/net/tun: modprobe tun",
+        f"{'':{WIDTH}}no /dev/vhost-net: modprobe vhost_net",
+        f"{'':{WIDTH}}no /dev/vhost-vsock: modprobe vhost_vsock",
+        f"{'':{WIDTH}}no /dev/net/tun: modprobe tun",
     ]
-    assert "fuse        host.local/fuse=fuse" in lines
-    assert "amd         no /dev/kfd: modprobe amdgpu" in lines
+    assert f"{'fuse':{WIDTH}}host.local/fuse=fuse" in lines
+    assert f"{'amd':{WIDTH}}no /dev/kfd: modprobe amdgpu" in lines
 
 
 def test_the_table_as_json(cdi_hook: World, other: Path) -> None:
@@ -97,9 +98,9 @@ def test_the_table_of_many_devices(cdi_hook: World, tmp_path_factory: pytest.Tem
     CASES["intel"].build(host)
     lines = cdi_hook("generate", "--root", root)[1].splitlines()
     eight = ", ".join(f"hidraw{number}" for number in range(8))
-    assert f"hidraw      host.local/hidraw={eight} and 4 more" in lines
-    at = lines.index("intel       intel.com/gpu=0, 1")
-    assert lines[at + 1] == "            intel.com/npu=0"
+    assert f"{'hidraw':{WIDTH}}host.local/hidraw={eight} and 4 more" in lines
+    at = lines.index(f"{'intel':{WIDTH}}intel.com/gpu=0, 1, 2")
+    assert lines[at + 1] == f"{'':{WIDTH}}intel.com/gpu-mei=mei1"
 
 
 def test_to_stdout(cdi_hook: World, other: Path) -> None:

@@ -142,8 +142,8 @@ def _intel(host: FakeHost) -> None:
     host.device("pci0000:00/0000:03:00.0/xe.mei-gscfi.768/mei/mei1", "mei", "mei1")
     host.device("pci0000:00/0000:00:16.0", "pci")
     host.device("pci0000:00/0000:00:16.0/mei/mei0", "mei", "mei0")  # of no GPU
-    model = {"vendor": "0x8086", "class": "0x038000", "device": "0x56c0"}
-    host.device("pci0000:00/0000:05:00.0", "pci", driver="xe-vfio-pci", files=model)
+    passed = {"vendor": "0x8086", "class": "0x038000", "device": "0x56c0"}
+    host.device("pci0000:00/0000:05:00.0", "pci", driver="xe-vfio-pci", files=passed)
     host.link("/sys/devices/pci0000:00/0000:05:00.0/iommu_group", "../../../kernel/iommu_groups/42")
     host.device("pci0000:00/0000:05:00.0/vfio-dev/vfio0", "vfio-dev", "vfio/devices/vfio0")
     for node in ("42", "vfio"):
@@ -216,7 +216,12 @@ def _usb(host: FakeHost) -> None:
     host.link("/dev/serial/by-id/usb-FTDI-if00-port0", "../../ttyUSB0")
     host.device(f"{hub}/1-2/1-2:1.0/video4linux/video0", "video4linux", "video0", gid=44)
     host.device(f"{hub}/1-2/1-2:1.0/media0", "media", "media0", gid=44)
+    host.device(f"{hub}/1-2/1-2:1.2/sound/card1/controlC1", "sound", "snd/controlC1", gid=29)
     host.device(f"{hub}/1-3/1-3:1.0/hid/hidraw/hidraw0", "hidraw", "hidraw0")
+    host.device(f"{hub}/1-3/1-3:1.0/hid/input/input5/event3", "input", "input/event3", gid=48)
+    host.link("/dev/input/by-id/usb-Maker_Mouse-event-mouse", "../event3")
+    host.device(f"{hub}/1-3/1-3:1.0/host0/scsi_generic/sg0", "scsi_generic", "sg0", gid=6)
+    host.device(f"{hub}/1-10/1-10:1.0/dvb/dvb0.frontend0", "dvb", "dvb/adapter0/frontend0", gid=44)
     host.device(f"{hub}/1-3/1-3:1.0/host0/block/sda", "block", "sda", gid=6)
 
 
@@ -229,6 +234,29 @@ def _v4l(host: FakeHost) -> None:
     host.link("/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0", "../../video0")
     host.device("platform/codec", "platform")
     host.device("platform/codec/video4linux/video10", "video4linux", "video10", gid=44)
+    # a receiver, a bridge and a sensor, wired one to the other; and a sensor of which nobody knows
+    for path, bus, node, ends in (
+        ("platform/isp", "platform", "isp", {"port/endpoint": (1, 2)}),
+        (
+            "i2c-1/1-000e",
+            "i2c",
+            "bridge",
+            {"ports/port@0/endpoint@0": (2, 1), "ports/port@1/endpoint": (3, 4)},
+        ),
+        ("i2c-1/1-001a", "i2c", "sensor", {"port/endpoint": (4, 3)}),
+        ("i2c-1/1-003c", "i2c", "other", {}),
+    ):
+        host.device(path, bus)
+        host.link(
+            f"/sys/devices/{path}/of_node", f"{'../' * (path.count('/') + 2)}firmware/devicetree/base/{node}"
+        )
+        for end, numbers in ends.items():
+            for file, number in zip(("phandle", "remote-endpoint"), numbers):
+                host.data(f"/sys/firmware/devicetree/base/{node}/{end}/{file}", number.to_bytes(4, "big"))
+    host.device("platform/isp/video4linux/video20", "video4linux", "video20")
+    host.device("platform/isp/media1", "media", "media1")
+    for number, path in enumerate(("i2c-1/1-000e", "i2c-1/1-001a", "i2c-1/1-003c")):
+        host.device(f"{path}/video4linux/v4l-subdev{number}", "video4linux", f"v4l-subdev{number}")
 
 
 def _vfio(host: FakeHost) -> None:
@@ -248,14 +276,75 @@ def _vfio(host: FakeHost) -> None:
             host.device(f"{path}/vfio-dev/{cdev}", "vfio-dev", f"vfio/devices/{cdev}")
 
 
-def _kvm(host: FakeHost) -> None:
-    for path in ("/dev/kvm", "/dev/vhost-net", "/dev/net/tun"):
-        host.node(path)
+def _nodes(*paths: str) -> Callable[[FakeHost], None]:
+    """Return what makes a host that has these nodes."""
+
+    def build(host: FakeHost) -> None:
+        for path in paths:
+            host.node(path)
+
+    return build
 
 
-def _sgx(host: FakeHost) -> None:
-    for path in ("/dev/sgx_enclave", "/dev/sgx_provision"):
-        host.node(path)
+def _one(subsystem: str, name: str, node: str = "") -> Callable[[FakeHost], None]:
+    """Return what makes a host with one device of a subsystem, of the platform device "thing"."""
+
+    def build(host: FakeHost) -> None:
+        host.device("platform/thing", "platform")
+        host.device(f"platform/thing/{subsystem}/{name}", subsystem, node or name, gid=44)
+
+    return build
+
+
+def _cdrom(host: FakeHost) -> None:
+    scsi = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0"
+    disk = "pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0"
+    host.device("pci0000:00/0000:00:17.0", "pci")
+    for path, kind, block, generic in ((scsi, "5", "sr0", "sg0"), (disk, "0", "sda", "sg1")):
+        host.device(path, "scsi", files={"type": kind})
+        host.device(f"{path}/block/{block}", "block", block, gid=24)
+        host.device(f"{path}/scsi_generic/{generic}", "scsi_generic", generic, gid=24)
+    host.link("/dev/disk/by-id/ata-Maker_DVD_1", "../../sr0")
+
+
+def _dma_heap(host: FakeHost) -> None:
+    for name in ("system", "linux,cma"):
+        host.device(f"virtual/dma_heap/{name}", "dma_heap", f"dma_heap/{name}", gid=44)
+
+
+def _dvb(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:05:00.0", "pci")
+    for number, names in ((0, ("demux0", "frontend0")), (1, ("frontend0",))):
+        for name in names:
+            host.device(
+                f"pci0000:00/0000:05:00.0/dvb/dvb{number}.{name}",
+                "dvb",
+                f"dvb/adapter{number}/{name}",
+                gid=44,
+            )
+
+
+def _iio(host: FakeHost) -> None:
+    host.device("platform/thing", "platform")
+    host.device("platform/thing/iio:device0", "iio", "iio:device0")
+
+
+def _rockchip(host: FakeHost) -> None:
+    for subsystem, name in (("misc", "rga"), ("mpp_class", "mpp_service"), ("misc", "watchdog")):
+        host.device(f"platform/{name}", "platform")
+        host.device(f"platform/{name}/{subsystem}/{name}", subsystem, name)
+
+
+def _wwan(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:06:00.0", "pci")
+    host.device("pci0000:00/0000:06:00.0/wwan/wwan0", "wwan")
+    for name in ("wwan0at0", "wwan0mbim0"):
+        host.device(f"pci0000:00/0000:06:00.0/wwan/wwan0/{name}", "wwan", name)
+        host.link(f"/sys/devices/pci0000:00/0000:06:00.0/wwan/wwan0/{name}/device", "..")
+    usb = "pci0000:00/0000:00:14.0/usb1/1-4/1-4:1.0"
+    host.device(usb, "usb")
+    host.device(f"{usb}/usbmisc/cdc-wdm0", "usbmisc", "cdc-wdm0")
+    host.device(f"{usb}/usbmisc/hiddev0", "usbmisc", "usb/hiddev0")
 
 
 def _under(names: Sequence[str], nodes: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -300,8 +389,14 @@ _PCH = [
     "/dev/snd/pcmC0D0p",
 ]
 _NVIDIA = [f"/dev/snd/{name}" for name in ("controlC1", "pcmC1D0c", "pcmC1D0p")]
+_SENSOR = [f"/dev/{name}" for name in ("video20", "media1", "v4l-subdev0", "v4l-subdev1")]
+_HID = [
+    *("/dev/bus/usb/001/005", "/dev/hidraw0", "/dev/sg0", "/dev/input/event3"),
+    "/dev/input/by-id/usb-Maker_Mouse-event-mouse -> /dev/input/event3",
+]
+_TUNER = ["/dev/bus/usb/001/004", "/dev/dvb/adapter0/frontend0"]
 _FTDI = ["/dev/bus/usb/001/002", "/dev/ttyUSB0", "/dev/serial/by-id/usb-FTDI-if00-port0 -> /dev/ttyUSB0"]
-_CAM = ["/dev/bus/usb/001/003", "/dev/media0", "/dev/video0"]
+_CAM = ["/dev/bus/usb/001/003", "/dev/media0", "/dev/video0", "/dev/snd/controlC1"]
 _VIDEO = [
     "/dev/video0",
     "/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0 -> /dev/video0",
@@ -391,7 +486,7 @@ CASES = {
         },
     ),
     "kvm": Case(
-        _kvm,
+        _nodes("/dev/kvm", "/dev/vhost-net", "/dev/net/tun"),
         {"host.local/kvm": {"kvm": ["/dev/kvm"], "vhost-net": ["/dev/vhost-net"], "tun": ["/dev/net/tun"]}},
         ["no /dev/vhost-vsock: modprobe vhost_vsock"],
     ),
@@ -405,7 +500,7 @@ CASES = {
         },
     ),
     "sgx": Case(
-        _sgx,
+        _nodes("/dev/sgx_enclave", "/dev/sgx_provision"),
         {"host.local/sgx": {"enclave": ["/dev/sgx_enclave"], "provision": ["/dev/sgx_provision"]}},
     ),
     "snd": Case(
@@ -429,9 +524,9 @@ CASES = {
                 **_under(("1-1", "0403:6001:A50285BI", "0403:6001"), _FTDI),
                 **_under(("1-2", "046d:0825"), _CAM),
                 **_under(
-                    ("1-3", "1d6b:0104:same_one-2c43ecb2-1-3"), ["/dev/bus/usb/001/005", "/dev/hidraw0"]
+                    ("1-3", "1d6b:0104:same_one-2c43ecb2-1-3"), _HID
                 ),
-                **_under(("1-10", "1d6b:0104:same_one-2c43ecb2-1-10"), ["/dev/bus/usb/001/004"]),
+                **_under(("1-10", "1d6b:0104:same_one-2c43ecb2-1-10"), _TUNER),
             }
         },
     ),
@@ -443,6 +538,8 @@ CASES = {
                     ("video0", "video1", "media0", "usb-Maker_Cam_AB12-video-index0", "1-2:1.0"), _VIDEO
                 ),
                 **_under(("video10", "codec"), ["/dev/video10"]),
+                **_under(("video20", "media1", "v4l-subdev0", "v4l-subdev1", "isp"), _SENSOR),
+                **_under(("v4l-subdev2",), ["/dev/v4l-subdev2"]),
             }
         },
     ),
@@ -455,6 +552,80 @@ CASES = {
                 **_under(("13", "0000:65:01.0", "vfio1"), ["/dev/vfio/13", "/dev/vfio/devices/vfio1"]),
                 **_under(("vfio2", "0000:65:02.0"), ["/dev/vfio/devices/vfio2"]),
                 **_under(("noiommu-3", "0000:66:00.0"), ["/dev/vfio/noiommu-3"]),
+            }
+        },
+    ),
+    "apex": Case(_one("apex", "apex_0"), {"host.local/apex": _under(("apex_0", "thing"), ["/dev/apex_0"])}),
+    "cdrom": Case(
+        _cdrom,
+        {
+            "host.local/cdrom": _under(
+                ("sr0", "sg0", "ata-Maker_DVD_1", "0000:00:17.0"),
+                ["/dev/sr0", "/dev/disk/by-id/ata-Maker_DVD_1 -> /dev/sr0", "/dev/sg0"],
+            )
+        },
+    ),
+    "cec": Case(_one("cec", "cec0"), {"host.local/cec": _under(("cec0", "thing"), ["/dev/cec0"])}),
+    "dma_heap": Case(
+        _dma_heap,
+        {
+            "host.local/dma_heap": {
+                "system": ["/dev/dma_heap/system"],
+                "linux_cma-aa5310f9": ["/dev/dma_heap/linux,cma"],
+            }
+        },
+    ),
+    "dvb": Case(
+        _dvb,
+        {
+            "host.local/dvb": {
+                "adapter0": ["/dev/dvb/adapter0/demux0", "/dev/dvb/adapter0/frontend0"],
+                "adapter1": ["/dev/dvb/adapter1/frontend0"],
+            }
+        },
+    ),
+    "hailo": Case(
+        _one("hailo_chardev", "hailo0"), {"host.local/hailo": _under(("hailo0", "thing"), ["/dev/hailo0"])}
+    ),
+    "iio": Case(_iio, {"host.local/iio": _under(("iio:device0", "thing"), ["/dev/iio:device0"])}),
+    "kgsl": Case(
+        _one("kgsl", "kgsl-3d0"), {"host.local/kgsl": _under(("kgsl-3d0", "thing"), ["/dev/kgsl-3d0"])}
+    ),
+    "lirc": Case(_one("lirc", "lirc0"), {"host.local/lirc": _under(("lirc0", "thing"), ["/dev/lirc0"])}),
+    "loop-control": Case(
+        _nodes("/dev/loop-control"), {"host.local/loop-control": {"loop-control": ["/dev/loop-control"]}}
+    ),
+    "mali": Case(_one("misc", "mali0"), {"host.local/mali": _under(("mali0", "thing"), ["/dev/mali0"])}),
+    "ppp": Case(_nodes("/dev/ppp"), {"host.local/ppp": {"ppp": ["/dev/ppp"]}}),
+    "pps": Case(_one("pps", "pps0"), {"host.local/pps": _under(("pps0", "thing"), ["/dev/pps0"])}),
+    "ptp": Case(_one("ptp", "ptp0"), {"host.local/ptp": _under(("ptp0", "thing"), ["/dev/ptp0"])}),
+    "rockchip": Case(
+        _rockchip, {"host.local/rockchip": {"mpp_service": ["/dev/mpp_service"], "rga": ["/dev/rga"]}}
+    ),
+    "sev-guest": Case(
+        _nodes("/dev/sev-guest"), {"host.local/sev-guest": {"sev-guest": ["/dev/sev-guest"]}}
+    ),
+    "tdx_guest": Case(
+        _nodes("/dev/tdx_guest"), {"host.local/tdx_guest": {"tdx_guest": ["/dev/tdx_guest"]}}
+    ),
+    "tun": Case(_nodes("/dev/net/tun"), {"host.local/tun": {"tun": ["/dev/net/tun"]}}),
+    "udmabuf": Case(_nodes("/dev/udmabuf"), {"host.local/udmabuf": {"udmabuf": ["/dev/udmabuf"]}}),
+    "uinput": Case(_nodes("/dev/uinput"), {"host.local/uinput": {"uinput": ["/dev/uinput"]}}),
+    "uio": Case(_one("uio", "uio0"), {"host.local/uio": _under(("uio0", "thing"), ["/dev/uio0"])}),
+    "vchiq": Case(_one("vchiq", "vchiq"), {"host.local/vchiq": _under(("vchiq", "thing"), ["/dev/vchiq"])}),
+    "vhost-vdpa": Case(
+        _nodes("/dev/vhost-vdpa-0", "/dev/vhost-vdpa-1"),
+        {"host.local/vhost-vdpa": {f"vhost-vdpa-{number}": [f"/dev/vhost-vdpa-{number}"] for number in (0, 1)}},
+    ),
+    "watchdog": Case(
+        _one("watchdog", "watchdog0"), {"host.local/watchdog": _under(("watchdog0", "thing"), ["/dev/watchdog0"])}
+    ),
+    "wwan": Case(
+        _wwan,
+        {
+            "host.local/wwan": {
+                **_under(("wwan0at0", "wwan0mbim0", "0000:06:00.0"), ["/dev/wwan0at0", "/dev/wwan0mbim0"]),
+                **_under(("cdc-wdm0", "1-4:1.0"), ["/dev/cdc-wdm0"]),
             }
         },
     ),
