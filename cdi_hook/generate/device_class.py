@@ -27,8 +27,9 @@ class FoundDevice:
     """A device: its names, and its containerEdits as a CDI spec has them.
 
     ``names`` are as the kernel or udev has them. The first is unique among the devices of
-    its kind. A container may ask for the device by any of them. ``proofs`` are, by such a
-    name, what shows that it is this device's; see proof.py.
+    its kind. A container may ask for the device by any of them, and if there are none by
+    "all" alone. ``proofs`` are, by such a name, what shows that it is this device's; see
+    proof.py.
     """
 
     names: Sequence[str]

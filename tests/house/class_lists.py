@@ -25,7 +25,7 @@ WIDTH = 88
 def between(path: Path, first: str, last: str, text: str) -> str:
     """Return a file's text with other lines between the one that begins so and the one that does so."""
     before, found, rest = re.split(
-        rf"(^{re.escape(first)}.*\n)", path.read_text("utf-8"), maxsplit=1, flags=re.M
+        rf"(^{re.escape(first)}.*\n)", path.read_text("utf-8"), maxsplit=1, flags=re.MULTILINE
     )
     _, end, after = re.split(rf"(^{re.escape(last)}.*\n)", rest, maxsplit=1, flags=re.MULTILINE)
     return f"{before}{found}{text}{end}{after}"

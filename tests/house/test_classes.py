@@ -17,7 +17,7 @@ from tests.unit.devices.cases import CASES
 from . import class_lists
 from .tree import PACKAGE, ROOT
 
-SHARED = {"nvidia_driver"}  # which has no class
+SHARED = {"nvidia_driver", "nvidia_hooks", "nvidia_jetson", "nvidia_wsl"}  # which have no class
 AGAIN = "write it again: python -m tests.house.class_lists"
 EVERY = pytest.mark.parametrize("name", classes.CLASSES)
 

@@ -14,6 +14,7 @@ from cdi_hook.cli.options import add_json
 from cdi_hook.edits import host_check
 from cdi_hook.errors import CDIError, quote
 from cdi_hook.generate import classes, spec_data
+from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.outputs import SpecFiles
 from cdi_hook.generate.root import Root
 from cdi_hook.names import parse_qualifier
@@ -135,6 +136,8 @@ def run(options: argparse.Namespace) -> int:
     for name in dict.fromkeys(options.classes):
         one = classes.get(name)
         found = one.find(root, *options.hook)
+        for note in one.notes(root) if found else ():
+            output.complain(f"note: {name}: {note}")
         specs += [spec_data.spec(each, _kind(each, options)) for each in found]
         if not found:
             output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
@@ -307,7 +310,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={next(iter(its))}" for each in found for its in spec_data.names(each)],
+        "devices": [f"{each.kind}={next(iter(its), ALL)}" for each in found for its in spec_data.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 

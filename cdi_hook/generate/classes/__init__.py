@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cdi_hook.generate.device_class import DeviceClass
 
 _PLAIN = "cdi_hook.generate.classes.plain"
+_NVIDIA = "cdi_hook.generate.classes.nvidia_parts"
 # A class's name: its module.
 CLASSES = {
     "accel": _PLAIN,
@@ -40,6 +41,12 @@ CLASSES = {
     "loop-control": _PLAIN,
     "mali": _PLAIN,
     "nvidia": "cdi_hook.generate.classes.nvidia",
+    "nvidia-gdrcopy": _NVIDIA,
+    "nvidia-gds": _NVIDIA,
+    "nvidia-imex": _NVIDIA,
+    "nvidia-management": _NVIDIA,
+    "nvidia-mofed": _NVIDIA,
+    "nvidia-nvswitch": _NVIDIA,
     "ppp": _PLAIN,
     "pps": _PLAIN,
     "ptp": _PLAIN,

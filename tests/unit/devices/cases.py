@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.cases.driverroot import make
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -329,6 +331,13 @@ def _iio(host: FakeHost) -> None:
     host.device("platform/thing/iio:device0", "iio", "iio:device0")
 
 
+def _management(host: FakeHost) -> None:
+    make(host.root, {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.1": {"elf": "libnvidia-ml.so.1"}})
+    nodes = ("nvidia0", "nvidiactl", "nvidia-fs0", "nvidia-nvswitchctl", "nvidia-caps/nvidia-cap1")
+    for path in (*(f"/dev/{node}" for node in nodes), f"{_CHANNEL}0"):
+        host.node(path)
+
+
 def _rockchip(host: FakeHost) -> None:
     for subsystem, name in (("misc", "rga"), ("mpp_class", "mpp_service"), ("misc", "watchdog")):
         host.device(f"platform/{name}", "platform")
@@ -375,6 +384,7 @@ _MOUSE = [
 ]
 _I915 = ["/dev/dri/card1", "/dev/dri/renderD128"]
 _XE = ["/dev/dri/card0", "/dev/dri/by-path/pci-0000:03:00.0-card -> /dev/dri/card0", "/dev/dri/renderD129"]
+_CHANNEL = "/dev/nvidia-caps-imex-channels/channel"
 _PASSED = ["/dev/vfio/vfio", "/dev/vfio/42", "/dev/vfio/devices/vfio0"]
 _GAUDI = ["/dev/accel/accel1", "/dev/accel/accel_controlD1", "/dev/infiniband/uverbs3"]
 _USB0 = [
@@ -597,6 +607,31 @@ CASES = {
     ),
     "mali": Case(_one("misc", "mali0"), {"host.local/mali": _under(("mali0", "thing"), ["/dev/mali0"])}),
     "ppp": Case(_nodes("/dev/ppp"), {"host.local/ppp": {"ppp": ["/dev/ppp"]}}),
+    "nvidia-gdrcopy": Case(_nodes("/dev/gdrdrv"), {"nvidia.com/gdrcopy": {"all": ["/dev/gdrdrv"]}}),
+    "nvidia-gds": Case(
+        _nodes("/dev/nvidia-fs0", "/dev/nvidia-fs1"),
+        {"nvidia.com/gds": {"all": ["/dev/nvidia-fs0", "/dev/nvidia-fs1"]}},
+    ),
+    "nvidia-imex": Case(
+        _nodes(f"{_CHANNEL}0", f"{_CHANNEL}2"),
+        {"nvidia.com/imex-channel": {"0": [f"{_CHANNEL}0"], "2": [f"{_CHANNEL}2"]}},
+    ),
+    "nvidia-management": Case(
+        _management,
+        {
+            "management.nvidia.com/gpu": {
+                "all": ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-caps/nvidia-cap1", f"{_CHANNEL}0"]
+            }
+        },
+    ),
+    "nvidia-mofed": Case(
+        _nodes("/dev/infiniband/uverbs0", "/dev/infiniband/rdma_cm", "/dev/infiniband/umad0"),
+        {"nvidia.com/mofed": {"all": ["/dev/infiniband/uverbs0", "/dev/infiniband/rdma_cm"]}},
+    ),
+    "nvidia-nvswitch": Case(
+        _nodes("/dev/nvidia-nvswitch0", "/dev/nvidia-nvswitchctl"),
+        {"nvidia.com/nvswitch": {"all": ["/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch0"]}},
+    ),
     "pps": Case(_one("pps", "pps0"), {"host.local/pps": _under(("pps0", "thing"), ["/dev/pps0"])}),
     "ptp": Case(_one("ptp", "ptp0"), {"host.local/ptp": _under(("ptp0", "thing"), ["/dev/ptp0"])}),
     "rockchip": Case(
