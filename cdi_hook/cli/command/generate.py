@@ -132,13 +132,18 @@ def run(options: argparse.Namespace) -> int:
     if not options.classes:
         _show(root, options)
         return 0
+    return _classes(root, options)
+
+
+def _classes(root: Root, options: argparse.Namespace) -> int:
+    """Make the specs of the classes that are named."""
     specs, failed = [], False
     for name in dict.fromkeys(options.classes):
         one = classes.get(name)
         found = one.find(root, *options.hook)
+        specs += [spec_data.spec(each, _kind(each, options)) for each in found]
         for note in one.notes(root) if found else ():
             output.complain(f"note: {name}: {note}")
-        specs += [spec_data.spec(each, _kind(each, options)) for each in found]
         if not found:
             output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
             failed = True
@@ -153,27 +158,36 @@ def run(options: argparse.Namespace) -> int:
 def _wrong(options: argparse.Namespace) -> str:
     """Say what is wrong with the combination of options; "" if nothing is."""
     if options.configured:
-        given = ("classes", "output", "vendor", "name", "device", "kind", "mount", "env", "hook", "json")
-        if any(getattr(options, one) for one in given) or options.root != "/":
-            return "--configured takes no other options: the configuration says what is made"
-    elif options.device:
-        if options.classes:
-            return "--device makes a spec of its own: leave out CLASS"
-        if not options.kind:
-            return "--device needs --kind VENDOR/CLASS"
-        if options.vendor or options.name:
-            return "--device takes --kind, not --vendor and --name"
-    elif options.kind or options.mount or options.env:
+        return _wrong_when_configured(options)
+    if options.device:
+        return _wrong_with_device(options)
+    return _wrong_with_classes(options)
+
+
+def _wrong_when_configured(options: argparse.Namespace) -> str:
+    others = ("classes", "output", "vendor", "name", "device", "kind", "mount", "env", "hook", "json")
+    if options.root == "/" and not any(getattr(options, one) for one in others):
+        return ""
+    return "--configured takes no other options: the configuration says what is made"
+
+
+def _wrong_with_device(options: argparse.Namespace) -> str:
+    if options.classes:
+        return "--device makes a spec of its own: leave out CLASS"
+    if not options.kind:
+        return "--device needs --kind VENDOR/CLASS"
+    return "--device takes --kind, not --vendor and --name" if options.vendor or options.name else ""
+
+
+def _wrong_with_classes(options: argparse.Namespace) -> str:
+    if options.kind or options.mount or options.env:
         return "--kind, --mount and --env need --device"
-    elif options.hook and not (
-        len(options.hook) == 1
-        and options.classes
-        and all(classes.get(one).takes_hook for one in options.classes)
-    ):
+    chosen = [classes.get(name) for name in options.classes]
+    if options.hook and not (len(options.hook) == 1 and chosen and all(one.takes_hook for one in chosen)):
         return "--hook needs --device, or a class that has a choice of hooks"
-    elif options.name and (len(options.classes) != 1 or len(classes.get(options.classes[0]).kinds) != 1):
+    if options.name and (len(chosen) != 1 or len(chosen[0].kinds) != 1):
         return "--name needs one CLASS, which has one kind of devices"
-    elif (options.vendor or options.output) and not options.classes:
+    if (options.vendor or options.output) and not chosen:
         return "what to make is missing: CLASS or --device"
     return ""
 
@@ -203,7 +217,7 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
         raise CDIError(f"{quote(options.output)} can't have {len(specs)} specs: name a dir")
     written = SpecFiles(directory)
     for data in specs:
-        _say(written.write(data, name), data, options)
+        _replace(written, data, name, options)
     found = host.host(options)
     dirs = found.spec_dirs
     missing = [one for one in options.classes if one not in found.settings.words("GENERATE")]
@@ -234,6 +248,16 @@ def _place(path: str) -> tuple[str, str]:
     return directory or ".", name
 
 
+def _replace(written: SpecFiles, data: dict[str, Any], name: str, options: argparse.Namespace) -> str:
+    """Write a spec, and say so and what it changes; return its path."""
+    changes = written.changes(data, name)
+    path = written.write(data, name, is_configured=options.configured)
+    _say(path, data, options)
+    for line in changes:
+        output.complain(f"note: {path}: {line}")
+    return path
+
+
 def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
     count = len(data["devices"])
     if options.json:
@@ -260,9 +284,7 @@ def _configured(options: argparse.Namespace) -> int:
         try:
             for each in classes.get(name).find(root):
                 data = spec_data.spec(each)
-                path = written.write(data, is_configured=True)
-                kept.add(path)
-                _say(path, data, options)
+                kept.add(_replace(written, data, "", options))
         except (CDIError, OSError) as error:  # the other classes are made all the same
             output.complain(f"{name}: {output.describe(error)}")
             failed = True

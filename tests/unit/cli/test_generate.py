@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -397,3 +399,75 @@ def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert generate._groups(Root(), found) == [
         "you aren't in the group 4242, which rootless containers need: sudo usermod -aG 4242 $USER"
     ]
+
+
+def test_what_a_new_spec_changes(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """If a spec replaces one, stderr says which names are gone and which mean another device, and nothing else."""
+    root = tmp_path_factory.mktemp("host")
+
+    def plug(**ports: str) -> None:
+        shutil.rmtree(root)
+        for name, port in ports.items():
+            usb = f"pci0000:00/0000:00:14.0/usb1/{port}/{port}:1.0"
+            FakeHost(root).device(usb, "usb")
+            FakeHost(root).device(f"{usb}/{name}/tty/{name}", "tty", name)
+
+    def generate() -> str:
+        status, _, err = cdi_hook("generate", "serial", "--root", root, "--output", cdi_hook.specs)
+        assert status == 0
+        return "".join(line for line in err.splitlines(keepends=True) if "GENERATE" not in line)
+
+    place = f"cdi-hook: note: {cdi_hook.specs}/host.local-serial.yaml"
+    plug(ttyUSB0="1-2", ttyUSB1="1-3")
+    assert generate() == ""
+    assert generate() == ""
+    plug(ttyUSB0="1-3")
+    assert generate() == (
+        f"{place}: gone: 1-2:1.0, ttyUSB1\n"
+        f"{place}: another device now: ttyUSB0 (now 1-3:1.0, before 1-2:1.0)\n"
+    )
+
+
+def test_what_a_class_has_to_say(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a spec leaves out, and what its devices need beside it, is a note on stderr."""
+    root = tmp_path_factory.mktemp("host")
+    CASES["v4l"].build(FakeHost(root))
+    status, _, err = cdi_hook("generate", "v4l", "--root", root)
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith("cdi-hook: note: v4l: libcamera also reads /run/udev")
+
+
+def test_amd_ctks_own_spec(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Beside amd-ctk's own file of the same dir ours is not made, or no longer, and amd-ctk's file is named."""
+    CASES["amd"].build(FakeHost(other))
+    ours = cdi_hook.specs / "amd.com-gpu.yaml"
+    assert configured("amd") == 0
+    assert ours.exists()
+    device = {"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/kfd"}]}}
+    theirs = {"cdiVersion": "0.6.0", "kind": "amd.com/gpu", "devices": [device]}
+    (cdi_hook.specs / "amd.json").write_text(json.dumps(theirs))
+    capfd.readouterr()
+    assert configured("amd") == 1
+    assert capfd.readouterr().err == (
+        f"cdi-hook: amd: {cdi_hook.specs}/amd.json already defines amd.com/gpu=0, and two files in one dir must "
+        "not: remove it, or choose another kind with --vendor or --name\n"
+    )
+    assert not ours.exists()
+
+
+def test_what_a_new_spec_changes_when_configured(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--configured says it too, where the journal has it."""
+    host = FakeHost(other)
+    for number in (0, 1):
+        host.device(f"virtual/hidraw/hidraw{number}", "hidraw", f"hidraw{number}")
+    assert configured("hidraw") == 0
+    (other / "dev/hidraw1").unlink()
+    capfd.readouterr()
+    assert configured("hidraw") == 0
+    assert capfd.readouterr().err == (
+        f"cdi-hook: note: {cdi_hook.specs}/host.local-hidraw.yaml: gone: hidraw1\n"
+    )
