@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,15 @@ def test_a_class_has_tests(name: str) -> None:
 def test_the_manual_has_every_class() -> None:
     """cdi-hook(8) has the list that class_lists.py makes of the classes."""
     assert class_lists.MANUAL.read_text("utf-8") == class_lists.manual(), AGAIN
+
+
+def test_what_vendors_tools_make() -> None:
+    """CONTRIBUTING.md's table of vendors' tools names classes that there are, and every class of a vendor's."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("### What vendors' tools make")[2]
+    rows = re.findall(r"^\|.*\|(.*)\|$", text.partition("\n## ")[0], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    vendors = {name for name in classes.CLASSES if classes.get(name).kinds != (f"{HOST}/{name}",)}
+    assert named == vendors | {"vfio"}
 
 
 def test_udev_knows_every_event() -> None:

@@ -55,7 +55,7 @@ class Jetson:
         dirs = [os.path.dirname(path) for path in libraries if ".so" in os.path.basename(path)]
         mounted = [path for path in libraries if os.path.dirname(path) in dirs and ".so" in path]
         return DriverFiles(
-            [(path, path) for path in dict.fromkeys(mounts)],
+            [(self._root.resolved(path), path) for path in dict.fromkeys(mounts)],
             [(target, place) for place, target in links.items()],
             list(dict.fromkeys(dirs)),
             mounted,

@@ -45,7 +45,7 @@ class NvidiaPart(DeviceClass):
         if not paths:
             return []
         edits = node_edits.edits(root, dict.fromkeys(paths))
-        if mounts := [mount(root, path, path) for path in self._mounts if root.exists(path)]:
+        if mounts := [mount(root, root.resolved(path), path) for path in self._mounts if root.exists(path)]:
             edits["mounts"] = mounts
         return [Found(self.kinds[0], [FoundDevice((), edits)], {"env": [ENV]})]
 

@@ -48,7 +48,7 @@ class Wsl:
         ]
         smi = f"{store}/nvidia-smi"
         return DriverFiles(
-            [(path, path) for path in found],
+            [(self._root.resolved(path), path) for path in found],
             [(smi, "/usr/bin/nvidia-smi")] if smi in found else [],
             [_LIBRARIES, store],
             [path for path in found if ".so" in path.rpartition("/")[2]],

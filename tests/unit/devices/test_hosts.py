@@ -267,6 +267,35 @@ def test_wsl_that_lacks_something(
     assert classes.get("nvidia").missing(Root(str(tmp_path))) == expected
 
 
+def test_links_out_of_the_root(tmp_path: Path) -> None:
+    """What a file of an image's root names is in that root, wherever its links seem to lead; and no other file is a node."""
+    csv = "etc/nvidia-container-runtime/host-files-for-container.d/devices.csv"
+    lines = [
+        "dev, /dev/nvmap",
+        "dev, /dev/shadow",
+        "dir, /out",
+        "lib, /out/shadow",
+        "lib, /pipe",
+        "sym, /loop",
+        "lib, ../../etc/shadow",
+    ]
+    files: dict[str, Any] = {
+        "etc/nv_tegra_release": {"text": ""},
+        csv: {"text": "\n".join(lines)},
+        "dev/nvmap": {"node": ["c", 1, 3], "mode": 0o600},
+        "dev/shadow": {"link": "../../../../../../../../etc/shadow"},
+        "out": {"link": "../../../../../../../../../../etc"},
+        "loop": {"link": "loop"},
+    }
+    root = build(tmp_path / "root", files)
+    os.mkfifo(root / "pipe")
+    (spec,) = specs(root, "nvidia").values()
+    (mount,) = spec["containerEdits"]["mounts"]
+    assert (mount["hostPath"], mount["containerPath"]) == (f"{root}/etc", "/out")
+    (node,) = spec["devices"][0]["containerEdits"]["deviceNodes"]
+    assert node["path"] == "/dev/nvmap"
+
+
 def test_a_jetson_without_jetpacks_files(tmp_path: Path) -> None:
     """A Jetson without the files that say what its GPU needs gets no spec, and hears where they come from."""
     files = {path: file for path, file in HOSTS["jetson2"]["files"].items() if not path.endswith(".csv")}
