@@ -111,15 +111,14 @@ class Nvidia(DeviceClass):
         """Return the GPUs, and what all of them need; nothing if the driver isn't there."""
         if wsl := Wsl(root):
             return _found((), wsl.nodes(), root, lambda: wsl.files().edits(root, hook))
-        driver = Driver(root)
         gpus = _gpus(root)
         if (jetson := Jetson(root)) and len(gpus) < 2:  # it can have one on the PCI bus too
-            return _found(("0",), jetson.nodes(), root, lambda: jetson.files(driver).edits(root, hook))
+            return _found(("0",), jetson.nodes(), root, lambda: jetson.files(Driver(root)).edits(root, hook))
         control = node_edits.edits(root, _CONTROL)
         devices = [device for gpu in gpus for device in gpu.devices(root)]
         if not devices and control:
             devices = [FoundDevice(("control",), control)]
-        if not devices or not driver.version or jetson:
+        if not devices or jetson or not (driver := Driver(root)).version:
             return []
         return [Found(_KIND, devices, node_edits.together([control, driver_edits(root, driver, hook)]))]
 

@@ -74,13 +74,12 @@ class Management(NvidiaPart):
 
     def find(self, root: Root, hook: str = "") -> list[Found]:
         """Return the one device."""
-        driver = Driver(root)
         paths = [
             path
             for path in root.glob(*self._patterns)
             if node_edits.is_node(root, path) and not path.rpartition("/")[2].startswith(_NEVER_MANAGED)
         ]
-        if not paths or not driver.version or Jetson(root) or Wsl(root):
+        if not paths or Jetson(root) or Wsl(root) or not (driver := Driver(root)).version:
             return []
         edits = node_edits.edits(root, dict.fromkeys(paths))
         return [Found(self.kinds[0], [FoundDevice((), edits)], driver_edits(root, driver, hook))]
