@@ -40,17 +40,18 @@ class Jetson:
 
     def nodes(self) -> list[str]:
         """Return the paths of the device nodes."""
-        return self._found(_DEVICE, lambda status: stat.S_ISCHR(status.st_mode))
+        return self._found(_DEVICE, stat.S_ISCHR)
 
     def files(self, driver: Driver) -> DriverFiles:
         """Return the files, with the links that are named and those of the libraries."""
-        links = {place: target for path in self._found(_LINK, None) for target, place in self._chain(path)}
-        libraries = [*map(self._root.resolved, [*self._found(_LIBRARY, None), *self._found(_LINK, None)])]
-        libraries = [path for path in dict.fromkeys(libraries) if self._is_file(path)]
+        named = self._found(_LINK, _is_no_dir)
+        libraries = list(dict.fromkeys(map(self._root.resolved, self._found(_LIBRARY, _is_no_dir))))
+        links = {place: target for path in named for target, place in self._chain(path)}
         for path in libraries:
             links = {**{place: target for target, place in driver.links_of(path)}, **links}
-        mounts = [*self._found(_DIRECTORY, lambda status: stat.S_ISDIR(status.st_mode)), *libraries]
-        if not self._root.path and self._is_file(_RELEASE):  # it says of which board this system is
+        libraries = list(dict.fromkeys([*libraries, *map(self._root.resolved, named)]))
+        mounts = [*self._found(_DIRECTORY, stat.S_ISDIR), *libraries]
+        if not self._root.path and self._root.exists(_RELEASE):  # it says of which board this system is
             mounts.append(_RELEASE)
         dirs = [os.path.dirname(path) for path in libraries if ".so" in os.path.basename(path)]
         mounted = [path for path in libraries if os.path.dirname(path) in dirs and ".so" in path]
@@ -85,11 +86,11 @@ class Jetson:
                 if comma and path.strip().startswith("/"):
                     yield kind.strip(), path.strip()
 
-    def _found(self, kind: str, is_wanted: Callable[[os.stat_result], bool] | None) -> list[str]:
-        """Return the paths of a type that are there, and are what is wanted."""
+    def _found(self, kind: str, is_wanted: Callable[[int], bool]) -> list[str]:
+        """Return the paths of a type that are there, and whose mode is what is wanted."""
         found = [path for one, pattern in self._lines if one == kind for path in self._root.glob(pattern)]
         statuses = {path: self._root.stat(path) for path in found}
-        return [path for path, status in statuses.items() if status and (not is_wanted or is_wanted(status))]
+        return [path for path, status in statuses.items() if status and is_wanted(status.st_mode)]
 
     def _chain(self, path: str) -> Iterator[tuple[str, str]]:
         """Yield a link and those that it leads to, each as target and path."""
@@ -100,6 +101,6 @@ class Jetson:
             yield target, path
             path = os.path.normpath(os.path.join(os.path.dirname(path), target))
 
-    def _is_file(self, path: str) -> bool:
-        status = self._root.stat(path)
-        return status is not None and stat.S_ISREG(status.st_mode)
+
+def _is_no_dir(mode: int) -> bool:
+    return not stat.S_ISDIR(mode)

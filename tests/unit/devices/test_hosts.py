@@ -290,8 +290,8 @@ def test_links_out_of_the_root(tmp_path: Path) -> None:
     root = build(tmp_path / "root", files)
     os.mkfifo(root / "pipe")
     (spec,) = specs(root, "nvidia").values()
-    (mount,) = spec["containerEdits"]["mounts"]
-    assert (mount["hostPath"], mount["containerPath"]) == (f"{root}/etc", "/out")
+    mounts = {mount["containerPath"]: mount["hostPath"] for mount in spec["containerEdits"]["mounts"]}
+    assert mounts == {"/out": f"{root}/etc", "/pipe": f"{root}/pipe"}
     (node,) = spec["devices"][0]["containerEdits"]["deviceNodes"]
     assert node["path"] == "/dev/nvmap"
 
