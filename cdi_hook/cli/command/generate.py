@@ -107,7 +107,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="with --device: run a hook, NAME:PROGRAM, with arguments quoted as in a shell; can be repeated; "
-        "with the class nvidia: the program of its hooks, such as nvidia-cdi-hook",
+        "with nvidia and nvidia-management: the program of its hooks, such as nvidia-cdi-hook",
     )
     add_json(
         parser,
