@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 _BUSES = ("pci", "usb", "platform", "pnp", "amba", "acpi", "vmbus", "ccw")
 
 
+_PCI = "/sys/bus/pci/devices"
+_GPUS = ("0x03", "0x1200")  # classes of the PCI bus: displays, accelerators
+_WSL = "/dev/dxg"
+
+
 @dataclass(frozen=True)
 class SysfsEntry:
     """A device with a node: the kernel's name, its dir in sysfs, a link to that, its node, its parent."""
@@ -71,6 +76,36 @@ def address(root: Root, path: str) -> str:
             return path.rpartition("/")[2]
         path = path.rpartition("/")[0]
     return ""
+
+
+def without_driver(root: Root, maker: str, vendor: str, *wanted: str) -> list[str]:
+    """Say why the host has no GPU of a maker with a driver; [] if it only isn't loaded, or nobody can tell.
+
+    ``vendor`` is the maker's number on the PCI bus, ``wanted`` are the drivers that the GPUs need.
+    """
+    if root.exists(_WSL):
+        return [f"no {maker} GPU with a driver of Linux: this is WSL, where Windows has the drivers"]
+    addresses = root.names(_PCI)
+    found = pci_gpus(root, vendor)
+    others = [
+        f"{address} is an {maker} GPU with the driver {bound}, which class "
+        f"{'vfio' if 'vfio' in bound else 'dri'} is for: this class needs {' or '.join(wanted)}"
+        for address, bound in found.items()
+        if bound not in ("", *wanted)
+    ]
+    if len(others) < len(found):
+        return []
+    return others or ([f"no {maker} GPU on the PCI bus"] if addresses else [])
+
+
+def pci_gpus(root: Root, vendor: str) -> dict[str, str]:
+    """Return the addresses of a maker's GPUs on the PCI bus, each with the driver that it is bound to."""
+    found = {}
+    for address in root.names(_PCI):
+        path = root.resolved(f"{_PCI}/{address}")
+        if root.read(f"{path}/vendor") == vendor and root.read(f"{path}/class").startswith(_GPUS):
+            found[address] = driver(root, path)
+    return found
 
 
 def at(root: Root, *links: str) -> list[Proof]:

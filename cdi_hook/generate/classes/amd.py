@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cdi_hook.generate.root import Root
     from cdi_hook.generate.sysfs import SysfsEntry
 
-_KFD = "/dev/kfd"
+_KFD, _VENDOR = "/dev/kfd", "0x1002"
 _TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes"
 
 
@@ -73,7 +73,7 @@ class Amd(DeviceClass):
     def missing(self, root: Root) -> list[str]:
         """Return what keeps the GPUs from being used."""
         if not node_edits.is_node(root, _KFD):
-            return [f"no {_KFD}: modprobe amdgpu"]
+            return sysfs.without_driver(root, "AMD", _VENDOR, "amdgpu") or [f"no {_KFD}: modprobe amdgpu"]
         return [] if self.find(root) else ["no AMD GPU that ROCm can use"]
 
 

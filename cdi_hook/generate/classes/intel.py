@@ -29,7 +29,7 @@ _KINDS = {
     _GAUDI: ("/sys/class/accel", r"accel(_controlD)?\d+", ("habanalabs",)),
 }
 _PCI = "/sys/bus/pci/devices"
-_VENDOR, _GPU_CLASSES = "0x8086", ("0x030000", "0x038000")
+_VENDOR, _HABANA = "0x8086", "0x1da3"
 
 
 class Intel(DeviceClass):
@@ -72,7 +72,14 @@ class Intel(DeviceClass):
         """Return what keeps the devices from being used."""
         entries = [one for directory in _KINDS.values() for one in _entries(root, *directory)]
         if not entries and not self.find(root):
-            return ["no Intel GPU, NPU or Gaudi with a driver: modprobe i915, xe, intel_vpu or habanalabs"]
+            said = (
+                []
+                if sysfs.pci_gpus(root, _HABANA)
+                else sysfs.without_driver(root, "Intel", _VENDOR, *_DRM[2])
+            )
+            return said or [
+                "no Intel GPU, NPU or Gaudi with a driver: modprobe i915, xe, intel_vpu or habanalabs"
+            ]
         return [
             f"no {entry.node}, though the kernel has the device: udev has to make it"
             for entry in entries
@@ -108,10 +115,9 @@ def _verbs(root: Root, path: str) -> list[str]:
 def _passed_through(root: Root) -> list[tuple[str, list[str]]]:
     """Return the dir and the nodes of each GPU that is bound to VFIO."""
     found = []
-    for address in root.names(_PCI):
-        path = root.resolved(f"{_PCI}/{address}")
-        is_gpu = root.read(f"{path}/vendor") == _VENDOR and root.read(f"{path}/class") in _GPU_CLASSES
-        if is_gpu and "vfio" in sysfs.driver(root, path):
+    for address, driver in sysfs.pci_gpus(root, _VENDOR).items():
+        if "vfio" in driver:
+            path = root.resolved(f"{_PCI}/{address}")
             group = root.target(f"{path}/iommu_group").rpartition("/")[2]
             paths = [f"/dev/vfio/{group}", *(one.node for one in vfio.cdevs(root, path))]
             paths = [one for one in paths if node_edits.is_node(root, one)]

@@ -52,8 +52,7 @@ _MIXED = (
     "make the spec with nvidia-ctk cdi generate --mode csv"
 )
 _UUID = re.compile(r"GPU-[0-9A-Fa-f-]+")
-_PCI = "/sys/bus/pci/devices"
-_VENDOR, _GPU_CLASSES = "0x10de", ("0x0300", "0x0302")
+_VENDOR = "0x10de"
 _VGPU = "/dev/nvidia-vgpuctl"  # of a driver that gives GPUs to virtual machines
 
 
@@ -130,7 +129,9 @@ class Nvidia(DeviceClass):
         if jetson := Jetson(root):
             return jetson.missing() if len(gpus) < 2 else [_MIXED]
         if not gpus:
-            return _without_driver(root)
+            return sysfs.without_driver(root, "NVIDIA", _VENDOR, "nvidia") or [
+                f"no GPU in {_GPUS}: install NVIDIA's driver, and load it with modprobe nvidia"
+            ]
         found = [
             f"no {gpu.node}: nvidia-modprobe -c {gpu.node.removeprefix('/dev/nvidia')} makes it"
             for gpu in gpus
@@ -195,26 +196,6 @@ def _found(
     if not paths:
         return []
     return [Found(_KIND, [FoundDevice(names, node_edits.edits(root, paths))], edits())]
-
-
-def _without_driver(root: Root) -> list[str]:
-    """Say what the host has in place of GPUs with NVIDIA's driver."""
-    found = []
-    for address in root.names(_PCI):
-        path = root.resolved(f"{_PCI}/{address}")
-        if root.read(f"{path}/vendor") == _VENDOR and root.read(f"{path}/class")[:6] in _GPU_CLASSES:
-            found.append((address, sysfs.driver(root, path)))
-    others = [
-        f"{address} is an NVIDIA GPU with the driver {driver}: class {'vfio' if 'vfio' in driver else 'dri'} "
-        "has it; CUDA needs NVIDIA's own driver"
-        for address, driver in found
-        if driver not in ("", "nvidia")
-    ]
-    if others and len(others) == len(found):
-        return others
-    if root.names(_PCI) and not found:
-        return ["no NVIDIA GPU on the PCI bus"]
-    return [*others, f"no GPU in {_GPUS}: install NVIDIA's driver, and load it with modprobe nvidia"]
 
 
 def _gpus(root: Root) -> list[_GPU]:

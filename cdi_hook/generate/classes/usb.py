@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 _DEVICES = "/sys/bus/usb/devices"
 _HUB = "09"  # a device class of USB
+# Of what drivers make of a device, a disk is left out: it gets no class.
 _SUBSYSTEMS = (
-    *("cec", "dvb", "hidraw", "input", "lirc", "media", "scsi_generic", "sound", "tty", "usbmisc"),
-    *("video4linux", "wwan"),
+    *("cec", "drm", "dvb", "gpio", "hidraw", "i2c-dev", "iio", "input", "lirc", "media", "scsi_generic"),
+    *("sound", "tty", "usbmisc", "video4linux", "wwan"),
 )
 _EVENTS = (
     f'SUBSYSTEM=="{"|".join(name for name in _SUBSYSTEMS if name != "tty")}"',

@@ -197,26 +197,39 @@ def test_classes_that_are_a_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"),
+    ("host", "name", "expected"),
     [
         (
             "nodriver",
-            ["no GPU in /proc/driver/nvidia/gpus: install NVIDIA's driver, and load it with modprobe nvidia"],
+            "nvidia",
+            "no GPU in /proc/driver/nvidia/gpus: install NVIDIA's driver, and load it with modprobe nvidia",
         ),
         (
             "nouveau",
-            [
-                "0000:01:00.0 is an NVIDIA GPU with the driver nouveau: class dri has it; CUDA needs NVIDIA's own driver"
-            ],
+            "nvidia",
+            "0000:01:00.0 is an NVIDIA GPU with the driver nouveau, which class dri is for: this class needs nvidia",
         ),
-        ("rdma", ["no NVIDIA GPU on the PCI bus"]),
+        ("rdma", "nvidia", "no NVIDIA GPU on the PCI bus"),
+        ("nouveau", "amd", "no AMD GPU on the PCI bus"),
+        ("nouveau", "intel", "no Intel GPU on the PCI bus"),
+        ("wsl", "amd", "no AMD GPU with a driver of Linux: this is WSL, where Windows has the drivers"),
+        ("wsl", "intel", "no Intel GPU with a driver of Linux: this is WSL, where Windows has the drivers"),
     ],
 )
-def test_hosts_without_nvidias_driver(tmp_path: Path, host: str, expected: list[str]) -> None:
-    """What such a host has in place of NVIDIA's driver is said."""
+def test_hosts_without_the_driver(tmp_path: Path, host: str, name: str, expected: str) -> None:
+    """What such a host has in place of GPUs with the maker's driver is said."""
     build(tmp_path, HOSTS[host]["files"])
-    assert classes.get("nvidia").find(Root(str(tmp_path))) == []
-    assert classes.get("nvidia").missing(Root(str(tmp_path))) == expected
+    assert classes.get(name).find(Root(str(tmp_path))) == []
+    assert classes.get(name).missing(Root(str(tmp_path))) == [expected]
+
+
+def test_a_gaudi_without_its_driver(tmp_path: Path) -> None:
+    """A Gaudi is no GPU, and its driver is named."""
+    build(tmp_path, HOSTS["nouveau"]["files"])
+    for file, text in (("vendor", "0x1da3"), ("class", "0x120000")):
+        (tmp_path / "sys/devices/pci0000:00/0000:01:00.0" / file).write_text(f"{text}\n")
+    (said,) = classes.get("intel").missing(Root(str(tmp_path)))
+    assert said.endswith("modprobe i915, xe, intel_vpu or habanalabs")
 
 
 def test_wsl(tmp_path: Path) -> None:
