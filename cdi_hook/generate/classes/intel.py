@@ -72,14 +72,10 @@ class Intel(DeviceClass):
         """Return what keeps the devices from being used."""
         entries = [one for directory in _KINDS.values() for one in _entries(root, *directory)]
         if not entries and not self.find(root):
-            said = (
-                []
-                if sysfs.pci_gpus(root, _HABANA)
-                else sysfs.without_driver(root, "Intel", _VENDOR, *_DRM[2])
-            )
-            return said or [
-                "no Intel GPU, NPU or Gaudi with a driver: modprobe i915, xe, intel_vpu or habanalabs"
-            ]
+            is_gaudi = bool(sysfs.pci_gpus(root, _HABANA))
+            said = [] if is_gaudi else sysfs.without_driver(root, "Intel", _VENDOR, *_DRM[2])
+            load = "modprobe i915, xe, intel_vpu or habanalabs"
+            return said or [f"no Intel GPU, NPU or Gaudi with a driver: {load}"]
         return [
             f"no {entry.node}, though the kernel has the device: udev has to make it"
             for entry in entries

@@ -48,11 +48,12 @@ OTHERS = {
     "nvidia-nvswitch": ("NVIDIA NVSwitches", ["/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch*"]),
 }
 _MIXED = (
-    "this is a Jetson with GPUs on the PCI bus too, which only NVML can tell from its own: "
+    "this is a Jetson with another GPU on the PCI bus, and only NVML can tell them apart: "
     "make the spec with nvidia-ctk cdi generate --mode csv"
 )
 _UUID = re.compile(r"GPU-[0-9A-Fa-f-]+")
 _VENDOR = "0x10de"
+_THOR = "0000:01:00.0"  # where a Jetson Thor has its own GPU
 _VGPU = "/dev/nvidia-vgpuctl"  # of a driver that gives GPUs to virtual machines
 
 
@@ -111,7 +112,7 @@ class Nvidia(DeviceClass):
         if wsl := Wsl(root):
             return _found((), wsl.nodes(), root, lambda: wsl.files().edits(root, hook))
         gpus = _gpus(root)
-        if (jetson := Jetson(root)) and len(gpus) < 2:  # it can have one on the PCI bus too
+        if (jetson := Jetson(root)) and not _is_mixed(gpus):
             return _found(("0",), jetson.nodes(), root, lambda: jetson.files(Driver(root)).edits(root, hook))
         control = node_edits.edits(root, _CONTROL)
         devices = [device for gpu in gpus for device in gpu.devices(root)]
@@ -127,7 +128,7 @@ class Nvidia(DeviceClass):
             return wsl.missing()
         gpus = _gpus(root)
         if jetson := Jetson(root):
-            return jetson.missing() if len(gpus) < 2 else [_MIXED]
+            return [_MIXED] if _is_mixed(gpus) else jetson.missing()
         if not gpus:
             return sysfs.without_driver(root, "NVIDIA", _VENDOR, "nvidia") or [
                 f"no GPU in {_GPUS}: install NVIDIA's driver, and load it with modprobe nvidia"
@@ -172,6 +173,11 @@ class Nvidia(DeviceClass):
                 "virtual GPUs are in class vfio"
             )
         return [*said, *(jetson.notes() if jetson else ())]
+
+
+def _is_mixed(gpus: Sequence[_GPU]) -> bool:
+    """Say whether a Jetson has GPUs on the PCI bus beside its own, which can be there too."""
+    return any(gpu.address not in ("", _THOR) for gpu in gpus)
 
 
 def driver_edits(root: Root, driver: Driver, hook: str) -> dict[str, Any]:

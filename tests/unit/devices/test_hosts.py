@@ -320,16 +320,18 @@ def test_a_jetson_without_jetpacks_files(tmp_path: Path) -> None:
     ]
 
 
-def test_a_jetson_with_gpus_on_the_bus(tmp_path: Path) -> None:
-    """Which of several GPUs is the Jetson's own, only NVML knows: nothing is made, and nvidia-ctk is named."""
-    build(tmp_path, HOSTS["jetson"]["files"])
-    for number in (0, 1):
-        file = tmp_path / f"proc/driver/nvidia/gpus/0000:0{number}:00.0/information"
-        file.parent.mkdir(parents=True)
-        file.write_text(f"Device Minor: {number}\n")
-    assert specs(tmp_path, "nvidia") == {}
-    (said,) = classes.get("nvidia").missing(Root(str(tmp_path)))
-    assert said.endswith("make the spec with nvidia-ctk cdi generate --mode csv")
+@pytest.mark.parametrize(("address", "is_its_own"), [("0000:01:00.0", True), ("0005:01:00.0", False)])
+def test_a_jetson_with_a_gpu_on_the_bus(tmp_path: Path, address: str, is_its_own: bool) -> None:
+    """A Thor's own GPU is on the PCI bus; beside another one there, nothing is made, and nvidia-ctk is named."""
+    build(tmp_path, HOSTS["jetson2"]["files"])
+    place = tmp_path / f"proc/driver/nvidia/gpus/{address}"
+    place.mkdir()
+    (place / "information").write_text("Device Minor: 0\n")
+    (tmp_path / "dev/nvidia1").symlink_to("nvidia0")
+    assert bool(specs(tmp_path, "nvidia")) == is_its_own
+    said = classes.get("nvidia").missing(Root(str(tmp_path)))
+    assert is_its_own == (said == [])
+    assert is_its_own or said[0].endswith("make the spec with nvidia-ctk cdi generate --mode csv")
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
