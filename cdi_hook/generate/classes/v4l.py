@@ -41,7 +41,7 @@ class V4l(Subsystem):
         """Say what else libcamera needs, if there is a camera for it."""
         if not any(entry.name.startswith("v4l-subdev") for entry in self._entries(root)):
             return []
-        return ["libcamera also reads /run/udev, which no spec of ours mounts: mount it, read-only"]
+        return ["libcamera also reads /run/udev: mount it into the container, read-only"]
 
     def _groups(self, root: Root, found: Sequence[SysfsEntry]) -> list[list[SysfsEntry]]:
         """Return the nodes of each device; a sensor's go to the media node of its camera."""
