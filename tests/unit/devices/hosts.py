@@ -3,7 +3,8 @@
 
 ``files`` maps a path to {text}, {link}, {dir}, {elf: SONAME} or {node: [c|b, major, minor], mode, gid}.
 ``expect`` has an entry for each tool, and for each of nvidia-ctk's modes: its kind, and for each device
-its nodes, or its nodes and mounts. CDI_HOOK_HOSTS names another file of such hosts.
+its nodes, or its nodes and mounts; or its error. CDI_HOOK_HOSTS names another file of such hosts, for
+`pytest tests/unit/devices/test_hosts.py -k test_what_the_tool_gives`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from tests.cases.driverroot import make
 
@@ -27,6 +30,8 @@ HOSTS: dict[str, dict[str, Any]] = {
 
 def build(root: Path, files: Mapping[str, Any]) -> Path:
     """Make a host's files below a dir, and give its nodes their groups."""
+    if os.geteuid() != 0:
+        pytest.skip("device nodes need root")
     make(root, files)
     for path, file in files.items():
         if "node" in file:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make device nodes")
 # The class that makes what each tool makes.
 CLASSES = {
     "amd-ctk": "amd",
     "nvidia-ctk csv": "nvidia",
+    "nvidia-ctk nvml": "nvidia",
+    "nvidia-ctk wsl": "nvidia",
     "nvidia-ctk gds": "nvidia-gds",
     "nvidia-ctk mofed": "nvidia-mofed",
     "nvidia-ctk nvswitch": "nvidia-nvswitch",
@@ -40,7 +41,7 @@ KINDS = {
     "nvidia-imex": "nvidia.com/imex-channel",
     "nvidia-management": "management.nvidia.com/gpu",
 }
-ANSWERS = [(name, answer) for name, host in HOSTS.items() for answer in host["expect"]]
+ANSWERS = [(name, answer) for name, host in HOSTS.items() for answer in host["expect"] if "devices" in answer]
 
 
 def given(edits: Mapping[str, Any]) -> tuple[set[str], set[str]]:
