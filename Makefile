@@ -36,6 +36,8 @@ logrotate = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/cdi-hook
 bash = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cdi-hook
 zsh = $(DESTDIR)$(ZSHDIR)/_cdi-hook
 fish = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cdi-hook.fish
+# Print a file with what it has of engines.
+fill = $(PYTHON) -B packaging/fill.py
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
 units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service))
 docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
@@ -145,14 +147,16 @@ install: ## install below DESTDIR
 	for link in $(links); do ln -sf cdi-runtime '$(bindir)/'"$$link" || exit; done
 	[ -e '$(conf)' ] || install -Dm 644 packaging/cdi-hook.conf '$(conf)'
 	for page in $(pages); do \
-		install -Dpm 644 "packaging/man/$$page" '$(mandir)/man'"$${page##*.}/$$page" || exit; \
+		target='$(mandir)/man'"$${page##*.}/$$page" && install -d "$${target%/*}" && \
+		$(fill) "packaging/man/$$page" >"$$target" && chmod 644 "$$target" || exit; \
 	done
 	for link in $(links); do ln -sf cdi-runtime.8 '$(mandir)/man8/'"$$link.8" || exit; done
 	for file in '$(bash)' '$(zsh)' '$(fish)'; do install -d "$${file%/*}" || exit; done
 	umask 022 && $(completion) bash >'$(bash)' && $(completion) zsh >'$(zsh)' && $(completion) fish >'$(fish)'
 	install -d '$(unitdir)'
 	for unit in $(units); do \
-		sed 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' "packaging/systemd/$$unit" >'$(unitdir)/'"$$unit" && \
+		$(fill) "packaging/systemd/$$unit" >'$(unitdir)/'"$$unit" && \
+		sed -i 's|/usr/bin/cdi-|$(PREFIX)/bin/cdi-|' '$(unitdir)/'"$$unit" && \
 		chmod 644 '$(unitdir)/'"$$unit" || exit; \
 	done
 	install -Dpm 644 packaging/udev/90-cdi-hook.rules '$(udev)'

@@ -38,17 +38,18 @@ build() {
 		exit 1
 	}
 }
-# Print a package's script or spec file, with leave.sh in the place of its mark.
+# Print a package's script or spec file, with leave.sh and what fill.py knows in the places of their marks.
 script() {
 	sed 1,2d packaging/leave.sh >"$work/leave.sh"
-	sed -e "/#LEAVE#/{r $work/leave.sh" -e 'd}' -e "s/@VERSION@/$version/" "$1"
+	sed -e "/#LEAVE#/{r $work/leave.sh" -e 'd}' -e "s/@VERSION@/$version/" "$1" >"$work/script"
+	python3 -B packaging/fill.py "$work/script"
 }
 changelog() { SOURCE_DATE_EPOCH=$epoch python3 packaging/changelog.py "$kind"; }
 
 case $kind in
 deb)
 	cp -r packaging/deb "$copy/debian"
-	script packaging/deb/cdi-hook.prerm >"$copy/debian/cdi-hook.prerm"
+	for name in postinst prerm; do script "packaging/deb/cdi-hook.$name" >"$copy/debian/cdi-hook.$name"; done
 	changelog >"$copy/debian/changelog"
 	cd "$copy"
 	build dpkg-buildpackage -b -d -us -uc

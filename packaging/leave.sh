@@ -3,7 +3,8 @@
 #
 # What a package does before its programs are removed (not when they are upgraded): it
 # restores the engines that `cdi-hook configure` changed, says what it couldn't
-# restore, and removes the specs of GENERATE. build.sh puts this into the packages' scripts.
+# restore, and removes the specs of GENERATE. build.sh puts this into the packages' scripts,
+# and fill.py what stands between @s.
 # Without tomli `configure` can't have written a TOML file; the search below finds what somebody else wrote.
 # An engine whose default runtime this was starts no container before it has read its file again.
 reload=''
@@ -21,7 +22,7 @@ named() {
 # The files among the arguments of root's daemons: not those of a user's or of a container's, which has another root
 # dir. Only a regular file is opened.
 started_with() {
-	for pid in $(pgrep -U 0 '^(dockerd|containerd|crio)$' 2>/dev/null); do
+	for pid in $(pgrep -U 0 '^(@DAEMONS@)$' 2>/dev/null); do
 		# shellcheck disable=SC3013 # -ef is POSIX since 2024, and older in all of them
 		! [ "/proc/$pid/root/" -ef / ] || tr '\0=' '[\n*]' <"/proc/$pid/cmdline" || :
 	done | grep ^/ | while IFS= read -r file; do
@@ -29,15 +30,10 @@ started_with() {
 	done
 }
 {
-	named -r /etc/cdi /etc/docker /etc/containerd /etc/crio /etc/containers /usr/share/containers/oci/hooks.d \
-		/var/lib/rancher/k3s/agent/etc/containerd /var/lib/rancher/rke2/agent/etc/containerd \
-		/var/snap/microk8s/current/args /etc/default/docker /etc/systemd/system || : # a dir may be missing
+	named -r /etc/cdi @DIRS@ /etc/default /etc/systemd/system || : # a dir may be missing
 	started_with
 } | LC_ALL=C cat -v | sed 's/.*/cdi-hook: & still names cdi-runtime or cdi-hook; without it, containers fail/' >&2
-if grep -Eqs '["/]cdi-' /run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
-	/run/k3s/containerd/io.containerd.runtime.v2.task/*/*/options.json \
-	/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/*/*/options.json \
-	/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*/options.json ||
+if grep -Eqs '["/]cdi-' @OPTIONS@ ||
 	pgrep -f '^[^ ]*conmon(rs)? .*-r(untime)? [^ ]*/cdi-' >/dev/null 2>&1; then
 	echo 'cdi-hook: containers that cdi-runtime started are running; without it, their engine cannot stop them' >&2
 fi

@@ -5,15 +5,37 @@ ENGINES is the only list of engines. engine.py has what all engines share, clien
 an engine's own command, and edit/ changes files.
 """
 
-from cdi_hook.engines.containerd import Containerd
-from cdi_hook.engines.crio import Crio
-from cdi_hook.engines.docker import Docker
-from cdi_hook.engines.engine import Engine
-from cdi_hook.engines.k3s import K3s
-from cdi_hook.engines.microk8s import Microk8s
-from cdi_hook.engines.podman import Podman
-from cdi_hook.engines.rke2 import Rke2
+from __future__ import annotations
 
-ENGINES: dict[str, Engine] = {
-    engine.name: engine for engine in (Docker(), Containerd(), Crio(), Podman(), K3s(), Rke2(), Microk8s())
+import importlib
+from collections.abc import Iterator, Mapping
+
+from cdi_hook.engines.engine import Engine
+
+# An engine's name: its module, which has it as ENGINE.
+_MODULES = {
+    "docker": "cdi_hook.engines.docker",
+    "containerd": "cdi_hook.engines.containerd",
+    "crio": "cdi_hook.engines.crio",
+    "podman": "cdi_hook.engines.podman",
+    "k3s": "cdi_hook.engines.k3s",
+    "rke2": "cdi_hook.engines.rke2",
+    "microk8s": "cdi_hook.engines.microk8s",
 }
+
+
+class _Engines(Mapping[str, Engine]):
+    """The engines by name. A module is imported only when its engine is asked for."""
+
+    def __getitem__(self, name: str) -> Engine:
+        found: Engine = importlib.import_module(_MODULES[name]).ENGINE
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+ENGINES = _Engines()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from cdi_hook.base.process import ask
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Unreachable(CDIError):
@@ -87,6 +88,26 @@ def dig(tree: Any, *names: str) -> Any:
     return tree
 
 
-def oci(annotations: Any, env: Any, mounts: Any = ()) -> dict[str, Any]:
-    """Return the part of an OCI spec that may ask for devices; None is nothing."""
-    return {"annotations": annotations or {}, "process": {"env": env or []}, "mounts": list(mounts or ())}
+def inspected(
+    one: Any, runtime: str, program: str, directory: str, annotations: Any, **more: Any
+) -> KnownContainer:
+    """Return a container as docker's inspect, and podman's, shows it, with what each shows its own way."""
+    mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
+    env = dig(one, "Config", "Env") or []
+    return KnownContainer(
+        str(dig(one, "Id")),
+        runtime,
+        program,
+        directory,
+        {"annotations": annotations or {}, "process": {"env": env}, "mounts": mounts},
+        dig(one, "Config", "Labels") or {},
+        error=str(dig(one, "State", "Error") or ""),
+        is_running=dig(one, "State", "Running") is True,
+        **more,
+    )
+
+
+def bundle(states: Sequence[str], namespace: str, identity: str) -> str:
+    """Return the bundle of a containerd's container, below a dir of its state; "" if it has none now."""
+    places = (f"{state}/io.containerd.runtime.v2.task/{namespace}/{identity}" for state in states)
+    return next(filter(os.path.isdir, places), "")

@@ -40,25 +40,22 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base.process import ask
-from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, bundle, dig
 from cdi_hook.engines.client import program as program_of
 from cdi_hook.engines.edit import file_change
+from cdi_hook.engines.edit.config_editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
+from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
 from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdi_hook.engines.edit.document import Document, Key
-    from cdi_hook.engines.engine import Other
+    from cdi_hook.engines.edit.config_editor import Edited, Other, Request
+    from cdi_hook.engines.edit.document import Key
 
-_PLUGINS = {
-    2: "io.containerd.grpc.v1.cri",
-    3: "io.containerd.cri.v1.runtime",
-    4: "io.containerd.cri.v1.runtime",
-}
+_PLUGINS = {2: "io.containerd.grpc.v1.cri", **dict.fromkeys((3, 4), "io.containerd.cri.v1.runtime")}
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves
 # A container's labels that people know it by.
 _NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
@@ -70,31 +67,17 @@ _POD_ANNOTATIONS = (
     "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
     "cdi-hook.conf permit"
 )
+_TABLES = [("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values())]
+_TYPE = "io.containerd.runc.v2"
 
 
-class Containerd(Engine):
-    name = "containerd"
-    file = "/etc/containerd/config.toml"
-    about = ", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one"
-    daemon = "containerd"
-    reload = "restart"
-    flags = ((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),)
-    programs = ("containerd",)
-    own_cdi = "what the kubelet's CDI field and containers' annotations cdi.k8s.io/ ask for"
-    own_cdi_since = (2, 0)
-    tables = tuple(("plugins", plugin, "containerd") for plugin in dict.fromkeys(_PLUGINS.values()))
+class ContainerdEditor(Editor):
     default_key = "default_runtime_name"
     program_key = ("options", "BinaryName")
-    runtime_type = "io.containerd.runc.v2"
-    socket = "/run/containerd/containerd.sock"
-    state = "/run/containerd"  # the dir of its state, bundles among it
-    requests = {  # noqa: RUF012 # nobody alters it
-        "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
-        "pod": "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
-        'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
-    }
+    made = ""  # the name of the file among the others that the engine makes of this one
 
-    def files(self, path: str) -> Files:
+    @classmethod
+    def files(cls, path: str) -> Files:
         """Return config.toml and what it imports; the edit goes to a drop-in if one is imported."""
         text = file_change.read(path)
         own = os.path.join(os.path.dirname(path), "conf.d", _DROP_IN)
@@ -102,8 +85,9 @@ class Containerd(Engine):
             unread = sorted({*glob.glob(f"{glob.escape(os.path.dirname(own))}/*.toml")} - {own})
             return Files(path, (path,), (path, own), unread)
         with named(path):
-            merges = TOMLText(text).tree.get("version") in _MERGES
-            patterns, has_ours = imports(text), bool(self.names(text))
+            editor = cls("", text)
+            merges = editor.document.tree.get("version") in _MERGES
+            patterns, has_ours = imports(text), bool(editor.ours)
         files = [path]
         place = path
         for pattern in patterns:
@@ -116,78 +100,84 @@ class Containerd(Engine):
         place = path if has_ours else place
         return Files(place, files, (place, *files))
 
-    def start(self, path: str, others: Sequence[Other]) -> str:
+    @property
+    def _plugin(self) -> Key:
+        number = self.document.tree.get("version")  # an unknown one has no such table
+        return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "")
+
+    @property
+    def table(self) -> Key:
+        return (*self._plugin, "containerd")
+
+    @property
+    def cdi_key(self) -> Key:
+        return (*self._plugin, "enable_cdi")
+
+    def start(self) -> str:
         # A drop-in has the version of its config.toml. Every containerd reads version 2.
-        number = version(others[0][1]) if os.path.basename(path) == _DROP_IN else 2
-        return f"{super().start(path, others)}version = {number}\n"
+        number = version(self.others[0][1]) if os.path.basename(self.path) == _DROP_IN else 2
+        return f"{super().start()}version = {number}\n"
 
-    def is_blank(self, text: str) -> bool:
-        return super().is_blank(re.sub(r"^version = \d+$", "", text, count=1, flags=re.MULTILINE))
+    def has(self, name: str) -> bool:
+        return name == "runc" or name in self.programs
 
-    def table(self, document: Document) -> Key:
-        number = document.tree.get("version")  # an unknown one has no such table
-        return ("plugins", _PLUGINS.get(number, "") if isinstance(number, int) else "", "containerd")
-
-    def cdi_key(self, document: Document) -> Key:
-        return (*self.table(document)[:-1], "enable_cdi")
-
-    def has(self, name: str, runtimes: dict[str, Any]) -> bool:
-        return name == "runc" or name in runtimes
-
-    def add(self, text: str, request: Request, others: Sequence[Other] = ()) -> Edited:
-        self.check(text, request, others)
-        return super().add(text, request, others)
-
-    def check(self, text: str, request: Request, others: Sequence[Other]) -> None:  # noqa: ARG002  # for templates
+    def check(self, request: Request) -> None:  # noqa: ARG002  # for templates
         """Refuse a text in which an entry would do nothing, or harm."""
-        _refuse_disabled(text)
-        if version(text) == 2:
-            _refuse_replaced(others)
+        _refuse_disabled(self.document.text)
+        if version(self.document.text) == 2:
+            _refuse_replaced([one for one in self.others if os.path.basename(one[0]) != self.made])
 
-    def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
+    def add(self, request: Request) -> Edited:
+        self.check(request)
+        return super().add(request)
+
+    def set_entry(self, key: Key, request: Request) -> list[str]:
         notes = []
         pods = _POD_FLAG in request.flags
         filters = ["container_annotations", *(["pod_annotations"] if pods else [])]
-        if document.get(key) is None:
-            documents = [document, *(self.document(text) for _, text in others)]
-            template = self.template(request, documents)
+        if self.document.get(key) is None:
+            documents = [self.document, *(self.form(text) for _, text in self.others)]
+            template = to_copy(request, documents, _TABLES, [_TYPE])
             program = self.program(template)
             if program and not is_ours(request.name, program):
                 notes.append(
                     f"containerd's entry runs {program}; cdi-runtime runs one of RUNTIMES in cdi-hook.conf"
                 )
-            entry = {"runtime_type": "", **template} | {"runtime_type": self.runtime_type}
+            entry = {"runtime_type": "", **template} | {"runtime_type": _TYPE}
             for name in filters:
                 entry[name] = _with(entry.get(name) or [], request.annotations)
             entry["options"] = {**entry.pop("options", {}), "BinaryName": request.path}
-            document.set(key, entry)
+            self.document.set(key, entry)
             runc = (*key[:-1], "runc")
-            if document.tree["version"] == 2 and all(one.get(runc) is None for one in documents):
-                document.set(runc, {"runtime_type": self.runtime_type})
-        super().edit(document, key, request, others)
+            if self.document.tree["version"] == 2 and all(one.get(runc) is None for one in documents):
+                self.document.set(runc, {"runtime_type": _TYPE})
+        super().set_entry(key, request)
         for name in filters:
-            has = document.get((*key, name)) or []
+            has = self.document.get((*key, name)) or []
             if (wanted := _with(has, request.annotations)) != has:
-                document.set((*key, name), wanted)
+                self.document.set((*key, name), wanted)
         return [*notes, _POD_ANNOTATIONS] if pods else notes
 
-    def remove(self, text: str, before: str | None) -> Edited:
-        edited = super().remove(text, before)
-        document = self.document(edited.text)
-        runc = (*self.table(document), "runtimes", "runc")
-        is_alone = document.get(runc) == {"runtime_type": self.runtime_type}
-        if edited.text != text and is_alone and document.is_marked(runc):
-            document.remove(runc)
-        return Edited(document.text, edited.notes)
+    def remove(self, before: Editor | None) -> Edited:
+        edited = super().remove(before)
+        runc = (*self.table, "runtimes", "runc")
+        if self.document.get(runc) == {"runtime_type": _TYPE} and self.document.is_marked(runc):
+            self.document.remove(runc)
+        return edited._replace(text=self.document.text)
+
+    def lacks(self, name: str, annotations: Sequence[str]) -> str:
+        passed = self.document.get((*self.table, "runtimes", name, "container_annotations")) or []
+        missing = [one for one in annotations if one not in passed and "*" not in passed]
+        return f"container_annotations doesn't have {', '.join(missing)}" if missing else ""
+
+
+class ContainerdProber(Prober):
+    programs: tuple[str, ...] = ("containerd",)
+    socket = "/run/containerd/containerd.sock"
+    states: tuple[str, ...] = ("/run/containerd",)
 
     def says(self) -> None:
         self._ctr("version")
-
-    def lacks(self, text: str, name: str, annotations: Sequence[str]) -> str:
-        document = self.document(text)
-        passed = document.get((*self.table(document), "runtimes", name, "container_annotations")) or []
-        missing = [one for one in annotations if one not in passed and "*" not in passed]
-        return f"container_annotations doesn't have {', '.join(missing)}" if missing else ""
 
     def inspect(self, name: str) -> list[KnownContainer]:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -223,13 +213,12 @@ class Containerd(Engine):
         one = self._info(namespace, identity)
         if one is None or dig(one, "Labels", "io.cri-containerd.kind") == "sandbox":
             return
-        bundle = f"{self.state}/io.containerd.runtime.v2.task/{namespace}/{identity}"
         handler, lost = self._of_kubernetes(namespace, one)
         yield KnownContainer(
             identity,
             handler or str(dig(one, "Runtime", "Name") or ""),
             _binary(dig(one, "Runtime", "Options", "value")),
-            bundle if os.path.isdir(bundle) else "",
+            bundle(self.states, namespace, identity),
             dig(one, "Spec") or {},
             dig(one, "Labels") or {},
             lost=lost,
@@ -330,3 +319,26 @@ def _refuse_replaced(others: Sequence[Other]) -> None:
                     f"it imports {path}, whose table of {plugin} replaces the one here in containerd 1: "
                     "name that file with --config, or keep the table in one file"
                 )
+
+
+ENGINE = Engine(
+    "containerd",
+    "/etc/containerd/config.toml",
+    ContainerdEditor,
+    ContainerdProber,
+    HelpText(
+        {
+            "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
+            "pod": "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
+            'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
+        },
+        about=", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one",
+        flags=((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),),
+    ),
+    daemon="containerd",
+    units=("containerd",),
+    reload="restart",
+    own_cdi=OwnCDI(
+        "what the kubelet's CDI field and containers' annotations cdi.k8s.io/ ask for", on_since=(2, 0)
+    ),
+)

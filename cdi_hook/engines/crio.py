@@ -27,24 +27,15 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, program
+from cdi_hook.engines.edit.config_editor import Editor, Files, Request, drop_ins, to_copy
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Engine, Files, Request, drop_ins
+from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cdi_hook.engines.edit.document import Document, Key
-    from cdi_hook.engines.engine import Other
+    from cdi_hook.engines.edit.document import Key
 
 # The fields that decide which program an entry runs.
-_NOT_COPIED = (
-    "runtime_path",
-    "runtime_type",
-    "runtime_config_path",
-    "platform_runtime_paths",
-    "inherit_default_runtime",
-)
+_NOT_COPIED = "runtime_path runtime_type runtime_config_path platform_runtime_paths inherit_default_runtime"
 _BUNDLE = "/run/containers/storage/overlay-containers/{}/userdata"
 _SOCKET = "/var/run/crio/crio.sock"
 _CRICTL = ("crictl", "--runtime-endpoint", f"unix://{_SOCKET}")
@@ -56,35 +47,31 @@ _POD_ANNOTATIONS = (
 )
 
 
-class Crio(Engine):
-    name = "crio"
-    file = "/etc/crio/crio.conf.d/99-cdi-hook.conf"
-    daemon = "crio"
-    programs = ("crio",)
-    socket = _SOCKET
-    own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
-    hooks_key = ("crio", "runtime", "hooks_dir")
-    hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
-    reload = "restart"
-    tables = (("crio", "runtime"),)
+class CrioEditor(Editor):
+    table = ("crio", "runtime")
     default_key = "default_runtime"
     program_key = ("runtime_path",)
-    runtime_type = "oci"
-    other_types = ("pod",)
+    hooks_key = ("crio", "runtime", "hooks_dir")
 
-    def files(self, path: str) -> Files:
+    @classmethod
+    def files(cls, path: str) -> Files:
         return drop_ins(path, "*")
 
-    def edit(self, document: Document, key: Key, request: Request, others: Sequence[Other]) -> list[str]:
-        if document.get(key) is None:
+    def set_entry(self, key: Key, request: Request) -> list[str]:
+        if self.document.get(key) is None:
             # a drop-in's entry replaces one in a file before it
-            texts = [TOMLText(text) for _, text in reversed(others)]
-            template = self.template(request, [document, *texts])
-            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED}
-            of_type = template.get("runtime_type") or self.runtime_type
-            document.set(key, {"runtime_path": request.path, "runtime_type": of_type, **copied})
-        super().edit(document, key, request, others)
+            documents = [self.document, *(self.form(text) for _, text in reversed(self.others))]
+            template = to_copy(request, documents, [self.table], ("oci", "pod"))
+            copied = {key: value for key, value in template.items() if key not in _NOT_COPIED.split()}
+            decides = {"runtime_path": request.path, "runtime_type": template.get("runtime_type") or "oci"}
+            self.document.set(key, {**decides, **copied})
+        super().set_entry(key, request)
         return [_POD_ANNOTATIONS]
+
+
+class CrioProber(Prober):
+    programs = ("crio",)
+    socket = _SOCKET
 
     def inspect(self, name: str) -> list[KnownContainer]:
         if not program(_CRICTL[0]):
@@ -93,7 +80,7 @@ class Crio(Engine):
         if found is None:
             return []
         pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))
-        configuration = Configuration(self)
+        configuration = Configuration(self.engine)
         runtime = str(dig(pod, "info", "runtimeSpec", "annotations", _HANDLER) or configuration.default)
         identity = str(dig(found, "status", "id"))
         bundle = _BUNDLE.format(identity)
@@ -110,3 +97,17 @@ class Crio(Engine):
                 dig(found, "status", "state") == "CONTAINER_RUNNING",
             )
         ]
+
+
+ENGINE = Engine(
+    "crio",
+    "/etc/crio/crio.conf.d/99-cdi-hook.conf",
+    CrioEditor,
+    CrioProber,
+    HelpText({}),
+    daemon="crio",
+    units=("crio",),
+    reload="restart",
+    hooks_dirs=("/usr/share/containers/oci/hooks.d",),
+    own_cdi=OwnCDI("what the kubelet's CDI field and containers' annotations ask for"),
+)

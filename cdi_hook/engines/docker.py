@@ -13,113 +13,77 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, dig, oci
-from cdi_hook.engines.edit.document import UnusableConfiguration
+from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, bundle, dig, inspected
+from cdi_hook.engines.edit.config_editor import Edited, Editor
 from cdi_hook.engines.edit.json_document import JSONText
-from cdi_hook.engines.engine import Edited, Engine, Files, as_numbers
+from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober, as_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from cdi_hook.engines.edit.document import Document, Key
-    from cdi_hook.engines.engine import Other
+    from cdi_hook.engines.edit.config_editor import Request
 
-# Where its containers' bundles are: with a containerd of its own, and with the host's.
-_BUNDLES = (
-    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{}",
-    "/run/containerd/io.containerd.runtime.v2.task/moby/{}",
-)
-_NEEDS_RESTART = (
+_DEFAULT_NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "
     "does without a restart, which ends containers unless live-restore is on"
 )
+_CDI_NEEDS_RESTART = (
+    "docker turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: "
+    "a restart ends containers, unless live-restore is on"
+)
 _ANNOTATES_SINCE = (24, 0)  # docker run --annotation, and compose's annotations
-_CDI_SINCE = (25, 0)
 _BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
 
 
-class Docker(Engine):
-    name = "docker"
-    file = "/etc/docker/daemon.json"
-    user_file = "docker/daemon.json"
-    daemon = "dockerd"
-    keeps_runtime = True
-    programs = ("dockerd", "docker")
-    own_cdi = "what --device vendor.com/class=name asks for"
-    own_cdi_since = (28, 2)
-    still = "docker lists a removed runtime until it is restarted, but it can't run it without its program"
-    requests = {  # noqa: RUF012 # nobody alters it
-        "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
-        "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
-        '      {key}: "{names}"',
-    }
-    document = JSONText
+class DockerEditor(Editor):
+    form = JSONText
     default_key = "default-runtime"
     program_key = ("path",)
-    cdi_needs_restart = True
+    cdi_key = ("features", "cdi")
 
-    def has_own_cdi(self, text: str, version: str) -> bool:
-        return (not version or as_numbers(version) >= _CDI_SINCE) and super().has_own_cdi(text, version)
+    def has(self, name: str) -> bool:
+        return name == "runc" or name in self.programs or "." in name  # with a dot it is a shim's
 
-    def asks(self) -> Mapping[str, str]:
+    def add(self, request: Request) -> Edited:
+        had = self.cdi
+        edited = super().add(request)
+        return edited if self.cdi == had else edited._replace(restart=_CDI_NEEDS_RESTART)
+
+    def remove(self, before: Editor | None) -> Edited:
+        first = JSONText(self.document.text)
+        edited = super().remove(before)
+        if self.default is not None or first.get((self.default_key,)) is None:
+            return edited
+        first.set((self.default_key,), "runc")
+        return edited._replace(restart=_DEFAULT_NEEDS_RESTART, first=first.text)
+
+
+class DockerProber(Prober):
+    programs = ("dockerd", "docker")
+    # Of a containerd of its own, and of the host's.
+    states = ("/run/docker/containerd/daemon", "/run/containerd")
+
+    def requests(self) -> Mapping[str, str]:
         version = self.version() if self.found() else ""
         if not version or as_numbers(version) >= _ANNOTATES_SINCE:
-            return self.requests
+            return super().requests()
         return {
             "docker": f"docker run --runtime cdi --env CDI_DEVICES={{names}} IMAGE  # {_BY_ENV}",
             "compose": f"services:  # {_BY_ENV}\n  NAME:\n    image: IMAGE\n    runtime: cdi\n"
             '    environment:\n      CDI_DEVICES: "{names}"',
         }
 
-    def files(self, path: str) -> Files:
-        return Files(path, (path,), (path,))
-
-    def start(self, path: str, others: Sequence[Other]) -> str:  # noqa: ARG002  # see Engine
-        return ""
-
-    def is_blank(self, text: str) -> bool:
-        return text.strip() == "{}"
-
-    def table(self, document: Document) -> Key:
-        if not isinstance(document.tree.get("runtimes", {}), dict):
-            raise UnusableConfiguration("runtimes is not an object")
-        return ()
-
-    def has(self, name: str, runtimes: dict[str, Any]) -> bool:
-        return name == "runc" or name in runtimes or "." in name  # with a dot it is a shim's
-
-    def cdi_key(self, document: Document) -> Key:
-        features = document.tree.get("features", {})
-        if not isinstance(features, dict):
-            raise UnusableConfiguration("features is not an object")
-        return ("features", "cdi")
-
-    def remove(self, text: str, before: str | None) -> Edited:
-        edited = super().remove(text, before)
-        if edited.text == text:
-            return edited
-        document, old = JSONText(edited.text), JSONText(before or "")
-        if document.get(("runtimes",)) == {} != old.get(("runtimes",)):
-            document.remove(("runtimes",))
-        is_default_gone = self.default(text) is not None and self.default(document.text) is None
-        is_empty = not document.tree and before is not None and not before.strip()
-        after = before if before is not None and is_empty else document.text
-        if not is_default_gone:
-            return Edited(after, edited.notes)
-        first = JSONText(text)
-        first.set((self.default_key,), "runc")
-        return Edited(after, edited.notes, _NEEDS_RESTART, first.text)
-
     def has_read(self, path: str, text: str) -> bool | None:
-        if path != self.default_path() or {"DOCKER_HOST", "DOCKER_CONTEXT"} & os.environ.keys():
+        if path != self.engine.default_path() or {"DOCKER_HOST", "DOCKER_CONTEXT"} & os.environ.keys():
             return None  # another daemon may answer than the one that reads the file
         try:
             daemon = self.says()
         except Unreachable:
             return None
-        entries = self.runtimes(text).items()
+        editor = self.engine.edit(text)
+        entries = editor.programs.items()
         has_runtimes = all(daemon.runtimes.get(name) == program for name, program in entries if program)
-        return has_runtimes and self.default(text) in (None, daemon.default)
+        return has_runtimes and editor.default in (None, daemon.default)
 
     def says(self) -> Daemon:
         said = ask_json("docker", "info", "--format", "{{json .}}")
@@ -132,28 +96,42 @@ class Docker(Engine):
 
     def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("docker", "inspect", "--type", "container", "--", name, unknown="no such container")
-        daemon = self.says() if found else None
-        containers = []
-        for one in found or ():
-            identity, runtime = str(dig(one, "Id")), str(dig(one, "HostConfig", "Runtime") or "")
-            native = [
-                f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
-                for request in dig(one, "HostConfig", "DeviceRequests") or ()
-            ]
-            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
-            labels = dig(one, "Config", "Labels") or {}
-            containers.append(
-                KnownContainer(
-                    identity,
-                    runtime,
-                    daemon.runtimes.get(runtime, "") if daemon else "",
-                    next(filter(os.path.isdir, (place.format(identity) for place in _BUNDLES)), ""),
-                    oci(dig(one, "HostConfig", "Annotations"), dig(one, "Config", "Env"), mounts),
-                    labels,
-                    tuple(native),
-                    str(dig(one, "State", "Error") or ""),
-                    dig(one, "State", "Running") is True,
-                    client="compose" if "com.docker.compose.project" in labels else "docker",
-                )
-            )
-        return containers
+        return [self._container(one) for one in found or ()]
+
+    def _container(self, one: Any) -> KnownContainer:
+        runtime = str(dig(one, "HostConfig", "Runtime") or "")
+        native = [
+            f"--device {', '.join(names)}" if (names := dig(request, "DeviceIDs")) else "--gpus"
+            for request in dig(one, "HostConfig", "DeviceRequests") or ()
+        ]
+        is_compose = dig(one, "Config", "Labels", "com.docker.compose.project") is not None
+        return inspected(
+            one,
+            runtime,
+            self.says().runtimes.get(runtime, ""),
+            bundle(self.states, "moby", str(dig(one, "Id"))),
+            dig(one, "HostConfig", "Annotations"),
+            native=tuple(native),
+            client="compose" if is_compose else "docker",
+        )
+
+
+ENGINE = Engine(
+    "docker",
+    "/etc/docker/daemon.json",
+    DockerEditor,
+    DockerProber,
+    HelpText(
+        {
+            "docker": "docker run --runtime cdi --annotation {key}={names} IMAGE",
+            "compose": "services:\n  NAME:\n    image: IMAGE\n    runtime: cdi\n    annotations:\n"
+            '      {key}: "{names}"',
+        },
+        still="docker lists a removed runtime until it is restarted, but it can't run it without its program",
+        keeps_runtime=True,
+    ),
+    user_file="docker/daemon.json",
+    daemon="dockerd",
+    units=("docker",),
+    own_cdi=OwnCDI("what --device vendor.com/class=name asks for", since=(25, 0), on_since=(28, 2)),
+)

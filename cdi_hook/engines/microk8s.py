@@ -7,17 +7,23 @@ strings (microk8s-resources/wrappers/run-containerd-with-args of MicroK8s 1.32).
 
 from __future__ import annotations
 
-from cdi_hook.engines.containerd import Containerd
+from dataclasses import replace
+
+from cdi_hook.engines import containerd
 
 
-class Microk8s(Containerd):
-    name = "microk8s"
-    file = "/var/snap/microk8s/current/args/containerd-template.toml"
-    about = ""
+class Microk8sProber(containerd.ContainerdProber):
     own_dir = "/snap/microk8s/current/bin"
     programs = (f"{own_dir}/containerd",)
     socket = "/var/snap/microk8s/common/run/containerd.sock"
-    state = "/var/snap/microk8s/common/run/containerd"
+    states = ("/var/snap/microk8s/common/run/containerd",)
 
-    def unit(self) -> str:
-        return "snap.microk8s.daemon-containerd"
+
+ENGINE = replace(
+    containerd.ENGINE,
+    name="microk8s",
+    file="/var/snap/microk8s/current/args/containerd-template.toml",
+    prober=Microk8sProber,
+    help=replace(containerd.ENGINE.help, about=""),
+    units=("snap.microk8s.daemon-containerd",),
+)

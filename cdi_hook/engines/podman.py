@@ -14,36 +14,38 @@ podman passes all annotations to the runtime.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, oci
+from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, inspected
+from cdi_hook.engines.edit.config_editor import Editor, Files, drop_ins
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.engine import Engine, Files, drop_ins
+from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
+
+if TYPE_CHECKING:
+    from cdi_hook.engines.edit.config_editor import Request
+    from cdi_hook.engines.edit.document import Key
 
 
-class Podman(Engine):
-    name = "podman"
-    file = "/etc/containers/containers.conf.d/99-cdi-hook.conf"
-    user_file = "containers/containers.conf.d/99-cdi-hook.conf"
-    daemon = ""
-    keeps_runtime = True
-    programs = ("podman",)
-    own_cdi = "what --device vendor.com/class=name asks for"
-    needs_configuration = False
-    hooks_key = ("engine", "hooks_dir")
-    hooks_dirs = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
-    requests = {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"}  # noqa: RUF012 # nobody alters it
-    tables = (("engine",),)
+class PodmanEditor(Editor):
+    table = ("engine",)
     default_key = "runtime"
+    hooks_key = ("engine", "hooks_dir")
 
-    def files(self, path: str) -> Files:
+    @classmethod
+    def files(cls, path: str) -> Files:
         return drop_ins(path, "*.conf")
 
     def program(self, entry: Any) -> Any:
         return entry[0] if isinstance(entry, list) and entry else None  # a list of paths to try
 
-    def value(self, program: str) -> Any:
-        return [program]
+    def set_entry(self, key: Key, request: Request) -> list[str]:
+        if self.program(self.document.get(key)) != request.path:
+            self.document.set(key, [request.path])
+        return []
+
+
+class PodmanProber(Prober):
+    programs = ("podman",)
 
     def closes_nodes(self) -> str:
         try:
@@ -55,22 +57,27 @@ class Podman(Engine):
 
     def inspect(self, name: str) -> list[KnownContainer]:
         found = ask_json("podman", "inspect", "--type", "container", "--", name, unknown="no such container")
-        containers = []
-        for one in found or ():
-            runtime = str(dig(one, "OCIRuntime") or "")
-            file = str(dig(one, "OCIConfigPath") or "")
-            mounts = [{"destination": dig(mount, "Destination")} for mount in dig(one, "Mounts") or ()]
-            containers.append(
-                KnownContainer(
-                    str(dig(one, "Id")),
-                    runtime,
-                    runtime if "/" in runtime else Configuration(self).program(runtime),
-                    os.path.dirname(file) if os.path.exists(file) else "",
-                    oci(dig(one, "Config", "Annotations"), dig(one, "Config", "Env"), mounts),
-                    dig(one, "Config", "Labels") or {},
-                    (),
-                    str(dig(one, "State", "Error") or ""),
-                    dig(one, "State", "Running") is True,
-                )
-            )
-        return containers
+        return [self._container(one) for one in found or ()]
+
+    def _container(self, one: Any) -> KnownContainer:
+        runtime, file = str(dig(one, "OCIRuntime") or ""), str(dig(one, "OCIConfigPath") or "")
+        program = runtime if "/" in runtime else Configuration(self.engine).program(runtime)
+        directory = os.path.dirname(file) if os.path.exists(file) else ""
+        return inspected(one, runtime, program, directory, dig(one, "Config", "Annotations"))
+
+
+ENGINE = Engine(
+    "podman",
+    "/etc/containers/containers.conf.d/99-cdi-hook.conf",
+    PodmanEditor,
+    PodmanProber,
+    HelpText(
+        {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"},
+        keeps_runtime=True,
+        needs_configuration=False,
+    ),
+    user_file="containers/containers.conf.d/99-cdi-hook.conf",
+    units=("podman-restart",),
+    hooks_dirs=("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"),
+    own_cdi=OwnCDI("what --device vendor.com/class=name asks for"),
+)

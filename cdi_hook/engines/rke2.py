@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
-from cdi_hook.engines.k3s import K3s
+from dataclasses import replace
+
+from cdi_hook.engines import k3s
 
 
-class Rke2(K3s):
-    name = "rke2"
-    file = "/var/lib/rancher/rke2/agent/etc/containerd/config.toml"
-    about = ", as for k3s"
+class Rke2Prober(k3s.K3sProber):
     own_dir = "/var/lib/rancher/rke2/bin"
     programs = (f"{own_dir}/containerd",)
-    units = ("rke2-server", "rke2-agent")
+
+
+ENGINE = replace(
+    k3s.ENGINE,
+    name="rke2",
+    file="/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+    prober=Rke2Prober,
+    help=replace(k3s.ENGINE.help, about=", as for k3s"),
+    units=("rke2-server", "rke2-agent"),
+)

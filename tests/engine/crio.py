@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.crio import Crio as Engine
-from cdi_hook.engines.engine import Request
+from cdi_hook.engines.crio import ENGINE
+from cdi_hook.engines.edit.config_editor import Request
 
 from . import hooks, image, world
 
@@ -47,7 +47,7 @@ class Crio:
         text = ""
         for program, runtime in (("cdi-runtime", ""), ("cdi-crun", "crun")):
             request = Request(f"/usr/bin/{program}", runtime)
-            text = Engine().add(text, request, [(CONFIGURATION, general)]).text
+            text = ENGINE.edit(text, others=[(CONFIGURATION, general)]).add(request).text
         if configured:
             box.write(DROP_IN, text)
         if stage:

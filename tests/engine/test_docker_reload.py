@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,7 +61,8 @@ def test_what_is_configured_is_there(box: Box) -> None:
     configure = ("cdi-hook", "configure", "docker", "--reload")
     call(box, *configure)
     assert run(box, "--runtime", "cdi") == "injected"
-    box.write("/run/leave.sh", (ROOT / "packaging/leave.sh").read_text("utf-8"))
+    fill = [sys.executable, "-B", "packaging/fill.py", "packaging/leave.sh"]
+    box.write("/run/leave.sh", subprocess.check_output(fill, cwd=ROOT, text=True))
     box.do("mkdir", "/run/systemd", "/run/systemd/system")
     for remove in ((*configure, "--remove"), ("sh", "-e", "/run/leave.sh")):
         call(box, *configure, "--set-default")
@@ -68,3 +71,13 @@ def test_what_is_configured_is_there(box: Box) -> None:
         assert json.loads(box.read(FILE)) == BEFORE
         assert box.do("docker", "info", "--format", "{{.DefaultRuntime}}") == "runc"
         assert run(box) == ""
+
+
+def test_dockerd_keeps_its_default(box: Box) -> None:
+    """A removal takes a second reload because dockerd keeps a default runtime that the reloaded file no longer names."""
+    call(box, "cdi-hook", "configure", "docker", "--set-default", "--reload")
+    box.write(FILE, json.dumps({**BEFORE, "labels": ["a=1"]}))
+    call(box, "systemctl", "reload", "docker")
+    asked = ("docker", "info", "--format", "{{.DefaultRuntime}} {{.Labels}}")
+    box.wait(lambda: "a=1" in box.do(*asked))
+    assert box.do(*asked) == "cdi [a=1]"

@@ -13,10 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.edit.json_document import JSONText
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Request
 
 from .strategies import TOKEN, json_texts
 
@@ -230,7 +230,8 @@ DAEMON_JSON = json_texts(is_object=True) | st.sampled_from(
     ['{"runtimes": {"x": {"path": "/x"}}, "default-runtime": "x"}', "", '{"runtimes":{}}']
 )
 CONFIGURATIONS = {
-    name: DAEMON_JSON if name == "docker" else st.builds("{}{}".format, TABLES, TOML) for name in ENGINES
+    name: DAEMON_JSON if engine.editor.form is JSONText else st.builds("{}{}".format, TABLES, TOML)
+    for name, engine in ENGINES.items()
 }
 
 
@@ -241,16 +242,16 @@ def test_what_is_configured_can_be_taken_back(name: str, data: st.DataObject, se
     before = data.draw(CONFIGURATIONS[name])
     request = Request("/usr/bin/cdi-runtime", set_default=set_default, annotations=("cdi.k8s.io/*",))
     try:
-        assume(not engine.names(before))
-        after = engine.add(before, request).text
+        assume(not engine.edit(before).ours)
+        after = engine.edit(before).add(request).text
     except UnusableConfiguration as error:
         assert "\n" not in str(error)
         return
-    assert engine.names(after) == ["cdi"]
-    assert not set_default or engine.default(after) == "cdi"
-    assert engine.add(after, request).text == after
-    removed = engine.remove(after, before).text
-    assert engine.names(removed) == []
-    assert engine.default(removed) == engine.default(before)
-    read = (lambda text: json.loads(text or "{}")) if name == "docker" else tree_of
+    assert engine.edit(after).ours == ["cdi"]
+    assert not set_default or engine.edit(after).default == "cdi"
+    assert engine.edit(after).add(request).text == after
+    removed = engine.edit(after).remove(engine.edit(before)).text
+    assert engine.edit(removed).ours == []
+    assert engine.edit(removed).default == engine.edit(before).default
+    read = (lambda text: json.loads(text or "{}")) if engine.editor.form is JSONText else tree_of
     assert read(removed) == read(before)

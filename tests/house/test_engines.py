@@ -5,29 +5,36 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.containerd import Containerd
-from cdi_hook.engines.engine import Engine
-from cdi_hook.engines.k3s import K3s
+from cdi_hook.engines.containerd import ContainerdEditor
 
 from .tree import PACKAGE, ROOT, files, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cdi_hook.engines.engine import Engine
 
 # Modules of cdi_hook/engines that aren't engines.
 SHARED = {"client", "engine"}
-CONTAINERDS = [one for one in ENGINES.values() if isinstance(one, Containerd)]
+CONTAINERDS = [one for one in ENGINES.values() if issubclass(one.editor, ContainerdEditor)]
 # Scripts that name engines; a test below compares each with the modules.
-SCRIPTS = {
-    "packaging/deb/cdi-hook.postinst": set(ENGINES),
-    "packaging/kubernetes/install.sh": {"crio"} | {one.name for one in CONTAINERDS},
-    "packaging/leave.sh": {name for name, engine in ENGINES.items() if engine.daemon == name},
-    "packaging/rpm/cdi-hook.spec": set(ENGINES),
+SCRIPTS = {"packaging/kubernetes/install.sh": {"crio"} | {one.name for one in CONTAINERDS}}
+# Files that packaging/fill.py fills, and what that makes of their marks.
+MADE = {
+    "packaging/deb/cdi-hook.postinst": '"cdi-hook configure docker" (or containerd, crio, ',
+    "packaging/leave.sh": "'^(dockerd|containerd|crio",
+    "packaging/man/cdi-hook.8": ".TP\n.B docker\n.I FILE\nis\n.IR /etc/docker/daemon.json ,\nfor a user\n"
+    ".IR ~/.config/docker/daemon.json .\n.TP\n.B containerd\n",
+    "packaging/rpm/cdi-hook.spec": '"cdi-hook configure docker" (or containerd, crio, ',
+    "packaging/systemd/cdi-hook-generate.service": "\nBefore=kubelet.service docker.service containerd.service ",
 }
 EVERY = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 
@@ -35,11 +42,6 @@ EVERY = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def read(path: str) -> str:
     """Return the text of a file of the tree."""
     return (ROOT / path).read_text("utf-8")
-
-
-def section(path: str, start: str, end: str) -> str:
-    """Return the text between two lines with these beginnings."""
-    return read(path).partition(f"\n{start}")[2].partition(f"\n{end}")[0]
 
 
 def test_every_module_is_in_the_list() -> None:
@@ -50,8 +52,9 @@ def test_every_module_is_in_the_list() -> None:
 
 @EVERY
 def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
-    """An engine's class is in the module with the engine's name."""
-    assert type(engine).__module__ == f"cdi_hook.engines.{engine.name}"
+    """An engine, and what asks it, is in the module with the engine's name."""
+    assert engine.prober.__module__ == f"cdi_hook.engines.{engine.name}"
+    assert ENGINES[engine.name] is engine
 
 
 @EVERY
@@ -60,63 +63,55 @@ def test_an_engine_has_tests(engine: Engine) -> None:
     assert (ROOT / f"tests/unit/engines/test_{engine.name}.py").exists()
 
 
-def test_the_manual_has_every_engine() -> None:
-    """cdi-hook(8) has the engines in the order of ENGINES, each with its file and a user's own."""
-    text = section("packaging/man/cdi-hook.8", ".SS configure", ".SS ").replace("\\-", "-")
-    entries = re.findall(r"^\.TP\n\.B ([a-z0-9]+)\n((?:(?!\.TP\n).*\n)*)", text, re.MULTILINE)
-    assert [name for name, _ in entries] == [*ENGINES, "all"]
-    for name, entry in entries[:-1]:
-        engine = ENGINES[name]
-        paths = re.findall(r"^\.IR? ([/~]\S+?)\.?(?: ,| \.|$)", entry, re.MULTILINE)
-        assert paths == [engine.file, *([f"~/.config/{engine.user_file}"] if engine.user_file else [])]
+def filled(path: str) -> str:
+    """Return a file with what packaging/fill.py fills in."""
+    command = [sys.executable, "-B", "packaging/fill.py", path]
+    return subprocess.check_output(command, cwd=ROOT, text=True)
+
+
+@pytest.mark.parametrize("path", MADE)
+def test_a_file_is_filled(path: str) -> None:
+    """A file has what its marks stand for, none is left, and all that have marks are listed here."""
+    made = filled(path)
+    assert MADE[path] in made
+    mark = re.compile(r"@[A-Z]+@")
+    assert set(mark.findall(made)) <= {"@VERSION@"}
+    marked = {str(one) for one in files() if one.parts[0] == "packaging" and one.suffix != ".py"}
+    assert {one for one in marked if set(mark.findall(read(one))) - {"@VERSION@"}} == set(MADE)
+
+
+@EVERY
+def test_what_is_made_has_every_engine(engine: Engine) -> None:
+    """The manual, a package's message and removal, and the service that makes specs at boot have what they need of it."""
+    assert f"\n.B {engine.name}\n.I FILE\n" in filled("packaging/man/cdi-hook.8")
+    assert re.search(rf"\b{engine.name}\b", filled("packaging/deb/cdi-hook.postinst"))
+    units = " ".join(
+        re.findall(r"^Before=(.*)", filled("packaging/systemd/cdi-hook-generate.service"), re.MULTILINE)
+    )
+    assert {f"{unit}.service" for unit in engine.units} <= set(units.split())
+    removal = filled("packaging/leave.sh")
+    (looked_at,) = re.findall(r"^\tnamed -r (.*) \|\| :", removal, re.MULTILINE)
+    assert any(engine.file.startswith(f"{directory}/") for directory in looked_at.split())
+    (daemons,) = re.findall(r"pgrep -U 0 '\^\((.*)\)\$'", removal)
+    assert not engine.daemon or engine.daemon in daemons.split("|")
+    for state in engine.prober.states:
+        assert f" {state}/io.containerd.runtime.v2.task/*/*/options.json" in removal
 
 
 @EVERY
 def test_the_readme_names_it(engine: Engine) -> None:
     """The README's section on configuring has the engine."""
-    assert re.search(rf"\b{engine.name}\b", section("README.md", "## Configure an engine", "## "))
+    assert re.search(
+        rf"\b{engine.name}\b",
+        read("README.md").partition("\n## Configure an engine")[2].partition("\n## ")[0],
+    )
 
 
-@pytest.mark.parametrize("path", ["packaging/deb/cdi-hook.postinst", "packaging/rpm/cdi-hook.spec"])
-def test_a_package_says_which_there_are(path: str) -> None:
-    """The message of an installed package names every engine."""
-    ((first, others),) = re.findall(r'"cdi-hook configure (\w+)" \(or ([\w, ]+)\)', read(path))
-    assert [first, *others.split(", ")] == [*ENGINES]
-
-
-@EVERY
-def test_a_packages_removal_looks_where_the_engine_reads(engine: Engine) -> None:
-    """leave.sh looks for our programs below the engine's dir of /etc, or in the dir of its file."""
-    is_in_etc = engine.file.startswith("/etc/")
-    directory = "/".join(engine.file.split("/")[:3]) if is_in_etc else engine.file.rpartition("/")[0]
-    pattern = r"^\tnamed -r ((?:.*\\\n)*.*) \|\| :"
-    (looked_at,) = re.findall(pattern, read("packaging/leave.sh"), re.MULTILINE)
-    assert directory in looked_at.split()
-
-
-def test_a_packages_removal_looks_at_daemons() -> None:
-    """leave.sh looks for our programs in the files on the command line of an engine's daemon."""
-    (daemons,) = re.findall(r"pgrep -U 0 '\^\((.*)\)\$'", read("packaging/leave.sh"))
-    assert daemons.split("|") == list(dict.fromkeys(one.daemon for one in ENGINES.values() if one.daemon))
-
-
-@EVERY
-def test_specs_are_made_before_an_engine_starts(engine: Engine) -> None:
-    """At boot, the service that makes specs comes before an engine's units."""
-    units = engine.units if isinstance(engine, K3s) else (engine.unit(),) if engine.daemon else ()
-    lines = re.findall(r"^Before=(.*)", read("packaging/systemd/cdi-hook-generate.service"), re.MULTILINE)
-    assert {f"{unit}.service" for unit in units} <= set(" ".join(lines).split())
-
-
-@pytest.mark.parametrize(
-    ("path", "file"), [("packaging/kubernetes/install.sh", "runtime"), ("packaging/leave.sh", "options.json")]
-)
-def test_a_script_looks_at_every_containerd(path: str, file: str) -> None:
-    """A script that looks for containers that cdi-runtime started looks in each containerd's dir of bundles."""
-    found = re.findall(rf"(/\S+)/io\.containerd\.runtime\.v2\.task/\*/\*/{re.escape(file)}\b", read(path))
-    theirs = {engine.state for engine in CONTAINERDS}
-    docker = {"/run/docker/containerd/daemon"} if "leave" in path else set()
-    assert sorted(found) == sorted(theirs | docker)
+def test_kubernetes_looks_at_every_containerd() -> None:
+    """install.sh looks for containers that cdi-runtime started in each containerd's dir of bundles."""
+    script = read("packaging/kubernetes/install.sh")
+    found = re.findall(r"(/\S+)/io\.containerd\.runtime\.v2\.task/\*/\*/runtime\b", script)
+    assert set(found) == {state for engine in CONTAINERDS for state in engine.prober.states}
 
 
 def test_kubernetes_finds_every_engine() -> None:
@@ -125,7 +120,7 @@ def test_kubernetes_finds_every_engine() -> None:
     assert set(re.findall(r"\) echo (\w+) ;;", script)) == SCRIPTS["packaging/kubernetes/install.sh"]
     ((name, flag),) = re.findall(r" in (\w+):\*\) ;; \*:true\) handler=\"\$handler (--[a-z-]+)\"", script)
     assert [engine.name for engine in ENGINES.values() if engine.name == name and engine not in CONTAINERDS]
-    assert all(flag in dict(engine.flags) for engine in CONTAINERDS)
+    assert all(flag in dict(engine.help.flags) for engine in CONTAINERDS)
 
 
 def named(tree: ast.AST) -> set[str]:
@@ -145,14 +140,26 @@ def named(tree: ast.AST) -> set[str]:
 def test_no_other_module_names_an_engine() -> None:
     """Only ENGINES, the module of an engine or of one that is made from it, and the audit's table name an engine in code."""
     found = {name: named(ast.parse(path.read_text("utf-8"))) for name, path in modules().items()}
-    bases = {name: getattr(type(one).__base__, "name", name) for name, one in ENGINES.items()}
-    own = {f"cdi_hook.engines.{name}": {name, base} for name, base in bases.items()}
+    # how a container's engine is told, without importing their modules; k3s' is a containerd
+    assert found.pop("cdi_hook.inject.audit") <= set(ENGINES)
+    bases = {name: str(one.prober.__base__).split(".")[-2] for name, one in ENGINES.items()}
+    own = {f"cdi_hook.engines.{name}": {name, base} & set(ENGINES) for name, base in bases.items()}
     assert {name: names for name, names in found.items() if names} == {
         "cdi_hook.engines": set(ENGINES),
-        # how a container's engine is told, without importing their modules; k3s' is a containerd
-        "cdi_hook.inject.audit": {name for name, one in ENGINES.items() if type(one).__base__ is Engine},
         **own,
     }
+
+
+def test_a_bundle_needs_no_engine(tmp_path: Path) -> None:
+    """doctor of a bundle imports no engine's module."""
+    (tmp_path / "config.json").write_text("{}")
+    script = "import sys; from cdi_hook import cli; cli.main(['doctor', sys.argv[1]]); print(*sys.modules)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environ = {"PATH": "/usr/bin:/bin", "CDI_HOOK_CONFIG": f"{tmp_path}/conf"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    imported = {one for one in done.stdout.split() if one.startswith("cdi_hook.engines.")}
+    assert "cdi_hook.engines.engine" in imported
+    assert imported.isdisjoint(f"cdi_hook.engines.{name}" for name in ENGINES)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from cdi_hook.config.rule import Rule
 from cdi_hook.config.settings import Config
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.containerd import Containerd
+from cdi_hook.engines.containerd import ContainerdProber
 from cdi_hook.errors import CDIError
 from cdi_hook.inject import policy, request
 
@@ -87,11 +87,12 @@ def test_policy(values: dict[str, str], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "containerd", [one for one in ENGINES.values() if isinstance(one, Containerd)], ids=lambda one: one.name
+    "state",
+    [one.prober.states[0] for one in ENGINES.values() if issubclass(one.prober, ContainerdProber)],
 )
-def test_a_namespace_is_believed_under_every_containerd(containerd: Containerd) -> None:
+def test_a_namespace_is_believed_under_every_containerd(state: str) -> None:
     """Where a containerd makes the bundles of pods an annotation of the namespace counts, and beside that it doesn't."""
-    bundles = f"{containerd.state}/io.containerd.runtime.v2.task"
+    bundles = f"{state}/io.containerd.runtime.v2.task"
     assert refusal(asking(**IN), f"{bundles}/k8s.io/id", ALLOW="v.com/* namespace=ml-1") == ""
     for other in ("moby/id", "k8s.io.x/id"):
         told = refusal(asking(**IN), f"{bundles}/{other}", ALLOW="v.com/* namespace=ml-1")

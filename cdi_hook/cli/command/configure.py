@@ -19,7 +19,8 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit import plan
-from cdi_hook.engines.engine import Request
+from cdi_hook.engines.edit.config_editor import Request
+from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cdi_hook.engines.engine import Engine
 
 _ALL = "all"
+_ADDING = ("set_default", "force", "runtime", "path", "flags", "enable_cdi")  # not with --remove
 _TIMEOUT_S = 10  # for an engine to read its files
 _INTERVAL_S = 0.1
 _OWN_FILE = (
@@ -44,12 +46,12 @@ def _files() -> str:
     rows = []
     for engine in ENGINES.values():
         own = f", or for a user ~/.config/{engine.user_file}" if engine.user_file else ""
-        row = f"{engine.name:<12}FILE is {engine.file}{own}{engine.about}"
+        row = f"{engine.name:<12}FILE is {engine.file}{own}{engine.help.about}"
         rows.append(textwrap.fill(row, 80, initial_indent="  ", subsequent_indent=" " * 14))
     return "\n".join(rows)
 
 
-_KEEPERS = " and ".join(engine.name for engine in ENGINES.values() if engine.keeps_runtime)
+_KEEPERS = " and ".join(engine.name for engine in ENGINES.values() if engine.help.keeps_runtime)
 HELP = f"""\
 Make a container engine use cdi-runtime. This adds the runtime "cdi" to the
 engine's configuration, or with --runtime NAME the runtime "cdi-NAME", which runs
@@ -82,9 +84,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             name, help=f"edit {engine.file}", description=f"Make {name} use cdi-runtime.", allow_abbrev=False
         )
         one.add_argument(
-            "--config",
+            "--file",
             metavar="FILE",
-            dest="file",
             help=f"the configuration of {name} (default: {engine.file})",
         )
         one.add_argument("--set-default", action="store_true", help="make it the default runtime too")
@@ -99,15 +100,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument(
             "--path", metavar="PROGRAM", help="where cdi-runtime is (default: beside cdi-hook, or on PATH)"
         )
-        one.add_argument(
-            "--enable-cdi",
-            action="store_true",
-            help="turn on the engine's own CDI too, for its option --device or the kubelet's CDI devices",
-        )
-        for flag, what in engine.flags:
+        if engine.own_cdi:
+            one.add_argument(
+                "--enable-cdi",
+                action="store_true",
+                help="turn on the engine's own CDI too, for its option --device or the kubelet's CDI devices",
+            )
+        for flag, what in engine.help.flags:
             one.add_argument(flag, action="append_const", dest="flags", const=flag, help=what)
         one.add_argument("--remove", action="store_true", help="take out what was added")
-        _arguments(one, "an object")
+        _arguments(one)
     every = engines.add_parser(
         _ALL,
         help="with --remove, every engine",
@@ -115,11 +117,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     every.add_argument("--remove", action="store_true", required=True, help="take out what was added")
-    _arguments(every, "a list of objects")
+    _arguments(every)
 
 
-def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
-    parser.set_defaults(set_default=False, force=False, runtime="", path=None, flags=None, enable_cdi=False)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(**{**dict.fromkeys(_ADDING), "runtime": ""})
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument(
         "--reload",
@@ -127,20 +129,14 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
         help="make the engine read its configuration again, and wait until it has",
     )
     add_json(
-        parser, f"{shape}: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded"
+        parser,
+        "engines: engine, is_changed, files (path, diff, backup), notes, reload (a command), is_reloaded",
     )
     add_debug(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.remove and (
-        options.set_default
-        or options.force
-        or options.runtime
-        or options.path
-        or options.flags
-        or options.enable_cdi
-    ):
+    if options.remove and any(vars(options)[one] for one in _ADDING):
         raise CDIError(
             "--remove takes out all that was added; it can't be used with options that add something"
         )
@@ -151,106 +147,112 @@ def run(options: argparse.Namespace) -> int:
         return _remove_all(options)
     engine = ENGINES[options.engine]
     path = os.path.abspath(options.file) if options.file else engine.default_path()
-    if options.remove:
-        planned = plan.remove(engine, path)
-    else:
-        program = _program(options.path, options.runtime)
-        if options.set_default and not options.force and (why := _is_unsafe(program)):
-            raise CDIError(
-                f"--set-default: {why}, and without {program} no container would start; install the package, "
-                "or add --force"
-            )
-        request = Request(
-            program,
-            options.runtime,
-            options.set_default,
-            tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")),
-            tuple(options.flags or ()),
-            options.enable_cdi,
-        )
-        if options.file:
-            _check_dir(os.path.dirname(path))
-        planned = plan.add(engine, path, request)
-        runtimes = [options.runtime] if options.runtime else settings.words("RUNTIMES")
-        if not any(programs.theirs([*runtimes, *engine.own(runtimes)])):
-            output.warn(_no_runtime(options.runtime, settings, plan.programs(engine, path)))
-    done = _carry_out(engine, planned, options)
-    if options.json:
-        output.say_json(done)
+    planned = plan.remove(engine, path) if options.remove else _addition(engine, path, options, settings)
+    output.report.items.append(_carry_out(engine, planned, options))
     return 0
+
+
+def _addition(engine: Engine, path: str, options: argparse.Namespace, settings: Config) -> plan.Plan:
+    """Plan to add what the options ask for, and warn if cdi-runtime will find no runtime."""
+    program = _program(options.path, options.runtime)
+    if options.set_default and not options.force and (why := _is_unsafe(program)):
+        raise CDIError(
+            f"--set-default: {why}, and without {program} no container would start; install the package, "
+            "or add --force"
+        )
+    if options.file:
+        _check_dir(os.path.dirname(path))
+    request = Request(
+        program,
+        options.runtime,
+        options.set_default,
+        tuple(f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")),
+        tuple(options.flags or ()),
+        bool(options.enable_cdi),
+    )
+    planned = plan.add(engine, path, request)
+    runtimes = [options.runtime] if options.runtime else settings.words("RUNTIMES")
+    if not any(programs.theirs([*runtimes, *engine.probe().own(runtimes)])):
+        output.warn(_no_runtime(options.runtime, settings, Configuration(engine, path)))
+    return planned
 
 
 def _remove_all(options: argparse.Namespace) -> int:
     """Remove what was added to any engine. One that can't be restored doesn't stop the others."""
     status = 0
-    done = []
     for engine in ENGINES.values():
         try:
             planned = plan.remove(engine, engine.default_path())
             if planned.changes:
-                done.append(_carry_out(engine, planned, options))
+                output.report.items.append(_carry_out(engine, planned, options))
         except Exception as error:  # it concerns this engine only
             if options.debug:
                 raise
             why = output.describe(error)
             output.complain(f"{engine.name} may still be configured to use cdi-runtime: {why}")
             status = 1
-    if options.json:
-        output.say_json(done)
     return status
 
 
 def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) -> dict[str, object]:
     """Make the changes, or show them, and return what --json prints."""
-    path, changes, notes, restart, first = planned
-    if options.reload and first:
-        restart = ""
-    reload = engine.reload_command(path, restart=bool(restart))
-    is_asked = bool(options.reload and reload and not options.dry_run and not restart)
-    is_reloaded = is_asked and (options.engine != _ALL or _runs(reload or ()))
-    if restart:
-        notes = [*notes, restart]
-    if path == engine.default_path() != engine.file:
-        notes = [*notes, _OWN_FILE.format(path=path, engine=engine.name, user=_user(), file=engine.file)]
+    restart = "" if options.reload and planned.first else planned.restart
+    reload = engine.reload_command(planned.path, restart=bool(restart))
+    later = _read_later(engine, reload, restart, options)
     if not options.dry_run:
-        for step in (first, changes) if is_reloaded else (changes,):
-            for change in step:
+        for changes in [planned.changes] if later or not planned.first else [planned.first, planned.changes]:
+            for change in changes:
                 change.make()
-            if is_reloaded and reload and (step or step is changes):
-                _reload(engine, path, reload, step)
+            if not later:
+                _reload(engine, planned.path, reload, changes)
+    notes = [*planned.notes, restart] if restart else planned.notes
+    if engine.is_users(planned.path):
+        own = _OWN_FILE.format(path=planned.path, engine=engine.name, user=_user(), file=engine.file)
+        notes = [*notes, own]
     if not options.json:
-        if options.dry_run:
-            said = [line for change in changes for line in change.diff()]
-        elif not changes:
-            said = [f"{path}: nothing to change"]
-        else:
-            said = [change.summary() for change in changes]
-            if reload is None:
-                said.append(f"{engine.name} reads it the next time it is called")
-            elif is_asked and not is_reloaded:
-                said.append(f"{engine.name} doesn't run: it reads it when it starts")
-            elif not is_reloaded:
-                said.append(f"{engine.name} reads it after: {' '.join(reload)}")
-        for line in said:
+        for line in _said(planned, later, options):
             output.say(line)
         for note in notes:
             output.complain(f"note: {note}")
     return {
         "engine": engine.name,
-        "changed": bool(changes) and not options.dry_run,
-        "files": [{"path": one.path, "diff": "\n".join(one.diff()), "backup": one.backup} for one in changes],
+        "is_changed": bool(planned.changes) and not options.dry_run,
+        "files": [
+            {"path": one.path, "diff": "\n".join(one.diff()), "backup": one.backup} for one in planned.changes
+        ],
         "notes": notes,
-        "reload": reload,
-        "reloaded": is_reloaded,
+        "reload": reload or None,
+        "is_reloaded": not later,
     }
 
 
-def _no_runtime(runtime: str, settings: Config, callers: Sequence[str]) -> str:
+def _read_later(engine: Engine, reload: list[str], restart: str, options: argparse.Namespace) -> str:
+    """Say when the engine reads its files; "" if it does so now, by the command ``reload``."""
+    if not reload:
+        return f"{engine.name} reads it the next time it is called"
+    if options.dry_run or not options.reload or restart:
+        return f"{engine.name} reads it after: {' '.join(reload)}"
+    is_running = options.engine != _ALL or _runs(reload)
+    return "" if is_running else f"{engine.name} doesn't run: it reads it when it starts"
+
+
+def _said(planned: plan.Plan, later: str, options: argparse.Namespace) -> list[str]:
+    """Return the lines that say what was changed, or would be."""
+    if options.dry_run:
+        return [line for change in planned.changes for line in change.diff()]
+    if not planned.changes:
+        return [f"{planned.path}: nothing to change"]
+    return [*(change.summary() for change in planned.changes), *([later] if later else [])]
+
+
+def _no_runtime(runtime: str, settings: Config, configuration: Configuration) -> str:
     """Return the warning that cdi-runtime will find no real runtime, and what to write."""
     missing, step = runtime, "install it"
     if not runtime:
         missing, step = f"RUNTIMES ({settings['RUNTIMES']})", "install one, or give a path in RUNTIMES"
-        if there := next(filter(programs.is_runtime, callers), None):
+        if there := next(
+            (one for one, _ in configuration.programs.values() if programs.is_runtime(one)), None
+        ):
             step = f"write the line RUNTIMES={there} into {settings.path}"
     return f"no runtime of {missing} is on PATH or in the standard dirs, so no container will start; {step}"
 
@@ -326,7 +328,8 @@ def _reload(engine: Engine, path: str, command: Sequence[str], changes: Sequence
         raise CDIError(f"the configuration is written, but {text} failed: {why or done.returncode}")
     texts = [change.after for change in changes if change.after is not None]
     end = time.monotonic() + _TIMEOUT_S
-    while any(engine.has_read(path, one) is False for one in texts):
+    probe = engine.probe()
+    while any(probe.has_read(path, one) is False for one in texts):
         if time.monotonic() > end:
             slow = f"{engine.name} hasn't read it {_TIMEOUT_S} s after {text}: see its log"
             raise CDIError(f"the configuration is written, but {slow}")

@@ -8,67 +8,84 @@ import glob
 import json
 import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.base import files, programs
 from cdi_hook.catalog import selinux
-from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.engines import ENGINES, client
+from cdi_hook.engines.edit.config_editor import NAME
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.engine import NAME, runs_us
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.engines.engine import runs_us
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError, Finding, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cdi_hook.config.settings import Config
-    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.doctor.patient import Patient
     from cdi_hook.engines.engine import Engine
 
 NAMES = "vendor.com/class=name"  # of a request
 
 
+class _Examined(NamedTuple):
+    """An engine, and what to say of it. If it doesn't run cdi-runtime, that depends on the others."""
+
+    engine: Engine
+    findings: list[Finding]
+    unused: str = ""  # the fact that it doesn't
+    of_daemon: Sequence[Finding] = ()  # what then is said only if none does
+
+
 def check(patient: Patient) -> list[Finding]:
     """Say of each engine which version it has, and whether it runs cdi-runtime."""
-    found = [engine for engine in ENGINES.values() if engine.found()]
-    if not found:
+    settings = patient.host.settings
+    patterns = [f"{prefix}*" for prefix in settings.words("ANNOTATION_PREFIXES")]
+    examined = [_examine(engine, patterns) for engine in ENGINES.values() if engine.probe().found()]
+    if not examined:
         return [Finding(WARNING, f"no container engine is on this host ({', '.join(ENGINES)})")]
-    patterns = [f"{prefix}*" for prefix in patient.host.settings.words("ANNOTATION_PREFIXES")]
-    findings: list[Finding] = []
-    unused: list[tuple[Engine, str, list[Finding]]] = []
-    for engine in found:
-        version = engine.version()
-        who = f"{engine.name} {version}" if version else engine.name
-        try:
-            configuration = Configuration(engine)
-        except CDIError as error:
-            findings.append(_unreadable(who, error))
-            continue
-        of_files, names = _of_files(who, engine, configuration, patterns)
-        of_daemon, names = _of_daemon(who, engine, configuration, names)
-        errors = [one for one in of_daemon if one.level == ERROR]
-        findings += [*of_files, *_wrong_places(who, engine, configuration), *errors]
-        others = [one for one in of_daemon if one.level != ERROR]
-        is_on = engine.has_own_cdi(next(iter(configuration.texts.values()), ""), version)
-        own = f"on: it injects {engine.own_cdi} itself, whatever ALLOW and DENY say" if is_on else "off"
-        plural = "s" if len(names) > 1 else ""
-        uses = [f"runs cdi-runtime as its runtime{plural} {', '.join(names)}"] if names else []
-        uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
-        if uses:
-            default = f" (the default is {configuration.default})" if configuration.default else ""
-            fact = f"{who} {' and '.join(uses)}{default}; its own CDI is {own}"
-            findings += [*others, Finding(OK, fact)]
-        elif not errors:
-            unused.append((engine, f"{who} isn't configured to run cdi-runtime", others))
-    is_used = len(unused) < len(found)
-    for engine, fact, of_daemon in unused:
-        if not engine.needs_configuration:
-            findings.append(Finding(OK, f"{fact}; `{request(engine, patient.host.settings)}` does so"))
-        elif is_used:
-            findings.append(Finding(OK, fact))
+    unused = [one for one in examined if one.unused]
+    findings = [finding for one in examined for finding in one.findings]
+    for one in unused:
+        if not one.engine.help.needs_configuration:
+            findings.append(Finding(OK, f"{one.unused}; `{request(one.engine, settings)}` does so"))
+        elif len(unused) < len(examined):
+            findings.append(Finding(OK, one.unused))
         else:
-            findings += [*of_daemon, Finding(ERROR, fact, _configure(engine))]
+            findings += [*one.of_daemon, Finding(ERROR, one.unused, _configure(one.engine))]
     return findings
+
+
+def _examine(engine: Engine, patterns: Sequence[str]) -> _Examined:
+    version = engine.probe().version()
+    who = f"{engine.name} {version}" if version else engine.name
+    try:
+        configuration = Configuration(engine)
+    except CDIError as error:
+        return _Examined(engine, [_unreadable(who, error)])
+    of_files, names = _of_files(who, engine, configuration, patterns)
+    of_daemon, names, default = _of_daemon(who, engine, configuration, names)
+    errors = [one for one in of_daemon if one.level == ERROR]
+    others = [one for one in of_daemon if one.level != ERROR]
+    findings = [*of_files, *_wrong_places(who, engine, configuration), *errors]
+    uses = [f"runs cdi-runtime as its runtime{'s'[: len(names) - 1]} {', '.join(names)}"] if names else []
+    uses += [f"calls the hook {stage} in {path}" for stage, path in configuration.hooks()]
+    if uses:
+        fact = f"{who} {' and '.join(uses)}{f' (the default is {default})' if default else ''}"
+        findings += [*others, Finding(OK, f"{fact}; {_own_cdi(engine, configuration, version)}")]
+        return _Examined(engine, findings)
+    return _Examined(engine, findings, "" if errors else f"{who} isn't configured to run cdi-runtime", others)
+
+
+def _own_cdi(engine: Engine, configuration: Configuration, version: str) -> str:
+    """Say whether the engine injects devices itself."""
+    if engine.own_cdi is None:
+        return "it has no CDI of its own"
+    editor = next(iter(configuration.editors.values()), None)
+    if not engine.own_cdi.is_on(editor.cdi if editor else None, version):
+        return "its own CDI is off"
+    return f"its own CDI is on: it injects {engine.own_cdi.injects} itself, whatever ALLOW and DENY say"
 
 
 def _configure(engine: Engine) -> str:
@@ -77,7 +94,7 @@ def _configure(engine: Engine) -> str:
 
 def request(engine: Engine, settings: Config, client: str = "", names: str = NAMES) -> str:
     """Return what a person writes so that a new container gets devices; "" if that is more than one line."""
-    asks = engine.asks()
+    asks = engine.probe().requests()
     text = asks.get(client) or next(iter(asks.values()), "\n")
     words = {"program": programs.path("cdi-runtime"), "key": key(settings), "names": names}
     return "" if "\n" in text else text.format(**words)
@@ -85,7 +102,7 @@ def request(engine: Engine, settings: Config, client: str = "", names: str = NAM
 
 def ask(engine: Engine | None, settings: Config, client: str, names: str, own_key: str = "") -> str:
     """Return the part of that which asks for the devices: an option, or a line of YAML."""
-    asks = engine.asks() if engine else {}
+    asks = engine.probe().requests() if engine else {}
     text = asks.get(client) or next(iter(asks.values()), "--annotation {key}={names}")
     comment = text.partition("  # ")[2].partition("\n")[0]
     lines = text.splitlines()
@@ -130,66 +147,61 @@ def _of_files(
             findings.append(Finding(ERROR, f"{runtime} is {runs}, and there is no such program", fix))
         else:
             names.append(name)
-            if lacks := engine.lacks(configuration.texts[path], name, patterns):
+            if lacks := configuration.editors[path].lacks(name, patterns):
                 findings.append(Finding(ERROR, f"{runtime} doesn't get all annotations: {lacks}", fix))
     return findings, names
 
 
 def _of_daemon(
     who: str, engine: Engine, configuration: Configuration, names: list[str]
-) -> tuple[list[Finding], list[str]]:
-    """Return what is wrong with the daemon, and the names of our runtimes that it has."""
-    if not engine.daemon:
-        return [], names
-    of_host = [name for name in names if not _is_users(engine, configuration, name)]
-    try:
-        said = engine.says()
-    except client.Unreachable as error:
-        if error.is_forbidden:
-            return [Finding(UNKNOWN, f"{who}: only root may ask its daemon", ask_root())], of_host
-        fix = as_root("systemctl", "start", engine.unit())
-        return [Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)], of_host
-    if said is None:
-        changed = max((os.stat(one).st_mtime for one in configuration.texts), default=0)
-        started = _start(engine)
-        if names and started and changed > started:
-            fix = as_root("systemctl", "restart", engine.unit())
-            return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)], names
-        return [], names
-    findings = []
-    for name in names:
-        if name not in said.runtimes:
-            path = configuration.programs[name][1]
-            fact = f"{who}: its daemon doesn't know the runtime {name} of {path}"
-            if name in of_host:
-                fix = as_root(*(engine.reload_command(path, restart=False) or ()))
-            else:
-                fact += f", which only a user's own (rootless) {engine.name} reads"
-                fix = _configure(engine)
-            findings.append(Finding(ERROR, fact, fix))
+) -> tuple[list[Finding], list[str], str]:
+    """Return what is wrong with the daemon, the names of our runtimes that it has, and its default one."""
     default = configuration.default
-    if default in names and default in said.runtimes and said.default != default:
-        fact = (
-            f"{who}: its daemon has the default runtime {said.default}, and its configuration has {default}"
-        )
-        fix = as_root(*(engine.reload_command(engine.file, restart=False) or ()))
-        findings.append(Finding(ERROR, fact, fix))
-    configuration.default = said.default or default
-    has = [name for name, runs in said.runtimes.items() if name in names or runs_us(runs)]
-    return findings, has
-
-
-def _is_users(engine: Engine, configuration: Configuration, name: str) -> bool:
-    """Say whether a runtime is only in a user's own file, which the host's daemon doesn't read."""
-    return configuration.programs[name][1] == engine.default_path() != engine.file
-
-
-def _start(engine: Engine) -> float:
-    """Return when a daemon made its socket, as it does at its start, in s since the epoch; 0 without one."""
+    if not engine.daemon:
+        return [], names, default
     try:
-        return os.stat(engine.socket).st_mtime
+        said = engine.probe().says()
+    except client.Unreachable as error:
+        of_host = [name for name in names if not engine.is_users(configuration.programs[name][1])]
+        return [_unanswered(who, engine, error)], of_host, default
+    if said is None:
+        return _unread(who, engine, configuration) if names else [], names, default
+    unknown = [name for name in names if name not in said.runtimes]
+    findings = [_unknown(who, engine, name, configuration.programs[name][1]) for name in unknown]
+    if default in names and default in said.runtimes and said.default != default:
+        fact = f"its daemon has the default runtime {said.default}, and its configuration has {default}"
+        fix = as_root(*engine.reload_command(engine.file))
+        findings.append(Finding(ERROR, f"{who}: {fact}", fix))
+    has = [name for name, runs in said.runtimes.items() if name in names or runs_us(runs)]
+    return findings, has, said.default or default
+
+
+def _unanswered(who: str, engine: Engine, error: client.Unreachable) -> Finding:
+    if error.is_forbidden:
+        return Finding(UNKNOWN, f"{who}: only root may ask its daemon", ask_root())
+    fix = as_root("systemctl", "start", engine.unit())
+    return Finding(WARNING, f"{who}: its daemon doesn't answer: {error}", fix)
+
+
+def _unread(who: str, engine: Engine, configuration: Configuration) -> list[Finding]:
+    """Say that a daemon which can't say what it has read hasn't read its files: it made its socket before."""
+    try:
+        started = os.stat(engine.prober.socket).st_mtime
     except OSError:
-        return 0
+        return []
+    if max((os.stat(one).st_mtime for one in configuration.editors), default=0) <= started:
+        return []
+    fix = as_root("systemctl", "restart", engine.unit())
+    return [Finding(ERROR, f"{who}: it was started before its configuration changed", fix)]
+
+
+def _unknown(who: str, engine: Engine, name: str, path: str) -> Finding:
+    """Say that the daemon doesn't know a runtime of a file."""
+    fact = f"{who}: its daemon doesn't know the runtime {name} of {path}"
+    if engine.is_users(path):
+        fact += f", which only a user's own (rootless) {engine.name} reads"
+        return Finding(ERROR, fact, _configure(engine))
+    return Finding(ERROR, fact, as_root(*engine.reload_command(path)))
 
 
 def process(daemon: str) -> str:
@@ -217,7 +229,8 @@ def check_nodes(patient: Patient) -> list[Finding]:
     }
     findings = []
     for engine in ENGINES.values():
-        reason = engine.closes_nodes() if outside and engine.found() else ""
+        probe = engine.probe()
+        reason = probe.closes_nodes() if outside and probe.found() else ""
         fact = f"can't be opened in {engine.name}'s containers: it isn't in /dev, and {reason}"
         findings += [
             Finding(WARNING, f"{one} {fact}", "give it a path in /dev") for one in sorted(outside) if reason

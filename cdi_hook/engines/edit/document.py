@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     Key = tuple[str, ...]  # all names, from the top
+
+
+FIRST_LINE = "# Written by `cdi-hook configure"
 
 
 class UnusableConfiguration(CDIError):
@@ -34,13 +38,28 @@ class Document(ABC):
 
     text: str
     tree: dict[str, Any]
+    kind = "a table"  # what has keys and values
+    first = FIRST_LINE + " {}`; --remove removes it.\n"  # what an engine's new file starts with
+    blank = re.compile(rf"{FIRST_LINE}.*\n?(version = \d+\n)?\s*")  # a text with no more than such a file
 
     @abstractmethod
     def __init__(self, text: str) -> None: ...
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether the text has nothing but what a new file starts with."""
+        return self.blank.fullmatch(self.text) is not None
+
     def get(self, path: Key) -> Any:
         """Return the value of a key; None if there is none."""
         return dig(self.tree, *path)
+
+    def table(self, path: Key) -> dict[str, Any]:
+        """Return what is in a table; {} if there is none."""
+        value = self.get(path)
+        if value is not None and not isinstance(value, dict):
+            raise UnusableConfiguration(f"{'.'.join(path)} is not {self.kind}")
+        return value or {}
 
     @abstractmethod
     def set(self, path: Key, value: Any) -> None:
@@ -53,3 +72,6 @@ class Document(ABC):
     def is_marked(self, path: Key) -> bool:  # noqa: ARG002  # a text without comments has no marks
         """Say whether a table has our mark."""
         return False
+
+    def tidy(self, path: Key, before: Document | None) -> None:  # noqa: B027  # marks do it
+        """Take out the tables on the way to path that are empty, unless the text before us has them so."""

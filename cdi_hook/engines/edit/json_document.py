@@ -30,6 +30,10 @@ class _Member(NamedTuple):
 class JSONText(Document):
     """A JSON object's text and tree; raises UnusableConfiguration with line and column."""
 
+    kind = "an object"
+    first = ""
+    blank = re.compile(r"\s*\{\}\s*")
+
     def __init__(self, text: str) -> None:
         self.text = text
         if not text.strip():
@@ -48,7 +52,9 @@ class JSONText(Document):
         tree = self.tree
         for depth, key in enumerate(path[:-1]):
             if key not in tree:
-                return self.set(path[: depth + 1], _nested(path[depth + 1 :], value))
+                for name in reversed(path[depth + 1 :]):
+                    value = {name: value}
+                return self.set(path[: depth + 1], value)
             tree = tree[key]
             if not isinstance(tree, dict):
                 raise UnusableConfiguration(f"{'.'.join(path[: depth + 1])} is not an object")
@@ -85,6 +91,12 @@ class JSONText(Document):
             self._replace(ordered[index - 1].end, ordered[index].end, "")
         else:
             self._replace(ordered[0].start, ordered[1].start, "")
+
+    def tidy(self, path: Key, before: Document | None) -> None:
+        while path:
+            if self.get(path) == {} and not (before and before.get(path) == {}):
+                self.remove(path)
+            path = path[:-1]
 
     def _replace(self, start: int, end: int, text: str) -> None:
         self.text = self.text[:start] + text + self.text[end:]
@@ -139,12 +151,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for number, key in enumerate(keys) if key in keys[:number])
         raise UnusableConfiguration(f'not usable: the key "{twice}" appears twice in one object')
     return tree
-
-
-def _nested(path: Sequence[str], value: Any) -> Any:
-    for key in reversed(path):
-        value = {key: value}
-    return value
 
 
 def _dump(value: Any, unit: str | None, here: str) -> str:

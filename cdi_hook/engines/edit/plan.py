@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.engines.edit.document import named
 from cdi_hook.engines.edit.file_change import FileChange, backup_of, read
-from cdi_hook.engines.engine import is_ours
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.engines.engine import Engine, Files, Request
+    from cdi_hook.engines.edit.config_editor import Edited, Editor, Files, Request
+    from cdi_hook.engines.engine import Engine
 
 
 class Plan(NamedTuple):
@@ -33,99 +33,99 @@ class Plan(NamedTuple):
 
 def add(engine: Engine, path: str, request: Request) -> Plan:
     """Plan to add an entry to the configuration that this path is the file of."""
-    files = engine.files(path)
+    files = engine.editor.files(path)
     place, existing = files.place, _existing(files)
     before = read(place)
     others = [(other, read(other) or "") for other in existing if other != place]
-    notes = [
-        f"{engine.name} doesn't read {one}, and still won't: {place} imports no file" for one in files.unread
-    ]
     later = existing[existing.index(place) + 1 :]
     for other, text in others:
         with named(other):
-            default = engine.default(text)
+            default = engine.edit(text).default
         if request.set_default and other in later and default not in (None, request.name):
             raise CDIError(
                 f"{other}, which {engine.name} reads after {place}, makes {default} the default runtime: "
                 "remove that, or leave out --set-default"
             )
     with named(place):
-        start = engine.start(place, others) if before is None else before
-        edited = engine.add(start, request, others)
-        if edited.text == before:
-            return Plan(place, [], [*edited.notes, *notes])
-        change = FileChange(place, before, edited.text)
-        if before is not None and _is_backup_due(engine, place, before, edited.text):
-            change.backup = backup_of(place)
-    return Plan(place, [change], [*edited.notes, *notes], edited.restart)
+        editor = engine.edit(before, place, others)
+        edited = editor.add(request)
+        changes = [] if edited.text == before else [FileChange(place, before, edited.text)]
+        if changes and before is not None and _is_backup_due(engine, place, before, editor.default):
+            changes[0].backup = backup_of(place)
+    unread = [
+        f"{engine.name} doesn't read {one}, and still won't: {place} imports no file" for one in files.unread
+    ]
+    return Plan(place, changes, [*edited.notes, *unread], edited.restart)
 
 
 def remove(engine: Engine, path: str) -> Plan:
     """Plan to remove all our entries."""
-    changes: list[FileChange] = []
-    notes: list[str] = []
-    removed: set[str] = set()
-    defaults: set[str | None] = set()
-    restart = ""
-    first: list[FileChange] = []
-    files = engine.files(path)
-    for one in dict.fromkeys(files.ours):
-        text = read(one)
-        with named(one):
-            if text is None or not (names := engine.names(text)):
-                continue
-        removed.update(names)
-        defaults.add(engine.default(text))
-        backup = backup_of(one)
-        before = read(backup)
-        with named(backup):
-            if before is not None:
-                engine.names(before)
-        with named(one):
-            edited = engine.remove(text, before)
-            after = _as_it_was(engine, edited.text, before)
-        notes += edited.notes
-        restart = edited.restart or restart
-        if edited.first:
-            first.append(FileChange(one, text, edited.first))
-        if after and engine.has_cdi(after) and not (before and engine.has_cdi(before)):
-            notes.append(f"the CDI of {engine.name} itself is still on, by {one}")
-        changes.append(FileChange(one, text, after, obsolete=[] if before is None else [backup]))
-    for other in set(_existing(files)).difference(change.path for change in changes) if removed else ():
-        text = read(other) or ""
-        is_made = other == files.made
-        with named(other):
-            excepted = defaults if is_made else engine.names(text)
-            if (default := engine.default(text)) in removed.difference(excepted):
-                where = f"for {engine.name} first, and restart it" if is_made else "there first"
-                raise CDIError(f"{other} makes {default} the default runtime: set another one {where}")
-    if removed and engine.still:
-        notes.append(engine.still)
-    return Plan(path, changes, notes, restart, first)
+    files = engine.editor.files(path)
+    found = [_removal(engine, one) for one in dict.fromkeys(files.ours)]
+    removals = [one for one in found if one]
+    if not removals:
+        return Plan(path, [], [])
+    changes = [change for change, _ in removals]
+    _refuse_if_default(engine, files, changes)
+    notes = [note for _, edited in removals for note in edited.notes]
+    return Plan(
+        path,
+        changes,
+        [*notes, engine.help.still] if engine.help.still else notes,
+        "".join(edited.restart for _, edited in removals),  # it is one file's
+        [FileChange(one.path, one.before, edited.first) for one, edited in removals if edited.first],
+    )
 
 
-def programs(engine: Engine, path: str) -> list[str]:
-    """Return the programs of the runtimes that the configuration names, without ours."""
-    found = []
-    for one in _existing(engine.files(path)):
-        with named(one):
-            entries = engine.runtimes(read(one) or "").items()
-        found += [program for name, program in entries if not is_ours(name, program)]
-    return found
+def _removal(engine: Engine, path: str) -> tuple[FileChange, Edited] | None:
+    """Return what to do to a file; None if nothing in it is ours."""
+    text = read(path)
+    with named(path):
+        editor = engine.edit(text or "")
+        if not editor.ours:
+            return None
+    backup = backup_of(path)
+    before = read(backup)
+    with named(backup):
+        former = None if before is None else engine.edit(before)
+    with named(path):
+        edited = editor.remove(former)
+        after = _as_it_was(editor, engine.edit(edited.text), before)
+    if after == edited.text and editor.cdi is True and not (former and former.cdi is True):
+        note = f"the CDI of {engine.name} itself is still on, by {path}"
+        edited = edited._replace(notes=(*edited.notes, note))
+    return FileChange(path, text, after, obsolete=[] if before is None else [backup]), edited
 
 
-def _as_it_was(engine: Engine, text: str, before: str | None) -> str | None:
+def _as_it_was(editor: Editor, without_cdi: Editor, before: str | None) -> str | None:
     """Return the text that a file is to have; that is what it had before us, if nothing else was edited.
 
     The engine's own CDI may have been turned on by others, so it is turned off only then.
     """
-    for one in (text, engine.without_cdi(text)):
-        if before is None:
-            if engine.is_blank(one):
-                return None
-        elif one.rstrip() == before.rstrip() or (engine.is_blank(one) and not before.strip()):
+    without_cdi.remove_cdi()
+    for document in (editor.document, without_cdi.document):
+        if before is None and document.is_blank:
+            return None
+        if before is not None and document.text.rstrip() == before.rstrip():
             return before
-    return text
+        if before is not None and document.is_blank and not before.strip():
+            return before
+    return editor.document.text
+
+
+def _refuse_if_default(engine: Engine, files: Files, changes: Sequence[FileChange]) -> None:
+    """Refuse to remove an entry that a file which stays as it is makes the default."""
+    editors = [engine.edit(change.before) for change in changes]
+    changed = {change.path for change in changes}
+    removed = {name for one in editors for name in one.ours}
+    defaults = {one.default for one in editors}  # the engine makes its own file anew without them
+    for other in [one for one in _existing(files) if one not in changed]:
+        with named(other):
+            editor = engine.edit(read(other) or "")
+            excepted = defaults if other == files.made else editor.ours
+        if editor.default in removed.difference(excepted):
+            where = f"for {engine.name} first, and restart it" if other == files.made else "there first"
+            raise CDIError(f"{other} makes {editor.default} the default runtime: set another one {where}")
 
 
 def _existing(files: Files) -> list[str]:
@@ -133,12 +133,12 @@ def _existing(files: Files) -> list[str]:
     return [one for one in dict.fromkeys(files.read) if one == files.place or os.path.isfile(one)]
 
 
-def _is_backup_due(engine: Engine, path: str, before: str, after: str) -> bool:
+def _is_backup_due(engine: Engine, path: str, before: str, default: str | None) -> bool:
     """Say whether a removal will need a backup of the text before, and there is none like it."""
-    names, default, backup = engine.names(before), engine.default(before), backup_of(path)
-    if not names:
+    former, backup = engine.edit(before), backup_of(path)
+    if not former.ours:
         return True
-    if default in names or default == engine.default(after):
+    if former.default in former.ours or former.default == default:
         return False
     with named(backup):
-        return default != engine.default(read(backup) or "")
+        return former.default != engine.edit(read(backup) or "").default

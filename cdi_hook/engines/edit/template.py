@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.engines.edit.document import Document
+from cdi_hook.engines.edit.document import FIRST_LINE, Document
 from cdi_hook.engines.edit.toml_document import TOMLText
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _FIND = re.compile(_BLOCK.format(r"(version = \d\n.*?)"), re.DOTALL)
 
 class TemplateText(Document):
     """A template and the tree of our block in it, {} without one; or a TOML text and its tree."""
+
+    blank = re.compile(rf"{FIRST_LINE}.*\n?(version = \d+\n|{re.escape(BASE)})?\s*")
 
     def __init__(self, text: str) -> None:
         self.text = text

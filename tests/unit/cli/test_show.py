@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from cdi_hook.engines import ENGINES
 from tests.unit.cli.conftest import PROGRAM
 
 if TYPE_CHECKING:
@@ -36,29 +41,21 @@ SPEC: dict[str, Any] = {
 NAME = "vendor.com/gpu=0"
 
 
+@pytest.fixture(autouse=True)
+def docker(cdi_hook: World) -> None:
+    """A docker that knows --annotation, whatever this machine has."""
+    program = cdi_hook.root / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 29.0.0\n")
+    program.chmod(0o755)
+    cdi_hook.environ["PATH"] = f"{program.parent}:{cdi_hook.environ['PATH']}"
+
+
 def requests(names: str) -> str:
     """Return the lines that say what to write for a container."""
-    return f"""docker:
-  docker run --runtime cdi --annotation cdi.k8s.io/device={names} IMAGE
-compose:
-  services:
-    NAME:
-      image: IMAGE
-      runtime: cdi
-      annotations:
-        cdi.k8s.io/device: "{names}"
-ctr:
-  ctr run --runc-binary {RUNTIME} --annotation cdi.k8s.io/device={names} IMAGE ID
-pod:
-  # containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations
-  metadata:
-    annotations:
-      cdi.k8s.io/device: "{names}"
-  spec:
-    runtimeClassName: cdi
-podman:
-  podman --runtime {RUNTIME} run --annotation cdi.k8s.io/device={names} IMAGE
-"""
+    words = {"program": RUNTIME, "key": "cdi.k8s.io/device", "names": names}
+    asks = [one for engine in ENGINES.values() for one in engine.help.requests.items()]
+    return "".join(f"{name}:\n{indent(text.format(**words), '  ')}\n" for name, text in dict(asks).items())
 
 
 def test_what_a_device_gives(cdi_hook: World) -> None:
@@ -79,6 +76,8 @@ def test_what_a_device_gives(cdi_hook: World) -> None:
 
 {requests(NAME)}"""
     assert cdi_hook("show", NAME) == (0, expected, "")
+    podman = f"podman --runtime {RUNTIME} run --annotation cdi.k8s.io/device={NAME} IMAGE"
+    assert f"\npodman:\n  {podman}\n" in expected
 
 
 def test_which_file_defines_it(cdi_hook: World) -> None:
@@ -112,17 +111,17 @@ def test_json(cdi_hook: World) -> None:
     """--json has the same, each edit with its kind, whether the spec shares it, and what the host lacks."""
     path = cdi_hook.spec("vendor.json", SPEC)
     (one,) = cdi_hook.json("show", "vendor.com/gpu=1", "--json")
-    assert set(one.pop("requests")) == {"docker", "compose", "ctr", "pod", "podman"}
+    assert set(one.pop("requests")) == set(re.findall(r"^(\w+):$", requests(""), re.MULTILINE))
     hook = SPEC["containerEdits"]["hooks"][0]
     assert one == {
         "name": "vendor.com/gpu=1",
-        "spec": path,
+        "path": path,
         "priority": 0,
         "shadowed": [],
         "edits": [
-            {"kind": "env", "edit": "DRIVER=1", "shared": True, "lacks": None},
-            {"kind": "hooks", "edit": hook, "shared": True, "lacks": 'the host has no "/none/hook"'},
-            {"kind": "env", "edit": "GPU=1", "shared": False, "lacks": None},
+            {"kind": "env", "edit": "DRIVER=1", "is_shared": True, "missing": None},
+            {"kind": "hooks", "edit": hook, "is_shared": True, "missing": 'the host has no "/none/hook"'},
+            {"kind": "env", "edit": "GPU=1", "is_shared": False, "missing": None},
         ],
         "refused": None,
     }

@@ -18,6 +18,7 @@ import pytest
 from cdi_hook.catalog import selinux
 from cdi_hook.doctor.checks import of_engines
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.containerd import ContainerdProber
 
 from .conftest import said
 
@@ -79,7 +80,7 @@ def docker(place: Place) -> Docker:
 
 def test_no_engine(place: Place) -> None:
     """A host without an engine is told so."""
-    fact = "no container engine is on this host (docker, containerd, crio, podman, k3s, rke2, microk8s)"
+    fact = f"no container engine is on this host ({', '.join(ENGINES)})"
     assert said(of_engines.check, place) == [("warning", fact, "")]
 
 
@@ -124,14 +125,18 @@ def test_configured(place: Place, docker: Docker) -> None:
         ("29.7.2", {"cdi": False}, False),
     ],
 )
-def test_docker_has_cdi(place: Place, docker: Docker, version: str, features: object, is_on: bool) -> None:
-    """docker's own CDI is on by its switch, or from 28.2 on without one."""
+def test_docker_has_cdi(
+    place: Place, docker: Docker, monkeypatch: pytest.MonkeyPatch, version: str, features: object, is_on: bool
+) -> None:
+    """The engine docker's own CDI is on by its switch, or from 28.2 on without one; an engine may have none."""
     docker.version = version
     docker.file(runtimes={"cdi": {"path": docker.runtime}}, **({"features": features} if features else {}))
     docker.says("cdi")
     ((_, fact, _),) = said(of_engines.check, place)
     on = "on: it injects what --device vendor.com/class=name asks for itself, whatever ALLOW and DENY say"
     assert fact.partition("; its own CDI is ")[2] == (on if is_on else "off")
+    monkeypatch.setattr(ENGINES["docker"], "own_cdi", None)  # as of an engine that has none
+    assert said(of_engines.check, place)[0][1].endswith("; it has no CDI of its own")
 
 
 def test_wrong_program(place: Place, docker: Docker) -> None:
@@ -269,7 +274,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
+    monkeypatch.setattr(ContainerdProber, "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format("", runtime))
     os.utime(path, (1, 1))  # before the daemon was started
@@ -297,7 +302,7 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = place.program("cdi-runtime", "")
     place.program("containerd", "echo containerd github.com/containerd/containerd 1.7.24 x")
     place.program("ctr", "exit 0")
-    monkeypatch.setattr(ENGINES["containerd"], "socket", str(place.root))
+    monkeypatch.setattr(ContainerdProber, "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
     place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
     os.utime(path, (time.time() + 9, time.time() + 9))

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.engines.containerd import Containerd, imports, version
+from cdi_hook.engines.containerd import ENGINE, imports, version
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Request
 
 PATH = "/usr/bin/cdi-runtime"
 KEYS = ("cdi.k8s.io/*",)
@@ -103,18 +103,18 @@ CASES = {
 @pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
 def test_added_and_removed(before: str, after: str) -> None:
     """The entry is runc's with our program, adding it twice adds it once, and --remove restores the text to the byte."""
-    edited = Containerd().add(before, DEFAULT)
+    edited = ENGINE.edit(before).add(DEFAULT)
     assert (edited.text, edited.notes) == (after, ())
-    assert Containerd().add(after, DEFAULT).text == after
-    assert Containerd().add(after, ADD).text == after
-    assert Containerd().names(after) == ["cdi"]
-    assert Containerd().default(after) == "cdi"
-    assert Containerd().remove(after, before).text == before
+    assert ENGINE.edit(after).add(DEFAULT).text == after
+    assert ENGINE.edit(after).add(ADD).text == after
+    assert ENGINE.edit(after).ours == ["cdi"]
+    assert ENGINE.edit(after).default == "cdi"
+    assert ENGINE.edit(after).remove(ENGINE.edit(before)).text == before
 
 
 def test_entry_of_the_named_runtime() -> None:
     """--runtime crun copies crun's own entry to cdi-crun, and a note names the program that isn't run any more."""
-    edited = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-crun", "crun", annotations=KEYS))
+    edited = ENGINE.edit(HAND_MADE).add(Request("/usr/bin/cdi-crun", "crun", annotations=KEYS))
     assert edited.text == HAND_MADE + (
         '\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi-crun]  # by cdi-hook configure\n'
         'runtime_type = "io.containerd.runc.v2"\n'
@@ -130,7 +130,7 @@ def test_entry_of_the_named_runtime() -> None:
 
 def test_no_copy_of_a_runtime_with_a_shim_of_its_own() -> None:
     """An entry that isn't the runc shim's isn't copied, but the next one that is."""
-    text = Containerd().add(HAND_MADE, Request("/usr/bin/cdi-kata", "kata", annotations=KEYS)).text
+    text = ENGINE.edit(HAND_MADE).add(Request("/usr/bin/cdi-kata", "kata", annotations=KEYS)).text
     assert text == HAND_MADE + HAND_MADE_ADDED.replace("runtimes.cdi", "runtimes.cdi-kata").replace(
         "cdi-runtime", "cdi-kata"
     )
@@ -142,8 +142,8 @@ def test_pod_annotations_only_when_asked() -> None:
         "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
         "cdi-hook.conf permit"
     )
-    both = Containerd().add(HAND_MADE, POD)
-    later = Containerd().add(Containerd().add(HAND_MADE, ADD).text, POD)
+    both = ENGINE.edit(HAND_MADE).add(POD)
+    later = ENGINE.edit(ENGINE.edit(HAND_MADE).add(ADD).text).add(POD)
     assert both.notes == later.notes == (word,)
     assert both.text == later.text
     assert both.text == HAND_MADE + HAND_MADE_ADDED.replace(
@@ -153,11 +153,11 @@ def test_pod_annotations_only_when_asked() -> None:
 
 def test_what_was_edited_since_stays() -> None:
     """The user's tables and keys that were added later stay, and so does runc's entry if it has more in it."""
-    text = Containerd().add(DEBIAN, DEFAULT).text
+    text = ENGINE.edit(DEBIAN).add(DEFAULT).text
     runc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]  # by cdi-hook configure\nruntime_type = "io.containerd.runc.v2"\n'
     assert runc in text
     text = text.replace(runc, f"{runc}snapshotter = 'native'\n") + "\n# mine\n[debug]\nlevel = 'debug'\n"
-    after = Containerd().remove(text, DEBIAN)
+    after = ENGINE.edit(text).remove(ENGINE.edit(DEBIAN))
     assert after.text == f"{DEBIAN}\n{runc}snapshotter = 'native'\n\n# mine\n[debug]\nlevel = 'debug'\n"
 
 
@@ -172,22 +172,22 @@ def test_what_was_edited_since_stays() -> None:
 def test_default_is_given_back(name: str, default: str | None, notes: tuple[str, ...]) -> None:
     """The former default runtime is restored, if that runtime still exists."""
     before = HAND_MADE.replace('= "crun"  #', f'= "{name}"  #')
-    after = Containerd().remove(Containerd().add(before, DEFAULT).text, before)
-    assert (Containerd().default(after.text), after.notes) == (default, notes)
+    after = ENGINE.edit(ENGINE.edit(before).add(DEFAULT).text).remove(ENGINE.edit(before))
+    assert (ENGINE.edit(after.text).default, after.notes) == (default, notes)
 
 
 def test_a_moved_program_is_followed() -> None:
     """An entry of ours gets the requested path and keys, and keeps everything else."""
     old = Request("/opt/cdi-runtime", annotations=("old/*",))
-    text = Containerd().add(THREE, old).text
-    assert Containerd().add(text, ADD).text == text.replace("/opt/", "/usr/bin/").replace(
+    text = ENGINE.edit(THREE).add(old).text
+    assert ENGINE.edit(text).add(ADD).text == text.replace("/opt/", "/usr/bin/").replace(
         '["old/*"]', '["old/*", "cdi.k8s.io/*"]'
     )
 
 
 def test_runc_is_copied_from_an_imported_file() -> None:
     """A drop-in's entry is a copy from the files that it is merged with."""
-    drop_in = Containerd().add("version = 3\n", DEFAULT, [("/etc/containerd/config.toml", THREE)])
+    drop_in = ENGINE.edit("version = 3\n", others=[("/etc/containerd/config.toml", THREE)]).add(DEFAULT)
     assert drop_in.text == "version = 3\n" + THREE_ADDED
 
 
@@ -196,12 +196,12 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
     """An imported file that replaces the plugin's table in containerd 1 is named."""
     other = ("/etc/containerd/conf.d/a.toml", f"version = 2\n[plugins.{table}]\n")
     with pytest.raises(UnusableConfiguration) as caught:
-        Containerd().add(DEBIAN, ADD, [other])
+        ENGINE.edit(DEBIAN, others=[other]).add(ADD)
     assert str(caught.value) == (
         f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} replaces the one here in "
         "containerd 1: name that file with --config, or keep the table in one file"
     )
-    assert Containerd().add(DEBIAN, ADD, [("b.toml", "version = 2\n[debug]\n")]).text != DEBIAN
+    assert ENGINE.edit(DEBIAN, others=[("b.toml", "version = 2\n[debug]\n")]).add(ADD).text != DEBIAN
 
 
 @pytest.mark.parametrize(
@@ -230,28 +230,8 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
 def test_refused(text: str, message: str) -> None:
     """An unknown version is refused, and a file whose entry would do nothing."""
     with pytest.raises(UnusableConfiguration) as caught:
-        Containerd().add(text, ADD)
+        ENGINE.edit(text).add(ADD)
     assert str(caught.value) == message
-
-
-def test_a_table_in_braces_is_refused() -> None:
-    """If the plugin's table is in braces, nothing can be added to it."""
-    with pytest.raises(UnusableConfiguration):
-        Containerd().add('version = 2\n[plugins]\n"io.containerd.grpc.v1.cri" = {containerd = {}}\n', ADD)
-
-
-def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry with our name and without a program is refused."""
-    text = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]\nruntime_type = "x"\n'
-    with pytest.raises(UnusableConfiguration):
-        Containerd().add(text, ADD)
-
-
-def test_nothing_of_ours_nothing_removed() -> None:
-    """A text without an entry of ours isn't changed, whatever its version."""
-    for text in ("", "version = 9\n", DEBIAN):
-        assert Containerd().remove(text, None).text == text
-        assert Containerd().default(text) is None
 
 
 def test_version_and_imports() -> None:
@@ -269,7 +249,7 @@ def test_default_file_round_trip() -> None:
         '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\nBinaryName = ""\nIoGid = 0\n'
     )
     runtimes = ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes")
-    assert TOMLText(Containerd().add(text, ADD).text).get((*runtimes, "cdi")) == {
+    assert TOMLText(ENGINE.edit(text).add(ADD).text).get((*runtimes, "cdi")) == {
         "runtime_type": "io.containerd.runc.v2",
         "base_runtime_spec": "",
         "cni_max_conf_num": 0,

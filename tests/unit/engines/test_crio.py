@@ -6,8 +6,8 @@ What CRI-O makes of it is in tests/engine/test_cri.py, for where there is a CRI-
 
 from __future__ import annotations
 
-from cdi_hook.engines.crio import Crio
-from cdi_hook.engines.engine import Request
+from cdi_hook.engines.crio import ENGINE
+from cdi_hook.engines.edit.config_editor import Request
 
 PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
@@ -46,18 +46,17 @@ allowed_annotations = ["io.containers.trace-syscall"]
 
 def test_drop_in() -> None:
     """The entry has all settings of the existing one, and only CRI-O's own annotations are listed."""
-    edited = Crio().add("# first\n", DEFAULT, [("/etc/crio/crio.conf", CRIO)])
+    edited = ENGINE.edit("# first\n", others=[("/etc/crio/crio.conf", CRIO)]).add(DEFAULT)
     after = f'# first\n{CRIO_ADDED}\n[crio.runtime]  # by cdi-hook configure\ndefault_runtime = "cdi"\n'
     assert (edited.text, edited.notes) == (after, (WORD,))
-    assert Crio().add(after, ADD).text == after
-    assert Crio().remove(after, None).text == "# first\n"
+    assert ENGINE.edit(after).remove(None).text == "# first\n"
 
 
 def test_in_place() -> None:
     """In a file with other settings, those stay and the former default is restored."""
     after = CRIO.replace('default_runtime = "crun"', 'default_runtime = "cdi"') + CRIO_ADDED
-    assert Crio().add(CRIO, DEFAULT).text == after
-    assert Crio().remove(after, CRIO).text == CRIO
+    assert ENGINE.edit(CRIO).add(DEFAULT).text == after
+    assert ENGINE.edit(after).remove(ENGINE.edit(CRIO)).text == CRIO
 
 
 def test_copies_the_last_entry_and_no_vm() -> None:
@@ -69,7 +68,7 @@ def test_copies_the_last_entry_and_no_vm() -> None:
         ),
         ("b", '[crio.runtime.runtimes.runc]\nruntime_root = "/b"\n'),
     ]
-    assert Crio().add("", Request("/usr/bin/cdi-kata", "kata"), others).text == (
+    assert ENGINE.edit("", others=others).add(Request("/usr/bin/cdi-kata", "kata")).text == (
         '[crio.runtime.runtimes.cdi-kata]  # by cdi-hook configure\nruntime_path = "/usr/bin/cdi-kata"\n'
         'runtime_type = "oci"\nruntime_root = "/b"\n'
     )
@@ -89,7 +88,7 @@ monitor_path = "/usr/libexec/crio/conmonrs"
 
 def test_an_entry_with_another_monitor() -> None:
     """An entry of CRI-O's packages is copied with its type and its monitor, which aren't on PATH."""
-    assert Crio().add("", ADD, [("/etc/crio/crio.conf.d/10-crio.conf", PACKAGED)]).text == (
+    assert ENGINE.edit("", others=[("/etc/crio/crio.conf.d/10-crio.conf", PACKAGED)]).add(ADD).text == (
         '[crio.runtime.runtimes.cdi]  # by cdi-hook configure\nruntime_path = "/usr/bin/cdi-runtime"\n'
         'runtime_type = "pod"\nruntime_root = "/run/crun"\nmonitor_path = "/usr/libexec/crio/conmonrs"\n'
     )
@@ -97,6 +96,6 @@ def test_an_entry_with_another_monitor() -> None:
 
 def test_without_an_entry_to_copy() -> None:
     """Without an entry to copy, the entry has only the program."""
-    assert Crio().add("", ADD).text == (
+    assert ENGINE.edit("").add(ADD).text == (
         '[crio.runtime.runtimes.cdi]  # by cdi-hook configure\nruntime_path = "/usr/bin/cdi-runtime"\nruntime_type = "oci"\n'
     )

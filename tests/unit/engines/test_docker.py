@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engines.docker and engines.jsonedit: daemon.json with our entry, and every other byte as it was."""
+"""engines.docker and edit.json_document: daemon.json with our entry, and every other byte as it was."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import json
 import pytest
 import yaml
 
-from cdi_hook.engines.docker import Docker
+from cdi_hook.engines.docker import ENGINE, DockerProber
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.engine import Request
 
 PATH = "/usr/bin/cdi-runtime"
-ADD = Request(PATH)
 DEFAULT = Request(PATH, set_default=True)
 
 # As it was, with our runtime as the default in it.
@@ -55,32 +54,25 @@ CASES = {
 
 @pytest.mark.parametrize(("before", "after"), CASES.values(), ids=CASES)
 def test_added_in_the_style_of_the_file(before: str, after: str) -> None:
-    """The members have the file's own indentation and are in the right place, and nothing else changes."""
-    assert Docker().add(before, DEFAULT).text == after
-
-
-@pytest.mark.parametrize("before", [before for before, _ in CASES.values()], ids=CASES)
-def test_twice_is_once(before: str) -> None:
-    """An edit that has already been made changes nothing."""
-    once = Docker().add(before, DEFAULT).text
-    assert Docker().add(once, DEFAULT).text == once
-    assert Docker().add(once, ADD).text == once
+    """The members have the file's own indentation and are in the right place, and nothing else changes, also the second time."""
+    assert ENGINE.edit(before).add(DEFAULT).text == after
+    assert ENGINE.edit(after).add(DEFAULT).text == after
 
 
 @pytest.mark.parametrize("before", [before for before, _ in CASES.values() if before], ids=[*CASES][1:])
 def test_removed_it_says_what_it_said(before: str) -> None:
     """After a removal, the file has the former text in the former order."""
-    after = Docker().remove(Docker().add(before, DEFAULT).text, before)
+    after = ENGINE.edit(ENGINE.edit(before).add(DEFAULT).text).remove(ENGINE.edit(before))
     assert after.notes == ()
     assert json.dumps(json.loads(after.text)) == json.dumps(json.loads(before))
 
 
 def test_removed_is_only_ours() -> None:
     """Later edits stay, and so does an entry with our name that isn't ours."""
-    text = Docker().add('{\n  "a": 1\n}\n', DEFAULT).text.replace('"a": 1', '"a": 2')
-    text = Docker().add(text, Request("/usr/bin/cdi-crun", "crun")).text
+    text = ENGINE.edit('{\n  "a": 1\n}\n').add(DEFAULT).text.replace('"a": 1', '"a": 2')
+    text = ENGINE.edit(text).add(Request("/usr/bin/cdi-crun", "crun")).text
     text = text.replace('"runtimes": {', '"runtimes": {\n    "cdi-x": {"path": "/x"},')
-    after = Docker().remove(text, '{\n  "a": 1\n}\n')
+    after = ENGINE.edit(text).remove(ENGINE.edit('{\n  "a": 1\n}\n'))
     assert after.text == '{\n  "a": 2,\n  "runtimes": {\n    "cdi-x": {"path": "/x"}\n  }\n}\n'
 
 
@@ -105,7 +97,7 @@ def test_removed_is_only_ours() -> None:
 )
 def test_default_is_given_back(before: str | None, default: str | None, notes: tuple[str, ...]) -> None:
     """The former default runtime is restored, if that runtime still exists."""
-    after = Docker().remove(Docker().add("{}", DEFAULT).text, before)
+    after = ENGINE.edit(ENGINE.edit("{}").add(DEFAULT).text).remove(ENGINE.edit(before))
     assert json.loads(after.text).get("default-runtime") == default
     assert after.notes == notes
     assert bool(after.restart) == (default is None)
@@ -114,19 +106,10 @@ def test_default_is_given_back(before: str | None, default: str | None, notes: t
 def test_a_default_set_since_stays() -> None:
     """A default runtime that somebody has set in the meantime isn't changed."""
     text = '{"runtimes": {"cdi": {"path": "/usr/bin/cdi-runtime"}}, "default-runtime": "runc"}'
-    assert Docker().remove(text, '{"default-runtime": "crun"}').text == '{"default-runtime": "runc"}'
-
-
-def test_nothing_of_ours_nothing_removed() -> None:
-    """A file without an entry of ours isn't changed, also if it is empty."""
-    assert Docker().remove("", None).text == ""
-    assert Docker().remove('{ "runtimes": {} }', None).text == '{ "runtimes": {} }'
-
-
-def test_a_moved_program_is_followed() -> None:
-    """An entry of ours gets the requested path, and keeps everything else."""
-    text = '{"runtimes": {"cdi": {"path": "/opt/cdi-runtime", "runtimeArgs": ["--debug"]}}}'
-    assert Docker().add(text, ADD).text == text.replace("/opt", "/usr/bin")
+    assert (
+        ENGINE.edit(text).remove(ENGINE.edit('{"default-runtime": "crun"}')).text
+        == '{"default-runtime": "runc"}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +119,8 @@ def test_a_moved_program_is_followed() -> None:
         ('{"a": 1', "not valid JSON: Expecting ',' delimiter at line 1 column 8"),
         ("[]", "not a JSON object"),
         ('{"a": {"b": 1, "b": 2}}', 'not usable: the key "b" appears twice in one object'),
-        ('{"runtimes": []}', "runtimes is not an object"),
+        ('{"runtimes": {"cdi": null}}', "it already has a runtime cdi that is not ours: it runs None"),
+        ('{"features": []}', "features is not an object"),
     ],
 )
 def test_refused(text: str, message: str) -> None:
@@ -145,20 +129,14 @@ def test_refused(text: str, message: str) -> None:
     newer = {"not valid JSON: Illegal trailing comma before end of object at line 2 column 9"}
     older = {message.format("Expecting property name enclosed in double quotes")}
     with pytest.raises(UnusableConfiguration) as caught:
-        Docker().add(text, DEFAULT)
+        ENGINE.edit(text).add(Request(PATH, enable_cdi=True))
     assert str(caught.value) in older | (newer if "{}" in message else set())
 
 
 def test_runtimes_that_are_no_object_are_refused() -> None:
     """If runtimes isn't an object, our entries can't be found, also for a removal."""
-    with pytest.raises(UnusableConfiguration):
-        Docker().names('{"runtimes": null}')
-
-
-def test_an_entry_without_a_program_is_not_ours() -> None:
-    """An entry with our name that isn't an object is refused."""
-    with pytest.raises(UnusableConfiguration):
-        Docker().add('{"runtimes": {"cdi": null}}', ADD)
+    with pytest.raises(UnusableConfiguration, match=r"^runtimes is not an object$"):
+        print(ENGINE.edit('{"runtimes": []}').ours)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +150,9 @@ def test_an_entry_without_a_program_is_not_ours() -> None:
 )
 def test_what_an_older_docker_takes(monkeypatch: pytest.MonkeyPatch, version: str, word: str) -> None:
     """docker before 24 has no annotations: what to write goes by a variable, in compose too, and can be pasted."""
-    docker = Docker()
-    monkeypatch.setattr(Docker, "version", lambda _: version)
-    monkeypatch.setattr(Docker, "found", lambda _: "/usr/bin/dockerd" if version else "")
-    asks = docker.asks()
+    monkeypatch.setattr(DockerProber, "version", lambda _: version)
+    monkeypatch.setattr(DockerProber, "found", lambda _: "/usr/bin/dockerd" if version else "")
+    asks = ENGINE.probe().requests()
     assert f"docker run --runtime cdi {word}" in asks["docker"]
     assert ("annotations" in asks["compose"]) == ("--annotation" in word)
     assert (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.engines.edit import plan
-from cdi_hook.engines.engine import Request
-from cdi_hook.engines.k3s import K3s
+from cdi_hook.engines.edit.config_editor import Request
+from cdi_hook.engines.k3s import ENGINE
 from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def contents(place: Path) -> dict[str, str]:
 
 def add(place: Path, request: Request = ADD) -> None:
     """Add an entry to the configuration in a dir; a second time changes nothing."""
-    for change in plan.add(K3s(), f"{place}/config.toml", request).changes:
+    for change in plan.add(ENGINE, f"{place}/config.toml", request).changes:
         change.make()
-    assert plan.add(K3s(), f"{place}/config.toml", request).changes == []
+    assert plan.add(ENGINE, f"{place}/config.toml", request).changes == []
 
 
 def remove(place: Path) -> None:
     """Remove our entries from the configuration in a dir."""
-    for change in plan.remove(K3s(), f"{place}/config.toml").changes:
+    for change in plan.remove(ENGINE, f"{place}/config.toml").changes:
         change.make()
 
 
@@ -98,7 +98,7 @@ def test_with_a_template(tmp_path: Path, version: int) -> None:
     template.write_text(template.read_text() + "[x]\ny = {{ .z }}\n")
     add(tmp_path)
     add(tmp_path, Request("/usr/bin/cdi-crun", "crun", annotations=ADD.annotations))
-    assert K3s().names(template.read_text()) == ["cdi", "cdi-crun"]
+    assert ENGINE.edit(template.read_text()).ours == ["cdi", "cdi-crun"]
     remove(tmp_path)
     assert contents(tmp_path) == {**before, template.name: FOREIGN + "\n[x]\ny = {{ .z }}\n"}
 
@@ -190,4 +190,4 @@ def test_never_started(tmp_path: Path) -> None:
         add(tmp_path)
     reason = "k3s hasn't made config.toml yet: start it once before this"
     assert str(caught.value) == f"{tmp_path}/{TEMPLATES[3]}: {reason}"
-    assert plan.remove(K3s(), f"{tmp_path}/config.toml").changes == []
+    assert plan.remove(ENGINE, f"{tmp_path}/config.toml").changes == []

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from cdi_hook.engines.engine import Request
-from cdi_hook.engines.microk8s import Microk8s
+from cdi_hook.engines.edit.config_editor import Request
+from cdi_hook.engines.microk8s import ENGINE
 
 BEFORE = """\
 version = 2
@@ -26,12 +26,6 @@ BinaryName = "/usr/bin/cdi-runtime"
 
 def test_its_template() -> None:
     """The entry is added and removed, and what MicroK8s replaces at each start stays as it is."""
-    added = Microk8s().add(BEFORE, Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))).text
+    added = ENGINE.edit(BEFORE).add(Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))).text
     assert added == BEFORE + ADDED
-    assert Microk8s().remove(added, BEFORE).text == BEFORE
-
-
-def test_its_unit() -> None:
-    """containerd is a service of its own among those of the snap."""
-    command = ["systemctl", "restart", "snap.microk8s.daemon-containerd"]
-    assert Microk8s().reload_command(Microk8s.file, restart=False) == command
+    assert ENGINE.edit(added).remove(ENGINE.edit(BEFORE)).text == BEFORE

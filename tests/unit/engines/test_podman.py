@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.engine import Request
-from cdi_hook.engines.podman import Podman
+from cdi_hook.engines.podman import ENGINE
 
 PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)
@@ -31,20 +31,19 @@ def test_drop_in() -> None:
         '# first\n\n[engine.runtimes]  # by cdi-hook configure\ncdi = ["/usr/bin/cdi-runtime"]\n'
         '\n[engine]  # by cdi-hook configure\nruntime = "cdi"\n'
     )
-    edited = Podman().add("# first\n", DEFAULT)
+    edited = ENGINE.edit("# first\n").add(DEFAULT)
     assert (edited.text, edited.notes) == (after, ())
-    assert Podman().add(after, ADD).text == after
-    assert Podman().remove(after, None).text == "# first\n"
+    assert ENGINE.edit(after).remove(None).text == "# first\n"
 
 
 def test_in_place() -> None:
     """In a file with other settings, those stay and the former default is restored."""
     after = PODMAN.replace('runtime = "crun"', 'runtime = "cdi"') + 'cdi = ["/usr/bin/cdi-runtime"]\n'
-    assert Podman().add(PODMAN, DEFAULT).text == after
-    assert Podman().remove(after, PODMAN).text == PODMAN
+    assert ENGINE.edit(PODMAN).add(DEFAULT).text == after
+    assert ENGINE.edit(after).remove(ENGINE.edit(PODMAN)).text == PODMAN
 
 
 def test_an_entry_without_a_program_is_not_ours() -> None:
     """An entry with our name that lists no program is refused."""
     with pytest.raises(UnusableConfiguration):
-        Podman().add("[engine.runtimes]\ncdi = []\n", ADD)
+        ENGINE.edit("[engine.runtimes]\ncdi = []\n").add(ADD)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from cdi_hook.engines.edit.document import UnusableConfiguration
@@ -156,17 +154,6 @@ def test_what_isnt_toml_is_refused(text: str, where: str) -> None:
         TOMLText(text)
     assert str(caught.value).startswith("not valid TOML: ")
     assert str(caught.value).endswith(f" ({where})")
-
-
-def test_without_a_parser_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without tomllib, which Python has since 3.11, and tomli the message says what to install."""
-    monkeypatch.setitem(sys.modules, "tomllib", None)
-    monkeypatch.setitem(sys.modules, "tomli", None)
-    with pytest.raises(UnusableConfiguration) as caught:
-        TOMLText("")
-    assert str(caught.value) == (
-        "reading it needs Python 3.11 or tomli: install python3-tomli (or pip install tomli)"
-    )
 
 
 def test_tables_in_any_order() -> None:
