@@ -213,7 +213,7 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         for line in _said(planned, later, options):
             output.say(line)
         for note in notes:
-            output.complain(f"note: {note}")
+            output.note(f"note: {note}")
     return {
         "engine": engine.name,
         "is_changed": bool(planned.changes) and not options.dry_run,
