@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.catalog.cache import Cache as Cache
-    from cdi_hook.edits.kinds import Change as Change
+    from cdi_hook.edits.target import Change as Change
     from cdi_hook.errors import BundleError as BundleError
     from cdi_hook.errors import CDIError as CDIError
     from cdi_hook.errors import ConfigError as ConfigError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "catalog.cache": ("Cache",),
-    "edits.kinds": ("Change",),
+    "edits.target": ("Change",),
     "errors": (
         "BundleError",
         "CDIError",

@@ -2,7 +2,7 @@
 """What start.py starts, with the modules of a create from one file: to import them costs a tenth more.
 
 As other byte-code the file lies in __pycache__, is made by whoever starts first
-and may write there, and holds while the sources are what they were. Where it
+and may write there, and counts while the sources are what they were. Where it
 doesn't, the modules are imported. By marshal:
 
     (sys.hexversion, ((module, path below our dir, mtime in ns, size, code), ...))
@@ -51,7 +51,7 @@ def start(mode: str, *arguments: str) -> None:
         name = "cdi-runtime" if mode in ("runtime", "door") else "cdi-hook"
         text = f"{name} can't go on: {type(error).__name__}: {error}\n"
         posix.write(2, text.encode("utf-8", "backslashreplace"))
-        posix._exit(1)  # without the rest of stdout: the door takes no half
+        posix._exit(1)  # without the rest of stdout: cdi-runtime takes no half
 
 
 def _load() -> bool:

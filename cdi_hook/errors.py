@@ -1,18 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that the library raises, and quotes for names. Only an entry point prints one and exits."""
+"""Errors and findings as data, and quotes for names. Only an entry point says one, and exits."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Optional
+
+    Source = tuple[Optional[str], str]  # a device (None: all devices of the spec), the path of its spec
 
 # The beginning of the message if a container's request can't be met.
 FAILED = "CDI device injection failed: "
+OK = "ok"  # as it should be, or worth knowing
+WARNING = "warning"  # works now, and may not later
+ERROR = "error"  # a container that asks for a device may not get it
+UNKNOWN = "unknown"  # can't be told, most often because only root may look
 
 
 class CDIError(Exception):
-    """The base class of this package's errors; the text is one line."""
+    """The base class of this package's errors; its kind is its class, and as a text it is one line.
+
+    ``cause`` is what went wrong, ``about`` what it concerns, where more is known of that (the device, who
+    asked for it, its spec), and ``fix`` what to do about it. ``of_request`` is whether a container's
+    request for devices can't be met because of it.
+    """
+
+    def __init__(self, cause: str, fix: str = "") -> None:
+        self.cause = cause
+        self.about = ""
+        self.fix = fix
+        self.of_request = False
+        super().__init__(cause)
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (self.cause, self.about, self.fix)))
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told."""
+        return f"{FAILED}{self}" if self.of_request else str(self)
 
 
 class InvalidName(CDIError):
@@ -46,13 +73,25 @@ class InjectionError(CDIError):
     devices of the spec) and the path of the device's spec.
     """
 
-    def __init__(self, message: str, source: tuple[str | None, str] | None = None) -> None:
+    def __init__(self, cause: str, source: Source | None = None) -> None:
+        super().__init__(cause)
         self.source = source
-        super().__init__(message)
+
+
+class HostMismatch(InjectionError):
+    """A host that isn't, or is no longer, what a spec says; ``node`` is the path of a host's node, or ""."""
+
+    def __init__(self, cause: str, source: Source | None = None, node: str = "") -> None:
+        super().__init__(cause, source)
+        self.node = node
 
 
 class TooLate(InjectionError):
     """Container edits that can't be made in a container that is already being created."""
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(cause)
+        self.fix = fix
 
 
 class UnresolvableDevices(CDIError):
@@ -66,33 +105,56 @@ class UnresolvableDevices(CDIError):
 class InvalidSpec(CDIError):
     """A CDI spec file that can't be used; ``findings`` are all things wrong with it."""
 
-    def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
+    def __init__(self, cause: str, findings: Sequence[Finding] = ()) -> None:
         self.findings = list(findings)
-        super().__init__(message)
+        super().__init__(cause)
 
 
 class Finding:
-    """One thing wrong with a document.
+    """One thing that was found, in a document or on the host.
 
-    ``path`` is the place in jq's notation (``.devices[3].name``; "" is the whole
-    document). ``message`` is in the words of the reference implementation, and
-    ``within`` is the text that this puts before the message. ``plain`` is what a person
-    is told: what is wrong, and what to write instead.
+    ``message`` is what is so, ``level`` how bad that is (OK, WARNING, ERROR or UNKNOWN), and ``fix`` what
+    to do about it: a command to paste, or a sentence ("": nothing). ``place`` is where in a document, in
+    jq's notation (``.devices[3].name``; "": all of it). Of a spec file that doesn't count, ``kind`` says
+    why: others could have written it ("untrusted"), it isn't valid ("invalid"), another file of its dir has
+    the same ``device`` ("conflict"), or it can't be read, because of its mode ("denied") or otherwise
+    ("unreadable"). Only those of an invalid file quote what it says.
     """
 
-    __slots__ = ("message", "path", "plain", "within")
+    __slots__ = ("device", "fix", "kind", "level", "message", "place")
 
-    def __init__(self, path: str, message: str, within: str = "", plain: str = "") -> None:
-        self.path = path
+    def __init__(
+        self,
+        level: str,
+        message: str,
+        fix: str = "",
+        place: str = "",
+        kind: str = "invalid",
+        device: str = "",
+    ) -> None:
+        self.level = level
         self.message = message
-        self.within = within
-        self.plain = plain or message
+        self.fix = fix
+        self.place = place
+        self.kind = kind
+        self.device = device
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All that it says, as its arguments."""
+        return self.level, self.message, self.fix, self.place, self.kind, self.device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Finding) and self.fields == other.fields
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.plain}" if self.path else self.plain
+        said = f"{self.message}; {self.fix}" if self.fix else self.message
+        return f"{self.place}: {said}" if self.place else said
 
     def __repr__(self) -> str:
-        return f"Finding({self.path!r}, {self.message!r})"
+        return f"Finding{self.fields}"
 
 
 _ESCAPES = {character: f"\\{letter}" for character, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"')}

@@ -97,8 +97,8 @@ def validate_device_name(name: str) -> None:
     if not name:
         raise errors.InvalidName("invalid (empty) device name")
     first, between, last = _split(name)
-    if first not in _ALPHANUMERIC:  # "class" is the reference implementation's mistake
-        raise errors.InvalidName(f"invalid class {errors.quote(name)}, should start with a letter or digit")
+    if first not in _ALPHANUMERIC:
+        raise errors.InvalidName(f"invalid name {errors.quote(name)}, should start with a letter or digit")
     for character in between:
         if character not in _DEVICE_CHARACTERS:
             raise errors.InvalidName(f"invalid character '{character}' in device name {errors.quote(name)}")

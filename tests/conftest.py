@@ -27,6 +27,7 @@ ON_DISK = "/var/tmp"  # where /tmp may be a tmpfs that allows no device nodes
 settings.register_profile("short", derandomize=True, database=None, deadline=None)
 settings.load_profile("short")
 
+_LONGEST_ID = 40  # characters of one parameter
 EXPECTED_SKIPS = Path(__file__).parent / "expected-skips.txt"
 
 
@@ -44,6 +45,14 @@ def pytest_configure() -> None:
         atexit.register(shutil.rmtree, runtime_dir, ignore_errors=True)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a case by its beginning, where its text is long: an id is to be read."""
+    if not isinstance(val, (str, bytes)):
+        return None
+    shown = ascii(" ".join(val.split()))[1:-1] if isinstance(val, str) else repr(val)[2:-1]
+    return f"{shown[:_LONGEST_ID]}{'...' if len(shown) > _LONGEST_ID else ''}"
 
 
 @pytest.fixture(scope="session", autouse=True)

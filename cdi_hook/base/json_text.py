@@ -64,6 +64,7 @@ def _scanner(*, is_own: bool) -> Callable[[str, int], tuple[Any, int]]:
         strict=True,
         object_hook=None,
         object_pairs_hook=None if is_own else _object,
+        array_hook=None,  # since Python 3.15
         parse_float=float if is_own else _float,
         parse_int=int if is_own else _int,
         parse_constant=_constant,

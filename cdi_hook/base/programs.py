@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CALLED = "cdi-hook"
 _LIB = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _OF_CLONE = os.path.join(_LIB, "packaging", "bin")
-# Where the door looks after PATH; the last is where CRI-O's packages have their runtimes.
+# Where cdi-runtime looks after PATH; the last is where CRI-O's packages have their runtimes.
 DIRS = (
     "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/libexec/crio",
 )  # fmt: skip

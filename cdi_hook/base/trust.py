@@ -24,7 +24,7 @@ _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Untrusted(Exception):
-    """Somebody other than root could have written a file; the text says why, ``remedy`` what mends it."""
+    """Somebody other than root could have written a file; the text says why, ``remedy`` what to do."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         self.remedy = remedy
@@ -48,7 +48,7 @@ def trusted(path: str) -> Iterator[str]:
 
 
 def untrusted(path: str) -> tuple[str, str]:
-    """Return why a file isn't root's alone, and what mends it; "" if it is, or isn't there."""
+    """Return why a file isn't root's alone, and what to do about it; "" if it is, or isn't there."""
     try:
         with trusted(posixpath.abspath(path)):
             return "", ""

@@ -36,11 +36,11 @@ def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
     return [spellings[one] for one in difflib.get_close_matches(word, alike, most, 0.6)]
 
 
-def instead(word: str, known: Iterable[str], what: str = "known are") -> str:
+def instead(word: str, known: Iterable[str]) -> str:
     """Return what to write for a word that isn't known: the name near it, or else all names."""
     known = list(known)
     close = near(word, known)
-    return f"did you mean {close[0]}?" if close else f"{what} {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}"
 
 
 def some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:

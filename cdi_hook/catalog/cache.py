@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from cdi_hook.base import volumes
 from cdi_hook.base.files import Identity, clean, digest, digest_of, identify
 from cdi_hook.base.trust import Untrusted, trusted
-from cdi_hook.catalog.inventory import Inventory, Place, Problem
-from cdi_hook.edits import kinds
-from cdi_hook.errors import CDIError, InjectionError, InvalidSpec, UnresolvableDevices, quote
+from cdi_hook.catalog.inventory import Inventory, Place, Problems
+from cdi_hook.edits import editor
+from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices, quote
 from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
@@ -26,7 +26,7 @@ from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cdi_hook.edits.kinds import Change, Part
+    from cdi_hook.edits.target import Change, Part
 
     Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's digest and data
 
@@ -35,10 +35,8 @@ DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # whole seconds, and FAT every other one.
 SETTLED_NS = 50_000_000
 SETTLED_WHOLE_NS = 2_100_000_000
-SILENT = (
-    f"its file system doesn't answer within {volumes.PATIENCE_S} s, so this dir isn't read: mend or unmount "
-    "it, or take the dir out of SPEC_DIRS"
-)
+SILENT = f"its file system doesn't answer within {volumes.PATIENCE_S} s, so this dir isn't read"
+UNMOUNT = "fix or unmount that file system, or take the dir out of SPEC_DIRS"
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
 
@@ -48,7 +46,7 @@ class Snapshot(NamedTuple):
 
     specs: list[Spec]
     devices: dict[str, Device]
-    problems: dict[str, list[Problem]]
+    problems: Problems
     identities: dict[str, Identity | None]
     images: dict[str, str | None]
     remembered: Remembered
@@ -107,7 +105,7 @@ class Cache:
         self._strict = strict
         self._specs: list[Spec] = []
         self._devices: dict[str, Device] = {}
-        self._problems: dict[str, list[Problem]] = {}
+        self._problems: Problems = {}
         self.identities: dict[str, Identity | None] = {}
         self.images: dict[str, str | None] = {}
         self.remembered = remembered or {}
@@ -120,11 +118,11 @@ class Cache:
     @property
     def errors(self) -> dict[str, list[str]]:
         """What is wrong, by path of a file or dir; a conflict is listed for both files."""
-        return {path: [one.message for one in problems] for path, problems in self.problems.items()}
+        return {path: [str(one) for one in problems] for path, problems in self.problems.items()}
 
     @property
-    def problems(self) -> dict[str, list[Problem]]:
-        """The same, with what a person is told."""
+    def problems(self) -> Problems:
+        """The same as findings."""
         self._refresh_if_changed()
         return {path: list(problems) for path, problems in self._problems.items()}
 
@@ -183,11 +181,7 @@ class Cache:
         """
         if oci is None:
             raise InjectionError("can't inject devices, nil OCI Spec")
-        parts = self.parts(names)
-        try:
-            return kinds.apply(oci, parts)
-        except InjectionError as error:
-            raise InjectionError(f"failed to inject devices: {error}", error.source) from error
+        return editor.apply(oci, self.parts(names))
 
     def write_spec(self, data: dict[str, Any], name: str | None = None) -> str:
         """Write a spec to the dir of the highest priority and return its path.
@@ -236,9 +230,9 @@ class Cache:
                     paths = (path, other.spec.path)
                     for one in paths:
                         both = f"{quote(paths[0])}, {quote(paths[1])}"
-                        message = f"conflicting device {quote(name)} (specs {both})"
-                        plain = f"{name} is defined in two files of one dir ({both}), so neither counts"
-                        self._add_problem(one, Problem("conflict", message, plain, name))
+                        message = f"conflicting device {quote(name)}: two files of one dir define it ({both})"
+                        fix = "neither counts, so rename or remove one"
+                        self._add_problem(one, Finding(ERROR, message, fix, kind="conflict", device=name))
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
@@ -268,8 +262,7 @@ class Cache:
     def _spec_files(self, directory: str) -> list[str]:
         if directory in self.silent:
             self._is_whole = False
-            message = f"failed to read CDI Spec directory {quote(directory)}: no answer"
-            self._add_problem(directory, Problem("unreadable", message, SILENT))
+            self._add_problem(directory, Finding(ERROR, SILENT, UNMOUNT, kind="unreadable"))
             return []
         self._watch(directory)
         try:
@@ -284,8 +277,7 @@ class Cache:
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
-            message = f"failed to read CDI Spec directory {quote(directory)}: {reason}"
-            self._add_problem(directory, Problem(_kind(error), message, f"can't read this dir: {reason}"))
+            self._add_problem(directory, Finding(ERROR, f"can't read this dir: {reason}", kind=_kind(error)))
             return []
         return [clean(f"{directory}/{name}") for name in sorted(names, key=os.fsencode)]
 
@@ -301,19 +293,15 @@ class Cache:
         except OSError as error:
             self._note_failure(error)
             reason = (error.strerror or str(error)).lower()
-            message = f"failed to load CDI Spec open {path}: {reason}"
-            self._add_problem(path, Problem(_kind(error), message, f"can't read it: {reason}"))
+            self._add_problem(path, Finding(ERROR, f"can't read it: {reason}", kind=_kind(error)))
         except InvalidSpec as error:
             self._note_failure(error.__cause__)
-            more = len(error.findings) - 1
-            plain = f"{error.findings[0]}{f' (and {more} more)' if more else ''}"
-            self._add_problem(
-                path, Problem(_kind(error.__cause__), f"failed to load CDI Spec {error}", plain)
-            )
+            first, more = error.findings[0], len(error.findings) - 1
+            fix = f"{first.fix}{f' (and {more} more)' if more else ''}".strip()
+            self._add_problem(path, Finding(ERROR, first.message, fix, first.place, _kind(error.__cause__)))
         except Untrusted as error:
             message = f"refused by SPEC_TRUST=strict: {error}"
-            plain = f"{message}; to mend it: {error.remedy}"
-            self._add_problem(path, Problem("untrusted", f"failed to load CDI Spec {message}", plain))
+            self._add_problem(path, Finding(ERROR, message, f"to fix it: {error.remedy}", kind="untrusted"))
         return None
 
     def _note_failure(self, error: BaseException | None) -> None:
@@ -321,7 +309,7 @@ class Cache:
         if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) not in _STAYS:
             self._is_whole = False
 
-    def _add_problem(self, path: str, problem: Problem) -> None:
+    def _add_problem(self, path: str, problem: Finding) -> None:
         self._problems.setdefault(path, []).append(problem)
 
 

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Part
+    from cdi_hook.edits.target import Part
 
 MAGIC = b"cdi-hook\x06"
 HEAD_AT = len(MAGIC) + 8
-# The kinds of problems (see inventory.py) that stay while no watched path changes.
+# The kinds of findings (see errors.py) that stay while no watched path changes.
 SAID_BY_A_SPEC = ("invalid", "conflict")
 
 
@@ -127,7 +127,7 @@ class Index:
         paths = [path for path, _ in start["watched"]]
         found = record(descriptor, table, slots + 2 * len(paths))
         # Who may write or read a spec can change without a change of what is watched, in a dir above.
-        return None if any(one[1] not in SAID_BY_A_SPEC for one in found["problems"]) else (paths, found)
+        return None if any(one[-2] not in SAID_BY_A_SPEC for one in found["problems"]) else (paths, found)
 
 
 def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook import __version__
 from cdi_hook.base import files, json_text
 from cdi_hook.catalog import index, inventory
-from cdi_hook.catalog.cache import SETTLED_NS, SILENT
+from cdi_hook.catalog.cache import SETTLED_NS, SILENT, UNMOUNT
 from cdi_hook.catalog.lock import Turn
 from cdi_hook.errors import CDIError
 
@@ -44,7 +44,7 @@ def build(found: index.Index, cache: Cache) -> str:
     can't be read, or are in a dir that doesn't answer.
     """
     if cache.silent:
-        raise CDIError(f"{cache.silent[0]}: {SILENT}")
+        raise CDIError(f"{cache.silent[0]}: {SILENT}", UNMOUNT)
     with Turn(found.path):
         for _ in range(60):
             if cache.is_settled:

@@ -4,7 +4,7 @@
 The index has it as its last record, in JSON:
 
     {"devices": [[name, its spec, specs whose device of that name doesn't count...], ...],
-     "problems": [[path, the fields of a Problem...], ...]}
+     "problems": [[path, the fields of a Finding...], ...]}
 
 The devices are sorted by name. A spec is the number of its path among the watched paths.
 """
@@ -12,32 +12,18 @@ The devices are sorted by name. A spec is the number of its path among the watch
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook.base.files import clean
+from cdi_hook.errors import ERROR, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PRIVATE = 'failed to load CDI Spec; not everybody may read it, so only "cdi-hook validate" says why'
+PRIVATE = 'it is not valid; not everybody may read it, so only "cdi-hook validate" says why'
 
 
-class Problem(NamedTuple):
-    """Something wrong with a spec file or a spec dir.
-
-    ``kind`` says what: others could have written the file, it isn't valid, another file of its
-    dir has the same ``device``, or it can't be read, because of its mode or otherwise.
-    ``message`` is in the reference's words, ``plain`` what a person is told; only those of an
-    invalid file quote what it says.
-    """
-
-    kind: Literal["untrusted", "invalid", "conflict", "denied", "unreadable"]
-    message: str
-    plain: str
-    device: str = ""
-
-
-Problems = dict[str, list[Problem]]  # by path of a file or dir
+Problems = dict[str, list[Finding]]  # by path of a file or dir
 
 
 class Place(NamedTuple):
@@ -54,11 +40,6 @@ class Inventory(NamedTuple):
     problems: Problems
 
     @property
-    def told(self) -> list[tuple[str, str]]:
-        """What a person is told of each path with which something is wrong."""
-        return [(path, one.plain) for path, found in self.problems.items() for one in found]
-
-    @property
     def for_everybody(self) -> Problems:
         """The problems without what is quoted from specs that not everybody may read.
 
@@ -66,9 +47,7 @@ class Inventory(NamedTuple):
         """
         return {
             path: [
-                one._replace(message=PRIVATE, plain=PRIVATE)
-                if one.kind == "invalid" and not _is_public(path)
-                else one
+                Finding(ERROR, PRIVATE) if one.kind == "invalid" and not _is_public(path) else one
                 for one in found
             ]
             for path, found in self.problems.items()
@@ -81,7 +60,7 @@ def of_record(paths: Sequence[str], record: dict[str, Any]) -> Inventory:
                for name, spec, *shadowed in record["devices"]}  # fmt: skip
     problems: Problems = {}
     for path, *fields in record["problems"]:
-        problems.setdefault(path, []).append(Problem(*fields))
+        problems.setdefault(path, []).append(Finding(*fields))
     return Inventory(devices, problems)
 
 
@@ -92,7 +71,7 @@ def to_record(inventory: Inventory, numbers: Mapping[str, int]) -> dict[str, Any
             [name, numbers[place.spec], *(numbers[one] for one in place.shadowed)]
             for name, place in inventory.devices.items()
         ],
-        "problems": [[path, *one] for path, found in inventory.problems.items() for one in found],
+        "problems": [[path, *one.fields] for path, found in inventory.problems.items() for one in found],
     }
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import errors
 from cdi_hook.base import files, volumes
 from cdi_hook.catalog import index
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.catalog.cache import Cache
     from cdi_hook.catalog.inventory import Inventory, Problems
-    from cdi_hook.edits.kinds import Change, Part
+    from cdi_hook.edits.target import Change, Part
 
 
 def _look(directory: str) -> None:
@@ -45,7 +44,7 @@ class Registry:
     ) -> None:
         """Look devices up in spec_dirs, with an index in ``directory`` ("": there is no place for one).
 
-        ``may_map_ids`` is for kinds.apply. Without ``keep_index`` an index is read and never written.
+        ``may_map_ids`` is for editor.apply. Without ``keep_index`` an index is read and never written.
         """
         name = "-".join(one.strip("/").replace("/", "-") for one in spec_dirs)[:200]
         path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
@@ -94,7 +93,7 @@ class Registry:
     @property
     def errors(self) -> dict[str, list[str]]:
         """The same as text."""
-        return {path: [one.message for one in found] for path, found in self.problems.items()}
+        return {path: [str(one) for one in found] for path, found in self.problems.items()}
 
     def devices(self) -> list[str]:
         """Return the qualified names of all devices, sorted."""
@@ -122,11 +121,4 @@ class Registry:
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
-        try:
-            return kinds.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
-        except errors.InjectionError as error:
-            raise errors.InjectionError(f"failed to inject devices: {error}", error.source) from error
-
-    def inject(self, oci: dict[str, Any], names: Sequence[str]) -> list[Change]:
-        """Edit oci so that it has these devices, adding nothing that is there already; return the changes."""
-        return self.apply(oci, self.parts(names))
+        return editor.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cdi_hook.cli import commands, output
+from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command and return its exit status; raises SystemExit for help (0) and wrong arguments (2)."""
+    arguments = commands.plain(arguments)
+    output.start(json="--json" in arguments)
     try:
         parser = commands.parser(arguments)
         options, more = parser.parse_known_args(arguments)
@@ -27,11 +31,13 @@ def main(arguments: Sequence[str]) -> int:
             return 2
         module = importlib.import_module(commands.COMMANDS[options.command][0])
         status: int = module.run(options)
-        output.flush()
+        output.finish()
     except Exception as error:  # a user gets one line, not a traceback
         if "--debug" in arguments:
             raise
         output.complain(output.describe(error))
+        with contextlib.suppress(CDIError):  # stdout may be why
+            output.finish()
         return 1
     return status
 

@@ -19,9 +19,10 @@ from cdi_hook.base import words
 from cdi_hook.cli import output
 from cdi_hook.cli.options import add_debug
 from cdi_hook.config import settings
+from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Collection, Sequence
 
 # A command's name: its module, and what it does.
 COMMANDS = {
@@ -33,7 +34,7 @@ COMMANDS = {
         "give a container's OCI spec its devices, or show what that would change",
     ),
     "generate": ("cdi_hook.cli.command.generate", "make CDI specs of the devices that this host has"),
-    "doctor": ("cdi_hook.cli.command.doctor", "say why a device isn't there, and what mends it"),
+    "doctor": ("cdi_hook.cli.command.doctor", "say why a device isn't there, and what to do about it"),
     "configure": (
         "cdi_hook.cli.command.configure",
         "make a container engine use cdi-runtime, or stop using it",
@@ -49,6 +50,8 @@ COMMANDS = {
     "completion": ("cdi_hook.cli.command.completion", "print a script that completes commands and options"),
 }
 
+# Those that runtimes and engines call.
+STAGES = ("precreate", "createRuntime", "prestart", "createContainer")
 _EXIT_STATUS = """\
 exit status:
   0  the command has done its work; COMMAND --help says what that is
@@ -57,25 +60,45 @@ exit status:
 
 
 _UNKNOWN = re.compile(r"(?:invalid choice: '|unrecognized arguments: )([^' =]+)")
+# What other tools call something, and what it is here.
+_ELSEWHERE = {
+    "--set-as-default": "--set-default",
+    "--class": "CLASS",
+    "--config": "--file",
+    "--device-name-strategy": "the names that generate gives: a GPU has its index and its UUID",
+    "--runtime": "an engine's name: cdi-hook configure ENGINE",
+    "cdi": "generate or list",
+}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = _UNKNOWN.search(message)
+        word = unknown[1] if unknown else ""
         actions = self._actions  # argparse has no other way to ask
         known = [word for one in actions for word in (*one.option_strings, *(one.choices or ()))]
-        close = words.near(unknown[1], known) if unknown else []
+        close = [_ELSEWHERE[word]] if word in _ELSEWHERE and word not in known else words.near(word, known)
         advice = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+        if message.startswith("argument COMMAND: invalid"):
+            message = f"there is no command {quote(word)}"
         output.complain(f"{message}; {advice}")
+        output.finish()
         self.exit(2)
 
 
-def parser(arguments: Container[str]) -> argparse.ArgumentParser:
+def plain(arguments: Sequence[str]) -> Sequence[str]:
+    """Return arguments as the parser knows them: help and version are options too."""
+    if arguments[:1] == ["help"]:
+        return [*arguments[1:2], "--help"]
+    return ["--version"] if arguments == ["version"] else arguments
+
+
+def parser(arguments: Collection[str]) -> argparse.ArgumentParser:
     """Return the parser, with the options of the commands that are among the arguments."""
     top = _Parser(
         prog="cdi-hook",
         description="CDI devices for OCI containers.",
-        epilog=_EXIT_STATUS,
+        epilog=f"{_stages()}\n\n{_EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -86,7 +109,11 @@ def parser(arguments: Container[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", parser_class=_Parser, prog="cdi-hook"
     )
     for name, (path, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, allow_abbrev=False)
+        if name in STAGES:
+            command = commands.add_parser(name, allow_abbrev=False)  # without help it isn't listed
+        else:
+            command = commands.add_parser(name, allow_abbrev=False, help=summary)
+        command.set_defaults(summary=summary)
         if name in arguments:
             module = importlib.import_module(path)
             command.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -95,6 +122,11 @@ def parser(arguments: Container[str]) -> argparse.ArgumentParser:
             _everywhere(command)
             command.set_defaults(parser=command)
     return top
+
+
+def _stages() -> str:
+    lines = [f"  {name:16} {COMMANDS[name][1]}" for name in STAGES]
+    return "\n".join(["hook stages, which runtimes and engines call:", *lines])
 
 
 def _everywhere(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import words
 from cdi_hook.cli import output
-from cdi_hook.errors import quote
+from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from cdi_hook.catalog.inventory import Inventory
+    from cdi_hook.catalog.inventory import Inventory, Problems
     from cdi_hook.inject.pipeline import Host
 
 
@@ -26,10 +26,9 @@ def host(options: argparse.Namespace) -> Host:
     path = options.config
     if path is not None:
         environ[b"CDI_HOOK_CONFIG"] = os.fsencode(path)
-    found = pipeline.Host(environ, getattr(options, "spec_dir", None) or ())
     if path is not None and not os.path.exists(path):
-        found.settings.problems.append(f"{path}: no such file")
-    return found
+        raise CDIError(f"--config: there is no {quote(path)}")
+    return pipeline.Host(environ, getattr(options, "spec_dir", None) or ())
 
 
 def warn_of_problems(found: Host) -> None:
@@ -38,14 +37,15 @@ def warn_of_problems(found: Host) -> None:
         output.warn(problem)
 
 
-def warn_of_specs(problems: Iterable[tuple[str, str]], spec_dirs: Sequence[str]) -> None:
-    """Warn of what is wrong with specs, by path, and of files that only their names keep from being read."""
-    for path, problem in problems:
-        output.warn(f"{path}: {problem}")
+def warn_of_specs(problems: Problems, spec_dirs: Sequence[str]) -> None:
+    """Warn of what is wrong with specs, and of files that only their names keep from being read."""
+    for path, found in problems.items():
+        for problem in found:
+            output.warn(f"{path}: {problem}")
     from cdi_hook.inject import explain
 
-    for problem in explain.overlooked(spec_dirs):
-        output.warn(problem)
+    for lost in explain.overlooked(spec_dirs):
+        output.warn(lost)
 
 
 def complain_of_no_specs(dirs: Sequence[str]) -> None:
@@ -70,4 +70,4 @@ def place(name: str, known: Inventory, found: Host) -> dict[str, Any]:
 
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)
-    return {"name": name, "spec": spec, "priority": priority, "shadowed": shadowed}
+    return {"name": name, "path": spec, "priority": priority, "shadowed": shadowed}

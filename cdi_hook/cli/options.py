@@ -24,5 +24,5 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """Declare --json; ``what`` says what it prints."""
-    parser.add_argument("--json", action="store_true", help=f"print {what}")
+    """Declare --json; ``what`` says what its items are."""
+    parser.add_argument("--json", action="store_true", help=f"print one JSON object, whose items are {what}")

@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What commands write: lines for people, JSON for programs, messages on stderr.
 
-In a line, characters that can't be printed are escaped as in Go's ``%q``, so that
-no name can add lines or control a terminal. JSON has the exact text.
+In a line, characters that can't be printed are escaped as in Go's ``%q``, so that no
+name can add lines or control a terminal. JSON has the exact text. With --json every
+command writes one object:
+
+    {"version": 1, "items": [...], "warnings": ["..."], "errors": ["..."]}
+
+The items are the command's own (its --help says what each is). Warnings and errors are
+those that stderr has, too.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text, log
 from cdi_hook.errors import CDIError
+
+if TYPE_CHECKING:
+    from cdi_hook.errors import Finding
 
 
 def say(line: str) -> None:
@@ -24,19 +34,60 @@ def say_text(text: str) -> None:
     _write(text.removesuffix("\n"))
 
 
-def say_json(value: object) -> None:
-    """Write a value to stdout, as one line of JSON."""
-    _write(json_text.dumps(value))
+class Report:
+    """What --json writes at the end, if it was asked for."""
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self.items: list[object] = []
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
+
+
+report = Report()
+
+
+def start(*, json: bool) -> None:
+    """Begin a command's output; with ``json`` it is one object."""
+    global report  # noqa: PLW0603 # one process has one
+    report = Report()
+    report.is_wanted = json
 
 
 def complain(message: str) -> None:
-    """Write a message to stderr."""
+    """Write an error to stderr."""
+    report.errors.append(message)
     log.stderr(f"cdi-hook: {log.shown(message)}\n")
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    complain(f"warning: {message}")
+    report.warnings.append(message)
+    log.stderr(f"cdi-hook: warning: {log.shown(message)}\n")
+
+
+def finding(one: Finding) -> dict[str, str]:
+    """Return a finding as --json has it."""
+    return {"level": one.level, "place": one.place, "message": one.message, "fix": one.fix}
+
+
+def spec(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec's file as --json has it."""
+    devices = [one["name"] for one in data["devices"]]
+    return {"path": path, "kind": data["kind"], "cdiVersion": data["cdiVersion"], "devices": devices}
+
+
+def finish() -> None:
+    """Write what --json has to say, and flush stdout; raises CDIError if that can't be done."""
+    if report.is_wanted:
+        report.is_wanted = False
+        said = {name: getattr(report, name) for name in ("items", "warnings", "errors")}
+        _write(json_text.dumps({"version": 1, **said}))
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise CDIError(f"can't write to stdout: {error.strerror}") from error
 
 
 def describe(error: Exception) -> str:
@@ -44,22 +95,13 @@ def describe(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error, CDIError) else error
     advice = "; try it with sudo" if isinstance(cause, PermissionError) and os.geteuid() != 0 else ""
     if isinstance(error, CDIError):
-        return f"{error}{advice}"
+        return f"{error.sentence}{advice}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror}{advice}"
     from cdi_hook.inject import explain
 
     return explain.defect(error)
-
-
-def flush() -> None:
-    """Flush stdout; raises CDIError if it can't be written."""
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            raise CDIError(f"can't write to stdout: {error.strerror}") from error
 
 
 def _write(line: str) -> None:

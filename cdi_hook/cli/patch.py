@@ -3,7 +3,7 @@
 
 The patch turns the OCI spec as it was into the edited one. Beside the RFC's own
 members, an operation has ``was``, the value that is replaced, removed or moved,
-and ``sources``, a list of {device, spec}: the devices that ask for it. The device
+and ``sources``, a list of {device, path}: the devices that ask for it. The device
 is null for edits that a CDI spec makes for all its devices. The lines are
 
     + .process.env[3] "A=1"  # vendor.com/gpu=0, /etc/cdi/vendor.yaml
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base import json_text
 
 if TYPE_CHECKING:
-    from cdi_hook.edits.kinds import Change, Place
+    from cdi_hook.edits.target import Change, Place
 
 
 def operation(change: Change) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def operation(change: Change) -> dict[str, Any]:
         made["value"] = change.value
     if change.op != "add":
         made["was"] = change.was
-    made["sources"] = [{"device": device, "spec": path} for device, path in change.sources]
+    made["sources"] = [{"device": device, "path": path} for device, path in change.sources]
     return made
 
 

@@ -3,7 +3,7 @@
 
 It has lines KEY=value in the syntax of os-release(5). ALLOW_NAME and DENY_NAME,
 with any NAME, are keys too: one more rule each. Only this module parses
-it; shell.py tells the door, a shell script, what that has to know. A bad line is
+it; shell.py tells cdi-runtime, a shell script, what that has to know. A bad line is
 reported when a container asks for a device. It stops no other container. The
 part of it that can be used counts, so that a container that asks by that part hears of the error.
 """
@@ -45,7 +45,7 @@ _DEFAULTS = {key: default for key, default, _ in KEYS}
 _KINDS = {key: kind for key, _, kind in KEYS}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = f"{_LETTERS}0123456789_"
-_SEARCHABLE = f"{_WORD}./-"  # what the door's grep finds as it stands
+_SEARCHABLE = f"{_WORD}./-"  # what cdi-runtime's grep finds as it stands
 _MOST = 1 << 20  # bytes; room for a rule for each of 10,000 namespaces
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 _DEV_NULL = 0x103  # which is as good as no file
@@ -232,34 +232,57 @@ def _set(config: Config, key: str, text: str, where: str) -> None:
 
 def unquote(text: str) -> str:
     """Return the value that a shell would assign; raises ValueError for more than a plain value."""
-    value, quote, index = "", "", 0
-    while index < len(text):
-        character = text[index]
-        index += 1
+    parts, at = [], 0
+    while at < len(text) and text[at] not in " \t":
+        part, at = _UNQUOTING.get(text[at], _bare)(text, at)
+        parts.append(part)
+    if text[at:].lstrip(" \t")[:1] not in ("", "#"):
+        raise ValueError("a value with spaces needs quotes")
+    value = "".join(parts)
+    for character in value:
         if character.isspace() and character not in " \t":  # a carriage return, say: a shell keeps it
             raise ValueError(f"{character!r} is neither a space nor a tab")
-        if quote == "'" and character != "'":
-            value += character
-        elif character == "\\" and (not quote or text[index : index + 1] in ("$", "`", '"', "\\")):
-            if index == len(text):
-                raise ValueError("ends in a backslash")
-            value += text[index]
-            index += 1
-        elif character == quote:
-            quote = ""
-        elif not quote and character in "'\"":
-            quote = character
-        elif not quote and character in " \t":
-            if text[index:].lstrip(" \t")[:1] not in ("", "#"):
-                raise ValueError("a value with spaces needs quotes")
-            break
-        elif character in "$`" or (not quote and character in _SHELL):
-            raise ValueError(f"{character} needs {'a backslash' if quote else 'quotes'}")
-        else:
-            value += character
-    if quote:
-        raise ValueError(f"the quote {quote} isn't closed")
     return value
+
+
+# Each returns the value of what begins at a place in a text, and where that ends.
+
+
+def _bare(text: str, at: int) -> tuple[str, int]:
+    if text[at] in _SHELL:
+        raise ValueError(f"{text[at]} needs quotes")
+    return text[at], at + 1
+
+
+def _escaped(text: str, at: int) -> tuple[str, int]:
+    if at + 1 == len(text):
+        raise ValueError("ends in a backslash")
+    return text[at + 1], at + 2
+
+
+def _in_single_quotes(text: str, at: int) -> tuple[str, int]:
+    end = text.find("'", at + 1)
+    if end < 0:
+        raise ValueError("the quote ' isn't closed")
+    return text[at + 1 : end], end + 1
+
+
+def _in_double_quotes(text: str, at: int) -> tuple[str, int]:
+    parts = []
+    at += 1
+    while at < len(text) and text[at] != '"':
+        if text[at] in "$`":
+            raise ValueError(f"{text[at]} needs a backslash")
+        if text[at] == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\"):
+            at += 1
+        parts.append(text[at])
+        at += 1
+    if at == len(text):
+        raise ValueError("the quote \" isn't closed")
+    return "".join(parts), at + 1
+
+
+_UNQUOTING = {"'": _in_single_quotes, '"': _in_double_quotes, "\\": _escaped}
 
 
 def _any(_value: str, _kind: str) -> None:
@@ -318,7 +341,7 @@ def _class(word: str, _kind_name: str) -> None:
     from cdi_hook.generate.classes import CLASSES
 
     if word not in CLASSES:
-        raise ValueError(f'"{word}" is no class of devices; known are {", ".join(CLASSES)}')
+        raise ValueError(f'"{word}" is no class of devices; write one of {", ".join(CLASSES)}')
 
 
 _CHECKS = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration as the door takes it: a few lines of sh, made from the file that only Python parses.
+"""The configuration as cdi-runtime takes it: a few lines of sh, made from the file that only Python parses.
 
 The door (packaging/bin/cdi-runtime) runs at every call of the runtime. It uses
 the lines that were kept while they hold, and else asks for them here. They are
@@ -62,7 +62,7 @@ def run() -> None:
                 text = text.removesuffix(_WHOLE) + _WHOLE_IF_SAME
             _keep(f"{directory}/conf{path}", text, said, before)
         elif directory and path.startswith("/") and ".." not in path:
-            os.unlink(f"{directory}/conf{path}")  # the door would take it for the calls that follow
+            os.unlink(f"{directory}/conf{path}")  # cdi-runtime would take it for the calls that follow
     except OSError:
         pass  # then Python is asked again
 

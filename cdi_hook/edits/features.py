@@ -12,36 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text
 from cdi_hook.base.process import ask
-from cdi_hook.edits import kinds
-from cdi_hook.errors import FAILED, InjectionError, quote
+from cdi_hook.edits import kinds, target
+from cdi_hook.errors import InjectionError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The releases of runc and crun that brought what a feature stands for.
-SINCE = {
-    "netDevices.enabled": ("1.4", "1.22"),
-    "intelRdt.schemata": ("1.4", "1.22"),
-    "intelRdt.monitoring": ("1.4", "1.24"),
-}
+# By feature, the releases of runc and crun that brought what it stands for.
+SINCE = {name: since for kind in kinds.KINDS.values() for name, *since in kind.features.values()}
 _CRUN = "run.oci.crun.version"  # an annotation of its answer, which has no fields for Intel RDT's
 
 
-def check(runtime: str, changes: Sequence[kinds.Change], environ: Mapping[bytes, bytes]) -> None:
+def check(runtime: str, changes: Sequence[target.Change], environ: Mapping[bytes, bytes]) -> None:
     """Raise InjectionError if a runtime, by its path, would ignore one of the changes."""
     answer: Any = None
     for change in changes:
-        for field, feature in kinds.KINDS[change.kind].features.items():
+        for field, (feature, runc, crun) in kinds.KINDS[change.kind].features.items():
             if not change.is_put or (field and not change.edit.get(field)):
                 continue
             if answer is None:
                 answer = features(runtime, environ)
             if not has(answer, feature):
                 version = version_of(runtime, environ)
-                runc, crun = SINCE[feature]
                 what = f"{change.kind}.{field}" if field else change.kind
                 raise InjectionError(
-                    f"{FAILED}the OCI runtime {quote(runtime)} ({version or 'of an unknown version'}) would "
+                    f"the OCI runtime {quote(runtime)} ({version or 'of an unknown version'}) would "
                     f"ignore {what}, which by its features it doesn't know; runc from {runc} on and crun "
                     f"from {crun} on do (name one in RUNTIMES)",
                     change.sources[0],

@@ -10,40 +10,41 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.edits import kinds, proof
-from cdi_hook.errors import Finding, InjectionError, quote
+from cdi_hook.edits import kinds, proof, target
+from cdi_hook.errors import WARNING, Finding, HostMismatch, InjectionError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def findings(part: kinds.Edits, path: str = "") -> Iterator[Finding]:
+def findings(part: target.Edits, path: str = "") -> Iterator[Finding]:
     """Yield what is missing for one containerEdits object; ``path`` is its place in the spec."""
     for name, found in kinds.each_kind(part):
         kind = kinds.KINDS[name]
         for index, edit in enumerate(found):
             reason = hindrance(name, edit)
             if reason:
-                yield Finding(f"{path}.{name}{f'[{index}]' if kind.is_list else ''}", reason)
+                yield Finding(WARNING, reason, place=f"{path}.{name}{f'[{index}]' if kind.is_list else ''}")
     reason = proof.stale(part[kinds.PROOF]) if kinds.PROOF in part else ""
     if reason:
-        yield Finding(path, reason)
+        yield Finding(WARNING, reason, place=path)
 
 
 def hindrance(name: str, edit: Any) -> str:
     """Return why an edit of the kind ``name`` can't be carried out on this host, or ""."""
     kind = kinds.KINDS[name]
     try:
-        kind.convert(edit, kinds.Target({}, keep_present=False, may_map_ids=False))
+        kind.convert(edit, target.Target({}, keep_present=False, may_map_ids=False))
+    except HostMismatch as error:
+        return path_advice(error.node) or kinds.lack(error.node) or error.cause
     except InjectionError as error:
-        return path_advice(edit) or kinds.lack(edit.get("hostPath") or edit["path"]) or str(error)
+        return error.cause
     return kind.hindrance(edit) if kind.hindrance else ""
 
 
-def path_advice(node: dict[str, Any]) -> str:
-    """Return what to write in place of a device node's host path that is relative, or a link; else ""."""
-    path = node.get("hostPath") or node["path"]
-    if not os.path.isabs(path):
+def path_advice(path: str) -> str:
+    """Return what to write in place of a node's path on the host that is relative, or a link; else ""."""
+    if path and not os.path.isabs(path):
         return f"{quote(path)} isn't an absolute path; write {quote(f'/{path}')}"
     if not os.path.islink(path):
         return ""
@@ -51,15 +52,6 @@ def path_advice(node: dict[str, Any]) -> str:
     if not os.path.exists(target):
         return f"{quote(path)} is a link to {quote(target)}, and the host has no such file"
     return f"{quote(path)} is a link, and a node's host path can't be one: write hostPath: {target}"
-
-
-def advice_at(parts: list[kinds.Part], error: InjectionError) -> str:
-    """Return the advice for the path of the device node at which an injection failed, or ""."""
-    for source, part in parts:
-        for node in part.get("deviceNodes") or () if source == error.source else ():
-            if kinds.NO_STAT.format(quote(node.get("hostPath") or node["path"])) in str(error):
-                return path_advice(node)
-    return ""
 
 
 def group(gid: int) -> str:

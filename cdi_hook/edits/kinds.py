@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container edits -> changes of an OCI runtime specification (CDI specification, "OCI Edits").
+"""The table of kinds of container edits: what each becomes in an OCI runtime specification.
 
 KINDS is the one table of edit kinds. Who reads specs, checks them, applies them,
 or injects into a container that is being created takes from it what a kind is.
 What has no entry is refused, never skipped.
-
-apply() works on the decoded JSON tree, in two steps. First each edit becomes
-what the OCI specification has in its place; that may fail. Then these things
-are put into the tree; that can't fail. Each step that alters the tree is a
-Change, in the words of JSON Patch (RFC 6902). The list of changes, carried out
-one after another on the tree as it was, gives the tree as it is. No change: an
-empty list. Edits are never altered here.
 """
 
 from __future__ import annotations
@@ -19,17 +12,25 @@ import posix
 
 from cdi_hook import errors
 from cdi_hook.base import files
+from cdi_hook.edits.target import (
+    Change,
+    Wanted,
+    a_user,
+    an_object,
+    anything,
+    lists_of_objects,
+    objects,
+    objects_with,
+    strings,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Optional
+    from typing import Any
 
-    Edits = dict[str, Any]  # one containerEdits object, after a spec's own schema
-    OCI = dict[str, Any]
-    Source = tuple[Optional[str], str]  # a device (None: all devices of the spec), the path of its spec
-    Part = tuple[Source, Edits]  # what one device, or a spec for all its devices, asks for
-    Place = tuple[Any, ...]  # the keys and indexes that lead to something in a tree
+    from cdi_hook.edits.target import OCI, Edits, Place, Shape, Target
+    from cdi_hook.errors import Source
 
 # What a field of an edit holds; a list of these is ("list", STRING).
 STRING = "a string"
@@ -40,9 +41,6 @@ UINT32 = "an integer from 0 to 4294967295"
 # Beside the edits of a device: what shows that it is still the one that its name means (proof.py).
 PROOF = "proof"
 
-# Of mounts, or of device nodes, that an OCI specification may have: each edit looks through them, and
-# no container has a tenth of that.
-_MOST_ITEMS = 8192
 _NODE_TYPES = {0o060000: "b", 0o020000: "c", 0o010000: "p"}  # by S_IFMT of the host's node
 _S_IFMT = 0o170000
 
@@ -57,8 +55,8 @@ class Kind:
     ``convert`` takes an edit and the target. It returns what the OCI specification
     has for the edit, and before that a key: of several with the same key, the last
     wins. It may raise InjectionError. ``add`` puts what was converted into the
-    target. ``touches`` is what the two rely on in the OCI specification: a place,
-    whether it is a list or an object, and what is in it (see _check_items).
+    target. ``touches`` is what the two rely on in the OCI specification: places, and
+    the shape of each. ``keys`` are all keys that they read or write, there and below.
 
     ``too_late`` names an edit that can't be made any more once the container is
     being created, and returns "" for one that can. Without it none can.
@@ -67,296 +65,43 @@ class Kind:
     ``convert`` doesn't look for that.
 
     ``features`` maps a field ("": the kind itself) that not every runtime knows to
-    what a runtime that does has below ``linux`` of its features.
+    what a runtime that does has below ``linux`` of its features, and to the releases
+    of runc and crun that brought it.
+
+    ``words`` is what people call edits of this kind.
     """
 
     __slots__ = (
-        "add", "convert", "features", "hindrance", "is_list", "optional", "schema", "since", "too_late",
-        "touches",
+        "add", "convert", "features", "hindrance", "is_list", "keys", "optional", "schema", "since",
+        "too_late", "touches", "words",
     )  # fmt: skip
 
     def __init__(
         self,
+        words: str,
         schema: object,
         convert: Callable[[Any, Target], tuple[Any, Any]],
         add: Callable[[Target, list[Wanted]], None],
-        touches: Sequence[tuple[Place, type, type | str | None]],
+        touches: Sequence[tuple[Place, Shape]],
+        keys: Sequence[str] = (),
         since: Mapping[str, str] = {},  # nobody alters it
         optional: Sequence[str] = (),
         too_late: Callable[[Any], str] | None = None,
         hindrance: Callable[[Any], str] | None = None,
-        features: Mapping[str, str] = {},
+        features: Mapping[str, tuple[str, str, str]] = {},
     ) -> None:
+        self.words = words
         self.schema = schema
         self.is_list = isinstance(schema, tuple)
         self.convert = convert
         self.add = add
         self.touches = touches
+        self.keys = {*keys, *(name for place, _ in touches for name in place)}
         self.since = since
         self.optional = optional
         self.too_late = too_late
         self.hindrance = hindrance
         self.features = features
-
-
-class Wanted:
-    """An edit (None: what others go into), what it becomes in the OCI specification, and who asks for it."""
-
-    __slots__ = ("edit", "item", "key", "kind", "sources")
-
-    def __init__(self, kind: str, edit: Any, key: Any, item: Any, sources: dict[Source, None]) -> None:
-        self.kind = kind
-        self.edit = edit
-        self.key = key
-        self.item = item
-        self.sources = sources
-
-
-class Change:
-    """One step of an injection (RFC 6902, section 4), with who asked for it.
-
-    ``op`` is add, remove, replace or move; ``place`` is where, as it is when the
-    changes before this one are made; ``value`` is what was put there, ``was`` what
-    was there, or was moved, and ``origin`` where a moved thing was.
-
-    ``kind`` is the kind of edit; ``edit`` is the edit itself, as the CDI spec has
-    it, or None for an object or a list that was made for others to go into, and
-    for what made room for others. ``sources`` is who asked for it.
-    """
-
-    __slots__ = ("_wanted", "op", "origin", "place", "value", "was")
-
-    origin: Place  # only a move has it
-
-    def __init__(self, op: str, place: Place, wanted: Wanted, value: Any = None, was: Any = None) -> None:
-        self.op = op
-        self.place = place
-        self.value = value
-        self.was = was
-        self._wanted = wanted
-
-    @property
-    def kind(self) -> str:
-        """The name of the kind of edit."""
-        return self._wanted.kind
-
-    @property
-    def edit(self) -> Any:
-        """The edit, as the CDI spec has it."""
-        return self._wanted.edit
-
-    @property
-    def sources(self) -> list[Source]:
-        """Who asked for it."""
-        return list(self._wanted.sources)
-
-    @property
-    def is_put(self) -> bool:
-        """Whether this puts there what an edit becomes; other steps make room for it."""
-        return self.edit is not None and self.op in ("add", "replace")
-
-    @property
-    def too_late(self) -> str:
-        """What this is, where it can't be done to a container that is being created; else ""."""
-        if self.edit is None:
-            return ""
-        too_late = KINDS[self.kind].too_late
-        return too_late(self.edit) if too_late else f"an edit of the kind {self.kind}"
-
-
-class Target:
-    """An OCI specification that edits go into, and the changes that were made to it."""
-
-    __slots__ = ("changes", "keep_present", "maps_ids", "oci", "user")
-
-    def __init__(self, oci: OCI, keep_present: bool, may_map_ids: bool) -> None:
-        self.oci = oci
-        self.keep_present = keep_present
-        self.user: OCI = (oci.get("process") or {}).get("user") or {}
-        namespaces = (oci.get("linux") or {}).get("namespaces") or ()
-        self.maps_ids = may_map_ids and any(one.get("type") == "user" for one in namespaces)
-        self.changes: list[Change] = []
-
-    def open(self, place: Place, kind: Callable[[], Any], wanted: Wanted) -> Any:
-        """Return the object or list at a place, and make what is missing. Null counts as missing."""
-        node: Any = self.oci
-        for depth, name in enumerate(place, 1):
-            child = node.get(name)
-            if child is None:
-                make = kind if depth == len(place) else _new_process if name == "process" else dict
-                op = "replace" if name in node else "add"
-                parent = Wanted(wanted.kind, None, None, None, wanted.sources)
-                self.changes.append(Change(op, place[:depth], parent, make()))
-                child = node[name] = make()
-            node = child
-        return node
-
-    def append(self, place: Place, items: list[Any], wanted: Wanted, item: Any) -> None:
-        """Put an item at the end of the list at a place."""
-        self.changes.append(Change("add", (*place, len(items)), wanted, item))
-        items.append(item)
-
-    def put(self, place: Place, node: Any, key: Any, wanted: Wanted) -> None:
-        """Put an item at a key of the object, or an index of the list, at a place, unless it is there."""
-        item = wanted.item
-        if isinstance(node, dict) and key not in node:
-            self.changes.append(Change("add", (*place, key), wanted, item))
-        elif node[key] != item:
-            self.changes.append(Change("replace", (*place, key), wanted, item, node[key]))
-        else:
-            return
-        node[key] = item
-
-    def remove(self, place: Place, items: list[Any], index: int, wanted: Wanted) -> None:
-        """Take an item out of the list at a place."""
-        self.changes.append(Change("remove", (*place, index), wanted, was=items.pop(index)))
-
-
-def _new_process() -> OCI:
-    return {"user": {"uid": 0, "gid": 0}, "cwd": ""}
-
-
-def apply(
-    oci: OCI | None, parts: Iterable[Part], *, keep_present: bool = False, may_map_ids: bool = True
-) -> list[Change]:
-    """Apply container edits to an OCI specification, in place, and return the changes made.
-
-    With keep_present, what is there already is neither added again nor moved,
-    so that applying twice changes nothing. Without may_map_ids, no mount gets
-    idmap because the container has a user namespace.
-
-    Raises InjectionError, and leaves oci as it was, when a host device can't be
-    used, an edit is of no known kind, or oci isn't of the shape that the OCI
-    runtime specification gives it.
-    """
-    if oci is None:
-        raise errors.InjectionError("can't edit nil OCI Spec")
-    _check_shape(oci)
-    target = Target(oci, keep_present, may_map_ids)
-    by_kind: dict[str, list[Wanted]] = {name: [] for name in KINDS}
-    for source, part in parts:
-        try:
-            if PROOF in part:
-                _prove(part[PROOF])
-            for name, edits in each_kind(part):
-                convert, wanted = KINDS[name].convert, by_kind[name]
-                for edit in edits:
-                    wanted.append(Wanted(name, edit, *convert(edit, target), {source: None}))
-        except errors.InjectionError as error:
-            raise errors.InjectionError(str(error), source) from error
-    for name, wanted in by_kind.items():
-        if wanted:
-            KINDS[name].add(target, wanted)
-    return target.changes
-
-
-def _prove(annotation: str) -> None:
-    from cdi_hook.edits import proof
-
-    reason = proof.stale(annotation)
-    if reason:
-        raise errors.InjectionError(reason)
-
-
-def check_host(changes: Iterable[Change]) -> None:
-    """Raise InjectionError if no runtime could make one of these changes on this host."""
-    hindrances = {}
-    for change in changes:
-        hindrance = KINDS[change.kind].hindrance
-        if hindrance and change.is_put:
-            reason = hindrance(change.edit)
-            if reason:
-                hindrances[reason] = change
-    if hindrances:
-        reason, change = next(iter(hindrances.items()))
-        more = f" and {len(hindrances) - 1} more" if len(hindrances) > 1 else ""
-        raise errors.InjectionError(
-            f"{errors.FAILED}{reason}{more}, needed by the spec's {change.kind}", change.sources[0]
-        )
-
-
-def lack(path: str) -> str:
-    """Say that the host lacks a file, if it does; of a relative path that isn't known."""
-    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and files.is_gone(path) else ""
-
-
-def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield the kinds in one containerEdits object, each with its edits.
-
-    Raises InjectionError for a kind that isn't known.
-    """
-    for name, value in part.items():
-        if name == PROOF:
-            continue
-        kind = KINDS.get(name)
-        if kind is None:
-            raise errors.InjectionError(f"unknown kind of container edits {errors.quote(name)}")
-        if value is not None:
-            yield name, value if kind.is_list else (value,)
-
-
-def merge(parts: Iterable[Edits]) -> Edits:
-    """Return one containerEdits object that does what these do, one after another."""
-    merged: Edits = {}
-    for part in parts:
-        for name, edits in each_kind(part):
-            if not KINDS[name].is_list:
-                merged[name] = edits[0]
-            elif edits:
-                merged.setdefault(name, []).extend(edits)
-    return merged
-
-
-# The shape of the OCI specification, as far as edits touch it.
-
-_SHAPES: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
-
-
-def _check_shape(oci: OCI) -> None:
-    """Refuse a tree in which what edits touch isn't what the specification says."""
-    for kind in KINDS.values():
-        for place, shape, item in kind.touches:
-            node: Any = oci
-            for depth, name in enumerate(place, 1):
-                node = node.get(name)
-                if node is None:
-                    break
-                wanted = shape if depth == len(place) else dict
-                if not isinstance(node, wanted):
-                    raise _misshapen(place[:depth], f"is not {_SHAPES[wanted]}")
-            else:
-                _check_items(node, place, item)
-
-
-def _check_items(items: Any, place: Place, item: type | str | None) -> None:
-    """Check what is in a list or an object.
-
-    ``item`` is the type of a list's items, or the field of these that has to be a
-    string; list for an object of lists of objects, int for one with ids.
-    """
-    if item is list:
-        for name, there in items.items():
-            if there is not None and not isinstance(there, list):
-                raise _misshapen((*place, name), "is not a list")
-            _check_items(there or (), (*place, name), dict)
-    elif item is int:
-        for name in ("uid", "gid"):
-            number = items.get(name) or 0
-            if not isinstance(number, int) or not 0 <= number < 1 << 32:
-                raise _misshapen((*place, name), "is not a number from 0 to 4294967295")
-    elif item is not None:
-        kind: Any = item if isinstance(item, type) else dict
-        if {*map(type, items)} - {kind} and not all(isinstance(one, kind) for one in items):
-            raise _misshapen(place, f"has an item that is not {_SHAPES[kind]}")
-        if kind is not item:
-            if not all(isinstance(one.get(item) or "", str) for one in items):
-                raise _misshapen(place, f"has an item whose {item} is not a string")
-            if len(items) > _MOST_ITEMS:
-                raise _misshapen(place, f"has more than {_MOST_ITEMS} items")
-
-
-def _misshapen(place: Place, reason: str) -> errors.InjectionError:
-    return errors.InjectionError(f"the OCI spec's .{'.'.join(place)} {reason}")
 
 
 # What is common to several kinds.
@@ -385,7 +130,8 @@ def _index(items: list[Any], item: Any) -> int:
     return next(index for index, one in enumerate(items) if one is item)
 
 
-def _can_be_late(_edit: Any) -> str:
+def can_be_late(_edit: Any) -> str:
+    """Say that such an edit can still be made in a container that is being created."""
     return ""
 
 
@@ -410,7 +156,6 @@ def _add_env(target: Target, wanted: list[Wanted]) -> None:
 
 # Device nodes and their cgroup rules.
 
-NO_STAT = "failed to stat CDI host device {}: "
 _DEVICES = ("linux", "devices")
 _RULES = ("linux", "resources", "devices")
 
@@ -435,7 +180,9 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
     except ValueError:  # a NUL in the path
         problem = "invalid argument"
     if problem and not complete:
-        raise errors.InjectionError(NO_STAT.format(errors.quote(host_path)) + problem)
+        raise errors.HostMismatch(
+            f"failed to stat CDI host device {errors.quote(host_path)}: {problem}", node=host_path
+        )
     if not problem:
         if mode is None:
             mode = status.st_mode & 0o7777
@@ -443,7 +190,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
             type_ = type_ or host_type
             if type_ != host_type:
                 pair = f"({errors.quote(path)}, {errors.quote(host_path)})"
-                raise errors.InjectionError(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
+                raise errors.HostMismatch(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
             if type_ != "p" and not major:
                 major, minor = posix.major(status.st_rdev), posix.minor(status.st_rdev)
     device = {"path": path, "type": type_, "major": major, "minor": minor}
@@ -738,52 +485,95 @@ def _add_gids(target: Target, wanted: list[Wanted]) -> None:
 # fmt: off
 KINDS = {
     "env": Kind(
-        ("list", STRING), _variable, _add_env, ((_ENV, list, str),),
+        "variables", ("list", STRING), _variable, _add_env, ((_ENV, strings),),
         too_late=lambda variable: f"variable {errors.quote(variable)}",
     ),
     "deviceNodes": Kind(
+        "device nodes",
         ("list", {
             "path": STRING, "hostPath": STRING, "type": STRING, "major": INT64, "minor": INT64,
             "fileMode": UINT32, "permissions": STRING, "uid": UINT32, "gid": UINT32,
         }),
         _oci_device, _add_devices,
-        ((_DEVICES, list, "path"), (_RULES, list, dict), (("process", "user"), dict, int)),
-        since={"hostPath": "0.5.0"}, optional=("fileMode", "uid", "gid"), too_late=_can_be_late,
+        ((_DEVICES, objects_with("path")), (_RULES, objects), (("process", "user"), a_user)),
+        ("path", "uid", "gid"),
+        since={"hostPath": "0.5.0"}, optional=("fileMode", "uid", "gid"), too_late=can_be_late,
     ),
     "netDevices": Kind(
+        "net devices",
         ("list", {"hostInterfaceName": STRING, "name": STRING}),
-        _oci_net_device, _add_net_devices, ((_NET_DEVICES, dict, None),),
-        since={"": "1.1.0"}, too_late=_can_be_late, features={"": "netDevices.enabled"},
+        _oci_net_device, _add_net_devices, ((_NET_DEVICES, an_object),),
+        since={"": "1.1.0"}, too_late=can_be_late, features={"": ("netDevices.enabled", "1.4", "1.22")},
     ),
     "hooks": Kind(
+        "hooks",
         ("list", {
             "hookName": STRING, "path": STRING, "args": ("list", STRING), "env": ("list", STRING),
             "timeout": INT64,
         }),
-        _oci_hook, _add_hooks, ((("hooks",), dict, list),),
+        _oci_hook, _add_hooks, ((("hooks",), lists_of_objects),), tuple(HOOK_NAMES),
         optional=("timeout",), too_late=_late_hook, hindrance=_hook_hindrance,
     ),
     "mounts": Kind(
+        "mounts",
         ("list", {
             "hostPath": STRING, "containerPath": STRING, "options": ("list", STRING), "type": STRING,
         }),
         _oci_mount, _add_mounts,
-        ((_MOUNTS, list, "destination"), (("linux", "namespaces"), list, dict)),
-        since={"type": "0.4.0"}, too_late=_can_be_late, hindrance=_mount_hindrance,
+        ((_MOUNTS, objects_with("destination")), (("linux", "namespaces"), objects)),
+        ("destination", "type"),
+        since={"type": "0.4.0"}, too_late=can_be_late, hindrance=_mount_hindrance,
     ),
     "intelRdt": Kind(
+        "Intel RDT",
         {
             "closID": STRING, "l3CacheSchema": STRING, "memBwSchema": STRING,
             "schemata": ("list", STRING), "enableMonitoring": BOOL,
         },
-        _oci_rdt, _set_rdt, ((("linux",), dict, None),),
+        _oci_rdt, _set_rdt, ((("linux",), an_object),), ("intelRdt",),
         since={"": "0.7.0", "schemata": "1.1.0", "enableMonitoring": "1.1.0"},
         optional=("", "schemata"), too_late=lambda _rdt: "Intel RDT",
-        features={"schemata": "intelRdt.schemata", "enableMonitoring": "intelRdt.monitoring"},
+        features={
+            "schemata": ("intelRdt.schemata", "1.4", "1.22"),
+            "enableMonitoring": ("intelRdt.monitoring", "1.4", "1.24"),
+        },
     ),
     "additionalGids": Kind(
-        ("list", UINT32), lambda gid, _target: (gid, gid), _add_gids, ((_GIDS, list, None),),
+        "additional groups",
+        ("list", UINT32), lambda gid, _target: (gid, gid), _add_gids, ((_GIDS, anything),),
         since={"": "0.7.0"}, too_late=lambda gid: f"additional group {gid}",
     ),
 }
 # fmt: on
+
+
+def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the kinds in one containerEdits object, each with its edits.
+
+    Raises InjectionError for a kind that isn't known.
+    """
+    for name, value in part.items():
+        if name == PROOF:
+            continue
+        kind = KINDS.get(name)
+        if kind is None:
+            raise errors.InjectionError(f"unknown kind of container edits {errors.quote(name)}")
+        if value is not None:
+            yield name, value if kind.is_list else (value,)
+
+
+def merge(parts: Iterable[Edits]) -> Edits:
+    """Return one containerEdits object that does what these do, one after another."""
+    merged: Edits = {}
+    for part in parts:
+        for name, edits in each_kind(part):
+            if not KINDS[name].is_list:
+                merged[name] = edits[0]
+            elif edits:
+                merged.setdefault(name, []).extend(edits)
+    return merged
+
+
+def lack(path: str) -> str:
+    """Say that the host lacks a file, if it does; of a relative path that isn't known."""
+    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and files.is_gone(path) else ""

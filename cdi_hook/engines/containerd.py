@@ -43,8 +43,8 @@ from cdi_hook.base.process import ask
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, bundle, dig
 from cdi_hook.engines.client import program as program_of
 from cdi_hook.engines.edit import file_change
+from cdi_hook.engines.edit.config_editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
-from cdi_hook.engines.edit.editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
 from cdi_hook.errors import quote
@@ -52,8 +52,8 @@ from cdi_hook.errors import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdi_hook.engines.edit.config_editor import Edited, Other, Request
     from cdi_hook.engines.edit.document import Key
-    from cdi_hook.engines.edit.editor import Edited, Other, Request
 
 _PLUGINS = {2: "io.containerd.grpc.v1.cri", **dict.fromkeys((3, 4), "io.containerd.cri.v1.runtime")}
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves

@@ -27,8 +27,8 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, program
+from cdi_hook.engines.edit.config_editor import Editor, Files, Request, drop_ins, to_copy
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.edit.editor import Editor, Files, Request, drop_ins, to_copy
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, bundle, dig, inspected
-from cdi_hook.engines.edit.editor import Edited, Editor
+from cdi_hook.engines.edit.config_editor import Edited, Editor
 from cdi_hook.engines.edit.json_document import JSONText
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober, as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cdi_hook.engines.edit.editor import Request
+    from cdi_hook.engines.edit.config_editor import Request
 
 _DEFAULT_NEEDS_RESTART = (
     "docker keeps the old default runtime until it is restarted, because its file names no other; --reload "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine: its name, files and daemon, who edits its files, who asks it, and what people are told of it.
 
-An engine's module has an Editor (edit/editor.py) of its texts, a Prober, and ENGINE. All
+An engine's module has an Editor (edit/config_editor.py) of its texts, a Prober, and ENGINE. All
 three have what most engines share, so a module says only what is different.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from cdi_hook.engines.client import Daemon, KnownContainer
-    from cdi_hook.engines.edit.editor import Editor, Other
+    from cdi_hook.engines.edit.config_editor import Editor, Other
 
 
 class OwnCDI(NamedTuple):

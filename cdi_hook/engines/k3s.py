@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from cdi_hook.engines import containerd
 from cdi_hook.engines.containerd import ContainerdEditor, ContainerdProber, version
 from cdi_hook.engines.edit import file_change, template
+from cdi_hook.engines.edit.config_editor import Editor, Files
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
-from cdi_hook.engines.edit.editor import Editor, Files
 
 if TYPE_CHECKING:
-    from cdi_hook.engines.edit.editor import Edited, Request
+    from cdi_hook.engines.edit.config_editor import Edited, Request
 
 _TEMPLATES = {3: "config-v3.toml.tmpl", 2: "config.toml.tmpl"}
 

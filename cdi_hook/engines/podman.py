@@ -17,13 +17,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, inspected
+from cdi_hook.engines.edit.config_editor import Editor, Files, drop_ins
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.edit.editor import Editor, Files, drop_ins
 from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
 
 if TYPE_CHECKING:
+    from cdi_hook.engines.edit.config_editor import Request
     from cdi_hook.engines.edit.document import Key
-    from cdi_hook.engines.edit.editor import Request
 
 
 class PodmanEditor(Editor):

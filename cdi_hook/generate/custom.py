@@ -37,7 +37,7 @@ def spec(
     NAME:PROGRAM with arguments, quoted as in a shell. Raises CDIError.
     """
     for problem in validation.validate_kind(kind):
-        raise CDIError(f"--kind: {problem.plain}")
+        raise CDIError(f"--kind: {problem.message}", problem.fix)
     by_name: dict[str, list[dict[str, Any]]] = {}
     for text in devices:
         name, edits = _device(root, text)

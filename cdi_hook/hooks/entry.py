@@ -22,7 +22,6 @@ import posix
 
 from cdi_hook.base import json_text, log
 from cdi_hook.errors import (
-    FAILED,
     BundleError,
     CDIError,
     ConfigError,
@@ -41,9 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from cdi_hook.catalog.registry import Registry
     from cdi_hook.libraries.needs import Needs
-    from cdi_hook.live.too_late import LateRegistry
 
 # createContainer takes 0.1 s. It ends after so long, whatever it waits for (and before needs.TIMEOUT_S), and
 # after so much CPU, which an image's chains of links, say, could take.
@@ -95,7 +92,7 @@ def _run(hook: Hook, stage: str, debug: bool, by_path: bool, needs: Needs | None
     except CDIError as error:
         if debug:
             raise
-        hook.say("error", str(error))
+        hook.say("error", error.sentence)
         return _status(error)
     except (Exception, KeyboardInterrupt) as error:  # an engine shows one line, not a traceback
         if debug:
@@ -111,13 +108,9 @@ def _run(hook: Hook, stage: str, debug: bool, by_path: bool, needs: Needs | None
     return 0
 
 
-def _status(error: BaseException | None) -> int:
-    """Return the exit status of an error: that of the innermost cause that STATUS has."""
-    found = 1
-    while error is not None:
-        found = next((status for kind, status in STATUS if isinstance(error, kind)), found)
-        error = error.__cause__
-    return found
+def _status(error: CDIError) -> int:
+    """Return the exit status of an error: that of the first kind in STATUS which it is of."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 1)
 
 
 class Hook:
@@ -134,7 +127,7 @@ class Hook:
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
         self._host.call.may_be_pod = False  # only podman calls this
-        changes = pipeline.inject(oci, self._host, self._warn_of_errors)[1]
+        changes = pipeline.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(json_text.dumps(oci).encode() if changes else text)
         self._host.log_outcome()
 
@@ -150,7 +143,7 @@ class Hook:
         if found is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
         oci, place = found
-        wanted, changes = pipeline.inject(oci, self._host, self._warn_of_errors, through=self._late)
+        changes = pipeline.inject(oci, self._host, self._warn_of_errors, late=True)
         if changes:
             from cdi_hook.live import carryout  # ctypes: 5 ms
 
@@ -160,8 +153,10 @@ class Hook:
                     changes, oci, state, lambda: bundle.replace(place, json_text.dumps(oci)), self._warn
                 )
             except CDIError as error:
-                asked = request.asked(wanted.device_ids, wanted)
-                raise InjectionError(f"{FAILED}{error}; {asked}") from error
+                assert call.request
+                error.about = request.asked(call.request.device_ids, call.request)
+                error.of_request = True
+                raise
         self._host.log_outcome()
 
     def prepare(self, needs: Needs) -> None:
@@ -174,7 +169,8 @@ class Hook:
         try:
             preparing.prepare(needs, _rootfs(state))
         except InjectionError as error:
-            raise InjectionError(f"{FAILED}{error}") from error
+            error.of_request = True
+            raise
 
     def end_in_time(self) -> None:
         """End this process if it works too long.
@@ -198,19 +194,13 @@ class Hook:
             if left <= 0
             else f"takes more than {MOST_CPU_S} s of CPU: name fewer dirs in the image's /etc/ld.so.conf"
         )
-        error = InjectionError(f"{FAILED}cdi-hook createContainer {message}")
+        error = InjectionError(f"cdi-hook createContainer {message}")
+        error.of_request = True
         try:
-            _thread.start_new_thread(self.say, ("error", str(error)))  # LOG may be what doesn't answer
+            _thread.start_new_thread(self.say, ("error", error.sentence))  # LOG may be what doesn't answer
             time.sleep(1)
         finally:
             posix._exit(_status(error))
-
-    def _late(self, registry: Registry) -> LateRegistry:
-        from cdi_hook.live.too_late import LateRegistry
-
-        return LateRegistry(
-            registry, self._warn if self._host.settings["HOOK_UNSUPPORTED"] == "warn" else None
-        )
 
     def _read_stdin(self) -> bytes:
         chunks = []

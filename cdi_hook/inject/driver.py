@@ -9,17 +9,17 @@ went wrong while the specs were read is logged.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.inject import pipeline
 from cdi_hook.names import as_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
-    from cdi_hook.edits.kinds import Change
+    from cdi_hook.edits.target import Change
+    from cdi_hook.inject.pipeline import Warn
     from cdi_hook.inject.request import DeviceRequest
-
-    Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
 
     class Devices(Protocol):
         """What the driver knows devices by."""
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 NAME = "cdi"
-REFRESH_ERRORS = "Refreshing the CDI registry generated errors"
 
 
 class CDIDriver:
@@ -78,7 +77,7 @@ class CDIDriver:
         except errors.CDIError as error:
             found = self._errors(self._registry)
             if found:
-                self._warn(REFRESH_ERRORS, found)
+                self._warn(pipeline.REFRESH_ERRORS, found)
             raise errors.InjectionError(f"{errors.FAILED}{error}", getattr(error, "source", None)) from error
 
     @staticmethod

@@ -8,8 +8,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import files, volumes, words
-from cdi_hook.edits import host_check, kinds, proof
-from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
+from cdi_hook.edits import host_check
+from cdi_hook.errors import CDIError, HostMismatch, InjectionError, UnresolvableDevices
 from cdi_hook.generate import classes
 from cdi_hook.inject.request import asked
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
 GENERATE = "if the host's devices or drivers have changed, generate that spec again"
-_STALE = ("stat CDI host device", "host type mismatch", "the host has no ", proof.OTHER)
 MISNAMED = " isn't read, because its name ends neither in .json nor in .yaml"
 _SHOWN = 5  # of each kind of thing
 NO_SPEC = (
@@ -60,53 +59,52 @@ def overlooked(spec_dirs: Sequence[str]) -> list[str]:
 def defect(error: BaseException, who: str = "") -> str:
     """Return the message for an error that nobody expected, with ``who`` can't go on."""
     if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
-        return f"{FAILED if who else ''}{_PACKAGES[error.name]}"
+        missing = CDIError(_PACKAGES[error.name])
+        missing.of_request = who != ""
+        return missing.sentence
     return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()
 
 
-def failure(error: InjectionError, request: DeviceRequest, registry: Registry) -> CDIError:
-    """Return the driver's error with the device, what asked for it, and the spec that defines it."""
-    if isinstance(error.__cause__, UnresolvableDevices):
-        return _unresolvable(error.__cause__, request, registry)
-    advice = ""
-    if kinds.NO_STAT.partition("{")[0] in str(error):
-        advice = host_check.advice_at(registry.parts(request.device_ids), error)
-    parts = [f"{FAILED}{advice}" if advice else str(error)]
+def complete(error: InjectionError | UnresolvableDevices, request: DeviceRequest, registry: Registry) -> None:
+    """Give an error its device, what asked for that, the spec that defines it, and the fix."""
+    if isinstance(error, UnresolvableDevices):
+        _complete_unresolvable(error, request, registry)
+        return
     device, path = error.source or (None, "")
-    if isinstance(error.__cause__, TooLate) or not path:
-        parts.append(asked(request.device_ids[:_SHOWN], request))
+    if isinstance(error, HostMismatch):
+        advice = host_check.path_advice(error.node)
+        error.cause, error.fix = advice or error.cause, "" if advice else GENERATE
+    if not path:
+        error.about = asked(request.device_ids[:_SHOWN], request)
     elif device is None:
-        parts.append(f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}")
+        error.about = f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}"
     else:
-        parts.append(f"device {device} ({asked([device], request)}) is defined by {path}")
-    if not advice and any(words in str(error) for words in _STALE):
-        parts.append(GENERATE)
-    return CDIError("; ".join(parts))
+        error.about = f"device {device} ({asked([device], request)}) is defined by {path}"
 
 
-def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> CDIError:
+def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> None:
     shown = error.names[:_SHOWN]
-    parts = [f"{FAILED}unresolvable CDI devices {words.some(error.names)} ({asked(shown, request)})"]
+    error.cause = f"unresolvable CDI devices {words.some(error.names)} ({asked(shown, request)})"
     dirs = ", ".join(map(files.clean, registry.spec_dirs))
     found = registry.inventory()
     known, problems = list(found.devices), found.for_everybody
-    conflicting = {one.device for found in problems.values() for one in found if one.kind == "conflict"}
+    conflicting = {one.device for several in problems.values() for one in several if one.kind == "conflict"}
     conflicts = [name for name in error.names if name in conflicting]
-    if conflicts:
-        parts.append(f"{words.some(conflicts)}: two spec files in one dir define it, so neither counts")
-    else:
-        parts.append(f"no usable CDI spec in {dirs} defines {'it' if len(set(error.names)) == 1 else 'them'}")
-    refused = {path: f"{path}: {problems[path][0].plain}" for path in sorted(problems)}
+    parts = [
+        f"{words.some(conflicts)}: two spec files in one dir define it, so neither counts"
+        if conflicts
+        else f"no usable CDI spec in {dirs or 'SPEC_DIRS, which is empty,'} defines "
+        f"{'it' if len(set(error.names)) == 1 else 'them'}"
+    ]
+    refused = {path: f"{path}: {several[0]}" for path, several in problems.items()}
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {words.some(theirs, separator=' | ')}")
     near = {close: None for name in shown for close in words.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
-    elif known:
-        parts.append(f"known devices: {words.some(known)}")
     else:
-        parts.append("no device is known")
+        parts.append(f"known devices: {words.some(known)}" if known else "no device is known")
     maker = next(filter(None, (_maker(name, known) for name in shown)), "")
     if maker:
         parts.append(maker)
@@ -117,7 +115,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
     lost = overlooked(registry.spec_dirs)
     if lost:
         parts.append(words.some(lost, separator=" | "))
-    return CDIError("; ".join([*parts, NEXT]))
+    error.about, error.fix = "; ".join(parts), NEXT
 
 
 def _maker(name: str, known: Iterable[str]) -> str:

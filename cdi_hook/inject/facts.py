@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cdi_hook.edits.kinds import Change
+    from cdi_hook.edits.target import Change
     from cdi_hook.inject.request import DeviceRequest
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way through: OCI spec -> request -> policy -> driver -> changes.
+"""The one way through: OCI spec -> request -> policy -> parts -> changes.
 
 Every form of the program walks it. The forms differ in where the OCI spec comes
 from, and in what becomes of the changes: written back, printed, or carried out
@@ -14,16 +14,19 @@ from cdi_hook import errors
 from cdi_hook.base import json_text
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.config import settings
-from cdi_hook.edits import kinds
-from cdi_hook.inject import bundle, driver, facts, request
+from cdi_hook.edits import editor, kinds
+from cdi_hook.inject import bundle, facts, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Change
+    from cdi_hook.edits.target import Change, Part
 
+    Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
+
+REFRESH_ERRORS = "Refreshing the CDI registry generated errors"
 
 INJECTED = "CDI devices injected"
 UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
@@ -87,68 +90,100 @@ class Host:
 def inject(
     oci: dict[str, Any],
     host: Host,
-    warn: driver.Warn,
+    warn: Warn,
     *,
     named: Sequence[str] = (),
-    registry: Registry | None = None,
-    through: Callable[[Registry], driver.Devices] = lambda registry: registry,
-    check: Callable[[list[Change]], None] = lambda _changes: None,
-) -> tuple[request.DeviceRequest, list[Change]]:
-    """Edit oci so that it has the devices asked for; return the request, and the changes made.
+    runtime: str = "",
+    late: bool = False,
+    keep_index: bool = True,
+) -> list[Change]:
+    """Edit oci so that it has the devices asked for; return the changes made.
 
-    The devices are those ``named``, or else those that oci asks for itself.
-    ``through`` makes of the registry the one that injects; ``check`` raises
-    InjectionError for changes that can't be made here. Raises CDIError when a
-    device that was asked for can't be had; nobody must use oci then.
+    The devices are those ``named``, or else those that oci asks for itself. ``runtime`` is the path of the
+    runtime that reads oci, where that is known; ``late`` is whether the container is being created already.
+    Raises CDIError when a device that was asked for can't be had; nobody must use oci then.
     """
-    host.call.oci = oci
+    call = host.call
+    call.oci = oci
     try:
-        wanted = (
+        wanted = call.request = (
             request.named(named, host.settings)
             if named
-            else request.collect(oci, host.settings, host.call.container)
+            else request.collect(oci, host.settings, call.container)
         )
-        host.call.request = wanted
-        _check(wanted, oci, host)
+        _check_policy(wanted, oci, host)
+        if wanted.device_ids:
+            call.changes = _edit(oci, wanted, host, warn, host.registry(keep_index=keep_index), runtime, late)
+        else:
+            call.doubt = _doubt(oci, host)
     except errors.CDIError as error:
-        raise errors.CDIError(f"{errors.FAILED}{error}") from error
-    if not wanted.device_ids:
-        if host.settings.hiding:
-            host.call.doubt = f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
-        elif not host.call.container and request.is_sandbox(oci, "") and host.settings["SANDBOXES"] == "skip":
-            host.call.doubt = CLAIMED
-        elif not request.is_sandbox(oci, host.call.container):
-            host.call.doubt = request.misspelt(oci, host.settings)
-        return wanted, []
-    registry = registry or host.registry()
+        error.of_request = True
+        raise
+    return call.changes
+
+
+def _edit(
+    oci: dict[str, Any],
+    wanted: request.DeviceRequest,
+    host: Host,
+    warn: Warn,
+    registry: Registry,
+    runtime: str,
+    late: bool,
+) -> list[Change]:
     try:
-        drivers = driver.register(registry.spec_dirs, through(registry), warn)
-        changes = driver.inject(drivers, oci, wanted)
-        kinds.check_host(changes)
-        check(changes)
-    except errors.InjectionError as error:
+        parts = registry.parts(wanted.device_ids)
+        changes = _apply_late(oci, parts, host, warn, registry) if late else registry.apply(oci, parts)
+        editor.check_host(changes)
+        if runtime and any(kinds.KINDS[change.kind].features for change in changes):
+            from cdi_hook.edits import features  # 10 ms, and the runtime's own
+
+            features.check(runtime, changes, posix.environ)
+    except (errors.InjectionError, errors.UnresolvableDevices) as error:
+        found = [f"{path}: {one}" for path, several in registry.errors.items() for one in several]
+        if found:
+            warn(REFRESH_ERRORS, found)
         from cdi_hook.inject import explain
 
-        raise explain.failure(error, wanted, registry) from error
-    host.call.changes = changes
-    return wanted, changes
+        explain.complete(error, wanted, registry)
+        raise
+    return changes
 
 
-def _check(wanted: request.DeviceRequest, oci: dict[str, Any], host: Host) -> None:
-    settings = host.settings
-    if wanted.device_ids and settings.problems:
-        raise errors.ConfigError(f"the configuration can't be used: {'; '.join(settings.problems)}")
-    if settings.has_policy:
+def _apply_late(
+    oci: dict[str, Any], parts: Sequence[Part], host: Host, warn: Warn, registry: Registry
+) -> list[Change]:
+    from cdi_hook.inject import too_late
+
+    is_fatal = host.settings["HOOK_UNSUPPORTED"] == "fail"
+    return too_late.apply(oci, parts, registry.apply, None if is_fatal else lambda text: warn(text, []))
+
+
+def _check_policy(wanted: request.DeviceRequest, oci: dict[str, Any], host: Host) -> None:
+    config = host.settings
+    if wanted.device_ids and config.problems:
+        raise errors.ConfigError(f"the configuration can't be used: {'; '.join(config.problems)}")
+    if config.has_policy:
         from cdi_hook.inject import policy
 
         bundle = host.call.bundle if host.call.may_be_pod else ""
-        policy.check(wanted, settings, *request.namespaces(oci, bundle))
+        policy.check(wanted, config, *request.namespaces(oci, bundle))
+
+
+def _doubt(oci: dict[str, Any], host: Host) -> str:
+    """Return why a container that asks for nothing may have asked, "" if it hasn't."""
+    if host.settings.hiding:
+        return f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
+    if not request.is_sandbox(oci, host.call.container):
+        return request.misspelt(oci, host.settings)
+    return CLAIMED if not host.call.container and host.settings["SANDBOXES"] == "skip" else ""
 
 
 def write(place: bundle.Place, oci: dict[str, Any], changes: list[Change]) -> None:
-    """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises CDIError."""
+    """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises BundleError."""
     if changes:
         try:
             bundle.replace(place, json_text.dumps(oci))
-        except errors.CDIError as error:
-            raise errors.CDIError(f"{errors.FAILED}{error}") from error
+        except errors.BundleError as error:
+            error.of_request = True
+            raise

@@ -8,6 +8,7 @@ allows it is policy.py's to say, and whether the devices exist the registry's.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.edits.kinds import KINDS
 from cdi_hook.errors import quote
 from cdi_hook.names import as_list, parse_qualified_name
 
@@ -34,13 +35,8 @@ PODS = (
 )
 # The keys that requests and edits read, by their spelling without case.
 _KEYS = {
-    name.casefold(): name
-    for name in (
-        "annotations", "process", "env", "user", "uid", "gid", "additionalGids", "mounts", "destination",
-        "hooks", "linux", "devices", "resources", "netDevices", "intelRdt", "namespaces", "type", "path",
-        "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-    )
-}  # fmt: skip
+    name.casefold(): name for name in ("annotations", *(one for kind in KINDS.values() for one in kind.keys))
+}
 # How many times one container may ask for a device, and the bytes of a name. No host has so many
 # devices to give; a vendor may have 253 bytes and a class 63, as names in Kubernetes have.
 _MOST_ASKED = 16384

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Change
+    from cdi_hook.edits.target import Change
 
 
 def carry_out(

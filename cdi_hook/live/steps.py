@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import OCI, Change
+    from cdi_hook.edits.target import OCI, Change
 
 _STAGES = list(HOOK_NAMES)
 

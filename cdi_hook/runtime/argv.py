@@ -99,6 +99,12 @@ FLAG_OPTIONS = (
 # fmt: on
 
 
+# The options of which something is known, and where it is.
+_FIELDS = {
+    "bundle": "bundle", "config": "config", "log": "log", "log-format": "log_format", "root": "root",
+}  # fmt: skip
+
+
 class Invocation:
     """What a runtime was told, values as given: nothing is resolved or checked.
 
@@ -125,91 +131,114 @@ class Invocation:
 
 def parse(arguments: Sequence[str]) -> Invocation:
     """Return what `arguments`, without the program's own name, mean. Never fails."""
-    invocation = Invocation()
-    has_command = False
-    has_id = False
-    options_end = False
-    may_be_value = False  # of an option that no table has
-    last_flag = ""
-    is_cluster = False  # a word is one option to Go, and letters to getopt
-    in_doubt = False  # for any other reason a runtime may read another bundle
-    only_crun = False  # it may be an id to runc: --bund=DIR, -bDIR or --config
-    index = 0
-    while index < len(arguments):
-        argument = arguments[index]
-        index += 1
+    reading = _Reading(arguments)
+    while reading.at < len(arguments) and not reading.is_done:
+        reading.take()
+    reading.decide()
+    return reading.found
+
+
+class _Reading:
+    """Arguments that are being read, and whether all runtimes read them alike."""
+
+    __slots__ = (
+        "_arguments", "_has_command", "_has_id", "_in_doubt", "_is_cluster", "_last_flag", "_may_be_value",
+        "_only_crun", "_options_end", "at", "found", "is_done",
+    )  # fmt: skip
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.found = Invocation()
+        self.at = 0  # the argument that is read next
+        self.is_done = False
+        self._arguments = arguments
+        self._has_command = self._has_id = self._options_end = False
+        self._may_be_value = False  # of an option that no table has
+        self._last_flag = ""
+        self._is_cluster = False  # a word is one option to Go, and letters to getopt
+        self._in_doubt = False  # for any other reason a runtime may read another bundle
+        self._only_crun = False  # it may be an id to runc: --bund=DIR, -bDIR or --config
+
+    def take(self) -> None:
+        """Read the next argument, and the value that belongs to it."""
+        argument = self._arguments[self.at]
+        self.at += 1
         word = argument.strip()
         if word != argument and word.startswith("-"):  # runc 1.6 takes the spaces away
-            in_doubt = in_doubt or argument[0] != "-" or word in ("-", "--") or word.startswith(("-b", "--b"))
-        if options_end or len(argument) < 2 or argument[0] != "-":
-            if not has_command:
-                if (
-                    may_be_value
-                    and argument not in COMMANDS
-                    and any(one in BUNDLE_COMMANDS for one in arguments[index:])
-                ):
-                    may_be_value = False
-                    continue
-                has_command = True
-                invocation.command = argument
-                if argument not in BUNDLE_COMMANDS:
-                    break
-                options_end = False  # a "--" ended the global options only
-            else:
-                has_id = True
-                # Options may follow: runc and youki permute. crun and runsc
-                # don't, and refuse the arguments (crun's restore ignores one).
-                invocation.container_id = invocation.container_id or argument
+            is_other = argument[0] != "-" or word in ("-", "--") or word.startswith(("-b", "--b"))
+            self._in_doubt = self._in_doubt or is_other
+        if self._options_end or len(argument) < 2 or argument[0] != "-":
+            self._take_word(argument)
         elif argument == "--":
-            options_end = True
-            may_be_value = False
+            self._options_end = True
+            self._may_be_value = False
         else:
-            name, value = _split(argument)
-            is_cluster = is_cluster or (argument[1] != "-" and len(argument) > 2)
-            if value is None and index < len(arguments):
-                following = arguments[index]
-                if name in VALUE_OPTIONS or following in OPTIONAL_VALUES.get(name, ()):
-                    index += 1
-                    value = following
-                    # A value that looks like an option is one if the first is no option to some runtime.
-                    if following[:1] == "-" and name != "bundle":
-                        near = arguments[index - 1 : index + 1]
-                        in_doubt = in_doubt or any(one.startswith(("-b", "--b")) for one in near)
-            may_be_value = value is None
-            if value is None:
-                last_flag = argument
-                continue
-            if name in ("bundle", "config"):
-                if argument.partition("=")[0] not in ("--bundle", "-bundle", "-b"):
-                    only_crun = True
-                # runc 1.6 reads nothing after "-", and crun's restore no option after the id.
-                if has_id and (invocation.command == "restore" or invocation.container_id == "-"):
-                    in_doubt = True
-            if name == "bundle":  # the last one given wins (youki refuses two)
-                invocation.bundle = value
-            elif name == "config":
-                invocation.config = value
-            elif name == "log":
-                invocation.log = value
-            elif name == "log-format":
-                invocation.log_format = value
-            elif name == "root":
-                invocation.root = value
-    if (is_cluster or in_doubt) and invocation.command not in COMMANDS:
-        for word in arguments:
-            if word in BUNDLE_COMMANDS:
-                invocation.command = word
-                in_doubt = True
-    if not invocation.container_id and invocation.command in BUNDLE_COMMANDS:
-        invocation.container_id = last_flag
-    path = invocation.config
-    if path == DEFAULT_CONFIG and invocation.bundle:
-        path = f"{invocation.bundle}/{path}"
-    invocation.configs = (path,)
-    if in_doubt or is_cluster or (only_crun and not has_id):
-        only_clusters = not in_doubt and has_id and invocation.config == DEFAULT_CONFIG
-        invocation.configs = _configs(path, arguments, only_clusters=only_clusters)
-    return invocation
+            self._take_option(argument)
+
+    def _take_word(self, argument: str) -> None:
+        if self._has_command:
+            self._has_id = True
+            # Options may follow: runc and youki permute. crun and runsc
+            # don't, and refuse the arguments (crun's restore ignores one).
+            self.found.container_id = self.found.container_id or argument
+            return
+        if self._may_be_value and argument not in COMMANDS:
+            self._may_be_value = False
+            if any(one in BUNDLE_COMMANDS for one in self._arguments[self.at :]):
+                return
+        self._has_command = True
+        self.found.command = argument
+        self.is_done = argument not in BUNDLE_COMMANDS
+        self._options_end = False  # a "--" ended the global options only
+
+    def _take_option(self, argument: str) -> None:
+        name, value = _split(argument)
+        self._is_cluster = self._is_cluster or (argument[1] != "-" and len(argument) > 2)
+        if value is None:
+            value = self._take_value(name)
+        self._may_be_value = value is None
+        if value is None:
+            self._last_flag = argument
+            return
+        if name in ("bundle", "config"):
+            if argument.partition("=")[0] not in ("--bundle", "-bundle", "-b"):
+                self._only_crun = True
+            # runc 1.6 reads nothing after "-", and crun's restore no option after the id.
+            if self._has_id and (self.found.command == "restore" or self.found.container_id == "-"):
+                self._in_doubt = True
+        if name in _FIELDS:  # of several, the last wins (youki refuses two bundles)
+            setattr(self.found, _FIELDS[name], value)
+
+    def _take_value(self, name: str) -> str | None:
+        """Return the next argument if it is this option's value."""
+        if self.at == len(self._arguments):
+            return None
+        value = self._arguments[self.at]
+        if name not in VALUE_OPTIONS and value not in OPTIONAL_VALUES.get(name, ()):
+            return None
+        self.at += 1
+        # A value that looks like an option is one if the first is no option to some runtime.
+        if value[:1] == "-" and name != "bundle":
+            near = self._arguments[self.at - 1 : self.at + 1]
+            self._in_doubt = self._in_doubt or any(one.startswith(("-b", "--b")) for one in near)
+        return value
+
+    def decide(self) -> None:
+        """Say where a config.json may be, by every reading that a runtime may have."""
+        found = self.found
+        if (self._is_cluster or self._in_doubt) and found.command not in COMMANDS:
+            for word in self._arguments:
+                if word in BUNDLE_COMMANDS:
+                    found.command = word
+                    self._in_doubt = True
+        if not found.container_id and found.command in BUNDLE_COMMANDS:
+            found.container_id = self._last_flag
+        path = found.config
+        if path == DEFAULT_CONFIG and found.bundle:
+            path = f"{found.bundle}/{path}"
+        found.configs = (path,)
+        if self._in_doubt or self._is_cluster or (self._only_crun and not self._has_id):
+            only_clusters = not self._in_doubt and self._has_id and found.config == DEFAULT_CONFIG
+            found.configs = _configs(path, self._arguments, only_clusters=only_clusters)
 
 
 def _configs(path: str, arguments: Sequence[str], *, only_clusters: bool) -> Sequence[str]:

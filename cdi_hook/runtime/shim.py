@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-runtime, once the door has found that a container may ask for a device.
+"""cdi-runtime, once its shell script has found that a container may ask for a device.
 
 The door, packaging/bin/cdi-runtime, calls it with what only a process that isn't
 Python could still know. It injects, undoes what starting Python does to a
 process (signals, LC_CTYPE), and becomes the real runtime. Every import here is
-on the budget of a container's start: a test holds sys.modules to a list.
+on the budget of a container's start: a test compares sys.modules with a list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
-from cdi_hook.edits import kinds
 from cdi_hook.inject import bundle, pipeline, request
 from cdi_hook.runtime import argv
 
@@ -28,7 +27,7 @@ _PYTHON_IGNORES = (13, 25)  # SIGPIPE and SIGXFSZ, on every Linux but MIPS's and
 def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
-    ``arguments``: the runtime's path ("?" and the names when the door found none), what is in
+    ``arguments``: the runtime's path ("?" and the names when the script found none), what is in
     /proc/PID/stat after the process's name, LC_CTYPE as it came, then the arguments of the runtime.
     """
     runtime, stat, lc_ctype, *rest = arguments
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         call.inject(runtime)
         _exec(runtime, rest, stat)
     except errors.CDIError as error:
-        return call.fail(str(error))
+        return call.fail(error.sentence)
     except Exception as error:  # an engine shows one line, not a traceback
         from cdi_hook.base import restart
 
@@ -75,15 +74,8 @@ class Call:
         found = bundle.load(path)
         if found is None:
             return  # the runtime has its own words for that
-
-        def check(changes: list[kinds.Change]) -> None:
-            if any(kinds.KINDS[change.kind].features for change in changes):
-                from cdi_hook.edits import features  # 10 ms, and the runtime's own
-
-                features.check(runtime, changes, posix.environ)
-
         oci, place = found
-        changes = pipeline.inject(oci, self.host, self._warn, check=check)[1]
+        changes = pipeline.inject(oci, self.host, self._warn, runtime=runtime)
         pipeline.write(place, oci, changes)
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
@@ -101,11 +93,14 @@ class Call:
             found.setdefault((status.st_dev, status.st_ino), path)
         there = list(found.values()) or paths
         if len(found) > 1 and any(map(self._may_ask, there)):
-            raise errors.BundleError(
-                f"{errors.FAILED}runtimes read these arguments in different ways and may take "
-                f"{' or '.join(map(errors.quote, there))}, of which one may ask for a CDI device; write the "
-                'bundle as --bundle=DIR before the id, and no other option with one "-" or spaces around it'
+            error = errors.BundleError(
+                "runtimes read these arguments in different ways and may take "
+                f"{' or '.join(map(errors.quote, there))}, of which one may ask for a CDI device",
+                'write the bundle as --bundle=DIR before the id, and no other option with one "-" or spaces '
+                "around it",
             )
+            error.of_request = True
+            raise error
         return there[0]
 
     def _may_ask(self, path: str) -> bool:
@@ -196,5 +191,5 @@ def _exec(runtime: str, arguments: Sequence[str], stat: str) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
-    """Run as the program that the door starts, and exit without what Python does at its end."""
+    """Run as the program that the script starts, and exit without what Python does at its end."""
     posix._exit(main(arguments))

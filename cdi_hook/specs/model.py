@@ -7,15 +7,18 @@ field that is null in the file is left out. specfile.py reads and writes the fil
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base.files import clean
-from cdi_hook.edits import kinds
-from cdi_hook.edits.kinds import KINDS, PROOF, STRING, Change
+from cdi_hook.edits import editor
+from cdi_hook.edits.kinds import KINDS, PROOF, STRING
 from cdi_hook.errors import Finding, InvalidSpec
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.shape import check
 from cdi_hook.specs.validation import validate, validate_edits
+
+if TYPE_CHECKING:
+    from cdi_hook.edits.target import Change
 
 CONTAINER_EDITS = {name: kind.schema for name, kind in KINDS.items()}
 SCHEMA: dict[str, Any] = {
@@ -53,7 +56,7 @@ class Device:
 
     def apply_edits(self, oci: dict[str, Any]) -> list[Change]:
         """Apply this device's own edits to an OCI runtime specification, as the function apply_edits does."""
-        return kinds.apply(oci, [((self.qualified_name, self.spec.path), self.container_edits)])
+        return editor.apply(oci, [((self.qualified_name, self.spec.path), self.container_edits)])
 
 
 class Spec:
@@ -78,7 +81,7 @@ class Spec:
         With ``is_valid`` the data is known to be a spec.
         """
         if not is_valid:
-            refuse("Spec", list(check(data, SCHEMA)) or validate(data))
+            refuse("the spec", list(check(data, SCHEMA)) or validate(data))
         self.data = data
         self.path = spec_path(path)
         self.priority = priority
@@ -89,7 +92,7 @@ class Spec:
 
     def apply_edits(self, oci: dict[str, Any]) -> list[Change]:
         """Apply the edits that all devices of the spec share, as the function apply_edits does."""
-        return kinds.apply(oci, [((None, self.path), self.container_edits)])
+        return editor.apply(oci, [((None, self.path), self.container_edits)])
 
 
 def apply_edits(oci: dict[str, Any], container_edits: dict[str, Any]) -> list[Change]:
@@ -107,7 +110,7 @@ def apply_edits(oci: dict[str, Any], container_edits: dict[str, Any]) -> list[Ch
     refuse(
         "container edits", list(check(container_edits, CONTAINER_EDITS)) or validate_edits(container_edits)
     )
-    return kinds.apply(oci, [((None, ""), container_edits)])
+    return editor.apply(oci, [((None, ""), container_edits)])
 
 
 def spec_path(path: str) -> str:
@@ -117,6 +120,7 @@ def spec_path(path: str) -> str:
 
 
 def refuse(what: str, findings: list[Finding]) -> None:
-    """Raise InvalidSpec if there are findings, in the words of the first."""
+    """Raise InvalidSpec with the findings, if there are any, of ``what``."""
     if findings:
-        raise InvalidSpec(f"invalid CDI {what}: {findings[0].within}{findings[0].message}", findings)
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise InvalidSpec(f"{what} is not valid: {findings[0]}{more}", findings)

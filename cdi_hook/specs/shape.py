@@ -18,7 +18,7 @@ from typing import Any, Callable, Union
 
 from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
-from cdi_hook.errors import Finding, quote
+from cdi_hook.errors import ERROR, Finding, quote
 from cdi_hook.specs.scalars import float_text
 from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
 from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode
@@ -47,9 +47,9 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
         value = decode(data)
     except SyntaxProblem as problem:
         advice = next((advice for words, advice in _SYNTAX.items() if words in str(problem)), "")
-        return None, [Finding("", str(problem), plain=advice and f"{problem}; {advice}")]
+        return None, [Finding(ERROR, str(problem), advice)]
     except RecursionError:
-        return None, [Finding("", "nested too deeply")]
+        return None, [Finding(ERROR, "nested too deeply")]
     findings: Findings = []
     return _shape(value, schema, "", None, findings), findings
 
@@ -75,9 +75,9 @@ def check(value: object, schema: Schema, path: str = "") -> Iterator[Finding]:
             if name in schema:
                 yield from check(child, schema[name], f"{path}.{name}")
             else:
-                yield Finding(path, f"unknown field {quote(str(name))}", path and f"{path}: ")
+                yield Finding(ERROR, f"unknown field {quote(str(name))}", place=path)
         return
-    yield Finding(path, f"expected {_wanted(schema)}, found {value!r}", path and f"{path}: ")
+    yield Finding(ERROR, f"expected {_wanted(schema)}, found {value!r}", place=path)
 
 
 def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:
@@ -98,7 +98,9 @@ def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings
         shaped = shape(value, schema, path, findings, before)
     if shaped is None:
         where = f" (line {line(node)})" if node else ""
-        findings.append(Finding(path, f"expected {_wanted(schema)}, found {_found(value)}{where}"))
+        findings.append(
+            Finding(ERROR, f"expected {_wanted(schema)}, found {_found(value)}{where}", place=path)
+        )
     return shaped
 
 
@@ -133,7 +135,7 @@ def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Finding
             if not name:
                 message = f"unknown field {quote(key)} (line {line(value.nodes[key])})"
                 advice = _field_instead(key, fields) if len(findings) < _MOST_ADVICE else ""
-                findings.append(Finding(path, message, plain=f"{message}; {advice}" if advice else ""))
+                findings.append(Finding(ERROR, message, advice, path))
                 continue
         schema = fields[name]
         if schema is not STRING or type(child) is not str:
@@ -152,7 +154,7 @@ def _field_instead(key: str, fields: Mapping[str, Schema]) -> str:
         inner = schema[1] if isinstance(schema, tuple) else schema
         if isinstance(inner, Mapping) and key in inner:
             homes.append(name)
-    return f"it belongs in {' or '.join(homes)}" if homes else instead(key, fields, "known here are")
+    return f"it belongs in {' or '.join(homes)}" if homes else instead(key, fields)
 
 
 def _fold(name: str) -> str:

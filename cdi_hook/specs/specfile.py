@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from cdi_hook.base import files
-from cdi_hook.errors import CDIError, Finding, InvalidName, InvalidSpec, quote
+from cdi_hook.errors import ERROR, CDIError, Finding, InvalidName, InvalidSpec, quote
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.dump import dump
 from cdi_hook.specs.model import SCHEMA, Spec, refuse
@@ -34,28 +34,21 @@ def read_file(path: str, source: str) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if isinstance(error, IsADirectoryError):
-            action, reason = "read", "is a directory"
-        else:
-            action, reason = "open", (error.strerror or str(error)).lower()
-        finding = Finding("", f"{action} {path}: {reason}", plain=f"can't read it: {reason}")
-        message = f"failed to read CDI Spec {quote(path)}: {finding.message}"
-        raise InvalidSpec(message, [finding]) from error
+        message = f"can't read it: {(error.strerror or str(error)).lower()}"
+        raise InvalidSpec(f"{quote(path)}: {message}", [Finding(ERROR, message)]) from error
 
 
 def parse(data: bytes, path: str, priority: int = 0) -> Spec:
-    """Return the spec that is in a file; raises InvalidSpec in the reference's words."""
+    """Return the spec that is in a file; raises InvalidSpec."""
     value, findings = read(data, SCHEMA)
     if findings:
         if not {"cdiVersion", "devices"}.intersection(value or ()) and (no_spec := _no_spec(data)):
-            findings = [Finding("", str(findings[0]), plain=no_spec)]
-        raise InvalidSpec(
-            f"failed to parse CDI Spec {quote(path)}: failed to unmarshal CDI Spec: {findings[0]}", findings
-        )
-    if value is None:
-        message = f"failed to parse CDI Spec {quote(path)}, no Spec data"
-        raise InvalidSpec(message, [Finding("", "no Spec data")])
-    refuse("Spec", validate(value))
+            findings = [Finding(ERROR, no_spec)]
+    elif value is None:
+        findings = [Finding(ERROR, "the file is empty")]
+    else:
+        findings = validate(value)
+    refuse(quote(path), findings)
     return Spec(value, path, priority, is_valid=True)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules for a spec's data, which return findings.
 
-Findings are in the order and the words of the reference implementation. shape.py
+Findings are in the order of the reference implementation. shape.py
 has checked the data's types before.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import EXPOSED_HOOK, HOOK_ENV, HOOK_NAMES, KINDS, is_exposed
-from cdi_hook.errors import Finding, InvalidName, quote
+from cdi_hook.errors import ERROR, WARNING, Finding, InvalidName, quote
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import USABLE, VERSIONS, requirement
 
@@ -37,15 +37,18 @@ def warnings(data: dict[str, Any]) -> Iterator[Finding]:
     version, minimum = data["cdiVersion"].removeprefix("v"), requirement(data, in_full=True)[0]
     if version != minimum:
         yield Finding(
-            ".cdiVersion",
+            WARNING,
             f"{version} is higher than this spec needs; engines that know only {minimum} could read it too",
+            place=".cdiVersion",
         )
     for text, part in zip(parse_qualifier(data["kind"]), ("vendor", "class")):
         if len(text) == 1:
             yield Finding(
-                ".kind",
+                WARNING,
                 f"the {part} {quote(text)} has one letter, which crashes docker, podman and other engines "
-                "(CDI's own library up to 1.1.0); take a longer name",
+                "(CDI's own library up to 1.1.0)",
+                "take a longer name",
+                ".kind",
             )
     yield from exposed_hooks(data)
 
@@ -57,11 +60,12 @@ def exposed_hooks(data: dict[str, Any]) -> Iterator[Finding]:
         for index, hook in enumerate((part.get("containerEdits") or {}).get("hooks") or ()):
             if is_exposed(hook):
                 yield Finding(
-                    f"{path}.containerEdits.hooks[{index}]",
+                    WARNING,
                     f"the {EXPOSED_HOOK} hook {quote(hook['path'])} has no env. If an engine's own CDI "
                     "injects it, runc before 1.3 runs it as root on the host with the container's variables, "
-                    "so that an image can run any program there (CVE-2025-23266). cdi-runtime gives it an "
-                    f'env. Write env: ["{HOOK_ENV[0]}"], or generate the spec again',
+                    "so that an image can run any program there (CVE-2025-23266). cdi-runtime gives it one",
+                    f'write env: ["{HOOK_ENV[0]}"], or generate the spec again',
+                    f"{path}.containerEdits.hooks[{index}]",
                 )
 
 
@@ -71,14 +75,10 @@ def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
     minimum, what = requirement(data)
     need = f"{what or 'this spec'} needs {minimum}"
     if version not in VERSIONS:
-        message = f"invalid version {quote(declared)}"
-        plain = f"there is no cdiVersion; {need}"
-        if declared:
-            plain = f"{message}, known are {', '.join(USABLE)}; {need}"
-        yield Finding(".cdiVersion", message, plain=plain)
+        message = f"invalid version {quote(declared)}, not one of {', '.join(USABLE)}"
+        yield Finding(ERROR, message if declared else "there is no cdiVersion", need, ".cdiVersion")
     elif VERSIONS.index(minimum) < VERSIONS.index(version):
-        message = f"the spec version must be at least v{minimum}"
-        yield Finding(".cdiVersion", message, plain=f"{declared} is too low: {need}")
+        yield Finding(ERROR, f"{declared} is too low: {need}", place=".cdiVersion")
 
 
 def validate_kind(kind: str) -> Iterator[Finding]:
@@ -87,13 +87,12 @@ def validate_kind(kind: str) -> Iterator[Finding]:
         try:
             validate_kind_part(text, part)
         except InvalidName as error:
-            plain = ""
-            if not text:
-                lacking = f"{quote(kind)} is not vendor/class" if kind else "there is no kind"
-                plain = f"{lacking}; write one such as vendor.com/gpu"
-            yield Finding(".kind", str(error), plain=plain)
-            if not text:
-                return
+            if text:
+                yield Finding(ERROR, error.cause, place=".kind")
+                continue
+            message = f"{quote(kind)} is not vendor/class" if kind else "there is no kind"
+            yield Finding(ERROR, message, "write one such as vendor.com/gpu", ".kind")
+            return
 
 
 def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
@@ -102,31 +101,26 @@ def _validate_devices(data: dict[str, Any]) -> Iterator[Finding]:
     for index, device in enumerate(devices):
         path = f".devices[{index}]"
         name = device.get("name", "")
-        within = f"failed add device {quote(name)}: "
         try:
             validate_device_name(name)
         except InvalidName as error:
-            # "class" is the reference implementation's mistake
-            plain = str(error).replace("invalid class", "invalid name", 1) if name else "there is no name"
-            yield Finding(f"{path}.name", str(error), within, plain)
+            yield Finding(ERROR, error.cause if name else "there is no name", place=f"{path}.name")
         edits = device.get("containerEdits", {})
         if not any(value or "" in KINDS[kind].optional for kind, value in edits.items()):
-            plain = f"device {quote(name)} has no edits; a device has at least one"
-            yield Finding(f"{path}.containerEdits", "invalid device, empty device edits", within, plain)
-        within += f"invalid device {quote(name)}: "
-        yield from validate_edits(edits, f"{path}.containerEdits", within)
+            message = f"device {quote(name)} has no edits; a device has at least one"
+            yield Finding(ERROR, message, place=f"{path}.containerEdits")
+        yield from validate_edits(edits, f"{path}.containerEdits")
         if name in seen:
-            yield Finding(f"{path}.name", f"invalid spec, multiple device {quote(name)}")
+            yield Finding(ERROR, f"another device has the name {quote(name)}", place=f"{path}.name")
         seen.add(name)
     if not devices:
-        plain = "there are no devices; a spec has at least one"
-        yield Finding(".devices", "invalid spec, no devices", plain=plain)
+        yield Finding(ERROR, "there are no devices; a spec has at least one", place=".devices")
 
 
-def validate_edits(edits: dict[str, Any] | None, path: str = "", within: str = "") -> list[Finding]:
+def validate_edits(edits: dict[str, Any] | None, path: str = "") -> list[Finding]:
     """Return all findings of one container edits object."""
     return [
-        Finding(one.path, one.message, within + one.within, one.plain)
+        one
         for name, rule in RULES.items()
         if edits and edits.get(name) is not None
         for one in rule(edits[name], f"{path}.{name}")
@@ -139,14 +133,9 @@ def _each(rule: Rule) -> Rule:
     ]
 
 
-def _validate_env(env: list[str], path: str, within: str = "invalid container edits: ") -> list[Finding]:
+def _validate_env(env: list[str], path: str) -> list[Finding]:
     return [
-        Finding(
-            f"{path}[{index}]",
-            f"invalid environment variable {quote(variable)}",
-            within,
-            f"{quote(variable)} is no variable; one is written NAME=value",
-        )
+        Finding(ERROR, f"{quote(variable)} is no variable", "one is written NAME=value", f"{path}[{index}]")
         for index, variable in enumerate(env)
         if variable.find("=") <= 0
     ]
@@ -155,34 +144,32 @@ def _validate_env(env: list[str], path: str, within: str = "invalid container ed
 def _validate_node(node: dict[str, Any], path: str) -> Iterator[Finding]:
     name = node.get("path", "")
     if not name:
-        yield Finding(f"{path}.path", "invalid (empty) device path", plain="there is no path")
+        yield Finding(ERROR, "there is no path", place=f"{path}.path")
         return
     type_ = node.get("type", "")
     if type_ not in NODE_TYPES:
         message = f"device {quote(name)}: invalid type {quote(type_)}"
-        yield Finding(f"{path}.type", message, plain=f"{message}; known are {', '.join(NODE_TYPES[1:])}")
+        yield Finding(ERROR, message, f"it is one of {', '.join(NODE_TYPES[1:])}", f"{path}.type")
     permissions = node.get("permissions", "")
     if permissions != "none" and permissions.strip("rwm"):
         message = f"device {quote(name)}: invalid permissions {quote(permissions)}"
-        plain = f"{message}; they are some of r (read), w (write) and m (mknod), such as rw, or none"
-        yield Finding(f"{path}.permissions", message, plain=plain)
+        fix = "they are some of r (read), w (write) and m (mknod), such as rw, or none"
+        yield Finding(ERROR, message, fix, f"{path}.permissions")
 
 
 def _validate_hook(hook: dict[str, Any], path: str) -> list[Finding]:
     name = hook.get("hookName", "")
     if name not in HOOK_NAMES:
-        message = f"invalid hook name {quote(name)}"
-        plain = f"{message if name else 'there is no hookName'}; {instead(name, HOOK_NAMES)}"
-        return [Finding(f"{path}.hookName", message, plain=plain)]
+        message = f"invalid hook name {quote(name)}" if name else "there is no hookName"
+        return [Finding(ERROR, message, instead(name, HOOK_NAMES), f"{path}.hookName")]
     if not hook.get("path"):
-        message = f"invalid hook {quote(name)} with empty path"
-        return [Finding(f"{path}.path", message, plain=f"{name} hook: there is no path")]
-    return _validate_env(hook.get("env", []), f"{path}.env", f"invalid hook {quote(name)}: ")
+        return [Finding(ERROR, f"{name} hook: there is no path", place=f"{path}.path")]
+    return _validate_env(hook.get("env", []), f"{path}.env")
 
 
 def _validate_mount(mount: dict[str, Any], path: str) -> list[Finding]:
     return [
-        Finding(f"{path}.{whose}Path", f"invalid mount, empty {whose} path", plain=f"there is no {whose}Path")
+        Finding(ERROR, f"there is no {whose}Path", place=f"{path}.{whose}Path")
         for whose in ("host", "container")
         if not mount.get(f"{whose}Path")
     ]
@@ -195,17 +182,16 @@ def _validate_net_devices(devices: list[dict[str, str]], path: str) -> Iterator[
         host, name = device.get("hostInterfaceName", ""), device.get("name", "")
         field, problem = "hostInterfaceName", ""
         if not host:
-            problem = "empty HostInterfaceName"
+            problem = "there is no hostInterfaceName"
         elif not name:
-            field, problem = "name", "empty Name"
+            field, problem = "name", "there is no name"
         elif host in hosts:
-            both = f"{quote(name)} and {quote(hosts[host])}"
-            problem = f"duplicate HostInterfaceName {quote(host)} with names {both}"
+            problem = f"{quote(host)} has two names, {quote(hosts[host])} and {quote(name)}"
         elif name in names:
-            both = f"{quote(host)} and {quote(names[name])}"
-            field, problem = "name", f"duplicate Name {quote(name)} with HostInterfaceName {both}"
+            field = "name"
+            problem = f"two net devices have the name {quote(name)}, {quote(names[name])} and {quote(host)}"
         if problem:
-            yield Finding(f"{path}[{index}].{field}", f"invalid linux net device, {problem}")
+            yield Finding(ERROR, problem, place=f"{path}[{index}].{field}")
         hosts.setdefault(host, name)
         names.setdefault(name, host)
 
@@ -213,12 +199,11 @@ def _validate_net_devices(devices: list[dict[str, str]], path: str) -> Iterator[
 def _validate_rdt(rdt: dict[str, Any], path: str) -> Iterator[Finding]:
     clos = rdt.get("closID", "")
     if clos != "/" and (len(clos.encode()) >= 4096 or clos in (".", "..") or "/" in clos or "\n" in clos):
-        yield Finding(
-            f"{path}.closID", "invalid ClosID", plain=f"invalid closID {quote(clos[:80])}; it is a dir's name"
-        )
+        yield Finding(ERROR, f"invalid closID {quote(clos[:80])}", "it is a dir's name", f"{path}.closID")
 
 
-# By kind of edit, in the order in which the reference implementation checks them.
+# By kind of edit, in the order in which the reference implementation checks them. Of what isn't here, the
+# schema says all.
 RULES: dict[str, Rule] = {
     "env": _validate_env,
     "deviceNodes": _each(_validate_node),
@@ -226,5 +211,4 @@ RULES: dict[str, Rule] = {
     "mounts": _each(_validate_mount),
     "intelRdt": _validate_rdt,
     "netDevices": _validate_net_devices,
-    "additionalGids": lambda _gids, _path: [],  # the schema's type is their only rule
 }

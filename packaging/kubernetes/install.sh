@@ -42,7 +42,7 @@ pause() {
 on_node() {
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin nsenter -t 1 -m -- "$@"
 }
-configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--config "$CONFIG"} "$@"; }
+configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--file "$CONFIG"} "$@"; }
 
 # The parent of a container's first process is its engine's shim or monitor. k3s, RKE2 and
 # MicroK8s have shims of their own. A shim of docker has another namespace.

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.crio import ENGINE
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.config_editor import Request
 
 from . import hooks, image, world
 

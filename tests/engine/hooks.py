@@ -107,7 +107,7 @@ REFUSALS: dict[str, tuple[str, dict[str, str], int, str]] = {
         "hook.com/device=gone",
         {},
         7,
-        f'{world.FAILED}failed to inject devices: failed to stat CDI host device "/dev/gone": does not exist; '
+        f'{world.FAILED}failed to stat CDI host device "/dev/gone": does not exist; '
         f'device hook.com/device=gone (asked for by annotation "{world.KEY}") is defined by {SPEC}; '
         f"{explain.GENERATE}",
     ),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from cdi_hook.inject import explain
+from cdi_hook.specs.versions import USABLE
 
 from . import image, world
 from .box import LAYOUT, USER
@@ -37,7 +38,7 @@ BASE = "cdiVersion: 0.3.0\nkind: vendor.com/gpu\ndevices:\n"
 EDITS = "- name: gpu0\n  containerEdits:\n    "
 GOOD = f"{BASE}{EDITS}env: [GPU=0]\n"
 BUNDLE = '{"ociVersion": "1.0.0", "annotations": {}, "process": {}, "linux": {"devices": []}}'
-KNOWN = "known are 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0"
+KNOWN = f"not one of {', '.join(USABLE)}"
 
 
 class Case(NamedTuple):
@@ -149,10 +150,10 @@ MISTAKES: dict[str, list[Case]] = {
              edits(f"deviceNodes: [{{path: /dev/tty0, hostPath: {PLACE}/link}}]", "0.5.0"), before=f"ln -s /dev/fuse {PLACE}/link"),
     ],
     "spec 0666, not root's, dir 0775": [
-        Case(f"(mode 0666); to mend it: chmod go-w {SPECS}/vendor.yaml; ", GPU, before=f"chmod 666 {SPECS}/vendor.yaml"),
-        Case(f"belongs to uid {USER}, not to root; to mend it: chown root {SPECS}/vendor.yaml; ", GPU,
+        Case(f"(mode 0666); to fix it: chmod go-w {SPECS}/vendor.yaml; ", GPU, before=f"chmod 666 {SPECS}/vendor.yaml"),
+        Case(f"belongs to uid {USER}, not to root; to fix it: chown root {SPECS}/vendor.yaml; ", GPU,
              before=f"chown {USER} {SPECS}/vendor.yaml"),
-        Case(f"{SPECS} is writable by others than root (mode 0775); to mend it: chmod go-w {SPECS}; ", GPU, before=f"chmod 775 {SPECS}"),
+        Case(f"{SPECS} is writable by others than root (mode 0775); to fix it: chmod go-w {SPECS}; ", GPU, before=f"chmod 775 {SPECS}"),
     ],
     "same device twice": [
         Case(f'{GPU} is defined in two files of one dir ("{SPECS}/vendor.yaml", "{SPECS}/again.yaml"), so neither counts', GPU,
@@ -161,7 +162,7 @@ MISTAKES: dict[str, list[Case]] = {
     "dangling link, empty file, spec 0600 as user": [
         Case(f"{SPECS}/vendor.yaml: can't read it: no such file or directory\n", command=("cdi-hook", "list"),
              before=f"ln -sf nowhere {SPECS}/vendor.yaml"),
-        refused("---\n", "no Spec data"),
+        refused("---\n", "the file is empty"),
         Case(f"{SPECS}/vendor.yaml: can't read it: permission denied\n", command=("cdi-hook", "list"), user=USER,
              before=f"chmod 600 {SPECS}/vendor.yaml"),
     ],
@@ -185,11 +186,11 @@ MISTAKES: dict[str, list[Case]] = {
         Case("set XDG_RUNTIME_DIR; with sudo the host's index is made\n",
              command=("env", "XDG_RUNTIME_DIR=", "cdi-hook", "index"), user=USER),
     ],
-    "configure --config typo": [
+    "configure --file typo": [
         Case('--config: there is no dir "/etc/dokcer"; did you mean /etc/docker?\n',
-             command=("cdi-hook", "configure", "docker", "--config", "/etc/dokcer/daemon.json")),
+             command=("cdi-hook", "configure", "docker", "--file", "/etc/dokcer/daemon.json")),
         Case('--config: there is no dir "/none/at/all"; make it first, if the path is right\n',
-             command=("cdi-hook", "configure", "docker", "--config", "/none/at/all/daemon.json")),
+             command=("cdi-hook", "configure", "docker", "--file", "/none/at/all/daemon.json")),
     ],
     "inject config.json instead of its dir": [
         Case(f'"{PLACE}/config.json" is a file; name the bundle, its dir: {PLACE}\n', files={"config.json": BUNDLE},
@@ -207,7 +208,7 @@ MISTAKES: dict[str, list[Case]] = {
         Case(f'there is no device "gpu0"; did you mean {GPU}?\n', command=("cdi-hook", "list", "gpu0")),
     ],
     "validate FILE, which others can write": [
-        Case(f"(mode 0666); to mend it: chmod go-w {SPECS}/vendor.yaml", before=f"chmod 666 {SPECS}/vendor.yaml",
+        Case(f"(mode 0666); to fix it: chmod go-w {SPECS}/vendor.yaml", before=f"chmod 666 {SPECS}/vendor.yaml",
              command=("cdi-hook", "validate", f"{SPECS}/vendor.yaml"), status=0),
     ],
     "generate into a dir that isn't read": [

@@ -73,7 +73,7 @@ SEEN_AGAIN = "not set\nhello\nopened\n"
 
 FAILED = "CDI device injection failed: "
 _REFUSED = (
-    'refused: /etc/cdi/broken.yaml: .devices[0].containerEdits.hooks[0].hookName: invalid hook name "lunch"; known are '
+    'refused: /etc/cdi/broken.yaml: .devices[0].containerEdits.hooks[0].hookName: invalid hook name "lunch"; write one of '
     "prestart, createRuntime, createContainer, startContainer, poststart, poststop; "
 )
 # Requests that fail, and the message that whoever asked gets.

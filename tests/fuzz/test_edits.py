@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdi_hook.base import json_text
 from cdi_hook.cli import patch
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor, kinds, target
 from cdi_hook.errors import InjectionError
 
 from .strategies import CONTAINER_EDITS, EDITS, JSON, OCI_SPECS
@@ -19,14 +19,16 @@ from .strategies import CONTAINER_EDITS, EDITS, JSON, OCI_SPECS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits.kinds import Part
+    from cdi_hook.edits.target import Part
 
 SOURCE = ("v.com/c=1", "/etc/cdi/v.yaml")
 
 
-def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[kinds.Change]:
+def applied(
+    oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False
+) -> list[target.Change]:
     """Apply the edits of one device."""
-    return kinds.apply(oci, [(SOURCE, wanted)], keep_present=keep_present)
+    return editor.apply(oci, [(SOURCE, wanted)], keep_present=keep_present)
 
 
 def hooks_without_env(oci: dict[str, Any]) -> Any:
@@ -143,7 +145,7 @@ def test_the_patch_is_the_injection(before: dict[str, Any], asked: list[Part]) -
     """The changes, applied, are the injection to the byte; none exactly when nothing changed; all are traced."""
     before, after = (json_text.loads(json_text.dumps(before)) for _ in range(2))  # with nothing in common
     untouched = json_text.dumps([before, asked])
-    changes = kinds.apply(after, asked, keep_present=True)
+    changes = editor.apply(after, asked, keep_present=True)
     assert json_text.dumps([before, asked]) == untouched
     operations = json_text.loads(json_text.dumps([patch.operation(change) for change in changes]))
     assert json_text.dumps(patched(before, operations)) == json_text.dumps(after)
@@ -162,8 +164,8 @@ def test_parts_that_are_merged_do_the_same(
     """One containerEdits object made of several does what they do, to the byte; they stay as they were."""
     given_parts, other = copy.deepcopy(asked), copy.deepcopy(oci)
     merged = kinds.merge(part for _, part in asked)
-    kinds.apply(oci, asked, keep_present=keep_present)
-    kinds.apply(other, [(SOURCE, merged)], keep_present=keep_present)
+    editor.apply(oci, asked, keep_present=keep_present)
+    editor.apply(other, [(SOURCE, merged)], keep_present=keep_present)
     assert json_text.dumps(oci) == json_text.dumps(other)
     assert asked == given_parts
 

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Request
 from cdi_hook.engines.edit.json_document import JSONText
 from cdi_hook.engines.edit.toml_document import TOMLText
 

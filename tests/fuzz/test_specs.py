@@ -13,7 +13,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 from cdi_hook.edits.kinds import BOOL, STRING
 from cdi_hook.errors import InjectionError, InvalidSpec
 from cdi_hook.specs import dump, model, scalars, shape, validation, versions, yaml_nodes
@@ -147,7 +147,7 @@ def test_any_bytes_are_read_or_refused(text: str | bytes, schema: Any) -> None:
     )
     assert value is None or isinstance(value, dict)
     for one in findings:
-        assert one.path[:1] in ("", ".", "[")
+        assert one.place[:1] in ("", ".", "[")
         assert "\n" not in str(one)
 
 
@@ -239,7 +239,7 @@ def test_what_is_read_has_the_types_of_the_schema(spec: Any) -> None:
     value, findings = shape.read(json.dumps(spec).encode(), model.SCHEMA)
     if not findings and value is not None:
         assert conforms(value, model.SCHEMA)
-        assert all(one.path for one in validation.validate(value))
+        assert all(one.place for one in validation.validate(value))
 
 
 def effect(spec: dict[str, Any]) -> list[Any]:
@@ -248,7 +248,7 @@ def effect(spec: dict[str, Any]) -> list[Any]:
     for one in (*spec.get("devices", ()), spec):
         oci: dict[str, Any] = {}
         try:
-            kinds.apply(oci, [((None, ""), one.get("containerEdits", {}))])
+            editor.apply(oci, [((None, ""), one.get("containerEdits", {}))])
         except InjectionError as error:
             found.append(str(error))
         found.append([one.get("name", ""), one.get("annotations", {}), oci])
@@ -270,7 +270,9 @@ def test_what_is_written_is_read_back(spec: dict[str, Any], name: str) -> None:
     assert effect(read) == effect(spec)
     assert (read["cdiVersion"], read.get("kind", "")) == (spec["cdiVersion"], spec["kind"])
     assert dump.dump(read, name) == text
-    assert {one.path for one in validation.validate(read)} <= {one.path for one in validation.validate(spec)}
+    assert {one.place for one in validation.validate(read)} <= {
+        one.place for one in validation.validate(spec)
+    }
 
 
 @given(SPECS)
@@ -281,7 +283,7 @@ def test_a_spec_is_valid_or_says_why(spec: dict[str, Any]) -> None:
         made = model.Spec(spec, "/etc/cdi/a.yaml")
     except InvalidSpec as error:
         assert error.findings[0].message == findings[0].message
-        assert str(error).startswith("invalid CDI Spec: ")
+        assert error.cause.startswith("the spec is not valid: ")
     else:
         assert findings == []
         assert [*made.devices] == [one["name"] for one in spec["devices"]]
@@ -295,6 +297,6 @@ def test_the_lowest_version_is_the_lowest(spec: dict[str, Any]) -> None:
     needed = versions.minimum_version(spec)
     for number, version in enumerate(versions.VERSIONS):
         found = [
-            one for one in validation.validate({**spec, "cdiVersion": version}) if one.path == ".cdiVersion"
+            one for one in validation.validate({**spec, "cdiVersion": version}) if one.place == ".cdiVersion"
         ]
         assert bool(found) is (number > versions.VERSIONS.index(needed))

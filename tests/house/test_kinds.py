@@ -14,13 +14,12 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli.command import stages
-from cdi_hook.edits import features, kinds
+from cdi_hook.edits import editor, kinds, target
 from cdi_hook.edits.kinds import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
+from cdi_hook.inject import too_late
 from cdi_hook.live.steps import PLANNED, Steps
-from cdi_hook.live.too_late import LateRegistry
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.validation import RULES
 from cdi_hook.specs.versions import VERSIONS
@@ -31,18 +30,10 @@ from .tree import PACKAGE, ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.edits.kinds import Part, Place, Source
+    from cdi_hook.edits.target import Part, Place
+    from cdi_hook.errors import Source
 
 # What people call the edits of a kind.
-WORDS = {
-    "env": "variables",
-    "deviceNodes": "device nodes",
-    "netDevices": "net devices",
-    "hooks": "hooks",
-    "mounts": "mounts",
-    "intelRdt": "Intel RDT",
-    "additionalGids": "additional groups",
-}
 EVERY = pytest.mark.parametrize("name", KINDS)
 ENOUGH = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
 SOURCE: Source = ("v.com/c=1", "/etc/cdi/v.yaml")
@@ -88,9 +79,8 @@ def test_what_is_said_of_fields_is_of_its_fields(name: str) -> None:
     assert {*KINDS[name].since, *KINDS[name].optional} <= {"", *fields}
 
 
-def test_it_is_known_who_has_its_features() -> None:
-    """What the runtime has to know for an edit is a feature of which features.py has the releases, and of its fields."""
-    assert {feature for kind in KINDS.values() for feature in kind.features.values()} == features.SINCE.keys()
+def test_features_are_of_its_fields() -> None:
+    """What the runtime has to know for an edit is of the edit's fields, or of the kind itself."""
     for kind in KINDS.values():
         assert {*kind.features} <= {"", *(kind.schema if isinstance(kind.schema, dict) else ())}
 
@@ -102,13 +92,13 @@ def test_a_spec_may_have_it() -> None:
     assert model.SCHEMA["devices"][1]["containerEdits"] == schemas
 
 
-def test_it_has_a_rule() -> None:
-    """Each kind has a rule in specs/rules.py, and no other has."""
-    assert RULES.keys() == KINDS.keys()
+def test_rules_are_of_kinds() -> None:
+    """What specs/validation.py has a rule for is a kind."""
+    assert RULES.keys() <= KINDS.keys()
 
 
 def test_it_is_planned_if_it_may_be_in_time() -> None:
-    """live/plan.py has the kinds of which some edit can still be made in a container that is being created."""
+    """live/steps.py has the kinds of which some edit can still be made in a container that is being created."""
     assert PLANNED.keys() == IN_TIME
 
 
@@ -126,7 +116,7 @@ def test_hypothesis_has_edits_as_specs_have_them(name: str, data: st.DataObject)
 
 
 @pytest.mark.parametrize(
-    "place", sorted({place for kind in KINDS.values() for place, _, _ in kind.touches}), ids=".".join
+    "place", sorted({place for kind in KINDS.values() for place, _ in kind.touches}), ids=".".join
 )
 def test_hypothesis_has_what_it_may_find(place: Place) -> None:
     """In tests/fuzz/strategies.py, there are OCI specs with something in each place that an edit touches."""
@@ -145,12 +135,14 @@ def test_hypothesis_has_what_it_may_find(place: Place) -> None:
 @EVERY
 @given(data=st.data())
 def test_it_touches_what_it_says(name: str, data: st.DataObject) -> None:
-    """What an edit adds is in a place that the kind says it touches."""
-    changes = kinds.apply({}, [(SOURCE, part(name, data.draw(EDITS[name])))])
-    touched = {place for place, _, _ in KINDS[name].touches}
+    """What an edit adds is in a place that the kind says it touches, by keys that it says it has."""
+    changes = editor.apply({}, [(SOURCE, part(name, data.draw(EDITS[name])))])
+    touched = {place for place, _ in KINDS[name].touches}
     for change in changes:
         if change.edit is not None:
             assert any(change.place[: len(place)] == place for place in touched)
+            keys = change.place[:2] if name == "netDevices" else change.place  # whose keys are names
+            assert {one for one in keys if isinstance(one, str)} <= KINDS[name].keys
 
 
 @EVERY
@@ -160,7 +152,7 @@ def test_what_it_touches_is_looked_at_before(
 ) -> None:
     """Where an OCI spec has something else in a place of an edit, or above, that is refused and left, or replaced."""
     parts = [(SOURCE, part(name, data.draw(EDITS[name])))]
-    changes = kinds.apply({}, parts)
+    changes = editor.apply({}, parts)
     if not changes:
         return
     place = data.draw(st.sampled_from(changes)).place
@@ -170,7 +162,7 @@ def test_what_it_touches_is_looked_at_before(
         oci = {one: oci} if isinstance(one, str) else [oci]
     before = copy.deepcopy(oci)
     try:
-        kinds.apply(oci, parts, keep_present=keep_present)
+        editor.apply(oci, parts, keep_present=keep_present)
     except InjectionError:
         assert oci == before
 
@@ -183,8 +175,8 @@ def test_what_it_touches_is_looked_at_before(
 def test_what_is_in_time_is_planned(name: str, data: st.DataObject) -> None:
     """Of an edit that can still be made, each change is something to be done."""
     oci: dict[str, Any] = {}
-    for change in kinds.apply(oci, [(SOURCE, part(name, data.draw(EDITS[name])))]):
-        if change.edit is not None and not change.too_late:
+    for change in editor.apply(oci, [(SOURCE, part(name, data.draw(EDITS[name])))]):
+        if change.edit is not None and not too_late._too_late(change):
             assert vars(Steps([change], oci)) != vars(Steps([], oci))
 
 
@@ -211,26 +203,26 @@ def test_runtimes_get_it(name: str) -> None:
 # -- an allow-list: what has no entry, or doesn't say that it isn't too late, is refused
 
 
-class Specs(Registry):
-    """Specs that ask for one thing, whatever is asked."""
-
-    def __init__(self, wanted: dict[str, Any]) -> None:
-        super().__init__([], "", strict=False)
-        self._wanted = wanted
-
-    def parts(self, names: Sequence[str]) -> list[Part]:
-        """Return what is asked for."""
-        return [(SOURCE, self._wanted) for _ in names]
+def apply(oci: dict[str, Any], parts: Sequence[Part]) -> list[target.Change]:
+    """Do as a Registry does."""
+    return editor.apply(oci, parts, keep_present=True)
 
 
 @pytest.fixture
 def xyz(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a kind that everybody knows how to apply, and of which nothing is said on when it comes too late."""
 
-    def add(target: kinds.Target, wanted: list[kinds.Wanted]) -> None:
+    def add(target: target.Target, wanted: list[target.Wanted]) -> None:
         target.put(("linux",), target.open(("linux",), dict, wanted[0]), "xyz", wanted[0])
 
-    kind = Kind(("list", kinds.STRING), lambda edit, _target: (edit, edit), add, [(("linux",), dict, None)])
+    kind = Kind(
+        "xyz",
+        ("list", kinds.STRING),
+        lambda edit, _target: (edit, edit),
+        add,
+        [(("linux",), target.an_object)],
+        ["xyz"],
+    )
     monkeypatch.setitem(KINDS, "xyz", kind)
 
 
@@ -239,11 +231,10 @@ WITH_XYZ = {"xyz": ["a"], "netDevices": [{"hostInterfaceName": "e0", "name": "e1
 
 @pytest.mark.usefixtures("xyz")
 def test_what_is_not_said_to_be_in_time_is_too_late() -> None:
-    """An edit of a kind that doesn't say that it can be made late is refused, and nothing is done."""
+    """An edit of a kind that doesn't say that it can be made late is refused."""
     oci: dict[str, Any] = {}
     with pytest.raises(TooLate, match="needs an edit of the kind xyz: too late"):
-        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
-    assert oci == {}
+        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
 
 
 @pytest.mark.usefixtures("xyz")
@@ -251,7 +242,7 @@ def test_what_is_not_said_to_be_in_time_is_left_out() -> None:
     """Where what comes too late is to be left out, such an edit is, and a warning names it."""
     oci: dict[str, Any] = {}
     warnings: list[str] = []
-    changes = LateRegistry(Specs(WITH_XYZ), warnings.append).inject(oci, ["v.com/c=1"])
+    changes = too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, warnings.append)
     assert oci == {"linux": {"netDevices": {"e0": {"name": "e1"}}}}
     assert Steps(changes, oci).net_devices == [("e0", "e1")]
     (warning,) = warnings
@@ -262,9 +253,9 @@ def test_what_is_no_kind_is_refused() -> None:
     """What the table doesn't have is refused by name, in time or late, and nothing is done."""
     oci: dict[str, Any] = {}
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        kinds.apply(oci, [(SOURCE, WITH_XYZ)])
+        editor.apply(oci, [(SOURCE, WITH_XYZ)])
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        LateRegistry(Specs(WITH_XYZ), None).inject(oci, ["v.com/c=1"])
+        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
     assert oci == {}
 
 
@@ -273,17 +264,12 @@ def test_what_is_no_kind_is_refused() -> None:
 
 def named(text: str) -> set[str]:
     """Return the kinds whose words are in a text."""
-    return {name for name, words in WORDS.items() if words in text}
+    return {name for name, kind in KINDS.items() if kind.words in text}
 
 
 def stages_in(text: str) -> set[str]:
     """Return the hooks' names in a text."""
     return set(re.findall(rf"\b({'|'.join(HOOK_NAMES)})\b", text))
-
-
-def test_it_has_a_word() -> None:
-    """Each kind has words here that the next tests look for."""
-    assert WORDS.keys() == KINDS.keys()
 
 
 def test_the_readme_says_what_is_in_time() -> None:

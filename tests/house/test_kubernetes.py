@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cdi_hook.engines import ENGINES
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.config_editor import Request
 
 from .tree import ROOT
 

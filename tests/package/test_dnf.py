@@ -86,8 +86,8 @@ def signer(repository: Repository, _: Key, other: Key) -> None:
 
 
 REFUSALS: dict[Callable[..., None], str] = {
-    index: "repomd.xml GPG signature verification error: Bad GPG signature\n",
-    signer: "repomd.xml GPG signature verification error: Bad GPG signature\n",
+    index: "repomd.xml GPG signature verification error: ",
+    signer: "repomd.xml GPG signature verification error: ",
     primary: "Downloading successful, but checksum doesn't match.",
     package: "Downloading successful, but checksum doesn't match.",
     unsigned: f"Package cdi-hook-{VERSION}-1.noarch.rpm is not signed\n",

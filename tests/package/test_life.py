@@ -189,7 +189,7 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     manager.install()
     machine.write("/var/log/cdi-hook.log", "{}\n")
     machine.write("/srv/fuse.conf", "GENERATE=fuse")
-    generate = ("cdi-hook", "--config", "/srv/fuse.conf", "generate", "--configured")
+    generate = ("cdi-hook", "--file", "/srv/fuse.conf", "generate", "--configured")
     assert machine.do(*generate) == "/var/run/cdi/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.3.0"
     check(machine, VERSION)
     for engine, (path, _) in ENGINES.items():
@@ -238,7 +238,7 @@ def test_removal_warns(machine: Machine, manager: life.Manager) -> None:
     machine.do("install", "-D", "/usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json", hook)
     podman = "/etc/containers/containers.conf.d/own.conf"
     machine.write(podman, '[engine.runtimes]\ncdi = ["/usr/bin/cdi-runtime"]\n')
-    machine.do("cdi-hook", "configure", "crio", "--config", "/srv/crio.conf")
+    machine.do("cdi-hook", "configure", "crio", "--file", "/srv/crio.conf")
     machine.write("/run/crio", "#!/bin/sh\nsleep 1000\n", "755")
     machine.do("mkfifo", "/run/crio.log")  # a reader of it waits for ever
     machine.daemon("/run/crio", "--config=/srv/crio.conf", "--log=/run/crio.log", ready=("pgrep", "crio"))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.specs.versions import USABLE
 from tests.engine.box import ENGINES_PATH, LAYOUT
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Lab:
     def spec(self, container_edits: dict[str, Any], *, name: str = "one", **of_all: Any) -> str:
         """Write a CDI spec of one device; return the device's qualified name."""
         device = {"name": name, "containerEdits": container_edits}
-        spec: dict[str, Any] = {"cdiVersion": "1.1.0", "kind": "vendor.com/device", "devices": [device]}
+        spec: dict[str, Any] = {"cdiVersion": USABLE[-1], "kind": "vendor.com/device", "devices": [device]}
         if of_all:
             spec["containerEdits"] = of_all
         (self.specs / f"{name}.json").write_text(json.dumps(spec), "utf-8")

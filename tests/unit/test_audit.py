@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 from cdi_hook.inject import audit, request
 from cdi_hook.inject.pipeline import Host
 
@@ -25,7 +25,7 @@ def made(directory: Path, configuration: str = "") -> Host:
     host.call.oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}
     host.call.request = request.collect(host.call.oci, host.settings)
     part = {"env": ["A=1", "B=2"], "mounts": [{"hostPath": "/h", "containerPath": "/c"}]}
-    host.call.changes = kinds.apply({}, [(("v.com/c=1", "/etc/cdi/v.yaml"), part)])
+    host.call.changes = editor.apply({}, [(("v.com/c=1", "/etc/cdi/v.yaml"), part)])
     return host
 
 

@@ -14,7 +14,7 @@ from cdi_hook import errors
 from cdi_hook.base import files, log
 from cdi_hook.config import settings
 from cdi_hook.container.rootfs import Rootfs
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 from cdi_hook.hooks import entry
 from cdi_hook.inject import bundle, request
 from cdi_hook.libraries import ldconfig, texts
@@ -68,7 +68,7 @@ def times(_path: Path, count: int) -> object:
 
 def mounts(_path: Path, count: int) -> object:
     """Edit an OCI spec that has so many mounts."""
-    return kinds.apply({"mounts": [{"destination": "/a"}] * count}, [])
+    return editor.apply({"mounts": [{"destination": "/a"}] * count}, [])
 
 
 def image(path: Path) -> Rootfs:
@@ -104,7 +104,7 @@ LESS = "among them; build it with fewer dirs in /etc/ld.so.conf, fewer files in 
 
 # What is bounded, as README's table has it: the bound, something of a size, and the error.
 BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
-    "a CDI spec file": (4 << 20, spec, 'failed to read CDI Spec "@": open @: larger than 4194304 bytes'),
+    "a CDI spec file": (4 << 20, spec, '"@": can\'t read it: larger than 4194304 bytes'),
     "`config.json`": (3 << 20, config_json, "can't read \"@\": larger than 3145728 bytes"),
     "stdin": (3 << 20, stdin, "stdin must be an OCI spec, but it is larger than 3145728 bytes"),
     "`cdi-hook.conf`": (1 << 20, configuration, "@: larger than 1048576 bytes"),
@@ -205,7 +205,7 @@ def test_many_devices_that_ask_for_the_same(edit: dict[str, Any]) -> None:
     Source.compared = 0
     count = 1000
     parts = [(Source((f"v.com/c={number}", "/v.yaml")), edit) for number in range(count)]
-    changes = kinds.apply({}, parts, keep_present=True)
+    changes = editor.apply({}, parts, keep_present=True)
     asked = [change.sources for change in changes if change.is_put]
     assert asked == [[source for source, _ in parts]] * len(asked) != []
     assert Source.compared < 2 * count
@@ -218,7 +218,7 @@ def test_many_hooks_that_are_there() -> None:
     there.append(Hook(path="/bin/true", args=[{"no": "hook of ours"}]))
     wanted = [{**HOOK, "args": [str(number // 2)]} for number in range(count)]
     Hook.compared = 0
-    kinds.apply(
+    editor.apply(
         {"hooks": {"poststop": there}}, [(("v.com/c=d", "/v.yaml"), {"hooks": wanted})], keep_present=True
     )
     assert Hook.compared < 2 * count

@@ -15,7 +15,7 @@ from cdi_hook.generate.classes import CLASSES
 if TYPE_CHECKING:
     from pathlib import Path
 
-KNOWN = "known are " + ", ".join(key for key, _, _ in settings.KEYS)
+KNOWN = "write one of " + ", ".join(key for key, _, _ in settings.KEYS)
 NO_PATTERN = "is no pattern of vendor.com/class=device, and no condition (from= and namespace= are)"
 NO_SOURCE = "is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS"
 
@@ -109,7 +109,7 @@ def test_a_shell_reads_the_same(tmp_path: Path, written: str) -> None:
         ("SANDBOXES=maybe", 'SANDBOXES: "maybe" is none of skip, inject'),
         ("DEFAULT_KIND=gpu", 'DEFAULT_KIND: "gpu" is not of the form vendor/class'),
         ("DEVICE_ENV=A-B", 'DEVICE_ENV: "A-B" is not the name of an environment variable'),
-        ("GENERATE=kmv", f'GENERATE: "kmv" is no class of devices; known are {", ".join(CLASSES)}'),
+        ("GENERATE=kmv", f'GENERATE: "kmv" is no class of devices; write one of {", ".join(CLASSES)}'),
         ("LOG=here.log", 'LOG: "here.log" is not an absolute path'),
         ("DEVICE_MOUNTS=a/b", 'DEVICE_MOUNTS: "a/b" is not an absolute path'),
         ("DEVICE_MOUNTS=/a//", 'DEVICE_MOUNTS: "/a//" has two slashes in a row'),

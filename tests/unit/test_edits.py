@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor, kinds, target
 from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def applied(oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False) -> list[kinds.Change]:
+def applied(
+    oci: dict[str, Any], wanted: dict[str, Any], *, keep_present: bool = False
+) -> list[target.Change]:
     """Apply the edits of one device."""
-    return kinds.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
+    return editor.apply(oci, [(("v.com/c=1", "/etc/cdi/v.yaml"), wanted)], keep_present=keep_present)
 
 
 # An edit of each kind, and what it makes of an empty OCI specification.
@@ -60,16 +62,16 @@ def test_what_may_not_be_looked_for_is_not_gone(monkeypatch: pytest.MonkeyPatch)
         {"hostPath": f"/none/{name}", "containerPath": f"/{name[0]}", "options": ["bind"]}
         for name in ("a", "b", "b2")
     ]
-    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": mounts})], keep_present=True)
+    changes = editor.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": mounts})], keep_present=True)
     with pytest.raises(InjectionError, match='the host has no "/none/a" and 1 more, needed') as caught:
-        kinds.check_host(changes)
+        editor.check_host(changes)
     assert caught.value.source == ("v.com/c=1", "/v.yaml")
 
     def closed(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("posix.stat", closed)
-    kinds.check_host(changes)
+    editor.check_host(changes)
 
 
 def test_a_dir_that_anybody_may_have_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,19 +79,19 @@ def test_a_dir_that_anybody_may_have_made(tmp_path: Path, monkeypatch: pytest.Mo
     place = tmp_path / "nvidia-mps"
     monkeypatch.setattr(kinds, "_MPS", str(place))
     mount = {"hostPath": str(place), "containerPath": "/tmp/nvidia-mps", "options": ["rbind"]}
-    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": [mount]})])
+    changes = editor.apply({}, [(("v.com/c=1", "/v.yaml"), {"mounts": [mount]})])
     place.symlink_to("/root")
     with pytest.raises(
         InjectionError, match=f'"{place}" is no dir of root\'s, so anybody may have made it: remove it'
     ):
-        kinds.check_host(changes)
+        editor.check_host(changes)
     place.unlink()
     place.mkdir()
     if os.geteuid() == 0:
-        kinds.check_host(changes)
+        editor.check_host(changes)
         os.chown(place, 4711, 0)
     with pytest.raises(InjectionError, match="is no dir of root's"):
-        kinds.check_host(changes)
+        editor.check_host(changes)
 
 
 @pytest.mark.parametrize("name", kinds.KINDS)
@@ -227,7 +229,7 @@ def test_a_list_may_be_as_long_as_the_bound() -> None:
     assert len(applied(oci, {"env": ["A=1"]})) == 3
 
 
-def steps(changes: list[kinds.Change]) -> list[tuple[str, kinds.Place, Any, Any]]:
+def steps(changes: list[target.Change]) -> list[tuple[str, target.Place, Any, Any]]:
     """Return what a test compares of changes."""
     return [(one.op, one.place, one.value, one.was) for one in changes]
 
@@ -320,11 +322,11 @@ def test_what_hinders_a_mount(mount: dict[str, Any], message: str) -> None:
     """A bind mount needs its source, and a mount of no type needs to be one."""
     changes = applied({}, {"mounts": [{"hostPath": "/none/a", "containerPath": "/b", **mount}]})
     if not message:
-        kinds.check_host(changes)
+        editor.check_host(changes)
         return
     with pytest.raises(InjectionError) as caught:
-        kinds.check_host(changes)
-    assert str(caught.value) == f"CDI device injection failed: {message}, needed by the spec's mounts"
+        editor.check_host(changes)
+    assert str(caught.value) == f"{message}, needed by the spec's mounts"
 
 
 NULL = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
@@ -440,7 +442,7 @@ def test_variables_come_where_their_name_is_or_where_it_is_first_asked_for() -> 
         (("v.com/c=1", "/v.yaml"), {"env": ["B=1", "C=1", "A=new=z"]}),
         (("v.com/c=2", "/v.yaml"), {"env": ["B=2", "C=1"]}),
     ]
-    changes = kinds.apply(oci, parts)
+    changes = editor.apply(oci, parts)
     assert oci["process"]["env"] == ["A=new=z", "PATH=/bin", "B=2", "C=1"]
     one, two = ("v.com/c=1", "/v.yaml"), ("v.com/c=2", "/v.yaml")
     assert {str(change.value): change.sources for change in changes} == {

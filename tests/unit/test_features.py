@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.base import process
-from cdi_hook.edits import features, kinds
+from cdi_hook.edits import editor, features, kinds
 from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def crun(version: str) -> str:
 
 def check(runtime: str, wanted: dict[str, Any]) -> str:
     """Return why a runtime is refused for edits, or ""."""
-    changes = kinds.apply({}, [(("v.com/c=1", "/v.yaml"), wanted)])
+    changes = editor.apply({}, [(("v.com/c=1", "/v.yaml"), wanted)])
     try:
         features.check(runtime, changes, dict(os.environb))
     except InjectionError as error:
@@ -106,9 +106,9 @@ def test_real_runtimes(name: str, wanted: dict[str, Any]) -> None:
     assert found
     kind = next(iter(wanted))
     field = next(iter(wanted[kind])) if kind == "intelRdt" else ""
-    since = features.SINCE[kinds.KINDS[kind].features[field]][name == "crun"]
+    since = kinds.KINDS[kind].features[field][2 if name == "crun" else 1]
     is_old = [int(one) for one in found[0].split(".")] < [int(one) for one in since.split(".")]
-    beginning = f'CDI device injection failed: the OCI runtime "{runtime}" ({said}) would ignore {kind}'
+    beginning = f'the OCI runtime "{runtime}" ({said}) would ignore {kind}'
     refusal = check(runtime, wanted)
     assert refusal.startswith(beginning) == is_old
     assert refusal.endswith("; ('v.com/c=1', '/v.yaml')") == is_old

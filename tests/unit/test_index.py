@@ -268,7 +268,7 @@ def test_a_remembered_spec_must_still_be_trusted(tmp_path: Path, monkeypatch: py
     @contextlib.contextmanager
     def trusted(path: str) -> Iterator[str]:
         if reason:
-            raise Untrusted(reason)
+            raise Untrusted(reason, "a remedy")
         yield path
 
     reason = ""
@@ -280,7 +280,7 @@ def test_a_remembered_spec_must_still_be_trusted(tmp_path: Path, monkeypatch: py
     living.refresh()
     for one in (living, Cache([str(tmp_path / "low")], strict=True, remembered=remembered)):
         assert one.devices() == []
-        assert one.errors == {str(path): ["failed to load CDI Spec refused by SPEC_TRUST=strict: a reason"]}
+        assert one.errors == {str(path): ["refused by SPEC_TRUST=strict: a reason; to fix it: a remedy"]}
 
 
 @pytest.mark.usefixtures("settled")

@@ -56,8 +56,8 @@ def test_by_specs_and_by_index(registry: Registry, tmp_path: Path, monkeypatch: 
     found = registry.inventory()
     low, high, bad = (str(tmp_path / name) for name in ("low/a.json", "high/b.json", "high/bad.json"))
     assert found.devices == {"vendor.com/gpu=a": (low, []), "vendor.com/gpu=b": (high, [low])}
-    ((path, told),) = found.told
-    assert (path, told.startswith('.cdiVersion: invalid version "9"')) == (bad, True)
+    ((path, (told,)),) = found.problems.items()
+    assert (path, told.place, told.message.startswith('invalid version "9"')) == (bad, ".cdiVersion", True)
     index_writer.build(registry.index, registry.cache)
     assert without_specs(registry, monkeypatch) == found
 

@@ -34,13 +34,13 @@ def test_parse_device(text: str, parts: tuple[str, str, str]) -> None:
         ("1a/b=c", 'invalid device "1a/b=c": invalid vendor. "1a", should start with letter'),
         ("a/b-=c", 'invalid device "a/b-=c": invalid class. "b-", should end with a letter or digit'),
         ("a/b=c/d", "invalid device \"a/b=c/d\": invalid character '/' in device name \"c/d\""),
-        ("a/b=-", 'invalid device "a/b=-": invalid class "-", should start with a letter or digit'),
+        ("a/b=-", 'invalid device "a/b=-": invalid name "-", should start with a letter or digit'),
         # the first and the last byte, not the first and the last character
-        ("a/b=é", 'invalid device "a/b=é": invalid class "é", should start with a letter or digit'),
+        ("a/b=é", 'invalid device "a/b=é": invalid name "é", should start with a letter or digit'),
         ("a/b=cé", "invalid device \"a/b=cé\": invalid character '\N{REPLACEMENT CHARACTER}' in device name \"cé\""),
         ("a/b=céd", "invalid device \"a/b=céd\": invalid character 'é' in device name \"céd\""),
-        ("a/b=ü=c", 'invalid device "a/b=ü=c": invalid class "ü=c", should start with a letter or digit'),
-        ("a/b=\ud800", 'invalid device "a/b=\\ud800": invalid class "\\ud800", should start with a letter or digit'),
+        ("a/b=ü=c", 'invalid device "a/b=ü=c": invalid name "ü=c", should start with a letter or digit'),
+        ("a/b=\ud800", 'invalid device "a/b=\\ud800": invalid name "\\ud800", should start with a letter or digit'),
         (
             "a/b=c\udcffd",
             "invalid device \"a/b=c\\xffd\": invalid character '\N{REPLACEMENT CHARACTER}' in device name \"c\\xffd\"",

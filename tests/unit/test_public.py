@@ -112,7 +112,7 @@ def device(edits: Any) -> dict[str, Any]:
             "expected an integer from 0 to 4294967295, found -1",
         ),
         (SPEC | {"annotations": {1: "x"}}, ".annotations: expected a string, found 1"),
-        (SPEC | {"cdiVersion": "1"}, 'invalid version "1"'),
+        (SPEC | {"kind": "c"}, '.kind: "c" is not vendor/class; write one such as vendor.com/gpu'),
     ],
 )
 def test_what_is_no_spec(tmp_path: Path, data: Any, message: str) -> None:
@@ -120,7 +120,7 @@ def test_what_is_no_spec(tmp_path: Path, data: Any, message: str) -> None:
     for make in (Spec, Cache([str(tmp_path)]).write_spec):
         with pytest.raises(InvalidSpec) as caught:
             make(data)
-        assert str(caught.value) == f"invalid CDI Spec: {message}"
+        assert str(caught.value) == f"the spec is not valid: {message}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +131,7 @@ def test_what_are_no_edits() -> None:
         cdi_hook.apply_edits(oci, {"env": ["GPU"]})
     assert (
         str(caught.value)
-        == 'invalid CDI container edits: invalid container edits: invalid environment variable "GPU"'
+        == 'container edits is not valid: .env[0]: "GPU" is no variable; one is written NAME=value'
     )
     assert oci == {}
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from cdi_hook.catalog import inventory
+from cdi_hook.specs.versions import USABLE
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "cdi_hook" / "start.py"
@@ -32,7 +33,7 @@ devices:
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("base", "base.files", "base.json_text", "base.volumes", "catalog", "catalog.index", "catalog.registry",
-        "config", "config.settings", "edits", "edits.kinds", "errors", "inject", "inject.bundle", "inject.driver",
+        "config", "config.settings", "edits", "edits.editor", "edits.kinds", "edits.target", "errors", "inject", "inject.bundle",
         "inject.facts", "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
         "runtime.shim")  # fmt: skip
 FOR_LOG = {"cdi_hook.inject.audit", "cdi_hook.base.log"}  # which are in the one file too
@@ -232,7 +233,7 @@ ASKED = '(asked for by annotation "cdi.k8s.io/a")'
          'defines it; did you mean vendor.com/thing=one or vendor.com/thing=gone?; "cdi-hook list" shows the known '
          'devices, "cdi-hook validate" what is wrong with specs'),
         ("vendor.com/thing=gone", "",
-         f'{FAILED}failed to inject devices: failed to stat CDI host device "/dev/none-such": does not exist; device '
+         f'{FAILED}failed to stat CDI host device "/dev/none-such": does not exist; device '
          f"vendor.com/thing=gone {ASKED} is defined by @/cdi/vendor.yaml; if the host's devices or drivers "
          "have changed, generate that spec again"),
         ("one", "",
@@ -269,8 +270,8 @@ def test_a_refused_spec_is_named_and_logged(host: Host) -> None:
     host.ask("vendor.com/thing=one")
     log = host.directory / "log"
     done = host.create("--log", str(log), "--log-format", "json")
-    reason = 'failed to load CDI Spec invalid CDI Spec: invalid version "9"'
-    assert f'refused: {host.directory}/cdi/vendor.yaml: .cdiVersion: invalid version "9", ' in done.stderr
+    reason = f'.cdiVersion: invalid version "9", not one of {", ".join(USABLE)}; this spec needs 0.3.0 (and 2 more)'
+    assert f"refused: {host.directory}/cdi/vendor.yaml: {reason}" in done.stderr
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["level"], line.get("error")) for line in lines] == [
         ("warning", f"{host.directory}/cdi/vendor.yaml: {reason}"),
@@ -636,9 +637,7 @@ def test_a_refused_spec_of_the_vendor_comes_first(host: Host) -> None:
     (host.directory / "cdi" / "vendor2.yaml").write_text('cdiVersion: "9"\nkind: vendor2.com/thing\n')
     (host.directory / "cdi" / "other.yaml").write_text('cdiVersion: "8"\nkind: other.com/thing\n')
     host.ask("vendor2.com/thing=one")
-    known = (
-        "known are 0.3.0, 0.4.0, 0.5.0, 0.6.0, 0.7.0, 0.8.0, 1.0.0, 1.1.0; this spec needs 0.3.0 (and 1 more)"
-    )
+    known = f"not one of {', '.join(USABLE)}; this spec needs 0.3.0 (and 1 more)"
     assert (
         f'defines it; refused: {host.directory}/cdi/vendor2.yaml: .cdiVersion: invalid version "9", {known}; did you '
         f"mean vendor.com/thing=one or vendor.com/thing=gone?; also refused: {host.directory}/cdi/other.yaml: "

@@ -56,7 +56,10 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
             options.append(Option(tuple(action.option_strings), help_text, action.nargs is None))
         elif isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             below = action.choices
-            followers = {str(one.dest): one.help or "" for one in action._choices_actions}  # noqa: SLF001
+            said = {str(one.dest): one.help or "" for one in action._choices_actions}  # noqa: SLF001
+            followers = {
+                name: said.get(name) or child.get_default("summary") for name, child in below.items()
+            }
         else:
             followers |= dict.fromkeys(action.choices or (), help_text)
     yield Command(words, tuple(options), followers)

@@ -19,8 +19,8 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit import plan
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.edit.editor import Request
 from cdi_hook.errors import CDIError, quote
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             name, help=f"edit {engine.file}", description=f"Make {name} use cdi-runtime.", allow_abbrev=False
         )
         one.add_argument(
-            "--config",
+            "--file",
             metavar="FILE",
-            dest="file",
             help=f"the configuration of {name} (default: {engine.file})",
         )
         one.add_argument("--set-default", action="store_true", help="make it the default runtime too")
@@ -110,7 +109,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         for flag, what in engine.help.flags:
             one.add_argument(flag, action="append_const", dest="flags", const=flag, help=what)
         one.add_argument("--remove", action="store_true", help="take out what was added")
-        _arguments(one, "an object")
+        _arguments(one)
     every = engines.add_parser(
         _ALL,
         help="with --remove, every engine",
@@ -118,10 +117,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     every.add_argument("--remove", action="store_true", required=True, help="take out what was added")
-    _arguments(every, "a list of objects")
+    _arguments(every)
 
 
-def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(**{**dict.fromkeys(_ADDING), "runtime": ""})
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument(
@@ -130,7 +129,8 @@ def _arguments(parser: argparse.ArgumentParser, shape: str) -> None:
         help="make the engine read its configuration again, and wait until it has",
     )
     add_json(
-        parser, f"{shape}: engine, changed, files (path, diff, backup), notes, reload (a command), reloaded"
+        parser,
+        "engines: engine, is_changed, files (path, diff, backup), notes, reload (a command), is_reloaded",
     )
     add_debug(parser)
 
@@ -148,9 +148,7 @@ def run(options: argparse.Namespace) -> int:
     engine = ENGINES[options.engine]
     path = os.path.abspath(options.file) if options.file else engine.default_path()
     planned = plan.remove(engine, path) if options.remove else _addition(engine, path, options, settings)
-    done = _carry_out(engine, planned, options)
-    if options.json:
-        output.say_json(done)
+    output.report.items.append(_carry_out(engine, planned, options))
     return 0
 
 
@@ -182,20 +180,17 @@ def _addition(engine: Engine, path: str, options: argparse.Namespace, settings: 
 def _remove_all(options: argparse.Namespace) -> int:
     """Remove what was added to any engine. One that can't be restored doesn't stop the others."""
     status = 0
-    done = []
     for engine in ENGINES.values():
         try:
             planned = plan.remove(engine, engine.default_path())
             if planned.changes:
-                done.append(_carry_out(engine, planned, options))
+                output.report.items.append(_carry_out(engine, planned, options))
         except Exception as error:  # it concerns this engine only
             if options.debug:
                 raise
             why = output.describe(error)
             output.complain(f"{engine.name} may still be configured to use cdi-runtime: {why}")
             status = 1
-    if options.json:
-        output.say_json(done)
     return status
 
 
@@ -211,13 +206,13 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
         _say(planned, later, notes, options)
     return {
         "engine": engine.name,
-        "changed": bool(planned.changes) and not options.dry_run,
+        "is_changed": bool(planned.changes) and not options.dry_run,
         "files": [
             {"path": one.path, "diff": "\n".join(one.diff()), "backup": one.backup} for one in planned.changes
         ],
         "notes": notes,
         "reload": reload or None,
-        "reloaded": not later,
+        "is_reloaded": not later,
     }
 
 

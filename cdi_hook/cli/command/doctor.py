@@ -9,7 +9,8 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.doctor import checks
 from cdi_hook.doctor.checks import of_container, of_specs
-from cdi_hook.doctor.finding import ERROR, OK, Finding, Patient, as_root
+from cdi_hook.doctor.patient import Patient, as_root
+from cdi_hook.errors import ERROR, OK, Finding
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix", action="store_true", help="make the missing links of /dev/char and /dev/block"
     )
-    add_json(parser, "a list of objects: check, level, fact, fix (null if there is nothing to do)")
+    add_json(parser, "findings: check, level, place, message, fix")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,15 +56,10 @@ def run(options: argparse.Namespace) -> int:
         for engine, who in found:
             findings += of_container.examine(Patient(host.host(options)), engine, who)
     if options.json:
-        output.say_json(
-            [
-                {"check": check, "level": one.level, "fact": one.fact, "fix": one.fix or None}
-                for check, one in findings
-            ]
-        )
+        output.report.items += [{"check": check, **output.finding(one)} for check, one in findings]
     else:
         for _, one in findings:
-            output.say(f"{one.level:8} {one.fact}")
+            output.say(f"{one.level:8} {one.message}")
             if one.fix:
                 output.say(f"{'':8} fix: {one.fix}")
     return 1 if any(one.level == ERROR for _, one in findings) else 0

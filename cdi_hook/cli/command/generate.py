@@ -185,7 +185,7 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
     if options.output is None:
         for data in specs:
             if options.json:
-                output.say_json(data)
+                output.report.items.append(data)
             else:
                 output.say_text(dump(data, "").decode())
         if len(specs) > 1:
@@ -234,9 +234,7 @@ def _place(path: str) -> tuple[str, str]:
 def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
     count = len(data["devices"])
     if options.json:
-        output.say_json(
-            {"path": path, "kind": data["kind"], "devices": count, "cdiVersion": data["cdiVersion"]}
-        )
+        output.report.items.append(output.spec(path, data))
     else:
         output.say(f"{path}: {data['kind']}, {words.count(count, 'device')}, CDI {data['cdiVersion']}")
 
@@ -291,7 +289,7 @@ def _show(root: Root, options: argparse.Namespace) -> None:
     """Show the table of classes."""
     reports = [_report(root, name) for name in classes.CLASSES]
     if options.json:
-        output.say_json(reports)
+        output.report.items += reports
         return
     width = max(map(len, classes.CLASSES)) + 2
     for report in reports:

@@ -28,7 +28,7 @@ can't be written; 2 for wrong arguments"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser, "an object: index (its path, or null), devices (how many), removed (paths)")
+    add_json(parser, "indexes: path, state (written or removed)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,12 +47,12 @@ def run(options: argparse.Namespace) -> int:
     removed = index_writer.prune(directory) if os.path.isdir(directory) else []
     shell.prune(directory)
     if options.json:
-        output.say_json({"index": written, "devices": devices, "removed": removed})
+        output.report.items += [{"path": written, "state": "written"}] if written else []
+        output.report.items += [{"path": path, "state": "removed"} for path in removed]
     else:
         if written:
             output.say(f"{written}: {words.count(devices, 'device')}")
         for path in removed:
             output.say(f"{path}: removed")
-    problems = registry.problems  # for everybody: they go to the journal
-    host.warn_of_specs([(path, one.plain) for path in problems for one in problems[path]], found.spec_dirs)
+    host.warn_of_specs(registry.problems, found.spec_dirs)  # for everybody: they go to the journal
     return 0

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from cdi_hook.base import json_text
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError, quote
@@ -45,9 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--diff", action="store_true", help="only show what would change")
     add_spec_dir(parser)
-    add_json(
-        parser, "the changes (with BUNDLE or --diff) as a JSON Patch with the added members was and sources"
-    )
+    add_json(parser, "the changes, as a JSON Patch with the added members was and sources")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,19 +66,18 @@ def run(options: argparse.Namespace) -> int:
         oci, place = loaded
     found = host.host(options)
     found.call.bundle = os.path.realpath(options.bundle) if place else ""
-    registry = found.registry(keep_index=False)  # this command isn't asked to write an index
-    _, changes = pipeline.inject(oci, found, _warn, named=options.device, registry=registry)
+    changes = pipeline.inject(oci, found, _warn, named=options.device, keep_index=False)
     if found.call.doubt:
         output.warn(found.call.doubt)
     if place and not options.diff:
         pipeline.write(place, oci, changes)
-    if options.json and (place or options.diff):
-        output.say_json([patch.operation(change) for change in changes])
+    if options.json:
+        output.report.items += [patch.operation(change) for change in changes]
     elif options.diff:
         for change in changes:
             output.say(patch.line(change))
     elif not place:
-        output.say_json(oci)
+        output.say_text(json_text.dumps(oci))
     return 0
 
 

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_dir(parser)
     add_json(
         parser,
-        "a list of objects: name, spec (a path), priority (of the dir; the highest wins), "
+        "devices: name, path (of the spec), priority (of its dir; the highest wins), "
         "shadowed (paths of specs whose device of this name doesn't count)",
     )
 
@@ -43,15 +43,15 @@ def run(options: argparse.Namespace) -> int:
         if not options.patterns or any(matches(name, pattern) for pattern in options.patterns)
     ]
     if options.json:
-        output.say_json([host.place(name, known, found) for name in names])
+        output.report.items += [host.place(name, known, found) for name in names]
     else:
         width = max(map(len, names), default=0)
         for name in names:
             output.say(f"{name:<{width}}  {known.devices[name].spec}")
-    host.warn_of_specs(known.told, found.spec_dirs)
+    host.warn_of_specs(known.problems, found.spec_dirs)
     if known.devices and not names:
         output.complain(host.no_such_device(" ".join(options.patterns), known))
         return 1
     if not known.devices and not known.problems:
         host.complain_of_no_specs(found.spec_dirs)
-    return 1 if known.problems and not names else 0
+    return 1 if (known.problems or options.patterns) and not names else 0

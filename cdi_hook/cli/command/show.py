@@ -42,8 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_dir(parser)
     add_json(
         parser,
-        "a list of objects: name, spec, priority, shadowed (as list has them), edits (kind, edit, "
-        "shared, lacks), refused (by ALLOW or DENY: why, or null), requests (by engine: what to write)",
+        "devices: name, path, priority, shadowed (as list has them), edits (kind, edit, is_shared, "
+        "missing), refused (by ALLOW or DENY: why, or null), requests (by engine: what to write)",
     )
 
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     shown = [_described(name, registry, known, found) for name in there]
     requests = _requests(there, found) if there else {}
     if options.json:
-        output.say_json([{**one, "requests": requests} for one in shown])
+        output.report.items += [{**one, "requests": requests} for one in shown]
     else:
         for line in _lines(shown, requests):
             output.say(line)
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         if name not in known.devices:
             output.complain(host.no_such_device(name, known))
     if there != names:
-        host.warn_of_specs(known.told, found.spec_dirs)
+        host.warn_of_specs(known.problems, found.spec_dirs)
     return 0 if there == names else 1
 
 
@@ -83,7 +83,7 @@ def _described(name: str, registry: Registry, known: Inventory, found: Host) -> 
         if kinds.PROOF in part:
             said.append((kinds.PROOF, part[kinds.PROOF], proof.stale(part[kinds.PROOF])))
         made += [
-            {"kind": kind, "edit": edit, "shared": device is None, "lacks": lacks or None}
+            {"kind": kind, "edit": edit, "is_shared": device is None, "missing": lacks or None}
             for kind, edit, lacks in said
         ]
     return {**host.place(name, known, found), "edits": made, "refused": _refusal(name, found)}
@@ -114,16 +114,16 @@ def _requests(names: list[str], found: Host) -> dict[str, str]:
 def _lines(shown: list[dict[str, Any]], requests: dict[str, str]) -> Iterator[str]:
     for one in shown:
         yield one["name"]
-        yield f"  defined by {one['spec']}"
+        yield f"  defined by {one['path']}"
         for path in one["shadowed"]:
             yield f"  also defined by {path}, which doesn't count: its dir has lower priority"
         if one["refused"]:
             yield f"  {one['refused']}"
         for edit in one["edits"]:
             text = edit["edit"] if isinstance(edit["edit"], str) else json_text.dumps(edit["edit"])
-            yield f"  {edit['kind']} {text}{f'  # {_SHARED}' if edit['shared'] else ''}"
-            if edit["lacks"]:
-                yield f"    missing: {edit['lacks']}"
+            yield f"  {edit['kind']} {text}{f'  # {_SHARED}' if edit['is_shared'] else ''}"
+            if edit["missing"]:
+                yield f"    missing: {edit['missing']}"
         yield ""
     for name, text in requests.items():
         yield f"{name}:"

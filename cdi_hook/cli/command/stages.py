@@ -5,12 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdi_hook.edits.kinds import KINDS, can_be_late
 from cdi_hook.hooks import entry
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = """\
+_OTHERS = [kind for name, kind in KINDS.items() if name != "hooks"]  # some of which are in time
+_IN_TIME = ", ".join(kind.words for kind in _OTHERS if kind.too_late is can_be_late)
+_TOO_LATE = ", ".join(kind.words for kind in _OTHERS if kind.too_late is not can_be_late)
+
+HELP = f"""\
 Run as an OCI hook of the stage that the command is named after, with JSON on stdin.
 
 precreate is podman's stage. It reads a container's OCI spec, and prints it with
@@ -18,11 +23,11 @@ the devices that it asks for. It can make every edit. It doesn't add a device th
 is there already.
 
 createRuntime and prestart read the state of a container that is being created,
-and give it the devices that its config.json asks for: device nodes and rules,
-mounts, net devices, and the CDI spec's own prestart, createRuntime and
-createContainer hooks. Some edits come too late for them: variables, additional
-groups, Intel RDT, later hooks. They refuse such an edit; with
-HOOK_UNSUPPORTED=warn they leave it out.
+and give it the devices that its config.json asks for:
+{_IN_TIME}, and the CDI
+spec's own prestart, createRuntime and createContainer hooks. Some edits come too
+late for them: {_TOO_LATE}, later hooks.
+They refuse such an edit; with HOOK_UNSUPPORTED=warn they leave it out.
 
 Errors go to stderr. Some engines drop stderr, so errors also go to LOG, or to
 syslog if there is no LOG.

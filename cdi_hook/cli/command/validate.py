@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook.base import words
 from cdi_hook.base.trust import untrusted
@@ -13,15 +13,14 @@ from cdi_hook.catalog.cache import Cache
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.edits import host_check
-from cdi_hook.errors import CDIError, Finding, InvalidSpec
+from cdi_hook.errors import ERROR, CDIError, Finding, InvalidSpec
 from cdi_hook.specs import specfile, validation
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from cdi_hook.catalog.inventory import Problem
     from cdi_hook.inject.pipeline import Host
 
 HELP = """\
@@ -51,6 +50,22 @@ exit status: 0 if everything is valid, with warnings too; 1 if something isn't;
 _STDIN = "-"
 
 
+class Checked(NamedTuple):
+    """What is wrong with a file or dir, and the spec, if it is one."""
+
+    path: str
+    spec: Spec | None
+    findings: list[Finding]
+    warnings: list[Finding]
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The same as --json has it."""
+        found = [output.finding(one) for one in (*self.findings, *self.warnings)]
+        described = output.spec(self.path, self.spec.data) if self.spec else {"path": self.path}
+        return {**described, "is_valid": not self.findings, "findings": found}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", metavar="FILE|DIR", nargs="*", help="what to check (default: the spec dirs; -: stdin)"
@@ -61,7 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_dir(parser)
     add_json(
         parser,
-        "a list of objects: path, valid, findings and warnings (path, message); kind, devices, cdiVersion",
+        "files: path, is_valid, findings (level, place, message, fix), kind, cdiVersion, devices",
     )
 
 
@@ -69,37 +84,39 @@ def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     host.warn_of_problems(found)
     reports = list(_reports(options.paths, found, with_host=not options.no_host))
+    gone = [one for one in options.spec_dir or () if not os.path.exists(one)]
+    reports += [Checked(one, None, [Finding(ERROR, "there is no such dir")], []) for one in gone]
     if options.json:
-        output.say_json(reports)
+        output.report.items += [report.as_json for report in reports]
     else:
         for report in reports:
             _say(report)
     if not options.paths or any(map(os.path.isdir, options.paths)):
         dirs = [one for one in options.paths if os.path.isdir(one)] or found.spec_dirs
-        host.warn_of_specs((), dirs)
+        host.warn_of_specs({}, dirs)
         if not reports:
             host.complain_of_no_specs(dirs)
-    return 0 if all(report["valid"] for report in reports) else 1
+    return 1 if any(report.findings for report in reports) else 0
 
 
-def _say(report: dict[str, Any]) -> None:
-    for finding in report["findings"]:
-        output.say(f"{report['path']}: {Finding(finding['path'], finding['message'])}")
-    if report["valid"]:
-        devices = words.count(report["devices"], "device")
-        output.say(f"{report['path']}: {report['kind']}, {devices}, CDI {report['cdiVersion']}")
-    for warning in report["warnings"]:
-        output.say(f"{report['path']}: warning: {Finding(warning['path'], warning['message'])}")
+def _say(report: Checked) -> None:
+    for one in report.findings:
+        output.say(f"{report.path}: {one}")
+    if report.spec and not report.findings:
+        devices = words.count(len(report.spec.devices), "device")
+        output.say(f"{report.path}: {report.spec.kind}, {devices}, CDI {report.spec.data['cdiVersion']}")
+    for one in report.warnings:
+        output.say(f"{report.path}: warning: {one}")
 
 
-def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict[str, Any]]:
+def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[Checked]:
     """Yield a report for each file, and for each dir that can't be read."""
     dirs = [path for path in paths if os.path.isdir(path)]
     for path in paths:
         if path not in dirs:
             report = _report(path, [], with_host=with_host)
             _warn_of_trust(path, found)
-            if report["valid"] and path != _STDIN and not path.endswith(SPEC_EXTENSIONS):
+            if report.spec and path != _STDIN and not path.endswith(SPEC_EXTENSIONS):
                 names = " or ".join(SPEC_EXTENSIONS)
                 output.warn(f"{path}: a spec dir's file isn't read unless its name ends in {names}")
             yield report
@@ -110,7 +127,7 @@ def _reports(paths: list[str], found: Host, *, with_host: bool) -> Iterator[dict
             if path not in cache.spec_dirs:
                 yield _report(path, problems.get(path, []), with_host=with_host)
             elif path in problems:
-                yield _described(path, None, [Finding("", one.plain) for one in problems[path]], ())
+                yield Checked(path, None, problems[path], [])
 
 
 def _warn_of_trust(path: str, found: Host) -> None:
@@ -118,10 +135,10 @@ def _warn_of_trust(path: str, found: Host) -> None:
     if found.strict and os.path.dirname(os.path.abspath(path)) in found.spec_dirs:
         why, remedy = untrusted(path)
         if why:
-            output.warn(f"{path}: refused by SPEC_TRUST=strict: {why}; to mend it: {remedy}")
+            output.warn(f"{path}: refused by SPEC_TRUST=strict: {why}; to fix it: {remedy}")
 
 
-def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str, Any]:
+def _report(path: str, problems: list[Finding], *, with_host: bool) -> Checked:
     """Return the report for a file; ``problems`` are a Cache's for it."""
     try:
         if path == _STDIN:
@@ -130,11 +147,11 @@ def _report(path: str, problems: list[Problem], *, with_host: bool) -> dict[str,
         else:
             loaded = specfile.load(path)
     except InvalidSpec as error:
-        return _described(path, None, error.findings, ())
+        return Checked(path, None, error.findings, [])
     except OSError as error:
-        return _described(path, None, [Finding("", (error.strerror or str(error)).lower())], ())
+        return Checked(path, None, [Finding(ERROR, (error.strerror or str(error)).lower())], [])
     warnings = [*validation.warnings(loaded.data), *(_missing(loaded) if with_host else ())]
-    return _described(path, loaded, [_placed(one, loaded) for one in problems], warnings)
+    return Checked(path, loaded, [_placed(one, loaded) for one in problems], warnings)
 
 
 def _stdin() -> bytes:
@@ -150,22 +167,9 @@ def _missing(loaded: Spec) -> Iterator[Finding]:
         yield from host_check.findings(device.edits, f".devices[{number}].containerEdits")
 
 
-def _placed(problem: Problem, loaded: Spec) -> Finding:
-    """Return the finding for a Cache's problem with a valid spec; a conflict has a place."""
+def _placed(problem: Finding, loaded: Spec) -> Finding:
+    """Return a Cache's problem with a valid spec; a conflict has a place."""
     for number, device in enumerate(loaded.devices.values()):
         if problem.device == device.qualified_name:
-            return Finding(f".devices[{number}].name", problem.plain)
-    return Finding("", problem.plain)
-
-
-def _described(
-    path: str, loaded: Spec | None, findings: list[Finding], warnings: Iterable[Finding]
-) -> dict[str, Any]:
-    report: dict[str, Any] = {"path": path, "valid": not findings}
-    report["findings"] = [{"path": one.path, "message": one.plain} for one in findings]
-    report["warnings"] = [{"path": one.path, "message": one.plain} for one in warnings]
-    if loaded is not None:
-        report["kind"] = loaded.kind
-        report["devices"] = len(loaded.devices)
-        report["cdiVersion"] = loaded.data["cdiVersion"]
-    return report
+            return Finding(ERROR, problem.message, problem.fix, f".devices[{number}].name")
+    return problem

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdi_hook.doctor.checks import of_engines, of_host, of_specs
-from cdi_hook.doctor.finding import UNKNOWN, Finding, Patient
+from cdi_hook.errors import UNKNOWN, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cdi_hook.doctor.patient import Patient
 
 # The name that --json has for a check.
 CHECKS: dict[str, Callable[[Patient], list[Finding]]] = {

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base import json_text, words
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_engines
-from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES, client
 from cdi_hook.engines.engine import runs_us
-from cdi_hook.errors import FAILED, CDIError, quote
+from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, quote
 from cdi_hook.inject import bundle, pipeline, request
 from cdi_hook.names import is_qualified_name
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cdi_hook.config.settings import Config
-    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.doctor.patient import Patient
     from cdi_hook.engines.client import KnownContainer
     from cdi_hook.engines.engine import Engine
 
@@ -144,11 +144,10 @@ def _given(
     is_whole: bool,
 ) -> tuple[Finding, bool]:
     """Say whether the container has what it asks for: then injecting again changes nothing."""
-    registry = patient.host.registry(keep_index=False)
     try:
-        changes = pipeline.inject(copy.deepcopy(oci), patient.host, _no_warning, registry=registry)[1]
+        changes = pipeline.inject(copy.deepcopy(oci), patient.host, _no_warning, keep_index=False)
     except CDIError as error:
-        return Finding(ERROR, f"{who}: {str(error).removeprefix(FAILED)}", "cdi-hook doctor"), False
+        return Finding(ERROR, f"{who}: {error}", "cdi-hook doctor"), False
     if not is_whole and container.is_running:
         fact = f"only root may read the config.json of {who}, which says what it was given"
         return Finding(UNKNOWN, fact, _ask_root(container)), False

@@ -16,11 +16,12 @@ from cdi_hook.base import files, packages
 from cdi_hook.base.process import ask
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_specs
-from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
+from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import features, kinds
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
 
 if TYPE_CHECKING:
-    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.doctor.patient import Patient
 
 _UNITS = "/usr/lib/systemd/system/cdi-hook-*"
 _DENIED = re.compile(r'apparmor="DENIED"|avc: +denied')
@@ -110,7 +111,7 @@ def _needed(patient: Patient) -> dict[str, str]:
         for spec in patient.cache.specs:
             for _, part in of_specs.parts(spec):
                 for name, wanted in kinds.each_kind(part):
-                    for field, feature in kinds.KINDS[name].features.items():
+                    for field, (feature, *_) in kinds.KINDS[name].features.items():
                         if any(not field or edit.get(field) for edit in wanted):
                             needed[feature] = spec.path
     return needed

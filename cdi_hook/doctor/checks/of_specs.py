@@ -10,16 +10,15 @@ import stat
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import files, programs, trust, words
-from cdi_hook.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding, as_root, ask_root
-from cdi_hook.edits import features, host_check, kinds
+from cdi_hook.doctor.patient import as_root, ask_root
+from cdi_hook.edits import features, host_check, kinds, target
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
 from cdi_hook.inject import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdi_hook import errors
-    from cdi_hook.catalog.inventory import Problem
-    from cdi_hook.doctor.finding import Patient
+    from cdi_hook.doctor.patient import Patient
     from cdi_hook.specs.model import Spec
 
 # Where people put specs that nothing reads.
@@ -40,7 +39,7 @@ _SHOWN = 8  # devices of a spec
 
 def check_dirs(patient: Patient) -> list[Finding]:
     """Say what each spec dir has, and which files in it are refused."""
-    from cdi_hook.catalog.cache import SILENT
+    from cdi_hook.catalog.cache import SILENT, UNMOUNT
 
     cache = patient.cache
     findings, counts = [], dict.fromkeys(cache.spec_dirs, 0)
@@ -58,21 +57,20 @@ def check_dirs(patient: Patient) -> list[Finding]:
     named = patient.host.settings["SPEC_DIRS"].split(":") if origin != "default" else ()
     gone = [one for one in named if one and one not in patient.silent and not os.path.lexists(one)]
     findings += [Finding(WARNING, f"{origin}: SPEC_DIRS: there is no {one}") for one in gone]
-    fact, _, fix = SILENT.partition(": ")
-    findings += [Finding(ERROR, f"{one}: {fact}", fix) for one in patient.silent]
+    findings += [Finding(ERROR, f"{one}: {SILENT}", UNMOUNT) for one in patient.silent]
     for path, problems in sorted(cache.problems.items()):
         findings += [_refused(path, one) for one in problems]
     return findings
 
 
-def _refused(path: str, problem: Problem) -> Finding:
+def _refused(path: str, problem: Finding) -> Finding:
     if problem.kind == "denied":
         return Finding(UNKNOWN, f"{path}: only root may read it", ask_root())
     if problem.kind == "untrusted":
         why, remedy = trust.untrusted(path)
-        if why:  # it may have been mended meanwhile
+        if why:  # it may have been fixed meanwhile
             return Finding(ERROR, f"{path}: refused by SPEC_TRUST=strict: {why}", remedy)
-    return Finding(ERROR, f"{path}: {problem.plain}", shlex.join(("cdi-hook", "validate", path)))
+    return Finding(ERROR, f"{path}: {problem}", shlex.join(("cdi-hook", "validate", path)))
 
 
 def check_overlooked(patient: Patient) -> list[Finding]:
@@ -136,7 +134,7 @@ def check_stale(patient: Patient) -> list[Finding]:
     return findings
 
 
-def parts(spec: Spec) -> Iterator[tuple[str, kinds.Edits]]:
+def parts(spec: Spec) -> Iterator[tuple[str, target.Edits]]:
     """Yield a spec's own edits with the name "", then each device's."""
     yield "", spec.container_edits
     for device in spec.devices.values():
@@ -151,7 +149,7 @@ def check_names(patient: Patient) -> list[Finding]:
         _of_spec(ERROR, spec, one)
         for spec in patient.cache.specs
         for one in validation.warnings(spec.data)
-        if one.path == ".kind"
+        if one.place == ".kind"
     ]
 
 
@@ -166,7 +164,7 @@ def check_hooks(patient: Patient) -> list[Finding]:
     ]
 
 
-def _of_spec(level: str, spec: Spec, found: errors.Finding) -> Finding:
+def _of_spec(level: str, spec: Spec, found: Finding) -> Finding:
     fix = shlex.join(("cdi-hook", "validate", spec.path))
     return Finding(level, f"{spec.path}: {found.message}", fix)
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base import files
 from cdi_hook.engines.client import dig
 from cdi_hook.engines.edit import file_change
+from cdi_hook.engines.edit.config_editor import is_ours
 from cdi_hook.engines.edit.document import named
-from cdi_hook.engines.edit.editor import is_ours
 from cdi_hook.engines.engine import runs_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdi_hook.engines.edit.editor import Editor
+    from cdi_hook.engines.edit.config_editor import Editor
     from cdi_hook.engines.engine import Engine
 
 

@@ -17,7 +17,7 @@ from cdi_hook.errors import CDIError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.engines.edit.editor import Edited, Editor, Files, Request
+    from cdi_hook.engines.edit.config_editor import Edited, Editor, Files, Request
     from cdi_hook.engines.engine import Engine
 
 

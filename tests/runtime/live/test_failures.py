@@ -34,8 +34,9 @@ def test_too_late_is_refused(live: Live) -> None:
     bundle = live.bundle(OPEN, LATE)
     before = bundle.identity()
     assert live.refused(bundle) == (
-        f"CDI device injection failed: {TOO_LATE.format(live.lab.specs)}; use cdi-runtime or the precreate hook, which come "
-        'earlier, or set HOOK_UNSUPPORTED=warn to have it left out; asked for by annotation "cdi.k8s.io/test"'
+        f"CDI device injection failed: {TOO_LATE.format(live.lab.specs)}; asked for by annotation "
+        '"cdi.k8s.io/test"; use cdi-runtime or the precreate hook, which come earlier, or set HOOK_UNSUPPORTED=warn '
+        "to have it left out"
     )
     assert bundle.identity() == before
 

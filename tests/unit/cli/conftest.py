@@ -77,11 +77,23 @@ class World:
         )
         return done.returncode, done.stdout.decode(errors="backslashreplace"), done.stderr.decode()
 
+    def items(self, *arguments: str | Path, stdin: str | bytes = b"") -> list[Any]:
+        """Run the program with --json, whatever it says on stderr; return the items."""
+        said = json.loads(self(*arguments, "--json", stdin=stdin)[1])
+        assert [*said] == ["version", "items", "warnings", "errors"]
+        items: list[Any] = said["items"]
+        return items
+
     def json(self, *arguments: str | Path, stdin: str | bytes = b"") -> Any:
         """Run the program, which must succeed without a message, and return its decoded output."""
         status, out, err = self(*arguments, stdin=stdin)
         assert (status, err) == (0, "")
-        return json.loads(out)
+        said = json.loads(out)
+        if "--json" not in arguments:
+            return said
+        assert [*said] == ["version", "items", "warnings", "errors"]
+        assert (said["version"], said["warnings"], said["errors"]) == (1, [], [])
+        return said["items"]
 
 
 @pytest.fixture

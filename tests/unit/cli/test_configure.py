@@ -87,7 +87,7 @@ def test_a_default_that_may_vanish(cdi_hook: World, etc: Path) -> None:
     end = "; install the package, or add --force"
 
     def refusal(called: Path, path: Path) -> str:
-        words = ("configure", "docker", "--config", str(file), "--set-default")
+        words = ("configure", "docker", "--file", str(file), "--set-default")
         done = subprocess.run(
             [called, *words], env=cdi_hook.environ, capture_output=True, text=True, check=False
         )
@@ -106,14 +106,14 @@ def test_a_default_that_may_vanish(cdi_hook: World, etc: Path) -> None:
     assert refusal(program, ours) == pip
     if os.geteuid() != 0 or not untrusted(str(PROGRAM))[0]:
         assert refusal(PROGRAM.with_name("cdi-hook"), PROGRAM) == f"{PROGRAM} is in a clone of the source"
-    assert cdi_hook("configure", "docker", "--config", file, "--set-default", "--force")[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file, "--set-default", "--force")[0] == 0
 
 
 def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
     """The file changes once, with a copy beside it, and --remove restores the file and removes the copy."""
     file = etc / "daemon.json"
     file.write_text(DAEMON)
-    add = ("configure", "docker", "--config", file, "--set-default", "--force")
+    add = ("configure", "docker", "--file", file, "--set-default", "--force")
     copy = f"{file}.before-cdi-hook"
     assert cdi_hook(*add) == (0, f"{file}: changed; as it was: {copy}\n{RELOAD}", "")
     assert contents(etc) == {"daemon.json": ADDED, "daemon.json.before-cdi-hook": DAEMON}
@@ -122,13 +122,13 @@ def test_add_again_and_remove(cdi_hook: World, etc: Path) -> None:
     assert [
         (path.name, path.stat().st_ino, path.stat().st_ctime_ns) for path in sorted(etc.iterdir())
     ] == identity
-    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+    assert cdi_hook("configure", "docker", "--file", file, "--remove") == (
         0,
         f"{file}: changed\n{RELOAD}",
         STILL,
     )
     assert contents(etc) == {"daemon.json": DAEMON}
-    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+    assert cdi_hook("configure", "docker", "--file", file, "--remove") == (
         0,
         f"{file}: nothing to change\n",
         "",
@@ -139,10 +139,10 @@ def test_a_file_that_wasnt_there_goes_again(cdi_hook: World, etc: Path) -> None:
     """A new file has no copy, and --remove removes the file."""
     (etc / "new").mkdir()
     file = etc / "new/daemon.json"
-    assert cdi_hook("configure", "docker", "--config", file) == (0, f"{file}: written\n{RELOAD}", "")
+    assert cdi_hook("configure", "docker", "--file", file) == (0, f"{file}: written\n{RELOAD}", "")
     assert [*contents(etc)] == ["new/daemon.json"]
     assert file.stat().st_mode & 0o777 == 0o644
-    assert cdi_hook("configure", "docker", "--config", file, "--remove") == (
+    assert cdi_hook("configure", "docker", "--file", file, "--remove") == (
         0,
         f"{file}: removed\n{RELOAD}",
         STILL,
@@ -160,7 +160,7 @@ def test_dry_run(cdi_hook: World, etc: Path) -> None:
         "\\ No newline at end of file\n"
     )
     assert cdi_hook(
-        "configure", "docker", "--config", file, "--set-default", "--force", "--dry-run", "--reload"
+        "configure", "docker", "--file", file, "--set-default", "--force", "--dry-run", "--reload"
     ) == (
         0,
         lines,
@@ -168,7 +168,7 @@ def test_dry_run(cdi_hook: World, etc: Path) -> None:
     )
     assert contents(etc) == {"daemon.json": DAEMON[:-1]}
     new = etc / "new.json"
-    status, out, err = cdi_hook("configure", "docker", "--config", new, "--dry-run")
+    status, out, err = cdi_hook("configure", "docker", "--file", new, "--dry-run")
     assert (status, out.splitlines()[:2], err) == (0, ["--- /dev/null", f"+++ {new}"], "")
 
 
@@ -176,7 +176,7 @@ def test_a_diff_can_be_applied(cdi_hook: World, etc: Path) -> None:
     """The diff in --json has the file's bytes, also tabs, so that `patch` can apply it."""
     file = etc / "daemon.json"
     file.write_text('{\n\t"a": 1\n}')
-    (one,) = cdi_hook.json("configure", "docker", "--config", file, "--dry-run", "--json")["files"]
+    (one,) = cdi_hook.json("configure", "docker", "--file", file, "--dry-run", "--json")[0]["files"]
     subprocess.run(["patch", "-s", file], input=one["diff"] + "\n", text=True, check=True)
     assert (
         file.read_text()
@@ -188,14 +188,20 @@ def test_json(cdi_hook: World, etc: Path) -> None:
     """--json has what was changed, the path of the copy, and the command that reloads the engine."""
     file = etc / "daemon.json"
     file.write_text("{}")
-    said = cdi_hook.json("configure", "docker", "--config", file, "--json")
+    said = cdi_hook.json("configure", "docker", "--file", file, "--json")[0]
     assert [*said["files"][0]] == ["path", "diff", "backup"]
     assert (said["files"][0]["path"], said["files"][0]["backup"]) == (str(file), f"{file}.before-cdi-hook")
     del said["files"]
     reload = ["systemctl", "reload", "docker"]
-    assert said == {"engine": "docker", "changed": True, "notes": [], "reload": reload, "reloaded": False}
-    assert cdi_hook.json("configure", "docker", "--config", file, "--json") == {
-        "engine": "docker", "changed": False, "files": [], "notes": [], "reload": reload, "reloaded": False,
+    assert said == {
+        "engine": "docker",
+        "is_changed": True,
+        "notes": [],
+        "reload": reload,
+        "is_reloaded": False,
+    }
+    assert cdi_hook.json("configure", "docker", "--file", file, "--json")[0] == {
+        "engine": "docker", "is_changed": False, "files": [], "notes": [], "reload": reload, "is_reloaded": False,
     }  # fmt: skip
 
 
@@ -210,7 +216,7 @@ def test_links_modes_and_owners_stay(cdi_hook: World, etc: Path) -> None:
     (etc / "d").mkdir()
     file = etc / "d/daemon.json"
     file.symlink_to("../real.json")
-    assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file)[0] == 0
     assert file.is_symlink()
     for path in (real, etc / "d/daemon.json.before-cdi-hook"):
         after = path.lstat()
@@ -242,7 +248,7 @@ def test_acls_and_attributes_stay(cdi_hook: World, etc: Path) -> None:
         except OSError as error:
             pytest.skip(f"{etc} has no ACLs: {error}")
         mode = file.stat().st_mode
-        assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+        assert cdi_hook("configure", "docker", "--file", file)[0] == 0
         for path in (file, etc / f"{name}.before-cdi-hook"):
             found = {
                 key: os.getxattr(path, key) for key in os.listxattr(path) if not key.startswith("security.")
@@ -276,9 +282,9 @@ def test_a_link_that_led_nowhere_does_so_again(cdi_hook: World, etc: Path) -> No
     (etc / "d").mkdir()
     file = etc / "d/daemon.json"
     file.symlink_to("../real.json")
-    assert cdi_hook("configure", "docker", "--config", file)[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file)[0] == 0
     assert (etc / "real.json").exists()
-    assert cdi_hook("configure", "docker", "--config", file, "--remove")[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file, "--remove")[0] == 0
     assert (os.readlink(file), (etc / "real.json").exists()) == ("../real.json", False)
 
 
@@ -286,7 +292,7 @@ def test_the_default_before_the_last_switch_is_remembered(cdi_hook: World, etc: 
     """If the default had changed before --set-default, --remove restores the changed one."""
     file = etc / "daemon.json"
     file.write_text('{"default-runtime": "runc"}')
-    add = ("configure", "docker", "--config", file)
+    add = ("configure", "docker", "--file", file)
     cdi_hook(*add)
     chosen = {**json.loads(file.read_text()), "default-runtime": "io.containerd.runsc.v1"}
     file.write_text(json.dumps(chosen))
@@ -302,7 +308,7 @@ def test_what_doesnt_parse_is_untouched(cdi_hook: World, etc: Path) -> None:
     file.write_bytes(b'{\n"\xff"')
     message = f"cdi-hook: {file}: not UTF-8: byte 0xff at line 2 column 2\n"
     for more in ((), ("--remove",)):
-        assert cdi_hook("configure", "docker", "--config", file, *more) == (1, "", message)
+        assert cdi_hook("configure", "docker", "--file", file, *more) == (1, "", message)
     assert [path.name for path in etc.iterdir()] == ["daemon.json"]
     assert file.read_bytes() == b'{\n"\xff"'
 
@@ -314,7 +320,7 @@ def test_a_low_level_runtime(cdi_hook: World, etc: Path) -> None:
     (programs / "cdi-runtime").touch(0o755)
     (programs / "cdi-crun").symlink_to("cdi-runtime")
     file = etc / "daemon.json"
-    add = ("configure", "docker", "--config", file, "--path", programs / "cdi-runtime")
+    add = ("configure", "docker", "--file", file, "--path", programs / "cdi-runtime")
     assert cdi_hook(*add, "--runtime", "crun")[::2] == (0, "")
     assert json.loads(file.read_text()) == {"runtimes": {"cdi-crun": {"path": f"{programs}/cdi-crun"}}}
     status, _, err = cdi_hook(*add, "--runtime", "runsc", "--dry-run")
@@ -341,7 +347,7 @@ def test_a_low_level_runtime(cdi_hook: World, etc: Path) -> None:
 )
 def test_refused(cdi_hook: World, etc: Path, arguments: tuple[str, ...], message: str) -> None:
     """Arguments that make no sense are refused, and nothing is written."""
-    assert cdi_hook("configure", "docker", "--config", etc / "d.json", *arguments) == (
+    assert cdi_hook("configure", "docker", "--file", etc / "d.json", *arguments) == (
         1,
         "",
         f"cdi-hook: {message}\n",
@@ -374,7 +380,7 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     systemctl.chmod(0o755)
     file = etc / "daemon.json"
     path = f"{programs}:{cdi_hook.environ['PATH']}"
-    add = ("configure", "docker", "--config", file)
+    add = ("configure", "docker", "--file", file)
     assert cdi_hook(*add, PATH=path) == (0, f"{file}: written\n{RELOAD}", "")
     assert not (cdi_hook.root / "called").exists()
     assert cdi_hook(*add, "--remove", "--reload", PATH=path) == (0, f"{file}: removed\n", STILL)
@@ -389,7 +395,7 @@ def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
     """If daemon.json named no default before, --remove needs a restart, or two reloads, the first with runc as the default."""
     file = etc / "daemon.json"
     file.write_text("{}")
-    add = ("configure", "docker", "--config", file)
+    add = ("configure", "docker", "--file", file)
     cdi_hook(*add, "--set-default", "--force")
     configured = file.read_text()
     note = (
@@ -417,12 +423,12 @@ def test_an_unwritable_place_is_named(cdi_hook: World, etc: Path) -> None:
     (etc / "file").touch()
     file = etc / "link.json"
     file.symlink_to("none/such.json")
-    assert cdi_hook("configure", "docker", "--config", file) == (
+    assert cdi_hook("configure", "docker", "--file", file) == (
         1, "", f'cdi-hook: can\'t write "{etc}/none/such.json": No such file or directory\n',
     )  # fmt: skip
-    status, out, err = cdi_hook("configure", "docker", "--config", etc / "file/daemon.json")
+    status, out, err = cdi_hook("configure", "docker", "--file", etc / "file/daemon.json")
     assert (status, out, err) == (1, "", f'cdi-hook: can\'t read "{etc}/file/daemon.json": Not a directory\n')
-    assert cdi_hook("configure", "docker", "--config", etc) == (
+    assert cdi_hook("configure", "docker", "--file", etc) == (
         1, "", f'cdi-hook: can\'t read "{etc}": not a regular file\n',
     )  # fmt: skip
 
@@ -434,7 +440,7 @@ def test_what_fails_leaves_no_copy(cdi_hook: World, etc: Path) -> None:
     file = etc / "daemon.json"
     file.symlink_to(real)
     before = contents(etc)
-    assert cdi_hook("configure", "docker", "--config", file) == (
+    assert cdi_hook("configure", "docker", "--file", file) == (
         1, "", f'cdi-hook: can\'t write "{real}": File name too long\n',
     )  # fmt: skip
     assert contents(etc) == before
@@ -446,7 +452,7 @@ def test_containerd_2_is_edited_in_place(cdi_hook: World, etc: Path) -> None:
     cdi_hook.configure(ANNOTATION_PREFIXES="cdi.k8s.io/ a.b/")
     file = etc / "config.toml"
     file.write_text(V2)
-    status, out, err = cdi_hook("configure", "containerd", "--config", file)
+    status, out, err = cdi_hook("configure", "containerd", "--file", file)
     reload = "containerd reads it after: systemctl restart containerd\n"
     assert (status, out, err) == (0, f"{file}: changed; as it was: {file}.before-cdi-hook\n{reload}", "")
     assert 'container_annotations = ["cdi.k8s.io/*", "a.b/*"]\n' in file.read_text()
@@ -457,7 +463,7 @@ def test_containerd_3_has_a_drop_in(cdi_hook: World, etc: Path) -> None:
     """If config.toml of version 3 imports a dir's files, a drop-in is added, and config.toml isn't changed."""
     (etc / "config.toml").write_text(V3)
     before = contents(etc)
-    add = ("configure", "containerd", "--config", etc / "config.toml")
+    add = ("configure", "containerd", "--file", etc / "config.toml")
     cdi_hook(*add, "--set-default", "--force")
     drop_in = "conf.d/99-cdi-hook.toml"
     assert contents(etc) == {**before, drop_in: (etc / drop_in).read_text()}
@@ -474,7 +480,7 @@ def test_containerd_3_that_imports_no_dir_is_edited_in_place(cdi_hook: World, et
     """Without such an import the entry goes into config.toml, and stays there if an import is added later."""
     file = etc / "config.toml"
     file.write_text(V3.replace("conf.d/*.toml", "one.toml"))
-    add = ("configure", "containerd", "--config", file)
+    add = ("configure", "containerd", "--file", file)
     cdi_hook(*add)
     assert [*contents(etc)] == ["config.toml", "config.toml.before-cdi-hook"]
     file.write_text(file.read_text().replace("one.toml", "conf.d/*.toml"))
@@ -487,7 +493,7 @@ def test_containerd_3_that_imports_no_dir_is_edited_in_place(cdi_hook: World, et
 def test_containerd_without_a_file(cdi_hook: World, etc: Path) -> None:
     """A new config.toml has version 2, which every containerd reads, and a drop-in that nothing reads is named, but not imported."""
     file = etc / "config.toml"
-    add = ("configure", "containerd", "--config", file)
+    add = ("configure", "containerd", "--file", file)
     cdi_hook(*add)
     assert file.read_text().splitlines()[1] == "version = 2"
     cdi_hook(*add, "--remove")
@@ -512,7 +518,7 @@ def test_toml_that_doesnt_parse_is_untouched(cdi_hook: World, etc: Path) -> None
     file.write_text("[crio]\nx = \n")
     drop_in = file.with_name("99-cdi-hook.conf")
     for config in (file, drop_in):
-        status, out, err = cdi_hook("configure", "crio", "--config", config)
+        status, out, err = cdi_hook("configure", "crio", "--file", config)
         assert (status, out) == (1, "")
         assert err == f"cdi-hook: {file}: not valid TOML: Invalid value (at line 2, column 5)\n"
     assert contents(etc) == {"crio.conf.d/50-own.conf": "[crio]\nx = \n"}
@@ -532,12 +538,12 @@ def test_a_runtime_that_only_the_engine_finds(cdi_hook: World, etc: Path) -> Non
         "cdi-hook: warning: no runtime of RUNTIMES (no-such nor-this) is on PATH or in the standard dirs, so no "
         "container will start; {}\n"
     )
-    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    _, _, err = cdi_hook("configure", "crio", "--file", drop_in)
     assert err.startswith(warning.format("install one, or give a path in RUNTIMES"))
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    _, _, err = cdi_hook("configure", "crio", "--config", drop_in)
+    _, _, err = cdi_hook("configure", "crio", "--file", drop_in)
     assert err.startswith(warning.format(f"write the line RUNTIMES={program} into {cdi_hook.config}"))
 
 
@@ -550,13 +556,13 @@ def test_crio_copies_and_keeps_no_copy_where_all_is_read(cdi_hook: World, etc: P
     file.write_text('[crio.runtime]\ndefault_runtime = "runc"\n')
     before = contents(etc)
     drop_in = file.with_name("99-cdi-hook.conf")
-    cdi_hook("configure", "crio", "--config", drop_in)
+    cdi_hook("configure", "crio", "--file", drop_in)
     assert 'runtime_root = "/run/runc"\n' in drop_in.read_text()
-    cdi_hook("configure", "crio", "--config", drop_in, "--remove")
+    cdi_hook("configure", "crio", "--file", drop_in, "--remove")
     assert contents(etc) == before
-    cdi_hook("configure", "crio", "--config", file, "--set-default", "--force")
+    cdi_hook("configure", "crio", "--file", file, "--set-default", "--force")
     assert [*contents(etc)] == ["50-own.conf.before-cdi-hook", "crio.conf", "crio.conf.d/50-own.conf"]
-    cdi_hook("configure", "crio", "--config", file, "--remove")
+    cdi_hook("configure", "crio", "--file", file, "--remove")
     assert contents(etc) == before
 
 
@@ -576,7 +582,7 @@ def beside(etc: Path, engine: str, name: str, default: str) -> tuple[Path, Path,
     other.parent.mkdir(exist_ok=True)
     other.write_text(f'{text}"{default}"\n')
     file = etc / "config.toml" if engine == "containerd" else ours
-    return other, ours, ("configure", engine, "--config", file)
+    return other, ours, ("configure", engine, "--file", file)
 
 
 @pytest.mark.usefixtures("system_toml")
@@ -616,7 +622,7 @@ def test_nothing_is_removed_from_a_containerd_of_version_1(cdi_hook: World, etc:
     """A config.toml such as Docker's packages install has nothing of ours to remove, though nothing can be added to it."""
     file = etc / "config.toml"
     file.write_text('disabled_plugins = ["cri"]\n')
-    command = ("configure", "containerd", "--config", file)
+    command = ("configure", "containerd", "--file", file)
     assert cdi_hook(*command)[0] == 1
     assert cdi_hook(*command, "--remove") == (0, f"{file}: nothing to change\n", "")
 
@@ -625,13 +631,13 @@ def test_nothing_is_removed_from_a_containerd_of_version_1(cdi_hook: World, etc:
 def test_podman_reads_it_anyway(cdi_hook: World, etc: Path) -> None:
     """podman has no daemon to reload, and --reload has nothing to do."""
     file = etc / "containers.conf.d/99-cdi-hook.conf"
-    status, out, err = cdi_hook("configure", "podman", "--config", file, "--reload")
+    status, out, err = cdi_hook("configure", "podman", "--file", file, "--reload")
     assert (status, out, err) == (
         0,
         f"{file}: written\npodman reads it the next time it is called\n",
         "",
     )
-    assert cdi_hook.json("configure", "podman", "--config", file, "--json")["reload"] is None
+    assert cdi_hook.json("configure", "podman", "--file", file, "--json")[0]["reload"] is None
 
 
 def test_where_tomli_is_missing(cdi_hook: World, etc: Path) -> None:
@@ -645,7 +651,7 @@ def test_where_tomli_is_missing(cdi_hook: World, etc: Path) -> None:
     results = {}
     for engine in ("podman", "docker"):
         done = subprocess.run(
-            ["/usr/bin/python3", "-c", program, "configure", engine, "--config", file],
+            ["/usr/bin/python3", "-c", program, "configure", engine, "--file", file],
             cwd=PROGRAM.parents[2], env=cdi_hook.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
         results[engine] = (done.returncode, done.stderr)
@@ -696,7 +702,7 @@ def test_all_are_put_back(cdi_hook: World, etc: Path, configured: dict[str, str]
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, expected, STILL)
     assert contents(etc) == configured
     assert everywhere(cdi_hook, etc, "configure", "all", "--remove") == (0, "", "")
-    assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--json") == (0, "[]\n", "")
+    assert everywhere(cdi_hook, etc, "configure", "all", "--remove", "--json")[::2] == (0, "")
 
 
 @pytest.mark.usefixtures("system_toml", "configured")
@@ -738,7 +744,9 @@ def test_all_can_be_looked_at_first(cdi_hook: World, etc: Path) -> None:
     before = contents(etc)
     status, out, err = everywhere(cdi_hook, etc, "configure", "all", "--remove", "--dry-run", "--json")
     assert (status, err) == (0, "")
-    assert [(one["engine"], one["changed"]) for one in json.loads(out)] == [(name, False) for name in ENGINES]
+    assert [(one["engine"], one["is_changed"]) for one in json.loads(out)["items"]] == [
+        (name, False) for name in ENGINES
+    ]
     assert contents(etc) == before
 
 
@@ -758,13 +766,13 @@ def test_enable_cdi(cdi_hook: World, etc: Path) -> None:
         "docker turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: "
         "a restart ends containers, unless live-restore is on"
     )
-    done = cdi_hook.json("configure", "docker", "--config", file, "--enable-cdi", "--json")
+    done = cdi_hook.json("configure", "docker", "--file", file, "--enable-cdi", "--json")[0]
     assert json.loads(file.read_text())["features"] == {"cdi": True}
     assert (done["notes"], done["reload"]) == ([restart], ["systemctl", "restart", "docker"])
     assert (
-        cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[1] == f"{file}: nothing to change\n"
+        cdi_hook("configure", "docker", "--file", file, "--enable-cdi")[1] == f"{file}: nothing to change\n"
     )
-    assert cdi_hook("configure", "docker", "--config", file, "--remove")[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file, "--remove")[0] == 0
     assert contents(etc) == {"daemon.json": DAEMON}
 
 
@@ -772,10 +780,10 @@ def test_own_cdi_stays_on_if_others_edited_the_file(cdi_hook: World, etc: Path) 
     """Whoever else edited the file may want the engine's own CDI: --remove leaves it on and says so."""
     file = etc / "daemon.json"
     file.write_text(DAEMON)
-    assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[0] == 0
+    assert cdi_hook("configure", "docker", "--file", file, "--enable-cdi")[0] == 0
     file.write_text(file.read_text().replace('"debug": true', '"debug": false'))
     note = f"cdi-hook: note: the CDI of docker itself is still on, by {file}\n"
-    status, _, err = cdi_hook("configure", "docker", "--config", file, "--remove")
+    status, _, err = cdi_hook("configure", "docker", "--file", file, "--remove")
     assert (status, err) == (0, note + STILL)
     assert json.loads(file.read_text()) == {**json.loads(DAEMON), "debug": False, "features": {"cdi": True}}
 
@@ -786,7 +794,7 @@ def test_a_dir_that_does_not_exist(cdi_hook: World, etc: Path) -> None:
     advice = f"did you mean {etc}/docker?", "make it first, if the path is right"
     for name, told in zip(("dokcer", "none"), advice):
         message = f'cdi-hook: --config: there is no dir "{etc}/{name}"; {told}\n'
-        assert cdi_hook("configure", "docker", "--config", etc / name / "daemon.json") == (1, "", message)
+        assert cdi_hook("configure", "docker", "--file", etc / name / "daemon.json") == (1, "", message)
     assert [one.name for one in etc.iterdir()] == ["docker"]
 
 
@@ -795,8 +803,8 @@ def test_own_cdi_that_was_on_before(cdi_hook: World, etc: Path) -> None:
     file = etc / "daemon.json"
     before = '{"features": {"cdi": true}}\n'
     file.write_text(before)
-    assert cdi_hook("configure", "docker", "--config", file, "--enable-cdi")[::2] == (0, "")
-    status, _, said = cdi_hook("configure", "docker", "--config", file, "--remove")
+    assert cdi_hook("configure", "docker", "--file", file, "--enable-cdi")[::2] == (0, "")
+    status, _, said = cdi_hook("configure", "docker", "--file", file, "--remove")
     assert status == 0
     assert "CDI" not in said
     assert file.read_text() == before

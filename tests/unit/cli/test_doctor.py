@@ -43,17 +43,13 @@ def test_lines_and_exit_status(cdi_hook: World) -> None:
 
 
 def test_json(cdi_hook: World) -> None:
-    """--json has the same, and null where there is nothing to do."""
+    """--json has the same."""
     cdi_hook.spec("vendor.json")
     cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
+    asks = f'{cdi_hook.bundle} asks for vendor.com/gpu=gpu1 (annotation "cdi.k8s.io/x")'
     assert cdi_hook.json("doctor", "--json", cdi_hook.bundle) == [
-        {
-            "check": "asked",
-            "level": "ok",
-            "fact": f'{cdi_hook.bundle} asks for vendor.com/gpu=gpu1 (annotation "cdi.k8s.io/x")',
-            "fix": None,
-        },
-        {"check": "given", "level": "ok", "fact": f"{cdi_hook.bundle} was given all of that", "fix": None},
+        {"check": check, "level": "ok", "place": "", "message": message, "fix": ""}
+        for check, message in (("asked", asks), ("given", f"{cdi_hook.bundle} was given all of that"))
     ]
 
 
@@ -63,7 +59,7 @@ def test_a_host(cdi_hook: World) -> None:
     cdi_hook.spec("bad.yml", VENDOR)
     status, out, err = cdi_hook("doctor", "--json", PATH=f"{cdi_hook.root}:/bin")
     assert (status, err) == (1, "")
-    found = json.loads(out)
+    found = json.loads(out)["items"]
     names = list(dict.fromkeys(one["check"] for one in found))
     assert names == [name for name in checks.CHECKS if name in names]
     assert {"engines", "runtimes", "configuration", "specs", "overlooked", "index", "python"} <= {*names}
@@ -119,12 +115,13 @@ def test_a_users_host(everybodys: World) -> None:
     closed = everybodys.root / "closed"
     closed.mkdir(mode=0o700)
     everybodys.configure(SPEC_DIRS=f"{everybodys.specs}:{closed}")
-    found = json.loads(as_user(everybodys, "--json").stdout)
+    found = json.loads(as_user(everybodys, "--json").stdout)["items"]
     assert [one for one in found if one["check"] == "specs"] == [
         {
             "check": "specs",
             "level": "unknown",
-            "fact": f"{one}: only root may read it",
+            "place": "",
+            "message": f"{one}: only root may read it",
             "fix": f"sudo {PROGRAM} doctor",
         }
         for one in (path, closed)
@@ -161,6 +158,12 @@ def test_links_are_made(cdi_hook: World) -> None:
     )  # fmt: skip
     first, second, target = done.stdout.splitlines()
     fact = "/dev/char/1:7 was made, for /dev/mine"
-    assert json.loads(first)[0] == {"check": "links", "level": "ok", "fact": fact, "fix": None}
-    assert not [one for one in json.loads(second) if one["check"] == "links"]
+    assert json.loads(first)["items"][0] == {
+        "check": "links",
+        "level": "ok",
+        "place": "",
+        "message": fact,
+        "fix": "",
+    }
+    assert not [one for one in json.loads(second)["items"] if one["check"] == "links"]
     assert (target, done.stderr) == ("../mine", "")

@@ -333,7 +333,7 @@ def test_what_stands_in_the_way(
     assert out == f"{fuse}: host.local/fuse, 2 devices, CDI 0.5.0\n"
     assert not kvm.exists()
     assert err == (
-        f'cdi-hook: warning: {cdi_hook.config}:2: GENERATE: "nope" is no class of devices; known are '
+        f'cdi-hook: warning: {cdi_hook.config}:2: GENERATE: "nope" is no class of devices; write one of '
         f"{', '.join(classes.CLASSES)}\n"
         f"cdi-hook: kvm: {hers} already defines host.local/kvm=all, and two files in one dir must not: "
         "remove it, or choose another kind with --vendor or --name\n"

@@ -71,7 +71,7 @@ def test_precreate_prints_what_it_leaves_alone_as_it_came(cdi_hook: World) -> No
         (asking("gpu0"), {}, 5, 'CDI device injection failed: annotation "cdi.k8s.io/a": invalid CDI device name "gpu0" ('),
         (asking(), {"DENY": "vendor.com/*"}, 5, "CDI device injection failed: device vendor.com/gpu=gpu0 (asked for by annotation"),
         (asking(), {"SANDBOXES": "maybe"}, 4, "CDI device injection failed: the configuration can't be used: "),
-        (asking(linux=7), {}, 7, "CDI device injection failed: failed to inject devices: the OCI spec's .linux is not an object; "),
+        (asking(linux=7), {}, 7, "CDI device injection failed: the OCI spec's .linux is not an object; "),
         ([], {}, 3, ""),
     ],
     ids=["unknown", "malformed", "denied", "configuration", "impossible", "no object"],

@@ -7,16 +7,17 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.cli import patch
-from cdi_hook.edits import kinds
+from cdi_hook.edits import editor
 
 if TYPE_CHECKING:
-    from cdi_hook.edits.kinds import Part, Source
+    from cdi_hook.edits.target import Part
+    from cdi_hook.errors import Source
 
 
 def changed(before: dict[str, Any], *asked: Part) -> list[str]:
     """Return the lines for applying edits to a spec."""
     after = copy.deepcopy(before)
-    return [patch.line(change) for change in kinds.apply(after, asked, keep_present=True)]
+    return [patch.line(change) for change in editor.apply(after, asked, keep_present=True)]
 
 
 A0: Source = ("a.com/x=0", "/etc/cdi/a.yaml")

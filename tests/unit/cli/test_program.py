@@ -31,11 +31,12 @@ def test_version(cdi_hook: World) -> None:
 
 
 def test_help_names_every_command(cdi_hook: World) -> None:
-    """--help lists each command, and the exit statuses."""
+    """--help lists each command, those that engines call apart, and the exit statuses."""
     status, out, err = cdi_hook("--help")
     assert (status, err) == (0, "")
     named = [line.split()[0] for line in out.splitlines() if line.startswith("    ") and line[4] != " "]
-    assert named == [*commands.COMMANDS]
+    assert named == [name for name in commands.COMMANDS if name not in commands.STAGES]
+    assert all(f"\n  {name} " in out for name in commands.STAGES)
     assert "\nexit status:\n  0 " in out
 
 
@@ -84,11 +85,42 @@ def test_wrong_arguments(cdi_hook: World, arguments: list[str], message: str) ->
 
 
 def test_unknown_command(cdi_hook: World) -> None:
-    """An unknown command is refused, and the message names the commands."""
-    status, out, err = cdi_hook("lst")
+    """An unknown command is refused, and the message names one that is near."""
+    assert cdi_hook("lst") == (2, "", 'cdi-hook: there is no command "lst"; did you mean list?\n')
+    assert cdi_hook("xyz") == (2, "", 'cdi-hook: there is no command "xyz"; see cdi-hook --help\n')
+
+
+def test_help_and_version_are_commands_too(cdi_hook: World) -> None:
+    """`help`, `help COMMAND` and `version` are --help and --version."""
+    assert cdi_hook("help") == cdi_hook("--help")
+    assert cdi_hook("help", "list") == cdi_hook("list", "--help")
+    assert cdi_hook("version") == cdi_hook("--version")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("configure", "docker", "--set-as-default"), "--set-default"),
+        (("generate", "--class", "kvm"), "CLASS"),
+        (("cdi", "list"), "generate or list"),
+    ],
+)
+def test_words_of_other_tools(cdi_hook: World, arguments: tuple[str, ...], meant: str) -> None:
+    """Who types what nvidia-ctk calls it is told the word here."""
+    status, out, err = cdi_hook(*arguments)
     assert (status, out) == (2, "")
-    assert err.startswith("cdi-hook: argument COMMAND: invalid choice: 'lst' (choose from ")
-    assert all(command in err for command in commands.COMMANDS)
+    assert f"; did you mean {meant}?" in err
+
+
+def test_json_of_what_fails(cdi_hook: World) -> None:
+    """With --json, errors and warnings are in the object too; stderr has them all the same."""
+    cdi_hook.configure(SANDBOXES="maybe")
+    for arguments in (("show", "v.com/c=x"), ("list", "--spec"), ("show",)):
+        status, out, err = cdi_hook(*arguments, "--json")
+        said = json.loads(out)
+        assert (status != 0, said["version"], said["items"], len(said["errors"])) == (True, 1, [], 1)
+        assert f"cdi-hook: {said['errors'][0]}\n" in err
+        assert all(f"cdi-hook: warning: {one}\n" in err for one in said["warnings"])
 
 
 @pytest.mark.parametrize("place", [0, 1])

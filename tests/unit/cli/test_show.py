@@ -8,6 +8,8 @@ import re
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from cdi_hook.engines import ENGINES
 from tests.unit.cli.conftest import PROGRAM
 
@@ -37,6 +39,16 @@ SPEC: dict[str, Any] = {
     ],
 }
 NAME = "vendor.com/gpu=0"
+
+
+@pytest.fixture(autouse=True)
+def docker(cdi_hook: World) -> None:
+    """A docker that knows --annotation, whatever this machine has."""
+    program = cdi_hook.root / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 29.0.0\n")
+    program.chmod(0o755)
+    cdi_hook.environ["PATH"] = f"{program.parent}:{cdi_hook.environ['PATH']}"
 
 
 def requests(names: str) -> str:
@@ -103,13 +115,13 @@ def test_json(cdi_hook: World) -> None:
     hook = SPEC["containerEdits"]["hooks"][0]
     assert one == {
         "name": "vendor.com/gpu=1",
-        "spec": path,
+        "path": path,
         "priority": 0,
         "shadowed": [],
         "edits": [
-            {"kind": "env", "edit": "DRIVER=1", "shared": True, "lacks": None},
-            {"kind": "hooks", "edit": hook, "shared": True, "lacks": 'the host has no "/none/hook"'},
-            {"kind": "env", "edit": "GPU=1", "shared": False, "lacks": None},
+            {"kind": "env", "edit": "DRIVER=1", "is_shared": True, "missing": None},
+            {"kind": "hooks", "edit": hook, "is_shared": True, "missing": 'the host has no "/none/hook"'},
+            {"kind": "env", "edit": "GPU=1", "is_shared": False, "missing": None},
         ],
         "refused": None,
     }

@@ -46,9 +46,9 @@ FINDINGS = [
     (".devices[0].containerEdits.env[2]", '"none" is no variable; one is written NAME=value'),
     (
         ".devices[1].containerEdits.deviceNodes[0].type",
-        'device "/dev/a": invalid type "x"; known are b, c, u, p',
+        'device "/dev/a": invalid type "x"; it is one of b, c, u, p',
     ),
-    (".devices[1].name", 'invalid spec, multiple device "a"'),
+    (".devices[1].name", 'another device has the name "a"'),
     (".devices[2].containerEdits", 'device "b" has no edits; a device has at least one'),
 ]
 
@@ -64,25 +64,21 @@ def test_json(cdi_hook: World) -> None:
     """--json has each file's path, whether it is valid, its findings, and the description of a valid one."""
     bad = cdi_hook.spec("bad.json", BAD)
     good = cdi_hook.spec("good.json")
-    status, out, err = cdi_hook("validate", "--json")
-    assert (status, err) == (1, "")
-    assert json.loads(out) == [
-        {
-            "path": bad,
-            "valid": False,
-            "findings": [{"path": place, "message": message} for place, message in FINDINGS],
-            "warnings": [],
-        },
-        {
-            "path": good,
-            "valid": True,
-            "findings": [],
-            "warnings": [],
-            "kind": "vendor.com/gpu",
-            "devices": 2,
-            "cdiVersion": "0.3.0",
-        },
+    first, second = cdi_hook.items("validate")
+    found = [
+        (one["level"], one["place"], "; ".join(filter(None, (one["message"], one["fix"]))))
+        for one in first.pop("findings")
     ]
+    assert found == [("error", place, message) for place, message in FINDINGS]
+    assert first == {"path": bad, "is_valid": False}
+    assert second == {
+        "path": good,
+        "kind": "vendor.com/gpu",
+        "cdiVersion": "0.3.0",
+        "devices": ["gpu0", "gpu1"],
+        "is_valid": True,
+        "findings": [],
+    }
 
 
 def test_text_that_is_no_spec(cdi_hook: World) -> None:
@@ -95,7 +91,7 @@ def test_text_that_is_no_spec(cdi_hook: World) -> None:
     lines = out.splitlines()
     assert lines[0].startswith(f"{broken}: line 2: ")
     assert lines[1:] == [
-        f"{empty}: no Spec data",
+        f"{empty}: the file is empty",
         f"{fields}: .devices: expected a list, found 7 (line 3)",
         f'{fields}: unknown field "kin" (line 2); did you mean kind?',
     ]
@@ -109,13 +105,13 @@ def test_conflict_between_files(cdi_hook: World) -> None:
     other["devices"] = [{"name": name, "containerEdits": {"env": ["A=1"]}} for name in ("free", "gpu1")]
     second = cdi_hook.spec("b.json", other)
     message = (
-        f'vendor.com/gpu=gpu1 is defined in two files of one dir ("{second}", "{first}"), so neither counts'
+        f'conflicting device "vendor.com/gpu=gpu1": two files of one dir define it ("{second}", "{first}"); '
+        "neither counts, so rename or remove one"
     )
     out = f"{first}: .devices[1].name: {message}\n{second}: .devices[1].name: {message}\n"
     assert cdi_hook("validate", cdi_hook.specs) == (1, out, "")
-    status, printed, _ = cdi_hook("validate", "--json")
-    assert status == 1
-    assert [(one["valid"], one["devices"]) for one in json.loads(printed)] == [(False, 2), (False, 2)]
+    shown = [(one["is_valid"], len(one["devices"])) for one in cdi_hook.items("validate")]
+    assert shown == [(False, 2), (False, 2)]
 
 
 def test_files_named_one_by_one_do_not_conflict(cdi_hook: World) -> None:
@@ -166,13 +162,18 @@ def test_trust_is_for_the_spec_dirs(cdi_hook: World) -> None:
     os.chmod(path, 0o666)
     reason = f"refused by SPEC_TRUST=strict: {path} is writable by others than root (mode 0666)"
     valid = (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n", "")
-    refused = (1, f"{path}: {reason}; to mend it: chmod go-w {path}\n", "")
+    refused = (1, f"{path}: {reason}; to fix it: chmod go-w {path}\n", "")
     assert cdi_hook("validate") == (refused if os.geteuid() == 0 else valid)
-    warning = f"cdi-hook: warning: {path}: {reason}; to mend it: chmod go-w {path}\n"
+    warning = f"cdi-hook: warning: {path}: {reason}; to fix it: chmod go-w {path}\n"
     assert cdi_hook("validate", path) == (*valid[:2], warning if os.geteuid() == 0 else "")
     assert cdi_hook("validate", cdi_hook.specs) == valid
     cdi_hook.configure(SPEC_TRUST="none")
     assert cdi_hook("validate") == valid
+
+
+def test_a_spec_dir_that_is_not_there(cdi_hook: World) -> None:
+    """A dir that --spec-dir names has to be there."""
+    assert cdi_hook("validate", "--spec-dir", "/nowhere")[:2] == (1, "/nowhere: there is no such dir\n")
 
 
 def test_nothing_to_check(cdi_hook: World) -> None:
@@ -188,7 +189,7 @@ def test_bad_configuration_is_a_warning(cdi_hook: World) -> None:
     cdi_hook.configure(NONSENSE="1")
     status, out, err = cdi_hook("validate")
     assert (status, out) == (0, f"{path}: vendor.com/gpu, 2 devices, CDI 0.3.0\n")
-    assert err.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: unknown key NONSENSE; known are ")
+    assert err.startswith(f"cdi-hook: warning: {cdi_hook.config}:2: unknown key NONSENSE; write one of ")
 
 
 HOST = {
@@ -220,7 +221,7 @@ OF_THE_SPEC = [
         ".containerEdits.hooks[0]",
         'the createContainer hook "/none/hook" has no env. If an engine\'s own CDI injects it, runc before 1.3 runs '
         "it as root on the host with the container's variables, so that an image can run any program there "
-        "(CVE-2025-23266). cdi-runtime gives it an env. Write env: "
+        "(CVE-2025-23266). cdi-runtime gives it one; write env: "
         '["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], or generate the spec again',
     ),
 ]
@@ -249,15 +250,19 @@ def test_what_the_host_lacks_is_a_warning(cdi_hook: World) -> None:
         lines = "".join(f"{path}: warning: {place}: {message}\n" for place, message in said)
         assert cdi_hook("validate", *more) == (0, f"{path}: v/gpu, 1 device, CDI 0.6.0\n{lines}", "")
         (report,) = cdi_hook.json("validate", "--json", *more)
-        assert report["warnings"] == [{"path": place, "message": message} for place, message in said]
-        assert report["valid"] is True
+        found = [
+            (one["level"], one["place"], "; ".join(filter(None, (one["message"], one["fix"]))))
+            for one in report["findings"]
+        ]
+        assert found == [("warning", place, message) for place, message in said]
+        assert report["is_valid"] is True
 
 
 def test_stdin(cdi_hook: World) -> None:
     """A spec is read from stdin for the file -."""
     text = "cdiVersion: 0.3.0\nkind: v.com/gpu\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
     assert cdi_hook("validate", "-", stdin=text) == (0, "stdin: v.com/gpu, 1 device, CDI 0.3.0\n", "")
-    assert cdi_hook("validate", "-", stdin="") == (1, "stdin: no Spec data\n", "")
+    assert cdi_hook("validate", "-", stdin="") == (1, "stdin: the file is empty\n", "")
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,10 @@ def test_a_device_called_all() -> None:
         ((["a=/dev/null"], [], [], ["poststop:/none"]), '--hook "poststop:/none": there is no "/none"'),
         (
             (["a=/dev/null"], [], [], ["onCreate:/bin/sh"]),
-            'invalid CDI Spec: invalid hook name "onCreate"',
+            'the spec is not valid: .containerEdits.hooks[0].hookName: invalid hook name "onCreate"; write one of prestart, '
+            'createRuntime, createContainer, startContainer, poststart, poststop',
         ),
-        ((["a=/dev/null"], [], ["A"]), 'invalid CDI Spec: invalid container edits: invalid environment variable "A"'),
+        ((["a=/dev/null"], [], ["A"]), 'the spec is not valid: .containerEdits.env[0]: "A" is no variable; one is written NAME=value'),
     ],
 )  # fmt: skip
 def test_what_is_wrong(arguments: tuple[list[str], ...], message: str) -> None:

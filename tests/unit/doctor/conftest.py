@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.base import programs
-from cdi_hook.doctor.finding import Patient
+from cdi_hook.doctor.patient import Patient
 from cdi_hook.inject.pipeline import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from cdi_hook.doctor.finding import Finding
+    from cdi_hook.errors import Finding
 
     Said = list[tuple[str, str, str]]
 
@@ -82,6 +82,6 @@ def said(check: Callable[[Patient], Sequence[Finding]], place: Place) -> Said:
     """Return what a check finds, as level, fact and fix, with the test's own dir as /T."""
     here = str(place.root)
     return [
-        (one.level, one.fact.replace(here, "/T"), one.fix.replace(here, "/T"))
+        (one.level, one.message.replace(here, "/T"), one.fix.replace(here, "/T"))
         for one in check(place.patient())
     ]

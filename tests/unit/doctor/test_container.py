@@ -37,7 +37,7 @@ def said(place: Place, name: str = "") -> list[tuple[str, str, str, str]]:
         findings += of_container.examine(place.patient(), engine, one)
     here = str(place.root)
     return [
-        (check, one.level, one.fact.replace(here, "/T"), one.fix.replace(here, "/T"))
+        (check, one.level, one.message.replace(here, "/T"), one.fix.replace(here, "/T"))
         for check, one in findings
     ]
 
@@ -202,7 +202,7 @@ def test_a_node_that_a_user_cannot_open(
     group = host_check.group(os.stat(node).st_gid)
     oci: dict[str, Any] = {"annotations": {}}
     found = [
-        (one.level, one.fact, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
+        (one.level, one.message, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
     ]
     fact = f"it can't open {node}, which is for the group {group}: "
     if not is_member:
@@ -214,7 +214,9 @@ def test_a_node_that_a_user_cannot_open(
     oci["annotations"] = {"run.oci.keep_original_groups": "1"}
     assert list(of_container._closed("it", place.patient(), oci, [GPU])) == []
     os.chmod(node, 0o600)
-    ((fact, fix),) = [(one.fact, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])]
+    ((fact, fix),) = [
+        (one.message, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
+    ]
     assert (fact, fix) == (f"it can't open {node}: only root may", "")
 
 

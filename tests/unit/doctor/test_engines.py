@@ -128,7 +128,7 @@ def test_configured(place: Place, docker: Docker) -> None:
 def test_docker_has_cdi(
     place: Place, docker: Docker, monkeypatch: pytest.MonkeyPatch, version: str, features: object, is_on: bool
 ) -> None:
-    """docker's own CDI is on by its switch, or from 28.2 on without one. An engine may have none."""
+    """The engine docker's own CDI is on by its switch, or from 28.2 on without one; an engine may have none."""
     docker.version = version
     docker.file(runtimes={"cdi": {"path": docker.runtime}}, **({"features": features} if features else {}))
     docker.says("cdi")

@@ -19,7 +19,7 @@ from cdi_hook.doctor.checks import of_host
 from .conftest import said
 
 if TYPE_CHECKING:
-    from cdi_hook.doctor.finding import Finding
+    from cdi_hook.errors import Finding
 
     from .conftest import Place
 
@@ -302,7 +302,7 @@ def test_a_check_that_fails_stops_no_other(place: Place, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(checks, "CHECKS", {"bad": fail, "cgroups": of_host.check_cgroups})
     found = list(checks.examine(place.patient()))
-    assert (found[0][1].level, found[0][1].fact) == (
+    assert (found[0][1].level, found[0][1].message) == (
         "unknown",
         "the check of bad can't go on: ZeroDivisionError: no",
     )

@@ -17,7 +17,7 @@ from cdi_hook.inject import explain
 from .conftest import said
 
 if TYPE_CHECKING:
-    from cdi_hook.doctor.finding import Finding
+    from cdi_hook.errors import Finding
 
     from .conftest import Place
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from cdi_hook.engines.containerd import ENGINE, imports, version
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Request
 from cdi_hook.engines.edit.toml_document import TOMLText
 
 PATH = "/usr/bin/cdi-runtime"

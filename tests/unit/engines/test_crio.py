@@ -7,7 +7,7 @@ What CRI-O makes of it is in tests/engine/test_cri.py, for where there is a CRI-
 from __future__ import annotations
 
 from cdi_hook.engines.crio import ENGINE
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.config_editor import Request
 
 PATH = "/usr/bin/cdi-runtime"
 ADD = Request(PATH)

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cdi_hook.engines.docker import ENGINE, DockerProber
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Request
 
 PATH = "/usr/bin/cdi-runtime"
 DEFAULT = Request(PATH, set_default=True)

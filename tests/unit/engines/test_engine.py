@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.edit.config_editor import Editor, Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Editor, Request
 from cdi_hook.engines.edit.json_document import JSONText
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.engines.edit import plan
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.k3s import ENGINE
 from cdi_hook.errors import CDIError
 

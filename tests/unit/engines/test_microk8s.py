@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from cdi_hook.engines.edit.editor import Request
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.microk8s import ENGINE
 
 BEFORE = """\

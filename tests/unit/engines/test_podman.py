@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
-from cdi_hook.engines.edit.editor import Request
 from cdi_hook.engines.podman import ENGINE
 
 PATH = "/usr/bin/cdi-runtime"

@@ -44,7 +44,7 @@ def test_shaped_as_the_reference_does(text: str, expected: object) -> None:
 def test_advice_for_many_findings() -> None:
     """Each field that isn't known is a finding; what to write instead is looked for 100 times."""
     _, findings = read("".join(f"txt{number}: x\n" for number in range(101)).encode(), {"text": STRING})
-    assert ["did you mean text?" in one.plain for one in findings] == [True] * 100 + [False]
+    assert ["did you mean text?" in one.fix for one in findings] == [True] * 100 + [False]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_advice_for_many_findings() -> None:
         ("object: x", '.object: expected a mapping, found the string "x" (line 1)'),
         (
             "text: x\nnope: 1",
-            'unknown field "nope" (line 2); known here are text, texts, map, number, gid, flag, object, objects',
+            'unknown field "nope" (line 2); write one of text, texts, map, number, gid, flag, object, objects',
         ),
         ("text: 'x", "line 1: found unexpected end of stream"),
         ("[" * 5000, "nested too deeply"),

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A finding of `cdi-hook doctor`: a fact, how bad it is, and what mends it."""
+"""What doctor's checks share: the host that is examined, and commands that root has to give."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import programs
@@ -14,20 +13,6 @@ from cdi_hook.engines import ENGINES
 if TYPE_CHECKING:
     from cdi_hook.catalog.cache import Cache
     from cdi_hook.inject.pipeline import Host
-
-OK = "ok"  # as it should be, or worth knowing
-WARNING = "warning"  # works now, and may not later
-ERROR = "error"  # a container that asks for a device may not get it
-UNKNOWN = "unknown"  # can't be told, most often because only root may look
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fact, and what mends it: a command to paste, or a sentence; "" if nothing has to be done."""
-
-    level: str
-    fact: str
-    fix: str = ""
 
 
 class Patient:
