@@ -41,10 +41,13 @@ fill = $(PYTHON) -B packaging/fill.py
 completion = $(PYTHON) -Bc 'from cdi_hook import cli; cli.run()' completion
 units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service))
 docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
-# What README.md links to. It is installed with these links changed.
+# What the documents link to. They are installed with links that lead there, and without links to what stays in the source.
 examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
 	packaging/kubernetes/* packaging/kubernetes/*/*.*))
-results = bench.md growth.svg life.svg
+results = README.md bench.md growth.svg life.svg
+relink = sed -E -e 's,\]\(packaging/hooks\.d/,](../../cdi-hook/hooks.d/,g' -e 's,\]\((\.\./)?packaging/,](examples/,g' \
+	-e 's,\]\(tests/bench/results/,](bench/,g' -e 's,\]\(cdi_hook/README\.md,](python.md,g' \
+	-e 's,\[([^]]*)\]\((CHANGELOG|CONTRIBUTING|tests/README)\.md[^)]*\),\1,g'
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
 hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
 pages = $(notdir $(wildcard packaging/man/*))
@@ -162,10 +165,11 @@ install: ## install below DESTDIR
 	install -Dpm 644 packaging/udev/90-cdi-hook.rules '$(udev)'
 	install -Dpm 644 packaging/systemd/cdi-hook.tmpfiles '$(tmpfiles)'
 	install -Dpm 644 packaging/cdi-hook.logrotate '$(logrotate)'
-	install -Dm 644 SECURITY.md '$(docdir)/SECURITY.md'
-	sed -e 's|](packaging/hooks.d/|](../../cdi-hook/hooks.d/|g' -e 's|](packaging/|](examples/|g' \
-		-e 's|](tests/bench/results/|](bench/|g' README.md >'$(docdir)/README.md'
-	chmod 644 '$(docdir)/README.md'
+	install -d '$(docdir)'
+	$(relink) README.md >'$(docdir)/README.md'
+	$(relink) SECURITY.md >'$(docdir)/SECURITY.md'
+	$(relink) cdi_hook/README.md >'$(docdir)/python.md'
+	chmod 644 '$(docdir)'/*.md
 	for file in $(examples); do \
 		[ -d "packaging/$$file" ] || install -Dm 644 "packaging/$$file" '$(docdir)/examples/'"$$file" || exit; \
 	done

@@ -38,9 +38,8 @@ ready() {
 		;;
 	*) say "VERSION=$version is not of the form X.Y.Z" ;;
 	esac
-	case $(url) in
-	'' | *OWNER*) say "README.md's lines to install don't say where: put the account that publishes in the place of OWNER, and take out that nothing is published" ;;
-	esac
+	places=$(grep -lw OWNER README.md pyproject.toml packaging/deb/control packaging/rpm/cdi-hook.spec) &&
+		say "put the account that publishes in the place of OWNER in $(echo "$places" | tr '\n' ' ')and take out of README.md that nothing is published"
 	[ "$(signer 2>/dev/null)" ] ||
 		say "gpg has no key${key:+ $key} to sign with: import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY="
 	[ -z "$(git status --porcelain)" ] || say 'there are changes that are not committed (git status shows them)'

@@ -97,7 +97,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if terminalreporter.stats.get("skipped"):
         terminalreporter.write_line(
             "Of the skipped tests, sudo brings those that need root, CI=true make test those of engines, which "
-            "it installs; CONTRIBUTING.md says what brings others."
+            "it installs; tests/README.md says how to test others."
         )
 
 

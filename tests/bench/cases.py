@@ -230,28 +230,18 @@ class Series:
 
 SERIES = (
     Series(
-        "devices, in one file",
-        "devices defined",
+        "With more devices on the host",
+        "devices defined, in one file",
         tuple((count, devices_name(count, 1)) for count in DEVICE_COUNTS),
     ),
     Series(
-        f"files with {MOST:,} devices",
-        "spec files",
-        tuple((files, devices_name(MOST, files)) for files in FILE_COUNTS),
-    ),
-    Series(
-        "config.json, nothing asked",
-        "KB of config.json",
-        tuple((SIZES[size] // 1000, size_name(size, asks=False)) for size in SIZES),
-    ),
-    Series(
-        "config.json, a device",
+        "With a larger config.json",
         "KB of config.json",
         tuple((SIZES[size] // 1000, size_name(size, asks=True)) for size in SIZES),
     ),
     Series(
-        "devices asked for at once",
-        "devices asked for",
+        "With more devices in the container",
+        "devices asked for, of 1,000",
         tuple((count, asked_name(count)) for count in ASKED_COUNTS),
     ),
 )

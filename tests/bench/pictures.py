@@ -17,31 +17,36 @@ if TYPE_CHECKING:
 
     from .goals import Key, Median
 
-# Text stays text, and the same figures give the same bytes.
+# Text stays text, and the same figures give the same bytes. A picture has no ground, and its grey can be read on a
+# white and on a dark page; it is as wide as a phone, so that its letters stay as large there.
+GREY = "#767676"
 mpl.rcParams.update(
     {
         "svg.fonttype": "none",
         "svg.hashsalt": "cdi-hook",
-        "font.size": 9,
+        "font.size": 11,
+        "text.color": GREY,
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": GREY,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
         "xtick.minor.size": 0,
         "ytick.minor.size": 0,
     }
 )
-COLOURS = {OURS: "#1a7f64", PEER: "#b8632b"}
+WIDTH = 5.2  # in inches of 72 pixels
+COLOURS = {OURS: "#1a9070", PEER: "#c8692f"}
 SPDX = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
+ASKED = {"tiny": "a variable", "H100": "an H100"}  # what a reader calls a case
 
 
 def _svg(figure: Figure, facts: Mapping[str, str]) -> str:
-    figure.text(
-        0.005,
-        0.01,
-        f"{facts['date']}, {facts['command']}, medians\n{facts['machine']}",
-        fontsize=6,
-        color="#555555",
-    )
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    """Return the picture, with its legend above and where it was measured below."""
+    processor = ", ".join(facts["machine"].split(", ")[:3])
+    figure.supxlabel(f"{facts['date']}, medians\n{processor}", fontsize=8)
+    figure.set_layout_engine("constrained")
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None}, facecolor="white")
+    figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     text = file.getvalue()
     # Without the lines of XML that have to be the first.
     lines = [SPDX, *text[text.index("<svg") :].splitlines()]
@@ -49,58 +54,51 @@ def _svg(figure: Figure, facts: Mapping[str, str]) -> str:
 
 
 def life(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
-    """Draw a container's life: bars of a create and the commands passed on, a panel for each environment."""
-    figure = Figure(figsize=(9, 4))
-    panels: Any = figure.subplots(1, len(ENVIRONMENTS))
-    for panel, environment in zip(panels, ENVIRONMENTS, strict=True):
-        view = Medians(environment.name, all_)
-        for who, shift in ((OURS, -0.2), (PEER, 0.2)):
-            places = [position + shift for position in range(len(LIVES))]
-            creates = [view.ms(case, who) for case in LIVES]
-            rest = [PASSED_ON * view.ms("passed on", who)] * len(LIVES)
-            panel.bar(places, creates, 0.37, color=COLOURS[who], label=f"{who}: create")
-            panel.bar(
-                places, rest, 0.37, creates, color=COLOURS[who], alpha=0.5, label=f"{PASSED_ON} passed on"
+    """Draw a container's life in the first environment: bars of a create and the calls that are passed on."""
+    view = Medians(ENVIRONMENTS[0].name, all_)
+    figure = Figure(figsize=(WIDTH, 4.4))
+    panel: Any = figure.subplots()
+    for who, shift in ((OURS, -0.2), (PEER, 0.2)):
+        places = [position + shift for position in range(len(LIVES))]
+        creates = [view.ms(case, who) for case in LIVES]
+        rest = [PASSED_ON * view.ms("passed on", who)] * len(LIVES)
+        panel.barh(places, creates, 0.37, color=COLOURS[who], label=f"{who}: the create")
+        label = f"the {PASSED_ON} calls that are passed on"
+        panel.barh(places, rest, 0.37, creates, color=COLOURS[who], alpha=0.5, label=label)
+        for place, case in zip(places, LIVES, strict=True):
+            panel.text(
+                view.life(case, who) + 0.3, place, f"{view.life(case, who):.1f}", va="center", fontsize=10
             )
-            for place, case in zip(places, LIVES, strict=True):
-                total = view.life(case, who)
-                panel.text(place, total, f"{total:.1f}", ha="center", va="bottom", fontsize=7)
-        panel.set_xticks(range(len(LIVES)), LIVES, fontsize=8)
-        panel.set_title(f"{environment.name} environment: {environment.what}", fontsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.margins(y=0.1)
-    panels[0].set_ylabel("ms of a container's life")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="upper center", ncols=4, frameon=False, fontsize=8
-    )
-    return _with_room_above(figure, facts)
-
-
-def _with_room_above(figure: Figure, facts: Mapping[str, str]) -> str:
-    figure.suptitle(" ", fontsize=8)
+    panel.set_yticks(range(len(LIVES)), [ASKED.get(case, case) for case in LIVES])
+    panel.set_ylabel("what the container asks for")
+    panel.set_xlabel("ms of a container's life")
+    panel.invert_yaxis()
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.margins(x=0.12)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9)
     return _svg(figure, facts)
 
 
 def growth(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
-    """Draw on logarithmic axes how a create's time grows, in the first environment."""
+    """Draw on logarithmic axes how the time of a create with a device grows, in the first environment."""
     view = Medians(ENVIRONMENTS[0].name, all_)
-    figure = Figure(figsize=(12, 3.2))
-    panels: Any = figure.subplots(1, len(SERIES), sharey=True)
+    figure = Figure(figsize=(WIDTH, 2.6 * len(SERIES)))
+    panels: Any = figure.subplots(len(SERIES), 1, sharey=True)
     for panel, series in zip(panels, SERIES, strict=True):
         for who, colour in COLOURS.items():
             points = [(x, view.ms(case, who)) for x, case in series.points]
-            panel.loglog(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=who)
-        panel.set_title(series.title, fontsize=9)
+            panel.loglog(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=who)
+        panel.set_title(series.title, fontsize=11)
+        panel.set_yticks([5, 10, 20, 50, 100, 200])
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter("{x:,.0f}")
-        panel.set_xlabel(series.axis, fontsize=8)
-        panel.grid(which="major", color="#dddddd", linewidth=0.6)
+        panel.yaxis.set_minor_formatter("")
+        panel.set_xlabel(f"{series.axis} (log)")
+        panel.set_ylabel("ms of a create (log)")
+        panel.grid(which="major", color=GREY, alpha=0.3, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("ms of a create")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="upper center", ncols=2, frameon=False, fontsize=8
-    )
-    return _with_room_above(figure, facts)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=9)
+    return _svg(figure, facts)
 
 
 PICTURES = {"life": life, "growth": growth}

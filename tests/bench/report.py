@@ -109,7 +109,7 @@ def tables(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
 
 
 def _short(views: Sequence[Medians]) -> list[list[str]]:
-    """Return what README.md shows."""
+    """Return what the README beside the results shows."""
     return [
         [title, *(figures(view, case) for view in views), _memory(views[0], case) if figures is _call else ""]
         for title, figures, case in (

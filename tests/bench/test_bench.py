@@ -54,13 +54,21 @@ def test_report_says_what_is_missed() -> None:
 
 
 def test_readme_shows_results() -> None:
-    """README's section on speed has the date and the table of the results that lie beside it."""
+    """The README of the results has the date and the table of those that are beside it."""
     results = (cases.TREE / "tests/bench/results/bench.md").read_text("utf-8")
-    readme = (cases.TREE / "README.md").read_text("utf-8")
-    section = readme.split("\n## What it costs\n")[1].split("\n## ")[0]
+    readme = (cases.TREE / "tests/bench/results/README.md").read_text("utf-8")
     table = results.split("\n## In short, ms\n")[1].split("\n## ")[0].strip()
-    assert table in section
-    assert results.split("\n- date: ")[1][:10] in section
+    assert table in readme
+    assert results.split("\n- date: ")[1][:10] in readme
+
+
+def test_the_readme_shows_results() -> None:
+    """The README's rows of costs are the first columns of rows of the results."""
+    results = (cases.TREE / "tests/bench/results/bench.md").read_text("utf-8")
+    section = (cases.TREE / "README.md").read_text("utf-8").split("\n## What it costs\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 4
+    assert [row for row in rows if f"\n{row}" not in results] == []
 
 
 @pytest.mark.parametrize("size", cases.SIZES.values())

@@ -49,6 +49,7 @@ SHARED = {
     "usr/share/cdi-hook/hooks.d/precreate/cdi-hook.json",
     "usr/share/fish/vendor_completions.d/cdi-hook.fish",
     "usr/share/man/man5/cdi-hook.conf.5",
+    "usr/share/man/man7/cdi-hook-engines.7",
     "usr/share/man/man8/cdi-crun.8",
     "usr/share/man/man8/cdi-hook.8",
     "usr/share/man/man8/cdi-runc.8",
@@ -155,10 +156,13 @@ def test_installed_documents_link_to_what_is_installed(tmp_path: Path) -> None:
     make("install", f"DESTDIR={tmp_path}")
     docs = tmp_path / DOCS
     linked = {docs / "README.md", docs / "SECURITY.md"}
-    for path in (*linked, tmp_path / "usr/share/cdi-hook/hooks.d/README.md"):
+    for path in tmp_path.rglob("usr/share/**/*.md"):
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8"))
         linked |= {Path(os.path.normpath(path.parent / link)) for link in links}
     assert [path for path in linked if not path.exists()] == []
+    for page in tmp_path.glob("usr/share/man/man*/*"):
+        named = re.findall(r"/usr/share/[\w./-]+[\w]", page.read_text("utf-8").replace("\\-", "-"))
+        assert [path for path in named if not (tmp_path / path[1:]).exists()] == [], page.name
     whole = docs / "examples/kubernetes"  # of which the documents name some
     assert {docs / name for name in installed(docs)} <= linked | set(whole.rglob("*"))
 

@@ -39,9 +39,9 @@ def test_commands_and_their_options() -> None:
     known: dict[str, set[str]] = defaultdict(set)
     for command in completion.commands(commands.parser(commands.COMMANDS)):
         if command.words:
-            engine = len(command.words) > 1
-            own = {flag for option in command.options for flag in option.flags}
-            known[command.words[0]] |= own - EVERYWHERE | ({"--config"} if engine else set())
+            known[command.words[0]] |= {
+                flag for option in command.options for flag in option.flags
+            } - EVERYWHERE
     assert {name: flags(section) for name, section in sections.items()} == known
 
 

@@ -1,34 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README.md: its commands, specs, keys and links are right, and it says nothing twice."""
+"""The pages: README.md is short, their commands, links and names are right, and they say nothing twice."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+import cdi_hook
 from cdi_hook.cli import commands
 from cdi_hook.config import settings
+from cdi_hook.generate import classes
 from cdi_hook.specs.model import Spec
 
-from .tree import ROOT
+from .tree import PACKAGE, ROOT, files
 
-TEXT = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = sorted({
-    line.strip().removeprefix("$ ").removeprefix("sudo ")
-    for line in re.findall(r"^    .*$|`[^`\n]+`", TEXT, re.MULTILINE)
-    for line in [line.strip("`")]
-    if re.match(r"(\$ |sudo )?cdi-hook [a-z]", line.strip())
-})  # fmt: skip
+if TYPE_CHECKING:
+    from pathlib import Path
+
+README = (ROOT / "README.md").read_text("utf-8")
+MARKDOWN = {
+    str(path): (ROOT / path).read_text("utf-8")
+    for path in files()
+    if path.suffix == ".md"
+    and path.name not in ("bench.md", "notes.md")  # which are no pages, but results and notes
+}
+MANUALS = {
+    path.name: re.sub(r"\\f[A-Z]|\\&", "", path.read_text("utf-8").replace("\\-", "-"))
+    for path in sorted((ROOT / "packaging/man").iterdir())
+}
+PAGES = {**MARKDOWN, **MANUALS}
+# Where the account that publishes is named, until there is one.
+PLACES = ("README.md", "pyproject.toml", "packaging/deb/control", "packaging/rpm/cdi-hook.spec")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def shown() -> set[str]:
+    """Return the commands of cdi-hook that the pages show."""
+    found = set()
+    for page, text in PAGES.items():
+        inline = "|`[^`\n]+`" if page == "README.md" else ""  # prose may name a part of a command
+        for line in re.findall(rf"^    .*$|^\$ .*$|^> .*${inline}", text, re.MULTILINE):
+            command = line.strip("` ").removeprefix("$ ").removeprefix("sudo ")
+            if re.match(r"cdi-hook [a-z]", command):
+                found.add(re.split(r" [|>&]", re.sub(r"\s+#.*$", "", command))[0])
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(shown()))
 def test_commands(command: str) -> None:
-    """cdi-hook takes each command that the README shows."""
-    command = re.sub(r"\s+#.*$", "", re.sub(r"\[[^\]]*\]|…", "", command))
+    """cdi-hook takes each command that a page shows."""
     words = shlex.split(
         command.replace("ENGINE", "docker").replace("SHELL", "bash").replace("COMMAND", "list")
     )[1:]
@@ -37,49 +61,146 @@ def test_commands(command: str) -> None:
         commands.parser(commands.COMMANDS).parse_args(words)
 
 
-def test_specs() -> None:
-    """A CDI spec in the README is one."""
-    blocks = [
-        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+def test_configurations() -> None:
+    """What the pages show of cdi-hook.conf can be used."""
+    blocks = re.findall(r"(?:^    [A-Z_a-z]+=.*\n)+", README, re.MULTILINE)
+    blocks += re.findall(r"^\.EX\n([A-Z].*?)^\.EE$", MANUALS["cdi-hook.conf.5"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        config = settings.Config("cdi-hook.conf")
+        settings.parse(re.sub("^ +", "", block, flags=re.MULTILINE), config)
+        assert config.problems == []
+
+
+def test_messages() -> None:
+    """The messages that the pages explain are ours, word for word, or engines'."""
+    table = README.partition("\n## When a device isn't there\n")[2].partition("\n## ")[0]
+    shown = [
+        words
+        for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+        for words in re.findall(r"`(.*?)`", cell)
     ]
-    specs = [Spec(block) for block in blocks if "cdiVersion" in block]
-    assert [spec.kind for spec in specs] == ["example.com/camera"]
+    section = MANUALS["cdi-hook.8"].partition("\n.SH DIAGNOSTICS\n")[2].partition("\n.SH ")[0]
+    shown += [tag for tag in re.findall(r"^\.TP\n(.*)$", section, re.MULTILINE) if "..." in tag]
+    parts = {part.strip(" ,:") for message in shown for part in re.split(r"\.\.\.|…", message)} - {""}
+    assert len(parts) > 10
+    code = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    theirs = "unknown or invalid runtime name: cdi"
+    assert [part for part in parts if part not in code and part != theirs] == []
 
 
-def test_keys() -> None:
-    """The table of the configuration has each key, and no others."""
-    section = TEXT.partition("\n## Configure cdi-runtime\n")[2].partition("\n### ")[0]
-    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
-    assert re.findall(r"[A-Z_]+", " ".join(rows)) == [key for key, _, _ in settings.KEYS]
+def test_the_readme_is_short() -> None:
+    """The README has at most 200 lines and 1,800 words."""
+    assert len(README.splitlines()) <= 200
+    assert len(README.split()) <= 1800
 
 
-def test_links_within_the_readme() -> None:
-    """A link to a heading leads to one."""
-    headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
+def test_the_readme_says_which_version() -> None:
+    """The README's status is about this version."""
+    assert f"\nThis is version {cdi_hook.__version__}" in README
+
+
+def test_the_readme_has_every_class() -> None:
+    """The README's table has each class of devices, and no others."""
+    section = README.partition("\n## Classes of devices\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"[|,] `(\w+)`", section)) == list(classes.CLASSES)
+
+
+def test_the_example_is_a_spec() -> None:
+    """The CDI spec that the README names as an example is valid."""
+    path = "packaging/demo/example.yaml"
+    assert f"]({path})" in README
+    assert Spec(yaml.safe_load((ROOT / path).read_text("utf-8"))).devices
+
+
+@pytest.mark.parametrize("page", MANUALS)
+def test_a_manual_has_examples_and_bugs(page: str) -> None:
+    """Every manual page has examples, and says what doesn't work."""
+    headings = re.findall(r"^\.SH (.*)$", MANUALS[page], re.MULTILINE)
+    assert headings[-3:] == ["EXAMPLES", "BUGS", "SEE ALSO"]
+
+
+def test_manuals_name_each_other() -> None:
+    """Every manual page has all others under SEE ALSO."""
+    names = {f"{page.rpartition('.')[0]}({page[-1]})" for page in MANUALS}
+    for page, text in MANUALS.items():
+        also = re.sub(r" \((\d)\)", r"(\1)", text.rpartition("\n.SH SEE ALSO\n")[2])
+        own = f"{page.rpartition('.')[0]}({page[-1]})"
+        assert {name for name in names if name in also} == names - {own}
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what links within a page can name."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_links(page: str) -> None:
+    """A link of a page leads to a file of the tree, and to a heading if it names one."""
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", MARKDOWN[page]):
+        name, _, anchor = link.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), link
+        assert not anchor or anchor in anchors(path), link
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a page's prose."""
+    text = re.sub(r"^\.EX\n.*?^\.EE$|^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^    .*$|^\|.*$|^(\.(SH|SS|TP|TQ|PP|IP|TH|in|RS|RE)\b|#).*$", "\n\n", text, flags=re.MULTILINE
+    )
+    text = re.sub(r"^\.[A-Z]+ ", "", text, flags=re.MULTILINE)
+    return [" ".join(one.split()) for one in re.split(r"(?<=[.:])\s|\n\n", text)]
 
 
 def test_nothing_is_said_twice() -> None:
-    """No sentence of prose stands in the README twice."""
-    prose = re.sub(r"^```.*?^```|^    .*$|^\|.*$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-    sentences = Counter(" ".join(one.split()) for one in re.split(r"(?<=[.:])\s", prose))
-    assert [one for one, count in sentences.items() if count > 1 and len(one) > 20] == []
+    """No sentence of prose is in the pages twice."""
+    counted = Counter(one for text in PAGES.values() for one in sentences(text))
+    assert [one for one, count in counted.items() if count > 1 and len(one.split()) > 6] == []
+
+
+def test_one_key() -> None:
+    """All examples have the annotation key that `cdi-hook show` writes, but for Python's own."""
+    keys = {key for text in PAGES.values() for key in re.findall(r"cdi\.k8s\.io/([\w.-]+)", text)}
+    assert keys == {"device", "my-plugin_cam0"}
+
+
+@pytest.mark.parametrize(
+    "word", ["mend", "mends", "mended", "the door", "known are", "held against", "handed on"]
+)
+def test_plain_words(word: str) -> None:
+    """The pages have none of the words that readers stumbled over."""
+    found = [page for page, text in PAGES.items() if re.search(rf"\b{word}\b", " ".join(text.split()))]
+    assert found == []
 
 
 def test_it_says_where_releases_are() -> None:
     """The lines to install name one place, and as long as that isn't known, the README says that nothing is published."""
-    section = TEXT.partition("\n## Install\n")[2]
+    section = README.partition("\n## Install\n")[2]
     places = re.findall(r"^    sudo curl .* (https://\S*)/cdi-hook\.(?:sources|repo)$", section, re.MULTILINE)
     assert len(places) == 2
     assert len(set(places)) == 1
     assert ("OWNER" in places[0]) == section.startswith("\n**Nothing is published yet")
 
 
+def test_one_homepage() -> None:
+    """pyproject.toml and the packages name the same homepage, of the account that publishes."""
+    found = [
+        re.search(r"https://github\.com/(\w+)/cdi-hook\b", (ROOT / place).read_text("utf-8"))
+        for place in PLACES[1:]
+    ]
+    accounts = [one and one[1] for one in found]
+    assert accounts == [accounts[0]] * 3
+    assert f"https://{accounts[0]}.github.io/cdi-hook/" in README
+
+
 def test_security_names_tests_that_exist() -> None:
     """Each test that SECURITY.md shows is there."""
-    text = (ROOT / "SECURITY.md").read_text("utf-8")
-    found = re.findall(r"`(?:tests/)?([\w/]+/test_\w+\.py)((?:::\w+)?)`((?:, `::\w+`)*)", text)
+    found = re.findall(
+        r"`(?:tests/)?([\w/]+/test_\w+\.py)((?:::\w+)?)`((?:, `::\w+`)*)", PAGES["SECURITY.md"]
+    )
     assert len(found) > 20
     for path, name, more in found:
         source = (ROOT / "tests" / path).read_text("utf-8")

@@ -121,9 +121,10 @@ def test_help_lists_every_target() -> None:
     assert listed == phony[1].split()
 
 
-def test_contributing_names_what_there_is() -> None:
-    """Each path and each test that CONTRIBUTING names is there."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "tests/README.md"])
+def test_a_page_names_what_there_is(page: str) -> None:
+    """Each path and each test that a page for developers names is there."""
+    text = (ROOT / page).read_text("utf-8")
     places = [word.rstrip(".") for word in re.findall(r"\b(?:cdi_hook|packaging|tests)/[\w./*-]*", text)]
     assert [word for word in places if "NAME" not in word and not [*ROOT.glob(word)]] == []
     functions = "".join((ROOT / path).read_text("utf-8") for path in TESTS)

@@ -111,18 +111,13 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
             init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
             init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
             conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
-            for name in (
-                "injection",
-                "runtime",
-                "hook",
-                "cli/inject",
-            ):  # so that they don't fit the older ones
+            for name in ("inject/pipeline", "runtime/shim", "hooks/entry", "cli/command/inject"):
                 module = path / f"cdi_hook/{name}.py"
                 text = module.read_text("utf-8")
-                text = text.replace("injection.inject(", "injection.let_them_in(").replace(
-                    "\ndef inject(", "\ndef let_them_in("
-                )
-                module.write_text(text, "utf-8")
+                new = text.replace("pipeline.inject(", "pipeline.let_them_in(")
+                new = new.replace("\ndef inject(", "\ndef let_them_in(")
+                assert new != text  # or they would fit the older ones
+                module.write_text(new, "utf-8")
             log = path / "CHANGELOG.md"
             log.write_text(log.read_text("utf-8").replace(f"## [{VERSION}]", f"## [{version}]"), "utf-8")
         git("init", "-q", cwd=path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.box import ROOT, STANDARD_PATH
+from tests.house.test_readme import PLACES
 
 from .conftest import NEXT, TOOLS, VERSION, Checkout, Key, git, need, run
 
@@ -157,10 +158,10 @@ def ready(checkout: Checkout, version: str, key: Key) -> list[str]:
 
 
 def publish(checkout: Checkout, account: str) -> Checkout:
-    """Have the README say that an account publishes releases."""
-    readme = checkout.path / "README.md"
-    place = re.compile(r"https://\S*(?=/cdi-hook\.(sources|repo)$)", re.MULTILINE)
-    readme.write_text(place.sub(f"https://{account}.example", readme.read_text("utf-8")), "utf-8")
+    """Have the tree say that an account publishes releases."""
+    for place in PLACES:
+        path = checkout.path / place
+        path.write_text(re.sub(r"\bOWNER\b", account, path.read_text("utf-8")), "utf-8")
     return checkout
 
 
@@ -196,8 +197,8 @@ def test_release_needs_a_key_and_a_place(
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:3] == [
-        "release: README.md's lines to install don't say where: "
-        "put the account that publishes in the place of OWNER, and take out that nothing is published",
+        f"release: put the account that publishes in the place of OWNER in {' '.join(PLACES)} "
+        "and take out of README.md that nothing is published",
         f"release: gpg has no key {name} to sign with: ".replace("  ", " ")
         + "import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY=",
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .meter import Cost
 
-MOST_CPU_S, MOST_MB = 1, 200  # as README and cdi-runtime(8) say
+MOST_CPU_S, MOST_MB = 1, 200  # as cdi-runtime(8) says
 MOST_ASKED = 16384
 KEY = "cdi.k8s.io/a"
 POD = "io.kubernetes.cri.sandbox-name"

@@ -23,7 +23,7 @@ from cdi_hook.specs import specfile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "packaging/man/cdi-runtime.8"
 SPEC = '{"cdiVersion": "0.6.0", "kind": "v.com/c", "devices": [{"name": "d", "containerEdits": {"env": ["A=1"]}}]}'
 SETTINGS = settings.Config("/none")
 
@@ -102,12 +102,12 @@ def includes(path: Path, count: int) -> object:
 
 LESS = "among them; build it with fewer dirs in /etc/ld.so.conf, fewer files in them, or without /etc/ld.so.cache"
 
-# What is bounded, as README's table has it: the bound, something of a size, and the error.
+# What is bounded, as cdi-runtime(8) has it: the bound, something of a size, and the error.
 BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
     "a CDI spec file": (4 << 20, spec, '"@": can\'t read it: larger than 4194304 bytes'),
-    "`config.json`": (3 << 20, config_json, "can't read \"@\": larger than 3145728 bytes"),
+    "config.json": (3 << 20, config_json, "can't read \"@\": larger than 3145728 bytes"),
     "stdin": (3 << 20, stdin, "stdin must be an OCI spec, but it is larger than 3145728 bytes"),
-    "`cdi-hook.conf`": (1 << 20, configuration, "@: larger than 1048576 bytes"),
+    "cdi-hook.conf": (1 << 20, configuration, "@: larger than 1048576 bytes"),
     "a device's name, when it is asked for": (
         512, name, 'annotation "cdi.k8s.io/a": the CDI device name "v.com/c=dddddddddddddddddddddd"... '
         "has 513 characters, more than 512",
@@ -116,7 +116,7 @@ BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
     "mounts, or device nodes, of a container before the injection": (
         8192, mounts, "the OCI spec's .mounts has more than 8192 items",
     ),
-    "dirs, files and their entries that `cdi-hook createContainer` looks at in an image": (
+    "dirs, files and their entries that cdi-hook createContainer looks at in an image": (
         100_000, entries, 'the search for libraries takes more of the image than 100,000 entries of its dirs and files, '
         f'"/x.json" {LESS}',
     ),
@@ -126,7 +126,7 @@ BOUNDS: dict[str, tuple[int, Callable[[Path, int], object], str]] = {
     "a text that it reads there": (
         1 << 20, text, f'the search for libraries takes more of the image than 1 MiB of a file, "/x.json" {LESS}',
     ),
-    "files of an image's `ld.so.conf`": (
+    "files of an image's ld.so.conf": (
         200, includes, f'the search for libraries takes more of the image than 200 includes, "/etc/200" {LESS}',
     ),
 }  # fmt: skip
@@ -143,11 +143,11 @@ def test_bound(what: str, tmp_path: Path) -> None:
     assert str(caught.value) == message.replace("@", str(path))
 
 
-def test_readme_has_the_bounds() -> None:
-    """README's table has each bound."""
-    rows = re.findall(r"^\| ([^|]+) \| ([0-9,]+)(?: (MiB))? \|", README.read_text("utf-8"), re.MULTILINE)
-    shown = {what: int(number.replace(",", "")) << (20 if unit else 0) for what, number, unit in rows}
-    assert {what: shown.get(what) for what in BOUNDS} == {
+def test_the_manual_has_the_bounds() -> None:
+    """cdi-runtime(8) has each bound, and no others."""
+    text = PAGE.read_text("utf-8").replace("\\-", "-").partition("\n.SS Sizes\n")[2].partition("\n.SS ")[0]
+    rows = re.findall(r"^\.TP\n\.B ([0-9,]+)( MiB)?\n(.*)\.$", text, re.MULTILINE)
+    assert {what: int(number.replace(",", "")) << (20 if unit else 0) for number, unit, what in rows} == {
         what: bound for what, (bound, _, _) in BOUNDS.items()
     }
 

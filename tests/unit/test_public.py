@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public names: their examples, what they refuse, and the README's section "From Python"."""
+"""The public names: their examples, what they refuse, and what cdi_hook/README.md shows."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_examples(name: str) -> None:
 
 
 def test_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The README's Python runs, and prints what it says."""
+    """The Python of cdi_hook/README.md runs, and prints what it says."""
     Cache([str(tmp_path)]).write_spec(SPEC)
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "cdi_hook/README.md").read_text("utf-8")
     blocks = "".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     oci = {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=gpu0"}, "process": {"env": ["PATH=/bin"]}}
     names: dict[str, Any] = {"oci": oci}

@@ -16,6 +16,7 @@ HELP = """\
 Print a script that completes cdi-hook's commands and options in a shell. Packages
 install it. To install it by hand, for instance:
 
+  mkdir -p ~/.local/share/bash-completion/completions
   cdi-hook completion bash >~/.local/share/bash-completion/completions/cdi-hook
 
 exit status: 0; 2 for wrong arguments"""

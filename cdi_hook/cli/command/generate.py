@@ -30,8 +30,9 @@ Make CDI specs of the devices that this host has, a spec for each CLASS. Without
 arguments, show the classes, what this host has of each, and what is missing to
 use it.
 
-  cdi-hook generate kvm --output /etc/cdi
-  docker run --annotation cdi.k8s.io/a=host.local/kvm=kvm ...
+  sudo cdi-hook generate fuse --output /etc/cdi
+  sudo cdi-hook configure docker --reload
+  docker run --rm --runtime cdi --annotation cdi.k8s.io/device=host.local/fuse=fuse busybox ls /dev/fuse
 
 A device has several names: the kernel's, udev's by-id name, and the address where
 it is plugged in, as far as it has them. The device "all" is all of them. Classes
