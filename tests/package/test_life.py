@@ -189,7 +189,7 @@ def test_nothing_is_left(machine: Machine, manager: life.Manager) -> None:
     manager.install()
     machine.write("/var/log/cdi-hook.log", "{}\n")
     machine.write("/srv/fuse.conf", "GENERATE=fuse")
-    generate = ("cdi-hook", "--file", "/srv/fuse.conf", "generate", "--configured")
+    generate = ("cdi-hook", "--config", "/srv/fuse.conf", "generate", "--configured")
     assert machine.do(*generate) == "/var/run/cdi/host.local-fuse.yaml: host.local/fuse, 2 devices, CDI 0.3.0"
     check(machine, VERSION)
     for engine, (path, _) in ENGINES.items():

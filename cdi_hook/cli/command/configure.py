@@ -200,20 +200,10 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
     reload = engine.reload_command(planned.path, restart=bool(restart))
     later = _read_later(engine, reload, restart, options)
     if not options.dry_run:
-        for changes in [planned.changes] if later or not planned.first else [planned.first, planned.changes]:
-            for change in changes:
-                change.make()
-            if not later:
-                _reload(engine, planned.path, reload, changes)
-    notes = [*planned.notes, restart] if restart else planned.notes
-    if engine.is_users(planned.path):
-        own = _OWN_FILE.format(path=planned.path, engine=engine.name, user=_user(), file=engine.file)
-        notes = [*notes, own]
+        _make(engine, planned, [] if later else reload)
+    notes = [*planned.notes, *filter(None, [restart, _whose(engine, planned.path)])]
     if not options.json:
-        for line in _said(planned, later, options):
-            output.say(line)
-        for note in notes:
-            output.note(f"note: {note}")
+        _say(planned, later, notes, options)
     return {
         "engine": engine.name,
         "is_changed": bool(planned.changes) and not options.dry_run,
@@ -226,6 +216,15 @@ def _carry_out(engine: Engine, planned: plan.Plan, options: argparse.Namespace) 
     }
 
 
+def _make(engine: Engine, planned: plan.Plan, reload: list[str]) -> None:
+    """Make the changes, and have the engine read them by the command ``reload``, unless that is empty."""
+    for changes in (planned.first, planned.changes) if reload and planned.first else (planned.changes,):
+        for change in changes:
+            change.make()
+        if reload:
+            _reload(engine, planned.path, reload, changes)
+
+
 def _read_later(engine: Engine, reload: list[str], restart: str, options: argparse.Namespace) -> str:
     """Say when the engine reads its files; "" if it does so now, by the command ``reload``."""
     if not reload:
@@ -236,13 +235,17 @@ def _read_later(engine: Engine, reload: list[str], restart: str, options: argpar
     return "" if is_running else f"{engine.name} doesn't run: it reads it when it starts"
 
 
-def _said(planned: plan.Plan, later: str, options: argparse.Namespace) -> list[str]:
-    """Return the lines that say what was changed, or would be."""
+def _say(planned: plan.Plan, later: str, notes: list[str], options: argparse.Namespace) -> None:
+    """Say what was changed, or would be."""
+    lines = [*(change.summary() for change in planned.changes), *filter(None, [later])]
     if options.dry_run:
-        return [line for change in planned.changes for line in change.diff()]
-    if not planned.changes:
-        return [f"{planned.path}: nothing to change"]
-    return [*(change.summary() for change in planned.changes), *([later] if later else [])]
+        lines = [line for change in planned.changes for line in change.diff()]
+    elif not planned.changes:
+        lines = [f"{planned.path}: nothing to change"]
+    for line in lines:
+        output.say(line)
+    for note in notes:
+        output.note(f"note: {note}")
 
 
 def _no_runtime(runtime: str, settings: Config, configuration: Configuration) -> str:
@@ -271,11 +274,15 @@ def _check_dir(directory: str) -> None:
     raise CDIError(f"--config: there is no dir {quote(directory)}; {advice}")
 
 
-def _user() -> str:
+def _whose(engine: Engine, path: str) -> str:
+    """Say whose file this is, if it is a user's own."""
+    if not engine.is_users(path):
+        return ""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        return f"with uid {os.geteuid()}"
+        user = f"with uid {os.geteuid()}"
+    return _OWN_FILE.format(path=path, engine=engine.name, user=user, file=engine.file)
 
 
 def _program(path: str | None, runtime: str) -> str:
