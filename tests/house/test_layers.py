@@ -24,6 +24,7 @@ ROOMS = {
     "libraries": "base container errors",
     "generate": "base catalog edits errors libraries names specs",
     "config": "base errors generate names",
+    "leases": "base edits errors",
     "inject": "base catalog config edits errors generate names",
     "live": "base config container edits errors",
     "runtime": "base errors inject",
