@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from cdi_hook import errors
+from cdi_hook.errors import quote
 from cdi_hook.leases import same
 
 TYPE_CHECKING = False
@@ -11,7 +13,33 @@ if TYPE_CHECKING:
 
     from cdi_hook.leases.same import Hardware
 
+ANY = "any"
 _ALL = "all"  # by convention, the name of all devices together
+
+
+def may_be_draw(name: str) -> bool:
+    """Say whether a qualified name asks for any device, if no spec defines it."""
+    device = name.partition("=")[2]
+    return device == ANY or device.startswith(f"{ANY}:")
+
+
+class Draw:
+    """A request for any devices of a kind: its name, how many, and those that may be taken, in order."""
+
+    __slots__ = ("candidates", "kind", "name", "number")
+
+    def __init__(self, name: str) -> None:
+        """Read the name; raises InvalidRequest if it doesn't say how many."""
+        self.name = name
+        self.kind, _, device = name.partition("=")
+        number = device.partition(":")[2] if device != ANY else "1"
+        if not number.isdecimal() or not number.isascii() or number[0] == "0":
+            raise errors.InvalidRequest(
+                f"{quote(name)} doesn't say how many devices to take",
+                f"write {self.kind}={ANY}, or {self.kind}={ANY}:2 for two",
+            )
+        self.number = int(number[:9])
+        self.candidates: list[Hardware] = []
 
 
 def order(name: str) -> tuple[bool, list[tuple[bool, int, str]]]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from cdi_hook.base import files, json_text
 from cdi_hook.edits import kinds
+from cdi_hook.edits.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from cdi_hook.edits.kinds import Edits, Part
+    from cdi_hook.edits.target import Edits, Part
 
 # The dir of the nodes that let a container use one slice of an NVIDIA GPU, besides the GPU's own node.
 _CAPABILITIES = "nvidia-caps"
@@ -48,7 +49,7 @@ def of_parts(parts: Iterable[Part]) -> list[Hardware]:
 
 def of_edits(name: str, edits: Edits) -> Hardware:
     """Return what a device stands for that has these container edits of its own."""
-    target = kinds.Target({}, keep_present=False, may_map_ids=False)
+    target = Target({}, keep_present=False, may_map_ids=False)
     keys, capabilities = [], []
     for node in edits.get("deviceNodes") or ():
         _, numbers = kinds.KINDS["deviceNodes"].convert(node, target)

@@ -79,10 +79,9 @@ class Lease:
 
     def cover(self, devices: Iterable[Hardware]) -> None:
         """Make it a lease for these devices too."""
-        there = {one[0] for one in self.tree["devices"]}
-        self.tree["devices"] += [
-            [one.name, sorted(one.keys), sorted(one.capabilities)] for one in devices if one.name not in there
-        ]
+        there = self.tree["devices"]
+        wanted = ([one.name, sorted(one.keys), sorted(one.capabilities)] for one in devices)
+        there += [one for one in wanted if one not in there]
         self._devices = None
 
 

