@@ -7,7 +7,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import words
+from cdi_hook.base import log, words
 from cdi_hook.errors import LeaseError
 from cdi_hook.leases.life import CREATING
 
@@ -33,6 +33,12 @@ def holder(tree: dict[str, Any]) -> str:
     since = time.strftime("%H:%M" if today else "%F %H:%M", at)
     engine = f"{tree['engine']}, " if tree["engine"] else ""
     return f"{_short(tree)} ({engine}since {since})"
+
+
+def record(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return who has a lease, as --json has it."""
+    since = time.strftime(log.TIME, time.gmtime(tree["since"]))
+    return {"container": tree["id"], "engine": tree["engine"] or None, "since": since}
 
 
 def _short(tree: dict[str, Any]) -> str:

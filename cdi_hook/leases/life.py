@@ -14,6 +14,7 @@ from cdi_hook.leases.store import TOKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from cdi_hook.base.process import Answer
@@ -84,6 +85,14 @@ def how(lease: Lease, left_s: float) -> str:
         environ[b"XDG_RUNTIME_DIR"] = lease["xdg"].encode("utf-8", "surrogateescape")
     answer = process.ask(lease["state"], environ, left_s)
     return meaning(answer, lease["id"], lease["token"])
+
+
+def living(leases: Iterable[Lease]) -> list[Lease]:
+    """Return the leases whose containers aren't known to be gone; each runtime is asked."""
+    import time
+
+    end = time.monotonic() + MOST_S
+    return [one for one in leases if how(one, end - time.monotonic())]
 
 
 def meaning(answer: Answer, container: str, token: str) -> str:

@@ -8,10 +8,11 @@ from cdi_hook.leases import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cdi_hook.catalog.registry import Registry
     from cdi_hook.leases.same import Hardware
+    from cdi_hook.leases.store import Lease
 
 
 class Stock:
@@ -56,6 +57,18 @@ class Stock:
                     error.source = source
                     raise
         return [found for name in names if (found := self._hardware[name])]
+
+    def holders(self, names: Sequence[str], leases: Iterable[Lease]) -> dict[str, Lease]:
+        """Return the lease that keeps each of these devices from other containers, where one does."""
+        taken = [(lease, one) for lease in leases for one in lease.devices]
+        found = self.hardware(names) if taken else []
+        ignored = self.ignored([*names, *(one.name for _, one in taken)]) if taken else frozenset()
+        return {
+            device.name: lease
+            for device in found
+            for lease, one in reversed(taken)
+            if same.conflict(device, one, ignored)
+        }
 
     def ignored(self, names: Iterable[str]) -> frozenset[str]:
         """Return the keys that all devices have of the specs that define these; other names don't count."""

@@ -30,8 +30,8 @@ ROOMS = {
     "runtime": "base errors inject",
     "hooks": "base errors inject libraries live runtime",
     "engines": "base errors",
-    "doctor": "base catalog config edits engines errors inject names specs",
-    "cli": "base catalog config doctor edits engines errors generate hooks inject libraries names specs",
+    "doctor": "base catalog config edits engines errors inject leases names specs",
+    "cli": "base catalog config doctor edits engines errors generate hooks inject leases libraries names specs",
     "bytecode": "base config hooks inject runtime",
     "start": "bytecode",
 }

@@ -21,7 +21,7 @@ import pytest
 
 from cdi_hook.leases.store import TOKEN
 
-from .lab import NATIVE, RUNTIMES, TIMEOUT_S, Lab, why_not
+from .lab import NATIVE, ROOT, RUNTIMES, TIMEOUT_S, Lab, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -627,6 +627,88 @@ def test_ten_thousand_leases(host: Shared) -> None:
     assert host.got()[1] == "v.com/gpu=1"
     assert time.monotonic() - start < 5
     assert len(host.leases()) == 10_002
+
+
+CDI_HOOK = ROOT / "packaging/bin/cdi-hook"
+
+
+def said(host: Shared, *arguments: str, stdin: str = "", fails: bool = False) -> str:
+    """Run cdi-hook on the host; return what it prints."""
+    within = host.lab.runtime.prefix[:2]
+    done = subprocess.run(
+        [*within, CDI_HOOK, *arguments], env=host.lab.environ, cwd=host.lab.directory, input=stdin, text=True,
+        timeout=TIMEOUT_S, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode != 0) == fails, done
+    return done.stderr if fails else done.stdout
+
+
+@on_runc
+def test_what_people_see(host: Shared) -> None:
+    """list, show and doctor say who has which device, by all of its names; one that was deleted has none."""
+    container, _ = host.got("v.com/gpu=GPU-0001")
+    other, _ = host.got()
+    host.delete(other)
+    spec = host.lab.specs / "v.com-gpu.json"
+    lines = said(host, "list").splitlines()
+    pattern = rf"v\.com/gpu=(1|GPU-0001|all) +{spec}  in use by {container} \(since \d\d:\d\d\)"
+    assert [bool(re.fullmatch(pattern, line)) for line in lines] == [False, True, False, True, True]
+    assert lines[0] == f"v.com/gpu=0         {spec}"
+    shown = json.loads(said(host, "list", "--json"))
+    holder = shown[1]["holder"]
+    assert (holder["container"], holder["engine"]) == (container, None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", holder["since"])
+    assert [one["holder"] for one in shown] == [None, holder, None, holder, holder]
+    assert f"\n  in use by {container} (since " in said(host, "show", "v.com/gpu=1")
+    assert json.loads(said(host, "show", "--json", "v.com/gpu=1"))[0]["holder"] == holder
+    done = subprocess.run(
+        [*host.lab.runtime.prefix[:2], CDI_HOOK, "doctor"], env=host.lab.environ, capture_output=True, text=True,
+        check=False, timeout=3 * TIMEOUT_S,
+    )  # fmt: skip
+    assert (
+        "ok       EXCLUSIVE=v.com/gpu=*: 2 leases; it doesn't see containers from before it was set, what an "
+        "engine's own --device or --gpus gives, and containers of other users\n" in done.stdout
+    )
+    (host.run / "cdi-hook-leases/leases").write_text("{")
+    done = subprocess.run(
+        [*host.lab.runtime.prefix[:2], CDI_HOOK, "doctor"], env=host.lab.environ, capture_output=True, text=True,
+        check=False, timeout=3 * TIMEOUT_S,
+    )  # fmt: skip
+    assert f'error    "{LEASES}" is damaged (' in done.stdout
+    assert "stop the containers that have one, then remove that file" in done.stdout
+
+
+@on_runc
+def test_a_container_that_doctor_looks_at(host: Shared) -> None:
+    """It says what the container of a bundle holds, takes no lease, and refuses nothing."""
+    container = "bundle1"
+    bundle = host.bundle(ANY)
+    assert host.create(bundle, container)[1] == ""
+    before = host.leases()
+    text = said(host, "doctor", str(bundle.path))
+    assert f"no other container may have v.com/gpu=0, which {bundle.path} holds (EXCLUSIVE)" in text
+    assert f"{bundle.path} was given all of that" in text
+    assert host.leases() == before
+
+
+@on_runc
+def test_forms_that_take_no_lease(host: Shared) -> None:
+    """inject and podman's precreate hook refuse exclusive devices, by each of their names, and say why."""
+    conf = host.lab.configuration
+    for name in (ANY, "v.com/gpu=0"):
+        told = f"{name} is for one container at a time (EXCLUSIVE=v.com/gpu=*, {conf}:3), and"
+        bundle = host.bundle(name)
+        before = bundle.identity()
+        assert said(host, "inject", str(bundle.path), fails=True) == (
+            f"cdi-hook: CDI device injection failed: {told} cdi-hook inject takes no lease, because it starts no container\n"
+        )
+        assert bundle.identity() == before
+        oci = bundle.config_file.read_text()
+        assert said(host, "precreate", stdin=oci, fails=True) == (
+            f"CDI device injection failed: {told} podman's precreate hooks aren't told the container's id: use cdi-runtime\n"
+        )
+    assert "takes no lease" in said(host, "inject", "--device", "v.com/gpu=all", str(bundle.path), fails=True)
+    assert host.leases() == []
 
 
 @on_runc
