@@ -21,7 +21,7 @@ import pytest
 
 from cdi_hook.leases.store import TOKEN
 
-from .lab import NATIVE, ROOT, RUNTIMES, TIMEOUT_S, Lab, why_not
+from .lab import NATIVE, ROOT, RUNTIMES, STANDARD_PATH, TIMEOUT_S, Lab, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -461,7 +461,9 @@ def test_no_file_without_exclusive(host: Shared) -> None:
     assert host.got("v.com/gpu=0")[1] == "v.com/gpu=0"
     assert host.got("v.com/gpu=0")[1] == "v.com/gpu=0"
     assert not (host.run / "cdi-hook-leases").exists()
-    assert "unresolvable CDI devices v.com/gpu=any" in host.refused()
+    error = host.refused()
+    assert error.startswith("unresolvable CDI devices v.com/gpu=any (asked for by")
+    assert '; "any" takes a free device only of a kind that EXCLUSIVE in the configuration has; ' in error
 
 
 @on_runc
@@ -709,6 +711,68 @@ def test_forms_that_take_no_lease(host: Shared) -> None:
         )
     assert "takes no lease" in said(host, "inject", "--device", "v.com/gpu=all", str(bundle.path), fails=True)
     assert host.leases() == []
+
+
+def hooked(host: Shared, asked: str, *stages: str) -> Bundle:
+    """Make a bundle with cdi-hook as its hooks."""
+    bundle = host.bundle(asked)
+    environ = [f"PATH={STANDARD_PATH}", f"CDI_HOOK_CONFIG={host.lab.configuration}"]
+    bundle.config["hooks"] = {
+        stage: [{"path": str(CDI_HOOK), "args": ["cdi-hook", stage], "env": environ, "timeout": 20}] for stage in stages
+    }  # fmt: skip
+    bundle.write()
+    return bundle
+
+
+def create_hooked(host: Shared, bundle: Bundle, container: str = "") -> tuple[str, str]:
+    """Create a container by the runtime itself; return its id, and what the hook said against it."""
+    log = host.lab.directory / "own.log"
+    log.unlink(missing_ok=True)
+    container = host.lab.container(container or f"{uuid.uuid4().hex[:12]}-cdi-hook-test")
+    done = host.lab.call("create", "--bundle", str(bundle.path), container, program=host.lab.runtime.name)
+    errors = [line["msg"] for line in host.log() if line["level"] == "ERROR"]
+    assert bool(errors) == (done.returncode != 0), (done, errors)
+    return container, "".join(errors)
+
+
+@each_runtime
+def test_the_hook_s_leases(host: Shared) -> None:
+    """A lease by the createRuntime hook lasts as long as the container's process; the runtime isn't asked."""
+    bundle = hooked(host, ANY, "createRuntime")
+    first, error = create_hooked(host, bundle)
+    assert error == ""
+    assert bundle.injected()["annotations"][KEY] == "v.com/gpu=0"
+    second, error = create_hooked(host, hooked(host, ANY, "createRuntime", "prestart"))
+    assert error == ""
+    assert [one["devices"][0][0] for one in host.leases()] == ["v.com/gpu=0", "v.com/gpu=1"]
+    assert [one["state"] for one in host.leases()] == [[], []]
+    _, error = create_hooked(host, hooked(host, ANY, "createRuntime"))
+    assert f"all 2 devices of v.com/gpu are in use: 0 by {first} (since " in error
+    assert f"v.com/gpu=1 is in use by {second} (since " in host.refused("v.com/gpu=1")
+    host.lab.call("kill", first, "KILL", program=host.lab.runtime.name)
+    host.lab.wait(first, "stopped")
+    assert create_hooked(host, hooked(host, "v.com/gpu=0", "createRuntime"))[1] == ""
+
+
+@each_runtime
+def test_both_forms_for_one_container(host: Shared) -> None:
+    """The hook after the runtime finds the runtime's lease, and neither refuses the other."""
+    bundle = hooked(host, ANY, "createRuntime", "prestart")
+    container, error = host.create(bundle)
+    assert error == "", host.log()
+    (lease,) = host.leases()
+    assert lease["devices"] == [["v.com/gpu=0", [f"c {MAJOR}:0"], []]]
+    assert lease["state"][-2:] == ["state", container]
+    # A copy of its bundle has the token too, and is of another container.
+    root, host.lab.state_root = host.lab.state_root, host.lab.directory / "state2"
+    copy = host.bundle(ANY)
+    copy.config = bundle.injected()
+    copy.write()
+    _, error = create_hooked(host, copy, container)
+    host.lab.state_root = root
+    assert f"v.com/gpu=0 is in use by {container}" in error
+    host.delete(container)
+    assert host.got("v.com/gpu=0")[1] == "v.com/gpu=0"
 
 
 @on_runc
