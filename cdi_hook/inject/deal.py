@@ -215,26 +215,32 @@ class Deal:
                 f"the process {lessee.pid} that creates the container can't be looked at: {error.strerror}"
             ) from error
         while True:
+            told = [tree for tree, _ in there]
             with store:
                 leases = [one for one in store.read() if one.tree not in gone]
                 mine = next((one for one in leases if self._is_own(one, me, call, lessee)), None)
                 others = [one for one in leases if one is not mine]
                 taken, blockers = self._choose(others)
-                if not blockers and all(len(taken[draw.name]) == draw.number for draw in self._draws):
+                # An engine restarts a container with its id: then it may get what it had.
+                old = next((one for one in others if _is_of(one, lessee) and one.tree not in told), None)
+                if (
+                    not old
+                    and not blockers
+                    and all(len(taken[draw.name]) == draw.number for draw in self._draws)
+                ):
                     new = [*self._held, *(one for several in taken.values() for one in several)]
                     mine = mine or self._new(call, lessee)
                     self._token = mine["token"]
                     if _grow(mine, new, me, lessee):
                         store.write([*others, mine])
                     break
-            if self._ignored is None:
+            if self._ignored is None and not old:
                 names = [one.name for lease in others for one in lease.devices]
                 names += [one.name for one in self._held]
                 names += [one.name for draw in self._draws for one in draw.candidates]
                 self._ignored = self._stock.ignored(names)
                 continue
-            told = [tree for tree, _ in there]
-            unasked = next((lease for _, lease, _ in blockers if lease.tree not in told), None)
+            unasked = old or next((lease for _, lease, _ in blockers if lease.tree not in told), None)
             if unasked is None:
                 raise self._refusal(taken, blockers, there)
             end = end or time.monotonic() + life.MOST_S
@@ -278,7 +284,7 @@ class Deal:
         if token != lease["token"]:
             return False
         if lessee.state:
-            return bool((lease["root"], lease["xdg"]) == (lessee.root, lessee.xdg))
+            return _is_of(lease, lessee)
         # A copy of the bundle has the token too.
         return _is_same_dir(lease["bundle"], call.bundle) and any(map(life.is_there, lease["creators"]))
 
@@ -357,6 +363,11 @@ class Deal:
         if names and not late:
             put("env", DEALT, f"{DEALT}={','.join(names)}")
         return target.changes
+
+
+def _is_of(lease: Lease, lessee: Lessee) -> bool:
+    """Say whether a lease is of the container with this id, of this runtime, under this root."""
+    return bool(lessee.state and (lease["state"], lease["xdg"]) == (lessee.state, lessee.xdg))
 
 
 def _grow(lease: Lease, devices: Sequence[Hardware], me: Creator, lessee: Lessee) -> bool:

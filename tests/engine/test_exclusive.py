@@ -32,6 +32,7 @@ def furnish(box: Box) -> None:
     devices = [{"name": str(one), "containerEdits": {"env": [f"SEAT={one}"]}} for one in range(2)]
     box.write(SPEC, json.dumps({"cdiVersion": "0.6.0", "kind": "v.com/seat", "devices": devices}))
     box.write(CONF, f"{world.FILES[CONF]}EXCLUSIVE=v.com/seat=*\n")
+    box.do("sh", "-c", "rm -rf /run/cdi-hook-leases /run/user/user/cdi-hook-leases")
 
 
 def clear(box: Box) -> None:

@@ -230,6 +230,12 @@ def test_an_id_used_again_at_once(host: Shared) -> None:
     host.spec(device(0, *gpu(0)), device(1, *gpu(1)))
     container, _ = host.got()
     token = host.leases()[0]["token"]
+    for _ in range(3):  # as an engine restarts it
+        host.delete(container)
+        again = host.bundle(ANY)
+        assert host.create(again, container)[1] == ""
+        assert again.injected()["annotations"][KEY] == "v.com/gpu=0"
+        assert len(host.leases()) == 1
     host.delete(container)
     assert host.create(host.bundle("v.com/gpu=1"), container)[1] == ""
     assert host.got("v.com/gpu=0")[1] == "v.com/gpu=0"
