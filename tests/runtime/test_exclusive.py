@@ -662,13 +662,13 @@ def test_what_people_see(host: Shared) -> None:
     pattern = rf"v\.com/gpu=(1|GPU-0001|all) +{spec}  in use by {container} \(since \d\d:\d\d\)"
     assert [bool(re.fullmatch(pattern, line)) for line in lines] == [False, True, False, True, True]
     assert lines[0] == f"v.com/gpu=0         {spec}"
-    shown = json.loads(said(host, "list", "--json"))
+    shown = json.loads(said(host, "list", "--json"))["items"]
     holder = shown[1]["holder"]
     assert (holder["container"], holder["engine"]) == (container, None)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", holder["since"])
     assert [one["holder"] for one in shown] == [None, holder, None, holder, holder]
     assert f"\n  in use by {container} (since " in said(host, "show", "v.com/gpu=1")
-    assert json.loads(said(host, "show", "--json", "v.com/gpu=1"))[0]["holder"] == holder
+    assert json.loads(said(host, "show", "--json", "v.com/gpu=1"))["items"][0]["holder"] == holder
     done = subprocess.run(
         [*host.lab.runtime.prefix[:2], CDI_HOOK, "doctor"], env=host.lab.environ, capture_output=True, text=True,
         check=False, timeout=3 * TIMEOUT_S,
