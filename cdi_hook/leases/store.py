@@ -139,7 +139,14 @@ class Store:
             except OSError as error:
                 self.__exit__()
                 raise self._failure(_LOCK, error) from error
-            return
+            break
+        if not (
+            _is_at(self._directory, self.path.rpartition("/")[0]) and _is_at(self._lock, self._beside(_LOCK))
+        ):
+            self.__exit__()  # others may have made new ones, with a lock of their own
+            raise errors.LeaseError(
+                f"somebody has just removed {errors.quote(self._beside(_LOCK))}", "try again"
+            )
 
     def __exit__(self, *_: object) -> None:
         posix.close(self._lock)
@@ -184,6 +191,16 @@ class Store:
 
     def _beside(self, name: str) -> str:
         return f"{self.path[: -len(_LEASES)]}{name}"
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Say whether what is open is still what has a path."""
+    here = posix.fstat(descriptor)
+    try:
+        there = posix.stat(path, follow_symlinks=False)
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _make(directory: str) -> None:

@@ -572,14 +572,31 @@ def test_creates_that_end_while_others_ask(host: Shared) -> None:
 
 
 @each_runtime
+def test_a_restore_asks_by_name(host: Shared) -> None:
+    """The bundle has the name that was dealt; another container with the device is in the way, and then none is."""
+    container, _ = host.got()
+    host.delete(container)
+    other, _ = host.got("v.com/gpu=0")
+    bundle = str(host.lab.directory / "bundle1")
+    restore = ("restore", "--image-path", str(host.lab.directory), "--bundle", bundle, container)
+    assert f"v.com/gpu=0 is in use by {other}" in host.lab.call(*restore).stderr
+    host.delete(other)
+    error = host.lab.call(*restore).stderr  # without an image that is the runtime's own
+    assert error
+    assert "CDI" not in error
+
+
+@each_runtime
 def test_checkpoint_and_restore(host: Shared) -> None:
     """A restore asks by name, and gets its device back if nobody has it."""
     if not shutil.which("criu"):
         pytest.skip("criu isn't installed")
-    container, _ = host.got()
+    # criu can't dump what is open outside of the container.
+    container, error = host.create(host.bundle(ANY, "exec <&- >&- 2>&-; while :; do sleep 1; done"))
+    assert error == ""
     assert host.lab.call("start", container).returncode == 0
     image = str(host.lab.directory / "image")
-    done = host.lab.call("checkpoint", "--image-path", image, container)
+    done = host.lab.call("checkpoint", "--image-path", image, "--work-path", image, container)
     if done.returncode:
         pytest.skip(f"criu can't checkpoint here: {done.stderr[-200:]}")
     bundle = host.lab.directory / "bundle1"

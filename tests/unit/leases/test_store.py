@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import posix
 import re
 import socket
 import subprocess
@@ -246,6 +247,27 @@ def test_the_lock(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() - start < 5
         process.kill()
     assert read(directory) == []
+
+
+@pytest.mark.parametrize("name", ["", "lock"])
+def test_somebody_removes_them_meanwhile(directory: Path, name: str) -> None:
+    """A lock that others don't see is none: what is written under it could be lost."""
+    written(directory, TREE)
+    made = Store(str(directory))
+    monkey = posix.lockf
+
+    def remove_first(*arguments: int) -> None:
+        (directory / name).rename(directory.parent / "removed")
+        if not name:
+            directory.mkdir(0o700)
+        monkey(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("posix.lockf", remove_first)
+        with pytest.raises(LeaseError, match=r"somebody has just removed .*try again"), made:
+            pass
+    made.close()
+    assert read(directory) == ([TREE] if name else [])
 
 
 _ADD = """
