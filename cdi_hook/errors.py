@@ -94,6 +94,10 @@ class TooLate(InjectionError):
         self.fix = fix
 
 
+class LeaseError(CDIError):
+    """An exclusive device that another container has, or that no lease can be taken for."""
+
+
 class UnresolvableDevices(CDIError):
     """Requested devices that no usable CDI spec defines: ``names``, in request order with duplicates."""
 

@@ -39,9 +39,10 @@ class Answer(NamedTuple):
         return lines[-1] if lines else f"exit status {self.status}"
 
 
-def ask(command: Sequence[str], environ: Mapping[bytes, bytes] | None = None) -> Answer:
-    """Run a command with empty stdin for TIMEOUT_S at most, and return what it prints."""
-    end = time.monotonic() + TIMEOUT_S
+def ask(command: Sequence[str], environ: Mapping[bytes, bytes] | None = None, timeout_s: float = 0) -> Answer:
+    """Run a command with empty stdin for so many seconds (0: TIMEOUT_S) at most; return what it prints."""
+    timeout_s = timeout_s or TIMEOUT_S
+    end = time.monotonic() + timeout_s
     try:
         process = subprocess.Popen(  # noqa: S603 # the callers' commands are their own, without a shell
             command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -66,13 +67,13 @@ def ask(command: Sequence[str], environ: Mapping[bytes, bytes] | None = None) ->
                     waited_for.unregister(descriptor)
                     is_open -= 1
             if not ready:
-                failure = f"{' '.join(command)} took longer than {TIMEOUT_S:g} s"
+                failure = f"{' '.join(command)} took longer than {timeout_s:.2g} s"
             elif sum(map(len, data.values())) > _MOST:
                 failure = f"{' '.join(command)} printed too much"
         try:
             status = None if failure else process.wait(max(0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            status, failure = None, f"{' '.join(command)} took longer than {TIMEOUT_S:g} s"
+            status, failure = None, f"{' '.join(command)} took longer than {timeout_s:.2g} s"
         process.kill()
     said, complained = (data[one].decode("utf-8", "replace") for one in (out, err))
     return Answer(status, said, failure or complained)

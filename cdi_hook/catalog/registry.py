@@ -99,6 +99,14 @@ class Registry:
         """Return the qualified names of all devices, sorted."""
         return list(self.inventory().devices)
 
+    def specs_of_devices(self) -> dict[str, str]:
+        """Return the path of each device's spec, by the device's name, in the order of the names."""
+        found = self.index.inventory() if self._cache is None and self.index.path else None
+        if found:  # without typing, which costs 6 ms
+            paths, record = found
+            return {name: paths[spec] for name, spec, *_ in record["devices"]}
+        return {name: place.spec for name, place in self.inventory().devices.items()}
+
     def parts(self, names: Sequence[str]) -> list[Part]:
         """Return what these devices ask for, as Cache.parts does."""
         if not self.index.path:

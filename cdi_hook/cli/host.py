@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdi_hook.catalog.inventory import Inventory, Problems
+    from cdi_hook.catalog.registry import Registry
     from cdi_hook.inject.pipeline import Host
 
 
@@ -64,10 +65,41 @@ def no_such_device(name: str, known: Inventory) -> str:
     return f"there is no device {quote(name)}; {advice}"
 
 
-def place(name: str, known: Inventory, found: Host) -> dict[str, Any]:
-    """Return where a device is defined, as --json has it."""
+def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the lease of who has each of these devices for itself, where somebody has (EXCLUSIVE)."""
+    if not found.settings["EXCLUSIVE"]:
+        return {}
+    from cdi_hook.leases import life, store
+    from cdi_hook.leases.stock import Stock
+
+    if os.geteuid() != 0:
+        output.warn("who has which device is shown for your own containers only; root sees root's")
+    try:
+        leases = life.living(store.known(f"{found.state_dir}-leases" if found.state_dir else ""))
+        return {name: one.tree for name, one in Stock(registry).holders(names, leases).items()}
+    except CDIError as error:
+        output.warn(str(error))
+        return {}
+
+
+def place(name: str, known: Inventory, found: Host, held: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return where a device is defined and who has it, as --json has it; ``held`` is of holders()."""
     from cdi_hook.catalog import inventory
 
     spec, shadowed = known.devices[name]
     priority = inventory.priority(spec, found.spec_dirs)
-    return {"name": name, "path": spec, "priority": priority, "shadowed": shadowed}
+    holder = None
+    if name in held:
+        from cdi_hook.leases import in_use
+
+        holder = in_use.record(held[name])
+    return {"name": name, "path": spec, "priority": priority, "shadowed": shadowed, "holder": holder}
+
+
+def in_use_by(name: str, held: dict[str, dict[str, Any]]) -> str:
+    """Return who has a device for itself, in words, or ""."""
+    if name not in held:
+        return ""
+    from cdi_hook.leases import in_use
+
+    return f"in use by {in_use.holder(held[name])}"

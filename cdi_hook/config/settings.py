@@ -30,6 +30,7 @@ KEYS = (
     ("DEVICE_MOUNTS", "", "searchable directory"),
     ("ALLOW", "*", "rule"),
     ("DENY", "", "rule"),
+    ("EXCLUSIVE", "", "patterns"),
     ("SANDBOXES", "skip", "skip inject"),
     ("SPEC_TRUST", "strict", "strict none"),
     ("HOOK_UNSUPPORTED", "fail", "fail warn"),
@@ -300,6 +301,14 @@ def _rule(value: str, _kind: str) -> None:
     Rule("", value, "")
 
 
+def _patterns(value: str, _kind: str) -> None:
+    from cdi_hook.config.rule import Rule
+
+    rule = Rule("", value, "")
+    if rule.sources or rule.namespaces:
+        raise ValueError("it takes patterns of devices, and no conditions")
+
+
 def _directories(value: str, _kind: str) -> None:
     for directory in value.split(":") if value else ():
         if not directory.startswith("/"):
@@ -347,6 +356,7 @@ def _class(word: str, _kind_name: str) -> None:
 _CHECKS = {
     "words": _any,
     "rule": _rule,
+    "patterns": _patterns,
     "directories": _directories,
     "prefixes": _searchable,
     "kind": _kind,

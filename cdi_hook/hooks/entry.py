@@ -32,7 +32,7 @@ from cdi_hook.errors import (
     UnresolvableDevices,
     quote,
 )
-from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.inject import bundle, facts, pipeline, request
 from cdi_hook.runtime import argv
 
 TYPE_CHECKING = False
@@ -127,6 +127,7 @@ class Hook:
         oci = parse_stdin(text, "an OCI spec")
         self._host.call.bundle = posix.getcwd()
         self._host.call.may_be_pod = False  # only podman calls this
+        self._host.call.no_lease = "podman's precreate hooks aren't told the container's id: use cdi-runtime"
         changes = pipeline.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(json_text.dumps(oci).encode() if changes else text)
         self._host.log_outcome()
@@ -143,6 +144,7 @@ class Hook:
         if found is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
         oci, place = found
+        call.lessee = facts.Lessee(state["pid"])
         changes = pipeline.inject(oci, self._host, self._warn_of_errors, late=True)
         if changes:
             from cdi_hook.live import carryout  # ctypes: 5 ms

@@ -53,6 +53,9 @@ ENGINES = (
 )
 
 
+# Engines that remove a container, and take it from their list, by "rm -f ID".
+REMOVES = ("docker", "podman")
+
 # What python-json-logger makes a line of, and what we call it.
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _NAMES = {"asctime": "time", "levelname": "level", "message": "msg"}
@@ -117,7 +120,7 @@ def about(call: Facts) -> dict[str, Any]:
     fields = {
         "container": _fit(call.container),
         "bundle": _fit(call.bundle),
-        "engine": _engine(annotations, f"{call.root}{call.bundle}"),
+        "engine": engine_of(annotations, f"{call.root}{call.bundle}"),
         "pod": _claim(annotations.get(pod)),
         "namespace": _claim(annotations.get(namespace)),
         "devices": [
@@ -163,7 +166,8 @@ def _cut(fields: dict[str, Any], left: int) -> None:
         fields["cut"] = cut
 
 
-def _engine(annotations: dict[str, Any], paths: str) -> str:
+def engine_of(annotations: dict[str, Any], paths: str) -> str:
+    """Return a container's engine, "" if that can't be told; ``paths`` are its bundle's and its root's."""
     for engine, part in ROOTS:
         if part in paths:
             return engine

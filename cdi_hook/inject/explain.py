@@ -12,6 +12,7 @@ from cdi_hook.edits import host_check
 from cdi_hook.errors import CDIError, HostMismatch, InjectionError, UnresolvableDevices
 from cdi_hook.generate import classes
 from cdi_hook.inject.request import asked
+from cdi_hook.leases import choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,6 +97,8 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
         else f"no usable CDI spec in {dirs or 'SPEC_DIRS, which is empty,'} defines "
         f"{'it' if len(set(error.names)) == 1 else 'them'}"
     ]
+    if any(map(choice.may_be_draw, shown)):
+        parts.append('"any" takes a free device only of a kind that EXCLUSIVE in the configuration has')
     refused = {path: f"{path}: {several[0]}" for path, several in problems.items()}
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:

@@ -5,27 +5,50 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from cdi_hook.edits.target import Change
     from cdi_hook.inject.request import DeviceRequest
 
 
+class Lessee:
+    """What tells a container that is being created from all others, as long as it is there.
+
+    ``pid`` is the process that creates it, or its own first one ("self": we). ``root`` is where its runtime
+    keeps it ("": its default), ``state`` the command that asks the runtime how it is ([]: only its process
+    tells), ``xdg`` that command's XDG_RUNTIME_DIR (None: not set).
+    """
+
+    __slots__ = ("pid", "root", "state", "xdg")
+
+    def __init__(
+        self, pid: int | str, root: str = "", state: Sequence[str] = (), xdg: str | None = None
+    ) -> None:
+        self.pid = pid
+        self.root = root
+        self.state = list(state)
+        self.xdg = xdg
+
+
 class Facts:
     """What is known of one call so far; the lines in LOG tell it.
 
     ``root`` is where the runtime keeps its state, "" when nobody said; ``start``
-    is when our code started, in s, if there is a LOG. ``doubt`` is why the container
-    may have asked for a device and gets none, "" when it hasn't. ``may_be_pod`` is
+    is when our code started, in s, if there is a LOG. ``lessee`` is who takes a lease for exclusive
+    devices, None where nobody can; then ``no_lease`` says why ("": nothing is given). ``doubt`` is why the
+    container may have asked for a device and gets none, "" when it hasn't. ``may_be_pod`` is
     whether a CRI engine may have called. ``unlogged`` is why a line isn't in LOG, "" if all are.
     """
 
     __slots__ = (
-        "bundle", "changes", "container", "doubt", "may_be_pod", "oci", "request", "root", "start", "unlogged"
+        "bundle", "changes", "container", "doubt", "lessee", "may_be_pod", "no_lease", "oci", "request",
+        "root", "start", "unlogged",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.container = self.bundle = self.root = self.doubt = self.unlogged = ""
+        self.container = self.bundle = self.root = self.doubt = self.no_lease = self.unlogged = ""
+        self.lessee: Lessee | None = None
         self.oci: dict[str, Any] | None = None
         self.request: DeviceRequest | None = None
         self.changes: list[Change] = []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.edits.target import Change, Part
+    from cdi_hook.inject.deal import Deal
 
     Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
 
@@ -111,9 +112,16 @@ def inject(
             if named
             else request.collect(oci, host.settings, call.container)
         )
-        _check_policy(wanted, oci, host)
         if wanted.device_ids:
-            call.changes = _edit(oci, wanted, host, warn, host.registry(keep_index=keep_index), runtime, late)
+            if host.settings.problems:
+                problems = "; ".join(host.settings.problems)
+                raise errors.ConfigError(f"the configuration can't be used: {problems}")
+            registry = host.registry(keep_index=keep_index)
+            deal = _deal(oci, wanted, host, warn, registry)
+            _check_policy(wanted, oci, host)
+            call.changes = _edit(oci, wanted, host, warn, registry, runtime, late)
+            if deal:
+                call.changes += deal.record(late=late)
         else:
             call.doubt = _doubt(oci, host)
     except errors.CDIError as error:
@@ -140,14 +148,42 @@ def _edit(
 
             features.check(runtime, changes, posix.environ)
     except (errors.InjectionError, errors.UnresolvableDevices) as error:
-        found = [f"{path}: {one}" for path, several in registry.errors.items() for one in several]
-        if found:
-            warn(REFRESH_ERRORS, found)
-        from cdi_hook.inject import explain
-
-        explain.complete(error, wanted, registry)
+        _complete(error, wanted, warn, registry)
         raise
     return changes
+
+
+def _deal(
+    oci: dict[str, Any], wanted: request.DeviceRequest, host: Host, warn: Warn, registry: Registry
+) -> Deal | None:
+    """Take leases for the exclusive devices that a container asks for; None if it asks for none."""
+    if not (host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
+        return None
+    from cdi_hook.inject.deal import Deal
+
+    try:
+        deal = Deal(wanted, oci, host.settings, host.call, registry)
+    except (errors.InjectionError, errors.UnresolvableDevices) as error:
+        _complete(error, wanted, warn, registry)
+        raise
+    if not deal.is_needed:
+        return None
+    deal.settle(host.state_dir)
+    return deal
+
+
+def _complete(
+    error: errors.InjectionError | errors.UnresolvableDevices,
+    wanted: request.DeviceRequest,
+    warn: Warn,
+    registry: Registry,
+) -> None:
+    found = [f"{path}: {one}" for path, several in registry.errors.items() for one in several]
+    if found:
+        warn(REFRESH_ERRORS, found)
+    from cdi_hook.inject import explain
+
+    explain.complete(error, wanted, registry)
 
 
 def _apply_late(
@@ -161,8 +197,6 @@ def _apply_late(
 
 def _check_policy(wanted: request.DeviceRequest, oci: dict[str, Any], host: Host) -> None:
     config = host.settings
-    if wanted.device_ids and config.problems:
-        raise errors.ConfigError(f"the configuration can't be used: {'; '.join(config.problems)}")
     if config.has_policy:
         from cdi_hook.inject import policy
 

@@ -12,7 +12,7 @@ from cdi_hook.errors import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cdi_hook.config.rule import Rule
     from cdi_hook.config.settings import Config
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 
 def check(
-    request: DeviceRequest, config: Config, namespaces: Sequence[str] = (), is_known: bool = False
+    request: DeviceRequest,
+    config: Config,
+    namespaces: Sequence[str] = (),
+    is_known: bool = False,
+    aliases: Mapping[str, Sequence[str]] = {},  # nobody alters it
 ) -> None:
     """Raise InvalidRequest for the first request for a device that ALLOW and DENY forbid.
 
     ``namespaces`` are those that the container claims to be in. ``is_known`` says whether one of
     them is true. So a rule of ALLOW has to fit them all, and a rule of DENY any.
+    ``aliases`` has other names of a device: DENY on one of them denies it.
     """
     allow, deny = config.rules("ALLOW"), config.rules("DENY")
     denying = [rule for rule in deny if _is_in(rule, namespaces, any)]
@@ -38,9 +43,14 @@ def check(
         if words not in counting:
             counting[words] = Patterns(_from(denying, words)), Patterns(_from(allowing, words))
         denies, allows = counting[words]  # of the rules whose conditions hold
-        denied = denies.find(name)
+        for one in (name, *aliases.get(name, ())):
+            denied = denies.find(one)
+            if denied:
+                break
         if denied:
-            reason = f"{_told(denied, name)} refuses it"
+            reason = (
+                f"{_told(denied, one)} refuses {'it' if one == name else f'{one}, which is a name of it'}"
+            )
         elif allows.find(name):
             continue
         elif allowed := [rule for rule in allow if any(matches(name, one) for one in rule.patterns)]:

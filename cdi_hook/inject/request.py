@@ -78,6 +78,14 @@ class DeviceRequest:
         self.origins = origins or {}
         self.asked: Sequence[Asked] = [(one, self.origins.get(one, ""), ()) for one in self.device_ids]
 
+    def ask(self, asked: Sequence[Asked]) -> None:
+        """Have it ask for these devices in place of those that it has."""
+        self.asked = asked
+        self.origins = {}
+        for name, origin, _ in asked:
+            self.origins.setdefault(name, origin)
+        self.device_ids = list(self.origins)
+
 
 def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:
     """Return the request that a container's OCI spec makes; each device once.
@@ -150,11 +158,8 @@ def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceReque
 
 
 def _request(asked: list[Asked]) -> DeviceRequest:
-    origins: dict[str, str] = {}
-    for name, origin, _ in asked:
-        origins.setdefault(name, origin)
-    request = DeviceRequest(list(origins), origins=origins)
-    request.asked = asked
+    request = DeviceRequest()
+    request.ask(asked)
     return request
 
 

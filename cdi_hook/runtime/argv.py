@@ -112,7 +112,10 @@ class Invocation:
     options of their own, and only `command`, `log`, `log_format` and `root` are of use.
     """
 
-    __slots__ = ("bundle", "command", "config", "configs", "container_id", "log", "log_format", "root")
+    __slots__ = (
+        "bundle", "command", "config", "configs", "container_id", "global_options", "has_one_id", "log",
+        "log_format", "root",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.command = ""  # "" when there is none
@@ -124,6 +127,8 @@ class Invocation:
         self.configs: Sequence[str] = (DEFAULT_CONFIG,)
         # "" when there is none. runc takes ids that begin with "-".
         self.container_id = ""
+        self.has_one_id = False  # whether all runtimes take that word for the id, and no other
+        self.global_options: Sequence[str] = ()  # the words before the command
         self.log = ""  # crun's may be file:PATH, journald:ID or syslog:ID
         self.log_format = ""
         self.root = ""
@@ -176,6 +181,7 @@ class _Reading:
 
     def _take_word(self, argument: str) -> None:
         if self._has_command:
+            self.found.has_one_id = not self._has_id
             self._has_id = True
             # Options may follow: runc and youki permute. crun and runsc
             # don't, and refuse the arguments (crun's restore ignores one).
@@ -187,6 +193,7 @@ class _Reading:
                 return
         self._has_command = True
         self.found.command = argument
+        self.found.global_options = self._arguments[: self.at - 1]
         self.is_done = argument not in BUNDLE_COMMANDS
         self._options_end = False  # a "--" ended the global options only
 
@@ -236,9 +243,44 @@ class _Reading:
         if path == DEFAULT_CONFIG and found.bundle:
             path = f"{found.bundle}/{path}"
         found.configs = (path,)
+        found.has_one_id = found.has_one_id and not self._in_doubt
         if self._in_doubt or self._is_cluster or (self._only_crun and not self._has_id):
             only_clusters = not self._in_doubt and self._has_id and found.config == DEFAULT_CONFIG
             found.configs = _configs(path, self._arguments, only_clusters=only_clusters)
+
+
+# Global options that are about messages only; --debug is a flag in all runtimes.
+_ABOUT_LOGS = ("debug", "log", "log-format", "log-level")
+
+
+def to_ask(options: Sequence[str], directory: str) -> list[str]:
+    """Return the global options for a later call: without those about messages, and the root absolute.
+
+    ``directory`` is the current dir.
+    """
+    kept: list[str] = []
+    index = 0
+    while index < len(options):
+        words = list(options[index : index + 1])
+        name, value = _split(words[0]) if words[0].startswith("-") else ("", "")
+        following = options[index + 1 : index + 2]
+        if (
+            value is None
+            and following
+            and (name in VALUE_OPTIONS or following[0] in OPTIONAL_VALUES.get(name, ()))
+        ):
+            words += following
+        index += len(words)
+        if name == "root":
+            words = ["--root", absolute(words[1] if len(words) > 1 else value or "", directory)]
+        if name not in _ABOUT_LOGS:
+            kept += words
+    return kept
+
+
+def absolute(path: str, directory: str) -> str:
+    """Return a path that starts in a dir as one that starts at the root; "" stays."""
+    return path if path.startswith("/") or not path else f"{directory}/{path}"
 
 
 def _configs(path: str, arguments: Sequence[str], *, only_clusters: bool) -> Sequence[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
-from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.inject import bundle, facts, pipeline, request
 from cdi_hook.runtime import argv
 
 TYPE_CHECKING = False
@@ -75,12 +75,28 @@ class Call:
         if found is None:
             return  # the runtime has its own words for that
         oci, place = found
+        if self.host.settings["EXCLUSIVE"]:
+            self._tell_lessee(runtime)
         changes = pipeline.inject(oci, self.host, self._warn, runtime=runtime)
         pipeline.write(place, oci, changes)
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()
         self._say_what_log_lacks()
+
+    def _tell_lessee(self, runtime: str) -> None:
+        """Say who takes a lease for exclusive devices: we, who become the runtime."""
+        call, told, here = self.host.call, self._invocation, posix.getcwd()
+        call.bundle = argv.absolute(call.bundle, here)
+        call.no_lease = "the arguments don't say which of their words is the container's id"
+        if told.has_one_id:
+            xdg = posix.environ.get(b"XDG_RUNTIME_DIR")
+            call.lessee = facts.Lessee(
+                "self",
+                argv.absolute(told.root, here),
+                [runtime, *argv.to_ask(told.global_options, here), "state", told.container_id],
+                None if xdg is None else xdg.decode("utf-8", "surrogateescape"),
+            )
 
     def _only_one(self, paths: Sequence[str]) -> str:
         """Return the one of these that there is; raises BundleError for several if any asks for a device."""

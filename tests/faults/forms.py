@@ -122,7 +122,37 @@ def _configure(engine: str, *more: str) -> Form:
     )
 
 
+def _asks_exclusive(*, is_left: bool) -> Callable[[World], object]:
+    def prepare(world: World) -> None:
+        world.ask(DEVICE)
+        world.have_run(kept=True)
+        if is_left:
+            world.have_lease()
+
+    return prepare
+
+
+def _create_exclusive(world: World) -> list[str]:
+    return ["/usr/bin/env", f"CDI_HOOK_CONFIG={world.exclusive}", *_create(world)]
+
+
+def _has_lease(world: World, outcome: Outcome) -> bool:
+    (lease,) = world.leases() or [{}]
+    token = json.loads(world.config.read_text("utf-8"))["annotations"].get("cdi-hook.lease", "none")
+    is_its = lease.get("token") == token and [one[0] for one in lease["devices"]] == [DEVICE]
+    return is_its and _is_injected(world, outcome)
+
+
 FORMS = {
+    **{
+        name: Form(
+            _asks_exclusive(is_left=is_left),
+            _create_exclusive,
+            _has_lease,
+            whole=lambda world: [str(world.config), str(world.run / "cdi-hook-leases/leases")],
+        )
+        for name, is_left in (("create, exclusive", False), ("create, exclusive, a lease is left", True))
+    },
     "passed on": Form(_asks(""), lambda world: [str(world.bin / "cdi-runtime"), "state", "id"], _is_called),
     "passed on, no lines kept": Form(
         _asks("", kept=False), lambda world: [str(world.bin / "cdi-runtime"), "state", "id"], _is_called

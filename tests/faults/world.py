@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -31,6 +32,10 @@ DEVICE = "vendor.com/device=one"
 NET_DEVICE, CACHE_DEVICE = "vendor.com/device=net", "vendor.com/device=cache"
 FEATURES = {"linux": {"netDevices": {"enabled": True}}}
 SETTLE_S = 2.1  # a configuration or a spec that changed a moment ago isn't remembered
+_KNOWS_NONE = """#!/bin/sh
+case " $* " in *" state "*) echo 'level=error msg="container does not exist"' >&2; exit 1 ;; esac
+exec {spy} "$@"
+"""
 _HOLD = "mount -t tmpfs -o mode=755 none /run; echo; exec sleep infinity"
 
 _V1 = Path("/sys/fs/cgroup/devices")  # else a cgroup of v2 has no device rules, unless a runtime makes some
@@ -39,6 +44,14 @@ LIVE: dict[str, Any] = {
     "mounts": [{"hostPath": "/usr/share", "containerPath": "/data", "options": ["bind", "ro"]}],
     "hooks": [{"hookName": name, "path": "/bin/true"} for name in ("createRuntime", "createContainer")],
 }
+
+
+def _same(data: bytes) -> bytes:
+    """Return a file without what differs from lease to lease: the token, the time, the process."""
+    if b'"format"' not in data and b"cdi-hook.lease" not in data:
+        return data
+    data = re.sub(rb'"[0-9a-f]{32}"', b'"TOKEN"', data)
+    return re.sub(rb'"since":[0-9.]+,"creators":\[.*?\],"state"', b"", data)
 
 
 class World:
@@ -62,6 +75,13 @@ class World:
         self.conf = directory / "etc/cdi-hook.conf"
         settings = {"RUNTIMES": self.runtime, "SPEC_DIRS": directory / "cdi", "LOG": self.own_log}
         self.conf.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        # A runtime that knows no container; and what it is called by, with DEVICE for one container at a time.
+        self.knows_none = directory / "runtimes/knows-none"
+        self.knows_none.write_text(_KNOWS_NONE.format(spy=self.runtime))
+        self.knows_none.chmod(0o755)
+        self.exclusive = directory / "etc/exclusive.conf"
+        more = {**settings, "RUNTIMES": self.knows_none, "EXCLUSIVE": DEVICE}
+        self.exclusive.write_text("".join(f"{key}={value}\n" for key, value in more.items()))
         self.environ = {"PATH": f"{directory}/runtimes:{STANDARD_PATH}", "CDI_HOOK_CONFIG": str(self.conf)}
         devices = [
             {"name": "one", "containerEdits": {"env": ["ONE=1"]}},
@@ -179,8 +199,25 @@ class World:
             for where, directories, names in os.walk(top):
                 for path in (f"{where}/{name}" for name in (*directories, *names)):
                     mode = os.lstat(path).st_mode
-                    found[path] = Path(path).read_bytes() if stat.S_ISREG(mode) else oct(mode).encode()
+                    found[path] = _same(Path(path).read_bytes()) if stat.S_ISREG(mode) else oct(mode).encode()
         return found
+
+    def leases(self) -> list[dict[str, Any]]:
+        """Return the leases that are kept; raises ValueError for half a file."""
+        file = self.run / "cdi-hook-leases/leases"
+        found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["leases"] if file.exists() else []
+        return found
+
+    def have_lease(self) -> None:
+        """Have a lease of a container that is gone in the way of DEVICE."""
+        lease = {
+            "token": "x", "id": "gone", "root": "", "bundle": "/b", "engine": "", "since": 1, "creators": [],
+            "state": [str(self.knows_none), "state", "gone"], "xdg": None,
+            "devices": [["other", ['edits {"env":["ONE=1"]}'], []]],
+        }  # fmt: skip
+        directory = self.run / "cdi-hook-leases"
+        directory.mkdir(mode=0o700)
+        (directory / "leases").write_text(json.dumps({"format": 1, "leases": [lease]}))
 
     def close(self) -> None:
         """End the namespaces, and remove the cgroup."""

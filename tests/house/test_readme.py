@@ -65,7 +65,7 @@ def test_configurations() -> None:
     """What the pages show of cdi-hook.conf can be used."""
     blocks = re.findall(r"(?:^    [A-Z_a-z]+=.*\n)+", README, re.MULTILINE)
     blocks += re.findall(r"^\.EX\n([A-Z].*?)^\.EE$", MANUALS["cdi-hook.conf.5"], re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         config = settings.Config("cdi-hook.conf")
         settings.parse(re.sub("^ +", "", block, flags=re.MULTILINE), config)
@@ -90,8 +90,8 @@ def test_messages() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """The README has at most 200 lines and 1,800 words."""
-    assert len(README.splitlines()) <= 200
+    """The README has at most 210 lines and 1,800 words."""
+    assert len(README.splitlines()) <= 210
     assert len(README.split()) <= 1800
 
 

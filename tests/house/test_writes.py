@@ -16,6 +16,7 @@ WRITERS = {
     "container.namespaces._serve": "/dev/null, in its stdout's place",
     "catalog.selinux.refused": "a question to SELinux's policy",
     "catalog.lock.Turn": "nothing, but it makes the lock",
+    "leases.store.Store": "nothing, but it makes the lock",
     "base.log.add": "the runtime's --log, and LOG",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}

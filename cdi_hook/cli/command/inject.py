@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         oci, place = loaded
     found = host.host(options)
     found.call.bundle = os.path.realpath(options.bundle) if place else ""
+    found.call.no_lease = "cdi-hook inject takes no lease, because it starts no container"
     changes = pipeline.inject(oci, found, _warn, named=options.device, keep_index=False)
     if found.call.doubt:
         output.warn(found.call.doubt)

@@ -17,7 +17,8 @@ Show the qualified names of the devices that the CDI specs define, sorted, one o
 each line, with the spec file that defines it. With PATTERNs, show only the names
 that one of them matches: * is any text, ? any character. A warning reports each
 error in the specs; "cdi-hook validate" says more. "cdi-hook show NAME" shows what
-a device gives to a container.
+a device gives to a container. With EXCLUSIVE in the configuration, show which
+container has a device for itself.
 
 exit status: 0, also if no device is defined; 1 if errors in the specs leave no
 device to show, or no name matches; 2 for wrong arguments"""
@@ -29,25 +30,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_json(
         parser,
         "devices: name, path (of the spec), priority (of its dir; the highest wins), "
-        "shadowed (paths of specs whose device of this name doesn't count)",
+        "shadowed (paths of specs whose device of this name doesn't count), "
+        "holder (container, engine, since: who has it for itself by EXCLUSIVE; or null)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     found = host.host(options)
     host.warn_of_problems(found)
-    known = found.registry().inventory()
+    registry = found.registry()
+    known = registry.inventory()
     names = [
         name
         for name in known.devices
         if not options.patterns or any(matches(name, pattern) for pattern in options.patterns)
     ]
+    held = host.holders(found, registry, names)
     if options.json:
-        output.report.items += [host.place(name, known, found) for name in names]
+        output.report.items += [host.place(name, known, found, held) for name in names]
     else:
         width = max(map(len, names), default=0)
         for name in names:
-            output.say(f"{name:<{width}}  {known.devices[name].spec}")
+            output.say(f"{name:<{width}}  {known.devices[name].spec}  {host.in_use_by(name, held)}".rstrip())
     host.warn_of_specs(known.problems, found.spec_dirs)
     if known.devices and not names:
         output.complain(host.no_such_device(" ".join(options.patterns), known))

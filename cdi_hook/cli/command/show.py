@@ -29,7 +29,8 @@ its spec share, then its own, one on each line. What this host lacks for an edit
 device node, the source of a mount, the program of a hook) is said below it. Show
 the spec file that defines the device, and the files of dirs with lower priority
 that define it too. Show last what to write for a container to get the devices,
-once "cdi-hook configure" has made the engine use cdi-runtime.
+once "cdi-hook configure" has made the engine use cdi-runtime. With EXCLUSIVE in the
+configuration, show which container has a device for itself.
 
 exit status: 0; 1 if a device isn't known; 2 for wrong arguments"""
 
@@ -42,8 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec_dir(parser)
     add_json(
         parser,
-        "devices: name, path, priority, shadowed (as list has them), edits (kind, edit, is_shared, "
-        "missing), refused (by ALLOW or DENY: why, or null), requests (by engine: what to write)",
+        "devices: name, path, priority, shadowed, holder (as list has them), edits (kind, edit, "
+        "is_shared, missing), refused (by ALLOW or DENY: why, or null), requests (by engine: what to write)",
     )
 
 
@@ -57,12 +58,13 @@ def run(options: argparse.Namespace) -> int:
         output.warn(f'{index_writer.STALE}; "cdi-hook index" reads it again')
     names = list(dict.fromkeys(request.with_default_kind(name, found.settings) for name in options.names))
     there = [name for name in names if name in known.devices]
-    shown = [_described(name, registry, known, found) for name in there]
+    held = host.holders(found, registry, there)
+    shown = [_described(name, registry, known, found, held) for name in there]
     requests = _requests(there, found) if there else {}
     if options.json:
         output.report.items += [{**one, "requests": requests} for one in shown]
     else:
-        for line in _lines(shown, requests):
+        for line in _lines(shown, requests, held):
             output.say(line)
     for name in names:
         if name not in known.devices:
@@ -72,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     return 0 if there == names else 1
 
 
-def _described(name: str, registry: Registry, known: Inventory, found: Host) -> dict[str, Any]:
+def _described(
+    name: str, registry: Registry, known: Inventory, found: Host, held: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     made: list[dict[str, Any]] = []
     for (device, _), part in registry.cache.parts([name]):
         said = [
@@ -86,7 +90,7 @@ def _described(name: str, registry: Registry, known: Inventory, found: Host) -> 
             {"kind": kind, "edit": edit, "is_shared": device is None, "missing": lacks or None}
             for kind, edit, lacks in said
         ]
-    return {**host.place(name, known, found), "edits": made, "refused": _refusal(name, found)}
+    return {**host.place(name, known, found, held), "edits": made, "refused": _refusal(name, found)}
 
 
 def _refusal(name: str, found: Host) -> str | None:
@@ -111,12 +115,16 @@ def _requests(names: list[str], found: Host) -> dict[str, str]:
     }
 
 
-def _lines(shown: list[dict[str, Any]], requests: dict[str, str]) -> Iterator[str]:
+def _lines(
+    shown: list[dict[str, Any]], requests: dict[str, str], held: dict[str, dict[str, Any]]
+) -> Iterator[str]:
     for one in shown:
         yield one["name"]
         yield f"  defined by {one['path']}"
         for path in one["shadowed"]:
             yield f"  also defined by {path}, which doesn't count: its dir has lower priority"
+        if one["holder"]:
+            yield f"  {host.in_use_by(one['name'], held)}"
         if one["refused"]:
             yield f"  {one['refused']}"
         for edit in one["edits"]:

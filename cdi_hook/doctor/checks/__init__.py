@@ -23,6 +23,7 @@ CHECKS: dict[str, Callable[[Patient], list[Finding]]] = {
     "engines": of_engines.check,
     "runtimes": of_host.check_runtimes,
     "configuration": of_host.check_configuration,
+    "exclusive": of_host.check_exclusive,
     "specs": of_specs.check_dirs,
     "overlooked": of_specs.check_overlooked,
     "stale": of_specs.check_stale,

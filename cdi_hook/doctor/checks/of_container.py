@@ -18,8 +18,9 @@ from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES, client
 from cdi_hook.engines.engine import runs_us
-from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, quote
+from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices, quote
 from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.leases import choice, life, store
 from cdi_hook.names import is_qualified_name
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ def examine(
             for finding in _closed(who, patient, oci, names):
                 yield "given", finding
 
+    for finding in _holds(who, patient, container):
+        yield "holds", finding
+
     def ask(names: str = of_engines.NAMES, key: str = "") -> str:
         return of_engines.ask(engine, host.settings, container.client, names, key)
 
@@ -125,6 +129,22 @@ def examine(
         yield "log", finding
 
 
+def _holds(who: str, patient: Patient, container: KnownContainer) -> Iterator[Finding]:
+    """Yield which devices a container has for itself."""
+    if not patient.host.settings["EXCLUSIVE"]:
+        return
+    directory = patient.host.state_dir
+    leases = store.known(f"{directory}-leases" if directory else "")
+    for lease in life.living(one for one in leases if one["id"] == container.identity):
+        names = words.some(dict.fromkeys(one.name for one in lease.devices))
+        yield Finding(OK, f"no other container may have {names}, which {who} holds (EXCLUSIVE)")
+
+
+def _is_of_draws(error: CDIError) -> bool:
+    """Say whether an error is only that no spec defines `any`."""
+    return isinstance(error, UnresolvableDevices) and all(map(choice.may_be_draw, error.names))
+
+
 def _config(container: KnownContainer) -> tuple[dict[str, Any], bool]:
     """Return the container's OCI spec as it is in its bundle, and True, else what its engine has of it."""
     if container.bundle:
@@ -147,6 +167,8 @@ def _given(
     try:
         changes = pipeline.inject(copy.deepcopy(oci), patient.host, _no_warning, keep_index=False)
     except CDIError as error:
+        if patient.host.settings["EXCLUSIVE"] and not is_whole and _is_of_draws(error):
+            return Finding(OK, f"{who} isn't running; it gets what is free then when it starts"), True
         return Finding(ERROR, f"{who}: {error}", "cdi-hook doctor"), False
     if not is_whole and container.is_running:
         fact = f"only root may read the config.json of {who}, which says what it was given"

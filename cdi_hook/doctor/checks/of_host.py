@@ -12,13 +12,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cdi_hook.base import files, packages
+from cdi_hook.base import files, packages, words
 from cdi_hook.base.process import ask
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_specs
 from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import features, kinds
-from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding, LeaseError
+from cdi_hook.leases import store
 
 if TYPE_CHECKING:
     from cdi_hook.doctor.patient import Patient
@@ -76,6 +77,26 @@ def check_configuration(patient: Patient) -> list[Finding]:
         else:
             findings.append(Finding(UNKNOWN, f"LOG={log} is written by root only", ask_root()))
     return findings
+
+
+def check_exclusive(patient: Patient) -> list[Finding]:
+    """Say what EXCLUSIVE doesn't see, and whether its leases can be read."""
+    settings, directory = patient.host.settings, patient.host.state_dir
+    if not settings["EXCLUSIVE"]:
+        return []
+    if not directory:
+        fact = "EXCLUSIVE needs a place for leases, and XDG_RUNTIME_DIR isn't set"
+        return [Finding(ERROR, fact, "log in by a session that sets it")]
+    try:
+        leases = store.known(f"{directory}-leases")
+    except LeaseError as error:
+        return [Finding(ERROR, error.cause, error.fix)]
+    fact = (
+        f"EXCLUSIVE={settings['EXCLUSIVE']}: {words.count(len(leases), 'lease')}; "
+        "it doesn't see containers from "
+        "before it was set, what an engine's own --device or --gpus gives, and containers of other users"
+    )
+    return [Finding(OK, fact)]
 
 
 def check_runtimes(patient: Patient) -> list[Finding]:

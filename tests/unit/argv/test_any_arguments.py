@@ -23,7 +23,7 @@ def test_a_tuple_will_do() -> None:
 
 def test_an_invocation_holds_what_it_says() -> None:
     """An Invocation has the fields of the contract and no room for others."""
-    assert sorted((*FIELDS, "configs")) == sorted(argv.Invocation.__slots__)
+    assert sorted((*FIELDS, "configs", "global_options", "has_one_id")) == sorted(argv.Invocation.__slots__)
     with pytest.raises(AttributeError):
         argv.Invocation().other = ""  # type: ignore[attr-defined]
 

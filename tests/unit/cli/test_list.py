@@ -71,8 +71,8 @@ def test_json(cdi_hook: World) -> None:
     (cdi_hook.specs / "vendor.yaml").rename(high / "vendor.yaml")
     path = str(high / "vendor.yaml")
     assert cdi_hook.json("list", "--json", "--spec-dir", cdi_hook.specs, "--spec-dir", high) == [
-        {"name": "vendor.com/gpu=gpu0", "path": low, "priority": 0, "shadowed": []},
-        {"name": "vendor.com/gpu=gpu1", "path": path, "priority": 1, "shadowed": [low]},
+        {"name": "vendor.com/gpu=gpu0", "path": low, "priority": 0, "shadowed": [], "holder": None},
+        {"name": "vendor.com/gpu=gpu1", "path": path, "priority": 1, "shadowed": [low], "holder": None},
     ]
 
 

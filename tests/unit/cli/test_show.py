@@ -118,6 +118,7 @@ def test_json(cdi_hook: World) -> None:
         "path": path,
         "priority": 0,
         "shadowed": [],
+        "holder": None,
         "edits": [
             {"kind": "env", "edit": "DRIVER=1", "is_shared": True, "missing": None},
             {"kind": "hooks", "edit": hook, "is_shared": True, "missing": 'the host has no "/none/hook"'},

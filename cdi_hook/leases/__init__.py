@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which container has which exclusive device, for as long as that container exists.
+
+    same.py    what a device's name stands for on this host, and whether two names stand for the same
+    store.py   the leases: one file, a lock beside it
+    life.py    whether the container that has a lease is still there
+    choice.py  which names `any` may take, and in which order
+
+A lease is taken before the runtime starts. Nobody releases it: whoever wants its device next asks
+whether its container still exists. inject/deal.py does all that for a request. Nothing here is imported
+unless the configuration has EXCLUSIVE.
+"""

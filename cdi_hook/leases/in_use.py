@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who has an exclusive device, in the words that people are told. Cold."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+from cdi_hook.base import log, words
+from cdi_hook.errors import LeaseError
+from cdi_hook.leases.life import CREATING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdi_hook.leases.same import Hardware
+    from cdi_hook.leases.store import Lease
+
+    # A device that is wanted, a lease in its way, and the device that this is for.
+    Blocker = tuple[Hardware, Lease, Hardware]
+    There = Sequence[tuple[dict[str, Any], str]]  # leases, each with how its container is
+
+_SHOWN = 8
+_HASH, _ID = 64, 12  # characters of an id that an engine chose, and how many of these it shows
+_STATES = ("created", "running", "paused", "stopped", CREATING)
+
+
+def holder(tree: dict[str, Any]) -> str:
+    """Return who has a lease, in words."""
+    at = time.localtime(tree["since"])
+    today = time.strftime("%F", at) == time.strftime("%F")
+    since = time.strftime("%H:%M" if today else "%F %H:%M", at)
+    engine = f"{tree['engine']}, " if tree["engine"] else ""
+    return f"{_short(tree)} ({engine}since {since})"
+
+
+def record(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return who has a lease, as --json has it."""
+    since = time.strftime(log.TIME, time.gmtime(tree["since"]))
+    return {"container": tree["id"], "engine": tree["engine"] or None, "since": since}
+
+
+def _short(tree: dict[str, Any]) -> str:
+    name: str = tree["id"]
+    return name[:_ID] if len(name) >= _HASH else name
+
+
+def of_named(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> LeaseError:
+    """Return the error for devices that were asked for by name; ``removes`` are as in remove()."""
+    found: dict[str, str] = {}
+    for device, lease, leased in blockers:
+        also = "" if leased.name == device.name else f", which has {leased.name}"
+        found.setdefault(device.name, f"{device.name} is in use by {holder(lease.tree)}{also}")
+    return LeaseError(words.some(found.values(), _SHOWN), _fix(blockers, there, removes))
+
+
+def of_draw(
+    name: str,
+    number: int,
+    every: Sequence[Hardware],
+    blockers: Sequence[Blocker],
+    there: There,
+    removes: Sequence[str],
+) -> LeaseError:
+    """Return the error for a draw of so many devices that isn't met; ``every`` are all that it may take."""
+    kind = name.partition("=")[0]
+    if number > len(every):
+        has = words.count(len(every), "device")
+        return LeaseError(f"{name} asks for {number} devices, and {kind} has {has} for this container")
+    taken: dict[str, str] = {}
+    for device, lease, _ in blockers:
+        if any(one is device for one in every):
+            taken.setdefault(device.name, f"{device.name.partition('=')[2]} by {holder(lease.tree)}")
+    count = f"all {len(every)} devices" if len(every) > 1 else "the only device"
+    how = f"{count} of {kind} {'are' if len(every) > 1 else 'is'} in use"
+    if len(taken) < len(every):
+        how = f"{name} asks for {number}, and of the {len(every)} devices {len(taken)} are in use"
+    return LeaseError(f"{how}: {words.some(taken.values(), _SHOWN)}", _fix(blockers, there, removes))
+
+
+def _fix(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> str:
+    """Return what frees the device of a container that nobody will start, or that may be gone; else ""."""
+    trees = [lease.tree for _, lease, _ in blockers]
+    for tree, how in there:
+        if tree in trees and how == "created":
+            return f"{_short(tree)} was created and not started; to remove it, {remove(tree, removes)}"
+    for tree, how in there:
+        if tree in trees and how not in _STATES:
+            who = _short(tree)
+            return f"whether {who} is gone can't be told: {how}; to remove it, {remove(tree, removes)}"
+    return ""
+
+
+def remove(tree: dict[str, Any], removes: Sequence[str]) -> str:
+    """Return the command that removes a container; ``removes`` are the engines that do by "rm -f ID"."""
+    if tree["engine"] in removes:
+        return shlex.join((tree["engine"], "rm", "-f", _short(tree)))
+    if not tree["state"]:
+        return "end its processes"
+    *command, _, name = tree["state"]
+    return shlex.join((*command, "delete", "--force", name))

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EXCLUSIVE under real engines: how their containers come, stop, start again and go."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import image, world
+from .box import LAYOUT
+from .docker import ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from .box import Box
+    from .containerd import Containerd
+    from .docker import Docker
+    from .podman import Podman
+
+CONF, SPEC = "/etc/cdi-hook/cdi-hook.conf", "/etc/cdi/seat.json"
+ANY = "v.com/seat=any"
+SAY = 'echo "$CDI_DEALT"; exec sleep 1000'
+FAILED = "CDI device injection failed: "
+
+
+def furnish(box: Box) -> None:
+    """Have two seats, each for one container at a time, that nobody has."""
+    devices = [{"name": str(one), "containerEdits": {"env": [f"SEAT={one}"]}} for one in range(2)]
+    box.write(SPEC, json.dumps({"cdiVersion": "0.6.0", "kind": "v.com/seat", "devices": devices}))
+    box.write(CONF, f"{world.FILES[CONF]}EXCLUSIVE=v.com/seat=*\n")
+    box.do("sh", "-c", "rm -rf /run/cdi-hook-leases /run/user/user/cdi-hook-leases")
+
+
+def clear(box: Box) -> None:
+    box.do("rm", "-f", SPEC)
+    box.write(CONF, world.FILES[CONF])
+
+
+def in_use(first: str, second: str, engine: str) -> str:
+    """Return a pattern of the words for seats 0 and 1 that two containers have."""
+    who = [
+        rf"{number} by {one[:12]} \({engine}, since \d\d:\d\d\)" for number, one in enumerate((first, second))
+    ]
+    return rf"{FAILED}all 2 devices of v\.com/seat are in use: {', '.join(who)}"
+
+
+class TestDocker:
+    """docker."""
+
+    pytestmark = pytest.mark.xdist_group("docker")
+
+    @pytest.fixture(params=["cdi", "cdi-crun"])
+    def runtime(self, request: pytest.FixtureRequest) -> str:
+        """The runtime of the containers."""
+        name: str = request.param
+        return name
+
+    @pytest.fixture
+    def docker(self, dockers: Callable[[str], Docker]) -> Generator[Docker]:
+        """A docker with two seats."""
+        made = dockers(LAYOUT)
+        furnish(made.box)
+        yield made
+        for one in made.do("ps", "--all", "--quiet").split():
+            made.do("rm", "--force", one)
+        clear(made.box)
+
+    def start(self, docker: Docker, runtime: str, *options: str, asked: str = ANY) -> str:
+        """Start a container in the background; return its id."""
+        done = docker.run("--detach", "--stop-timeout=0", *options, script=SAY, device=asked, runtime=runtime)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    def refused(self, docker: Docker, runtime: str, asked: str = ANY) -> str:
+        """Fail to run a container; return what docker says."""
+        done = docker.run("--rm", device=asked, runtime=runtime)
+        assert (done.returncode, done.stdout) == (125, "")
+        assert done.stderr.startswith(f"docker: {ERROR}")
+        return done.stderr.removeprefix(f"docker: {ERROR}").rstrip()
+
+    def dealt(self, docker: Docker, container: str, starts: int = 1) -> list[str]:
+        """Return what a container was dealt, once it has started so often."""
+        docker.box.wait(lambda: len(docker.do("logs", container).split()) >= starts)
+        return docker.do("logs", container).split()
+
+    def test_until_all_are_in_use(self, docker: Docker, runtime: str) -> None:
+        """Two containers get one each, a third hears who has them, and paused they keep them; `rm` frees."""
+        first, second = self.start(docker, runtime), self.start(docker, runtime)
+        assert [self.dealt(docker, one) for one in (first, second)] == [["v.com/seat=0"], ["v.com/seat=1"]]
+        assert re.fullmatch(in_use(first, second, "docker"), self.refused(docker, runtime))
+        docker.do("pause", first)
+        assert f"v.com/seat=0 is in use by {first[:12]} (docker, since" in self.refused(
+            docker, runtime, "v.com/seat=0"
+        )
+        docker.do("unpause", first)
+        listed = docker.box.do("cdi-hook", "list", "v.com/*").splitlines()
+        assert [f"in use by {one[:12]} (docker" in line for one, line in zip((first, second), listed)] == [
+            True,
+            True,
+        ]
+        told = docker.box.call("cdi-hook", "doctor", first).stdout
+        assert (
+            f"no other container may have v.com/seat=0, which docker's container {first[:12]} holds" in told
+        )
+        docker.do("rm", "--force", first)
+        assert self.dealt(docker, self.start(docker, runtime)) == ["v.com/seat=0"]
+
+    def test_stop_and_another_s_run(self, docker: Docker, runtime: str) -> None:
+        """What a stopped container had is free, and started again it gets what is free then, or hears who has it."""
+        first, second = self.start(docker, runtime), self.start(docker, runtime)
+        docker.do("stop", first)
+        third = self.start(docker, runtime)
+        assert self.dealt(docker, third) == ["v.com/seat=0"]
+        done = docker.call("start", first)
+        assert done.returncode == 1
+        assert re.search(in_use(third, second, "docker"), done.stderr)
+        docker.do("stop", second)
+        docker.do("start", first)
+        assert self.dealt(docker, first, 2) == ["v.com/seat=0", "v.com/seat=1"]
+        assert re.search(in_use(third, first, "docker"), self.refused(docker, runtime))
+
+    def test_restart(self, docker: Docker, runtime: str) -> None:
+        """`docker restart` and --restart=always deal anew, and never what another has."""
+        first = self.start(docker, runtime, "--restart=always")
+        second = self.start(docker, runtime, asked="v.com/seat=1")
+        for number in range(2, 4):
+            docker.do("restart", first)
+            assert self.dealt(docker, first, number)[-1] == "v.com/seat=0"
+        pid = docker.inspect(first, "State.Pid")
+        docker.box.do("kill", "-9", str(pid))
+        assert set(self.dealt(docker, first, 4)) == {"v.com/seat=0"}
+        assert re.fullmatch(in_use(first, second, "docker"), self.refused(docker, runtime))
+
+    def test_create_without_start(self, docker: Docker, runtime: str) -> None:
+        """docker calls no runtime then, so nothing is taken."""
+        command = (
+            "create",
+            "--network=none",
+            f"--runtime={runtime}",
+            f"--annotation={world.KEY}=v.com/seat=0",
+        )
+        container = docker.do(*command, image.NAME)
+        other = self.start(docker, runtime, asked="v.com/seat=0")
+        done = docker.call("start", container)
+        assert f"v.com/seat=0 is in use by {other[:12]} (docker" in done.stderr
+
+    def test_the_daemon_is_killed(self, docker: Docker, runtime: str) -> None:
+        """With live-restore, its containers live on and keep what they have."""
+        daemon = "/etc/docker/daemon.json"
+        before = docker.box.read(daemon)
+        docker.box.write(daemon, json.dumps({**json.loads(before), "live-restore": True}))
+        docker.restart()
+        try:
+            first, second = self.start(docker, runtime), self.start(docker, runtime)
+            docker.box.do("sh", "-c", "kill -9 $(busybox pidof dockerd)")
+            docker.box.wait(lambda: docker.box.call("busybox", "pidof", "dockerd").returncode)
+            docker.box.do(
+                "sh", "-c", "kill -9 $(busybox pidof containerd) 2>/dev/null; sleep 1; rm -f /run/docker.pid"
+            )
+            docker.box.do("rm", "-f", "/run/docker/containerd/containerd.pid")
+            docker._start()
+            assert docker.inspect(first, "State.Status") == "running"
+            assert re.fullmatch(in_use(first, second, "docker"), self.refused(docker, runtime))
+            docker.do("rm", "--force", first)
+            assert self.dealt(docker, self.start(docker, runtime)) == ["v.com/seat=0"]
+        finally:
+            for one in docker.do("ps", "--all", "--quiet").split():
+                docker.do("rm", "--force", one)
+            docker.box.write(daemon, before)
+            docker.restart()
+
+
+class TestPodman:
+    """podman, as root and as a user, whose leases are their own."""
+
+    pytestmark = pytest.mark.xdist_group("podman")
+
+    @pytest.fixture(params=[False, True], ids=["root", "user"])
+    def podman(self, request: pytest.FixtureRequest, podmans: Callable[..., Podman]) -> Generator[Podman]:
+        """A podman with two seats."""
+        made = podmans(rootless=request.param, layout="v2")
+        furnish(made.box)
+        yield made
+        made.do("podman", "rm", "--all", "--force", "--time=0")
+        clear(made.box)
+
+    @pytest.fixture(params=["cdi", "cdi-crun"])
+    def runtime(self, request: pytest.FixtureRequest) -> str:
+        """The runtime of the containers."""
+        name: str = request.param
+        return name
+
+    def start(self, podman: Podman, runtime: str, asked: str = ANY) -> str:
+        """Start a container in the background; return its id."""
+        done = podman.run("--detach", "--stop-timeout=0", script=SAY, device=asked, runtime=runtime)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    def refused(self, podman: Podman, runtime: str, asked: str = ANY) -> str:
+        """Fail to run a container; return what podman says."""
+        done = podman.run("--rm", device=asked, runtime=runtime)
+        assert (done.returncode, done.stdout) == (126, ""), done
+        return done.stderr
+
+    def test_stop_and_start(self, podman: Podman, runtime: str) -> None:
+        """Two get one each; paused they keep it; what a stopped one had is free; started again it is dealt anew."""
+        first, second = self.start(podman, runtime), self.start(podman, runtime)
+        assert re.search(in_use(first, second, "podman"), self.refused(podman, runtime))
+        if not podman.user:  # who has no cgroup of their own here
+            podman.do("podman", "pause", first)
+            assert re.search(in_use(first, second, "podman"), self.refused(podman, runtime))
+            podman.do("podman", "unpause", first)
+        podman.do("podman", "stop", "--time=0", first)
+        third = self.start(podman, runtime)
+        done = podman.call("podman", "start", first)
+        assert done.returncode != 0
+        assert re.search(in_use(third, second, "podman"), done.stderr)
+        podman.do("podman", "rm", "--force", "--time=0", second)
+        podman.do("podman", "start", first)
+        assert re.search(in_use(third, first, "podman"), self.refused(podman, runtime))
+        assert podman.do("podman", "exec", first, "cat", "/proc/1/environ").find("CDI_DEALT=v.com/seat=1") > 0
+        place = "/run/user/user" if podman.user else "/run"
+        assert podman.box.read(f"{place}/cdi-hook-leases/leases")
+
+    def test_created_and_never_started(self, podman: Podman, runtime: str) -> None:
+        """Such a container has its device, and people hear how to remove it."""
+        annotation = f"{world.KEY}=v.com/seat=0"
+        command = ("podman", "--runtime", runtime, "create", "--annotation", annotation, image.NAME)
+        container = podman.do(*command)
+        podman.do("podman", "init", container)
+        error = self.refused(podman, runtime, "v.com/seat=0")
+        assert f"v.com/seat=0 is in use by {container[:12]} (podman, since" in error
+        fix = f"podman rm -f {container[:12]}"
+        assert f"{container[:12]} was created and not started; to remove it, {fix}" in error
+        podman.do(*fix.split())
+        self.start(podman, runtime, "v.com/seat=0")
+
+
+class TestContainerd:
+    """containerd, by ctr."""
+
+    pytestmark = pytest.mark.xdist_group("containerd")
+
+    @pytest.fixture
+    def containerd(self, containerds: Callable[..., Containerd]) -> Generator[Containerd]:
+        """A containerd with two seats."""
+        made = containerds()
+        furnish(made.box)
+        yield made
+        clear(made.box)
+
+    @pytest.mark.parametrize("program", ["cdi-runtime", "cdi-crun"])
+    def test_an_id_used_again_at_once(self, containerd: Containerd, program: str) -> None:
+        """It is another container, and what the first one had is free."""
+        for name in ("one", "two", "one", "two"):
+            done = containerd.run(name, "--detach", device=ANY, script=SAY, program=program)
+            assert (done.returncode, done.stderr) == (0, "")
+            if name == "two":
+                done = containerd.run("three", "--rm", device=ANY, program=program)
+                assert re.search(
+                    r"all 2 devices of v\.com/seat are in use: 0 by (one|two) \(containerd, since",
+                    done.stderr,
+                )
+                for old in ("one", "two"):
+                    containerd.ctr("task", "rm", "--force", old)
+                    containerd.box.do("ctr", "container", "rm", old)
+        done = containerd.run("three", "--rm", device="v.com/seat=0", script='echo "$SEAT"', program=program)
+        assert (done.returncode, done.stdout) == (0, "0\n")
