@@ -45,7 +45,7 @@ from cdi_hook.engines.client import program as program_of
 from cdi_hook.engines.edit import file_change
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Edited, Engine, Files, Request, is_ours
+from cdi_hook.engines.engine import POD, Edited, Engine, Files, Request, is_ours
 from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _PLUGINS = {
     4: "io.containerd.cri.v1.runtime",
 }
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves
+_OF_KUBERNETES = "k8s.io"  # the kubelet's
 # A container's labels that people know it by.
 _NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
 _BINARY_NAME = 6 << 3 | 2  # containerd.runc.v1.Options: field 6, of bytes
@@ -90,8 +91,7 @@ class Containerd(Engine):
     state = "/run/containerd"  # the dir of its state, bundles among it
     requests = {  # noqa: RUF012 # nobody alters it
         "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
-        "pod": "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
-        'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
+        "pod": POD,
     }
 
     def files(self, path: str) -> Files:
@@ -192,12 +192,23 @@ class Containerd(Engine):
     def inspect(self, name: str) -> list[KnownContainer]:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             return []  # neither an id nor a name
-        found = []
         filters = [f'id~="^{re.escape(name)}"', *(f'labels."{label}"=={name}' for label in _NAMES)]
-        for namespace in self._ctr("namespaces", "ls", "-q"):
-            if namespace not in _OTHERS:
-                for identity in self._ctr("-n", namespace, "containers", "ls", "-q", *filters):
-                    found += list(self._container(namespace, identity))
+        return [
+            one
+            for namespace in self._ctr("namespaces", "ls", "-q")
+            if namespace not in _OTHERS
+            for one in self._containers(namespace, filters)
+        ]
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:
+        wanted = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        labels = [f'labels."io.kubernetes.{key}"=={value}' for key, value in wanted.items() if value]
+        return self._containers(_OF_KUBERNETES, [",".join(labels)])
+
+    def _containers(self, namespace: str, filters: Sequence[str]) -> list[KnownContainer]:
+        found = []
+        for identity in self._ctr("-n", namespace, "containers", "ls", "-q", *filters):
+            found += list(self._container(namespace, identity))
         return found
 
     def _ctr(self, *arguments: str) -> list[str]:

@@ -24,12 +24,12 @@ annotations to the runtime, and a pod's annotations to its containers
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, program
 from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Engine, Files, Request, drop_ins
+from cdi_hook.engines.engine import POD, Engine, Files, Request, drop_ins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,7 @@ class Crio(Engine):
     programs = ("crio",)
     socket = _SOCKET
     own_cdi = "what the kubelet's CDI field and containers' annotations ask for"
+    requests = {"pod": POD}  # noqa: RUF012 # nobody alters it
     hooks_key = ("crio", "runtime", "hooks_dir")
     hooks_dirs = ("/usr/share/containers/oci/hooks.d",)
     reload = "restart"
@@ -87,12 +88,10 @@ class Crio(Engine):
         return [_POD_ANNOTATIONS]
 
     def inspect(self, name: str) -> list[KnownContainer]:
-        if not program(_CRICTL[0]):
-            raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
-        found = ask_json(*_CRICTL, "inspect", "--", name, unknown="could not find container")
+        found = _crictl("inspect", "--", name, unknown="could not find container")
         if found is None:
             return []
-        pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))
+        pod = _crictl("inspectp", str(dig(found, "info", "sandboxID")))
         configuration = Configuration(self)
         runtime = str(dig(pod, "info", "runtimeSpec", "annotations", _HANDLER) or configuration.default)
         identity = str(dig(found, "status", "id"))
@@ -108,5 +107,19 @@ class Crio(Engine):
                 (),
                 str(dig(found, "status", "message") or ""),
                 dig(found, "status", "state") == "CONTAINER_RUNNING",
+                client="pod",
             )
         ]
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:
+        labels = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        wanted = [f"--label=io.kubernetes.{key}={value}" for key, value in labels.items() if value]
+        found = dig(_crictl("ps", "--all", "--output=json", *wanted), "containers") or []
+        return [one for each in found for one in self.inspect(str(dig(each, "id")))]
+
+
+def _crictl(*arguments: str, unknown: str = "") -> Any:
+    """Return what crictl prints; raises Unreachable."""
+    if not program(_CRICTL[0]):
+        raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
+    return ask_json(*_CRICTL, *arguments, unknown=unknown)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook.base.process import ask
 from cdi_hook.engines import client
+from cdi_hook.engines.edit import file_change
 from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.edit.toml_document import TOMLText
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     Other = tuple[str, str]  # another file that the engine reads: its path and text
 
 NAME = "cdi"
+# What a pod's author writes, whatever engine the node has.
+POD = (
+    "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
+    'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi'
+)
 _CDI_AT_START = (
     "{} turns its own CDI on when it starts, not at a reload. --reload doesn't restart it: a restart ends "
     "containers, unless live-restore is on"
@@ -118,8 +124,9 @@ class Engine(ABC):
         """Return the files of the configuration that this path is the file of."""
 
     def start(self, path: str, others: Sequence[Other]) -> str:  # noqa: ARG002  # containerd looks at them
-        """Return the text that a new file starts with."""
-        return f"{_FIRST_LINE} {self.name}`; --remove removes it.\n"
+        """Return the text that a new file starts with; it says whether its dir goes with it."""
+        it = "it" if os.path.isdir(os.path.dirname(path)) else file_change.WITH_DIR
+        return f"{_FIRST_LINE} {self.name}`; --remove removes {it}.\n"
 
     def is_blank(self, text: str) -> bool:
         """Say whether a text has nothing but what a new file starts with."""
@@ -302,6 +309,10 @@ class Engine(ABC):
     def closes_nodes(self) -> str:
         """Return why its containers can't open device nodes outside /dev, "" if they can."""
         return ""
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:  # noqa: ARG002  # for those that have pods
+        """Return the containers of a Kubernetes pod, or the one of this name; raises Unreachable."""
+        return []
 
     @abstractmethod
     def inspect(self, name: str) -> list[KnownContainer]:

@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook.base import files, volumes, words
+from cdi_hook.base import files, programs, volumes, words
 from cdi_hook.edits import host_check, kinds, proof
 from cdi_hook.errors import FAILED, CDIError, InjectionError, TooLate, UnresolvableDevices
 from cdi_hook.generate import classes
@@ -117,7 +117,7 @@ def _unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: 
     lost = overlooked(registry.spec_dirs)
     if lost:
         parts.append(words.some(lost, separator=" | "))
-    return CDIError("; ".join([*parts, NEXT]))
+    return CDIError(programs.advice("; ".join([*parts, NEXT])))
 
 
 def _maker(name: str, known: Iterable[str]) -> str:

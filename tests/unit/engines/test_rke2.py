@@ -31,7 +31,7 @@ def test_a_default_runtime_is_set_in_its_own_file() -> None:
     with pytest.raises(UnusableConfiguration) as caught:
         Rke2().check(template.BASE, Request("/usr/bin/cdi-runtime", set_default=True), [])
     assert str(caught.value).endswith("into /etc/rancher/rke2/config.yaml")
-    assert Rke2().start("/x/config.toml.tmpl", []).splitlines() == [
+    assert Rke2().start("/config.toml.tmpl", []).splitlines() == [
         "# Written by `cdi-hook configure rke2`; --remove removes it.",
         '{{ template "base" . }}',
     ]
