@@ -50,7 +50,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo unit test check python machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo unit test check python machine cluster elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -95,6 +95,10 @@ python: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newe
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
+
+cluster: ## run packaging/kubernetes/README.md on a Kubernetes, whose binaries CDI_HOOK_CLUSTER=DIR has
+	@sh tests/setup.sh test
+	@.venv/bin/python -m pytest -sv -p no:randomly tests/cluster $(ARGS)
 
 KINDS = bare sudo person bookworm engines sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
 elsewhere: ## run `make test` on other machines, and `make python` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from tests.package.conftest import run
 
+from . import machine
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 # Nothing comes from a registry; the images are in a storage of their own. The limits are what any root may set.
@@ -24,10 +27,18 @@ _WITHOUT = (
 )  # fmt: skip
 
 
+def make_root(cache: Path, packages: Sequence[str]) -> Path:
+    """Return a root dir of these packages of Debian's that is in a cache, or make it there."""
+    command = (
+        "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", "trixie",
+    )  # fmt: skip
+    return machine.cached(cache, "\0".join(command), lambda new: machine.run(*command, new, timeout=600))
+
+
 def make(directory: Path, root: Path) -> list[str]:
     """Make the images in a storage of their own; return the settings with which buildah and podman know them.
 
-    ``root`` has Debian's packages; machine.make_root makes it.
+    ``root`` has Debian's packages; a root of machine.make_root has those of the installer's image.
     """
     settings = ["BUILDAH_ISOLATION=chroot"]
     for name, text in _CONFIGURATION.items():

@@ -155,7 +155,8 @@ def others(kubelet: Kubelet, node: Node, resource: str, *ids: str) -> grpc.Serve
     """Run and register another vendor's plugin for a resource."""
     from concurrent import futures
 
-    api, services = kubelet.api, kubelet.services
+    api: Any = kubelet.api
+    services: Any = kubelet.services
 
     class Other(services.DevicePluginServicer):  # type: ignore[misc] # generated code has no types
         def GetDevicePluginOptions(self, _request: Any, _context: Any) -> Any:  # noqa: N802 # the API's name
