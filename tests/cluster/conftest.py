@@ -99,8 +99,8 @@ def node(
         pytest.skip(f"CDI_HOOK_CLUSTER has no {newer.name}")
     place = tmp_path_factory.mktemp("node")
     (place / "files").mkdir(mode=0o755)
-    root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries)
-    made = Node(place, root, newer)
+    root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, newer)
+    made = Node(place, root)
     for archive in images:
         made.load(archive)
     shutil.copytree(ROOT / "packaging", made.directory / "packaging")

@@ -227,7 +227,17 @@ def _certify(place: Path) -> None:
     openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
 
 
-def _furnish(root: Path, binaries: Path) -> None:
+def _second(newer: Path) -> str:
+    """Return the configuration that a containerd 2 proposes, as this node needs it."""
+    command = [str(newer / "containerd"), "config", "default"]
+    text: str = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for before, after in _SECOND:
+        assert before in text, text
+        text = text.replace(before, after)
+    return text
+
+
+def _furnish(root: Path, binaries: Path, newer: Path | None) -> None:
     """Write a node's files, which lie over a root dir of Debian's packages."""
     files = {
         f"etc/kubernetes/{name}.conf": _kubeconfig(name)
@@ -238,13 +248,16 @@ def _furnish(root: Path, binaries: Path) -> None:
     files |= {
         "etc/kubernetes/kubelet.yaml": _KUBELET,
         "etc/cni/net.d/10-bridge.conflist": _CNI,
-        "etc/containerd/config.toml": _CONTAINERD,
+        "etc/containerd/config.toml": _second(newer) if newer else _CONTAINERD,
         "etc/hostname": "node1\n",
         "usr/local/sbin/network-up": _NETWORK,
         "etc/systemd/system/network-up.service": "[Unit]\nDefaultDependencies=no\n"
         "After=systemd-journald.socket systemd-tmpfiles-setup-dev.service\nBefore=sysinit.target containerd.service\n"
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/sbin/network-up\n",
     }
+    if newer:
+        text = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
+        files["etc/systemd/system/containerd.service.d/newer.conf"] = text
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
@@ -260,26 +273,25 @@ def _furnish(root: Path, binaries: Path) -> None:
     place = root / _PKI.lstrip("/")
     place.mkdir(parents=True)
     _certify(place)
-    for binary in (binaries / "bin").iterdir():
+    for binary in (*(binaries / "bin").iterdir(), *(newer.iterdir() if newer else ())):
         shutil.copy(binary, root / "usr/local/bin")
 
 
-def make_root(cache: Path, directory: Path, binaries: Path) -> Path:
-    """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache."""
-    _furnish(directory, binaries)
+def make_root(cache: Path, directory: Path, binaries: Path, newer: Path | None = None) -> Path:
+    """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache.
+
+    ``newer`` is a dir with a containerd to have in place of Debian's 1.7.
+    """
+    _furnish(directory, binaries, newer)
     return Path(f"{directory}:{base_images.make_root(cache, PACKAGES)}")
 
 
 class Node(Machine):
-    """A node that is Ready. ``containerd`` is a dir with a containerd to have in place of Debian's 1.7."""
+    """A node that is Ready."""
 
     init = _INIT + _SETTLE
     timeout = FOR_S
     before = ""  # what its tree was before anything of ours came
-
-    def __init__(self, directory: Path, root: Path, containerd: Path | None = None) -> None:
-        self._newer = containerd
-        super().__init__(directory, root)
 
     def _make_cgroups(self) -> None:
         self.layout = LAYOUT
@@ -309,26 +321,8 @@ class Node(Machine):
             )  # fmt: skip
         self._daemons.append(self._nspawn)
         self.wait(self._find_init, process=self._nspawn, log=log)
-        if self._newer:
-            self._replace(self._newer)
         self.wait(self.is_ready, process=self._nspawn, log=log)
         self.wait(lambda: self.call("kubectl", "get", "serviceaccount", "default").returncode == 0)
-
-    def _replace(self, newer: Path) -> None:
-        """Have another containerd, with its own default configuration."""
-        self._newer = None
-        self.do("systemctl", "stop", "kubelet", "containerd")
-        for program in newer.iterdir():
-            self.write(f"/usr/local/bin/{program.name}", program.read_bytes(), "755")
-        drop_in = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
-        self.write("/etc/systemd/system/containerd.service.d/newer.conf", drop_in)
-        text = self.do("/usr/local/bin/containerd", "config", "default") + "\n"
-        for before, after in _SECOND:
-            assert before in text, text
-            text = text.replace(before, after)
-        self.write("/etc/containerd/config.toml", text)
-        self.do("systemctl", "daemon-reload")
-        self.do("systemctl", "start", "containerd", "kubelet")
 
     def is_ready(self) -> bool:
         """Say whether the node is Ready."""
@@ -351,7 +345,9 @@ class Node(Machine):
 
     def apply(self, *objects: Any) -> None:
         """Apply objects."""
-        self.kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
 
     def delete(self, *pods: str) -> None:
         """Delete pods at once."""

@@ -35,7 +35,7 @@ def container(script: str = FOREVER, name: str = "one", **more: Any) -> dict[str
     return {
         "name": name,
         "image": IMAGE,
-        "command": ["/bin/busybox", "sh", "-c", f"/bin/busybox --install -s /bin; {script}"],
+        "command": ["sh", "-c", script],
         **more,
     }
 
@@ -268,7 +268,10 @@ def test_plugin(node: Node) -> None:
     edit(
         node,
         "device-plugin/devices.yaml",
-        ('  - pattern: "*/*=*"\n', '  - {pattern: "host.local/fuse=*", shares: 2}\n'),
+        (
+            '  - pattern: "*/*=*"\n',
+            '  - {pattern: "host.local/fuse=*", shares: 2}\n  - pattern: "test.local/*=*"\n',
+        ),
     )
     admin(node, "plugin")
     node.wait(lambda: offered(node) == "2")
@@ -310,10 +313,19 @@ def _runs_once(node: Node, name: str) -> bool:
 
 def test_hardware_vanishes(node: Node) -> None:
     """A device whose node is gone is no longer offered, and is again when it is back."""
-    node.do("mv", "/dev/fuse", "/dev/gone")
-    node.wait(lambda: offered(node) == "0")
-    node.do("mv", "/dev/gone", "/dev/fuse")
-    node.wait(lambda: offered(node) == "2")
+    thing = {"name": "one", "containerEdits": {"deviceNodes": [{"path": "/dev/thing"}]}}
+    node.do("mknod", "/dev/thing", "c", "1", "3")
+    node.write(
+        "/etc/cdi/thing.json",
+        json.dumps({"cdiVersion": "0.6.0", "kind": "test.local/thing", "devices": [thing]}),
+    )
+    node.wait(lambda: offered(node, "test.local/thing") == "1")
+    node.do("rm", "/dev/thing")
+    node.wait(lambda: offered(node, "test.local/thing") == "0")
+    node.do("mknod", "/dev/thing", "c", "1", "3")
+    node.wait(lambda: offered(node, "test.local/thing") == "1")
+    node.do("rm", "/dev/thing", "/etc/cdi/thing.json")
+    node.wait(lambda: offered(node, "test.local/thing") == "0")
 
 
 def test_the_engines_own_cdi(node: Node) -> None:
@@ -424,7 +436,7 @@ STATE = """find /run /tmp /opt/cdi-hook /var/lib/cdi-hook -xdev ! -path '/run/co
     ! -path '/run/udev*' ! -path '/run/log*' 2>/dev/null | sort; findmnt -rno TARGET | grep -v /run/containerd | sort"""
 MANY = """i=0; while [ $i -lt "$1" ]; do
     ctr -n k8s.io run --rm --runc-binary /opt/cdi-hook/current/bin/cdi-runtime \\
-        --annotation cdi.k8s.io/x=host.local/fuse=fuse "$2" row$i /bin/busybox test -c /dev/fuse || exit
+        --annotation cdi.k8s.io/x=host.local/fuse=fuse "$2" row$i test -c /dev/fuse || exit
     i=$((i + 1))
 done"""
 
@@ -476,7 +488,4 @@ def test_removal(node: Node) -> None:
     node.do("rm", "-r", "/etc/cdi", "/etc/cdi-hook")  # the admin's own
     after = node.do("sh", "-c", TREE)
     assert after.splitlines() == node.before.splitlines()
-    assert (restarts(node, "survivor"), node.call("test", "-e", "/run/cdi-hook").returncode) in (
-        (0, 1),
-        (1, 1),
-    )
+    assert node.call("test", "-e", "/run/cdi-hook").returncode == 1

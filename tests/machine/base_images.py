@@ -46,6 +46,9 @@ def make(directory: Path, root: Path) -> list[str]:
         settings.append(f"{name}={directory / name}")
     (directory / "bin").mkdir()
     shutil.copy("/bin/busybox", directory / "bin")
+    for name in run("busybox", "--list").split():
+        if name != "busybox":
+            (directory / "bin" / name).symlink_to("busybox")
     for name, place, files in (
         ("debian:13-slim", root, "bin etc lib lib64 sbin tmp usr var"),
         ("busybox:1.37", directory, "bin"),
