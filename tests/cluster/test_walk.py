@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.machine.machine import BOARD
+from tests.runtime.glibc import driver_root
+
 from .conftest import filled, readme
 
 if TYPE_CHECKING:
@@ -249,6 +252,25 @@ def test_generate(node: Node) -> None:
         == ["enabled"] * 2
     )
     node.do("udevadm", "control", "--reload")
+
+
+def test_nvidia(node: Node) -> None:
+    """A spec of NVIDIA's driver names the hook by the path that it has on the node, and a pod gets the GPU by it."""
+    driver_root(node.directory / "driver", "GPU-0aa6b5a1-0000-4000-8000-000000000001")
+    node.do(HOOK, "generate", "nvidia", "--root", f"{BOARD}/driver", "--output", "/etc/cdi")
+    assert f"path: {HOOK}\n" in node.read("/etc/cdi/nvidia.com-gpu.yaml")
+    look = "ls -d /dev/nvidia0 /usr/local/nvidia/lib64/libcuda.so.1 && /bin/nvidia-smi || /usr/bin/nvidia-smi"
+    node.apply(
+        pod("gpu", container(look), restartPolicy="Never", annotations={"cdi.k8s.io/x": "nvidia.com/gpu=0"})
+    )
+    node.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/gpu", "--timeout=60s")
+    assert node.kubectl("logs", "gpu").split() == [
+        "/dev/nvidia0",
+        "/usr/local/nvidia/lib64/libcuda.so.1",
+        "smi",
+    ]
+    node.delete("gpu")
+    node.do("rm", "/etc/cdi/nvidia.com-gpu.yaml")
 
 
 def offered(node: Node, resource: str = "host.local/fuse") -> str:

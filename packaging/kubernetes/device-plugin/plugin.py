@@ -287,6 +287,7 @@ def remove_stale(directory: str) -> None:
     """Remove sockets of instances that were killed."""
     for path in glob.glob(f"{glob.escape(directory)}/{_PREFIX}*.sock"):
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.settimeout(1)
             try:
                 client.connect(path)
             except ConnectionRefusedError:

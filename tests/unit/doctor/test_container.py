@@ -276,7 +276,13 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> No
     }
     place.program(
         "crictl",
-        f"[ $3 = inspectp ] && echo '{json.dumps(pod)}' || echo '{json.dumps(inspect)}'",
+        f"""case $* in
+*" ps --all --output=json --label=io.kubernetes.pod.namespace=ml-a --label=io.kubernetes.pod.name=web")
+    echo '{{"containers": [{{"id": "abc"}}]}}' ;;
+*" ps "*) echo '{{"containers": []}}' ;;
+*" inspectp "*) echo '{json.dumps(pod)}' ;;
+*) echo '{json.dumps(inspect)}' ;;
+esac""",
     )
     place.program("crio", "")
     place.spec()
@@ -300,6 +306,8 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> No
         "etc/crio/crio.conf", f'{text}[crio.runtime.runtimes.cdi]\nruntime_path = "/usr/bin/cdi-runtime"\n'
     )
     assert said(place, "abc")[2][3] == "create the pod again with runtimeClassName: cdi"
+    assert said(place, "ml-a/web") == said(place, "abc")
+    assert said(place, "ml-b/web")[0][1] == "error"
     (place.programs / "crictl").unlink()
     assert said(place, "abc")[0][:3] == (
         "container",
