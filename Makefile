@@ -41,7 +41,7 @@ units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service
 docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
 # What README.md links to. It is installed with these links changed.
 examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
-	packaging/kubernetes/* packaging/kubernetes/*/*.*))
+	packaging/kubernetes/* packaging/kubernetes/*/*))
 results = bench.md growth.svg life.svg
 hooksdir = $(DESTDIR)$(PREFIX)/share/cdi-hook/hooks.d
 hooks = $(patsubst packaging/hooks.d/%,%,$(wildcard packaging/hooks.d/README.md packaging/hooks.d/*/*.json))
