@@ -43,7 +43,7 @@ units = $(notdir $(wildcard packaging/systemd/*.path packaging/systemd/*.service
 docdir = $(DESTDIR)$(PREFIX)/share/doc/cdi-hook
 # What the documents link to. They are installed with links that lead there, and without links to what stays in the source.
 examples = $(patsubst packaging/%,%,$(wildcard packaging/place.svg packaging/demo/example.yaml \
-	packaging/kubernetes/* packaging/kubernetes/*/*.*))
+	packaging/kubernetes/* packaging/kubernetes/*/*))
 results = README.md bench.md growth.svg life.svg
 relink = sed -E -e 's,\]\(packaging/hooks\.d/,](../../cdi-hook/hooks.d/,g' -e 's,\]\((\.\./)?packaging/,](examples/,g' \
 	-e 's,\]\(tests/bench/results/,](bench/,g' -e 's,\]\(cdi_hook/README\.md,](python.md,g' \
@@ -55,7 +55,7 @@ pages = $(notdir $(wildcard packaging/man/*))
 shell_scripts = $(shell find packaging tests .ci -type f ! -name '*.gz' \
 	-exec awk 'FNR == 1 && /^\#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 
-.PHONY: help demo unit test check python machine elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
+.PHONY: help demo unit test check python machine cluster elsewhere faults fuzz coverage mutation bench install uninstall deb rpm wheel release clean
 .DEFAULT_GOAL = help
 
 help: ## show this help
@@ -100,6 +100,10 @@ python: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newe
 machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm64; slow without KVM
 	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv tests/machine/virtual $(ARGS)
+
+cluster: ## run packaging/kubernetes/README.md on a Kubernetes, whose binaries CDI_HOOK_CLUSTER=DIR has
+	@sh tests/setup.sh test
+	@.venv/bin/python -m pytest -sv -p no:randomly tests/cluster $(ARGS)
 
 KINDS = bare sudo person bookworm engines sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15
 elsewhere: ## run `make test` on other machines, and `make python` on other Pythons: KINDS="bare sudo person bookworm sid 3.9"

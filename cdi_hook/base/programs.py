@@ -31,6 +31,8 @@ def ours(name: str) -> Iterator[str]:
         _dir(),
         _OF_CLONE,
         os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_LIB))), "bin"),
+        # /opt/cdi-hook/VERSION/lib: what installs on Kubernetes' nodes has a link to the version in use
+        os.path.join(os.path.dirname(os.path.dirname(_LIB)), "current", "bin"),
         *os.environ.get("PATH", "").split(":"),
         "/usr/bin",
     ]
@@ -49,6 +51,12 @@ def command() -> str:
     """Return what a person types for cdi-hook: its name if root finds it by that, else its path."""
     program = path(_CALLED)
     return _CALLED if os.path.dirname(program) in ("/usr/bin", "/usr/local/bin") else program
+
+
+def advice(text: str) -> str:
+    """Return a text that names commands of cdi-hook's in quotes, with its path if its name isn't enough."""
+    program = command()
+    return text if os.path.dirname(program) == _OF_CLONE else text.replace('"cdi-hook ', f'"{program} ')
 
 
 def fleeting(program: str) -> str:

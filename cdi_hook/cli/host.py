@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import words
+from cdi_hook.base import programs, words
 from cdi_hook.cli import output
 from cdi_hook.errors import CDIError, quote
 
@@ -54,7 +54,7 @@ def complain_of_no_specs(dirs: Sequence[str]) -> None:
     from cdi_hook.inject import explain
 
     where = f"in {', '.join(dirs)}" if dirs else "can be found: SPEC_DIRS is empty"
-    output.note(f"no CDI spec {where}; {explain.NO_SPEC}")
+    output.note(f"no CDI spec {where}; {programs.advice(explain.NO_SPEC)}")
 
 
 def no_such_device(name: str, known: Inventory) -> str:
@@ -62,7 +62,7 @@ def no_such_device(name: str, known: Inventory) -> str:
     within = [one for one in known.devices if name.strip("*/") in one]  # a class, or a device's own name
     near = words.near(name, known.devices, 3) or within[:3]
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
-    return f"there is no device {quote(name)}; {advice}"
+    return f"there is no device {quote(name)}; {programs.advice(advice)}"
 
 
 def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, dict[str, Any]]:

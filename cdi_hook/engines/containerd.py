@@ -46,7 +46,7 @@ from cdi_hook.engines.edit import file_change
 from cdi_hook.engines.edit.config_editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.toml_document import TOMLText
-from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
+from cdi_hook.engines.engine import POD, Engine, HelpText, OwnCDI, Prober
 from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 _PLUGINS = {2: "io.containerd.grpc.v1.cri", **dict.fromkeys((3, 4), "io.containerd.cri.v1.runtime")}
 _OTHERS = ("moby",)  # namespaces of engines that speak for themselves
+_OF_KUBERNETES = "k8s.io"  # the namespace of the kubelet
 # A container's labels that people know it by.
 _NAMES = ("nerdctl/name", "io.kubernetes.pod.name", "io.kubernetes.container.name")
 _BINARY_NAME = 6 << 3 | 2  # containerd.runc.v1.Options: field 6, of bytes
@@ -182,12 +183,23 @@ class ContainerdProber(Prober):
     def inspect(self, name: str) -> list[KnownContainer]:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             return []  # neither an id nor a name
-        found = []
         filters = [f'id~="^{re.escape(name)}"', *(f'labels."{label}"=={name}' for label in _NAMES)]
-        for namespace in self._ctr("namespaces", "ls", "-q"):
-            if namespace not in _OTHERS:
-                for identity in self._ctr("-n", namespace, "containers", "ls", "-q", *filters):
-                    found += list(self._container(namespace, identity))
+        return [
+            one
+            for namespace in self._ctr("namespaces", "ls", "-q")
+            if namespace not in _OTHERS
+            for one in self._containers(namespace, filters)
+        ]
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:
+        wanted = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        labels = [f'labels."io.kubernetes.{key}"=={value}' for key, value in wanted.items() if value]
+        return self._containers(_OF_KUBERNETES, [",".join(labels)])
+
+    def _containers(self, namespace: str, filters: Sequence[str]) -> list[KnownContainer]:
+        found = []
+        for identity in self._ctr("-n", namespace, "containers", "ls", "-q", *filters):
+            found += list(self._container(namespace, identity))
         return found
 
     def _ctr(self, *arguments: str) -> list[str]:
@@ -329,8 +341,7 @@ ENGINE = Engine(
     HelpText(
         {
             "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
-            "pod": "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
-            'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi',
+            "pod": POD,
         },
         about=", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one",
         flags=((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),),

@@ -24,12 +24,12 @@ annotations to the runtime, and a pod's annotations to its containers
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, program
 from cdi_hook.engines.edit.config_editor import Editor, Files, Request, drop_ins, to_copy
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
+from cdi_hook.engines.engine import POD, Engine, HelpText, OwnCDI, Prober
 
 if TYPE_CHECKING:
     from cdi_hook.engines.edit.document import Key
@@ -74,12 +74,10 @@ class CrioProber(Prober):
     socket = _SOCKET
 
     def inspect(self, name: str) -> list[KnownContainer]:
-        if not program(_CRICTL[0]):
-            raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
-        found = ask_json(*_CRICTL, "inspect", "--", name, unknown="could not find container")
+        found = _crictl("inspect", "--", name, unknown="could not find container")
         if found is None:
             return []
-        pod = ask_json(*_CRICTL, "inspectp", str(dig(found, "info", "sandboxID")))
+        pod = _crictl("inspectp", str(dig(found, "info", "sandboxID")))
         configuration = Configuration(self.engine)
         runtime = str(dig(pod, "info", "runtimeSpec", "annotations", _HANDLER) or configuration.default)
         identity = str(dig(found, "status", "id"))
@@ -95,8 +93,22 @@ class CrioProber(Prober):
                 (),
                 str(dig(found, "status", "message") or ""),
                 dig(found, "status", "state") == "CONTAINER_RUNNING",
+                client="pod",
             )
         ]
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:
+        labels = {"pod.namespace": namespace, "pod.name": pod, "container.name": container}
+        wanted = [f"--label=io.kubernetes.{key}={value}" for key, value in labels.items() if value]
+        found = dig(_crictl("ps", "--all", "--output=json", *wanted), "containers") or []
+        return [one for each in found for one in self.inspect(str(dig(each, "id")))]
+
+
+def _crictl(*arguments: str, unknown: str = "") -> Any:
+    """Return what crictl prints; raises Unreachable."""
+    if not program(_CRICTL[0]):
+        raise Unreachable("crictl isn't installed, and nothing else asks CRI-O for a container")
+    return ask_json(*_CRICTL, *arguments, unknown=unknown)
 
 
 ENGINE = Engine(
@@ -104,7 +116,7 @@ ENGINE = Engine(
     "/etc/crio/crio.conf.d/99-cdi-hook.conf",
     CrioEditor,
     CrioProber,
-    HelpText({}),
+    HelpText({"pod": POD}),
     daemon="crio",
     units=("crio",),
     reload="restart",

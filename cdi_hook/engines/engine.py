@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from cdi_hook.engines.edit.config_editor import Editor, Other
 
 
+# What a pod's author writes, whatever engine the node has.
+POD = (
+    "# containerd, k3s, ... need: cdi-hook configure ENGINE --pod-annotations\n"
+    'metadata:\n  annotations:\n    {key}: "{names}"\nspec:\n  runtimeClassName: cdi'
+)
+
+
 class OwnCDI(NamedTuple):
     """The CDI that an engine has of its own."""
 
@@ -95,6 +102,10 @@ class Prober(ABC):
     def closes_nodes(self) -> str:
         """Return why its containers can't open device nodes outside /dev, "" if they can."""
         return ""
+
+    def of_pod(self, namespace: str, pod: str, container: str) -> list[KnownContainer]:  # noqa: ARG002  # for those that have pods
+        """Return the containers of a Kubernetes pod, or the one of this name. Unreachable."""
+        return []
 
     @abstractmethod
     def inspect(self, name: str) -> list[KnownContainer]:

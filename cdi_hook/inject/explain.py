@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from cdi_hook.base import files, volumes, words
+from cdi_hook.base import files, programs, volumes, words
 from cdi_hook.edits import host_check
 from cdi_hook.errors import CDIError, HostMismatch, InjectionError, UnresolvableDevices
 from cdi_hook.generate import classes
@@ -118,7 +118,7 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     lost = overlooked(registry.spec_dirs)
     if lost:
         parts.append(words.some(lost, separator=" | "))
-    error.about, error.fix = "; ".join(parts), NEXT
+    error.about, error.fix = programs.advice("; ".join(parts)), programs.advice(NEXT)
 
 
 def _maker(name: str, known: Iterable[str]) -> str:

@@ -47,16 +47,20 @@ def of_parts(parts: Iterable[Part]) -> list[Hardware]:
     return [of_edits(name, edits) for (name, _), edits in parts if name is not None]
 
 
-def of_edits(name: str, edits: Edits) -> Hardware:
-    """Return what a device stands for that has these container edits of its own."""
+def of_edits(name: str, edits: Edits, root: str = "") -> Hardware:
+    """Return what a device stands for that has these container edits of its own.
+
+    ``root`` is where the host's root dir is. Raises InjectionError as of_parts does.
+    """
     target = Target({}, keep_present=False, may_map_ids=False)
     keys, capabilities = [], []
     for node in edits.get("deviceNodes") or ():
-        _, numbers = kinds.KINDS["deviceNodes"].convert(node, target)
+        path = node.get("hostPath") or node["path"]
+        _, numbers = kinds.KINDS["deviceNodes"].convert({**node, "hostPath": f"{root}{path}"}, target)
         if numbers["type"] in ("b", "c", "u"):
             letter = "b" if numbers["type"] == "b" else "c"
             keys.append(f"{letter} {numbers['major']}:{numbers['minor']}")
-            if (node.get("hostPath") or node["path"]).split("/")[-2:-1] == [_CAPABILITIES]:
+            if path.split("/")[-2:-1] == [_CAPABILITIES]:
                 capabilities.append(keys[-1])
     keys += [f"net {one['hostInterfaceName']}" for one in edits.get("netDevices") or ()]
     return Hardware(name, keys or [_key_of(edits)], capabilities)

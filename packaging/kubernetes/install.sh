@@ -22,11 +22,17 @@
 # annotations name devices under containerd, until ACTION=remove; under CRI-O they
 # always do. Then the node's /etc/cdi-hook/cdi-hook.conf should say which namespaces
 # may have which devices.
+#
+# GENERATE in that file works as where a package is installed: at boot, when hardware or
+# a driver changes, and now. For this the node gets links to systemd's units and udev's rules.
 set -eu
 
 home=/opt/cdi-hook
 program=$home/current/bin/cdi-runtime
 lock=/run/cdi-hook-install
+ours=$home/current/lib/systemd/system
+units="cdi-hook-generate.path cdi-hook-generate.service"
+rules=/etc/udev/rules.d/90-cdi-hook.rules
 stage=/stage # the files in the image that go to the node
 node=/proc/1/root
 
@@ -86,7 +92,9 @@ put_files() {
 # engine gets its old configuration back.
 add_handler() {
 	# shellcheck disable=SC2086 # words
-	change=$(configure $handler --dry-run) || die "$engine can't have the handler: see above"
+	if ! change=$(configure $handler --dry-run 2>/dev/null); then # its notes come when it is done
+		configure $handler --dry-run >/dev/null || die "$engine can't have the handler: see above"
+	fi
 	[ "$change" ] || return 0
 	# shellcheck disable=SC2086
 	configure $handler --reload && return
@@ -96,6 +104,27 @@ add_handler() {
 remove_handler() {
 	change=$(configure --remove --dry-run) || return
 	[ -z "$change" ] || configure --remove --reload
+}
+
+add_units() {
+	! [ -e "$node/usr/lib/systemd/system/cdi-hook-generate.service" ] || return 0 # a package's are there
+	# shellcheck disable=SC2086 # words
+	if ! { on_node mkdir -p "${rules%/*}" &&
+		on_node ln -sfn "$home/current/lib/udev/rules.d/${rules##*/}" "$rules" &&
+		on_node systemctl --quiet enable "$ours/cdi-hook-generate.path" "$ours/cdi-hook-generate.service" &&
+		on_node systemctl --no-block start $units; }; then
+		say "GENERATE does nothing on this node, which can't have the units: see above" >&2
+	fi
+}
+remove_units() {
+	on_node test -L "$rules" || return 0
+	on_node rm -f "$rules"
+	# shellcheck disable=SC2086 # words
+	on_node systemctl --quiet disable --now $units || :
+	# and the specs that it made
+	{ on_node cat /etc/cdi-hook/cdi-hook.conf 2>/dev/null || :; printf '\nGENERATE=\n'; } >"$node$lock/conf"
+	CDI_HOOK_CONFIG=$lock/conf on_node "$home/current/bin/cdi-hook" generate --configured || :
+	rm -f "$node$lock/conf"
 }
 
 # Print the pods whose containers need cdi-runtime. containerd's shim keeps the path of
@@ -135,6 +164,7 @@ install() {
 	on_node /usr/bin/python3 -IS -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
 		die "cdi-runtime needs /usr/bin/python3, 3.9 or newer, and this node has none"
 	put_files
+	add_units
 	add_handler
 	say "installed $version for $engine"
 }
@@ -144,6 +174,7 @@ remove() {
 		remove_handler
 		wait_for_users # containers that started before the engine lost the handler
 	fi
+	remove_units
 	on_node grep -rls "$home/" /etc/cdi | while IFS= read -r spec; do
 		say "$spec still names a program in $home; without it, containers fail"
 	done

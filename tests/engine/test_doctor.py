@@ -10,7 +10,7 @@ import pytest
 
 from . import box, image, world
 from .box import LAYOUT, USER, need
-from .cri import Pod
+from .cri import Pod, Refusal
 from .docker import ANNOTATIONS, OWN_CDI
 
 if TYPE_CHECKING:
@@ -342,17 +342,16 @@ def test_pod(containerd: Containerd) -> None:
     """Annotations that containerd doesn't pass on are found, a container's and a pod's, and so is another handler."""
     lost = "gets nothing by {}'s annotation " + f"{KEY}={world.SOFT}: containerd doesn't pass it on"
     fix = "cdi-hook configure containerd{} --reload"
-    again = f"create it again: cdi-hook show {world.SOFT} says how"
+    again = "create the pod again with runtimeClassName: cdi"
     with Pod(containerd, "runc", {KEY: world.SOFT}) as pod:
         container = pod.create("sleep 1000", {KEY: world.SOFT})
         pod.start(container)
         status, findings = examined(containerd.box, container[:20])
     who = f"containerd's container {container[:12]}"
-    of_pod = ("error", f"{who} {lost.format('its pod')}", fix.format(" --pod-annotations"))
     assert status == 1
     assert findings == [
-        ("error", f"{who} {lost.format('the container')}", fix.format("")),
-        of_pod,
+        ("error", f"{who} {lost.format('the container')}", again),
+        ("error", f"{who} {lost.format('its pod')}", again),
         ("error", f"{who} was created with the runtime runc, which isn't cdi-runtime", again),
     ]
     with Pod(containerd, "cdi", {KEY: world.SOFT, f"{KEY}3": FUSE}) as pod:
@@ -363,6 +362,36 @@ def test_pod(containerd: Containerd) -> None:
     made = f"{who} was created with the runtime cdi (/usr/bin/cdi-runtime), which is cdi-runtime"
     given = ("ok", f"{who} was given all of that", None)
     assert (status, findings[1:]) == (1, [given, of_pod, ("ok", made, None)])
+
+
+@pytest.mark.xdist_group("containerd")
+def test_a_pod_by_its_name_and_a_rule_for_its_namespace(containerd: Containerd) -> None:
+    """A pod is found as NAMESPACE/POD; in a namespace that a rule allows it has its device, in another it hasn't."""
+    box = containerd.box
+    rule = f'ALLOW_ml="{FUSE} namespace=ml-*"\n'
+    conf = "/etc/cdi-hook/cdi-hook.conf"
+    before = box.read(conf)
+    box.write(conf, before + rule)
+    with Pod(containerd, namespace="ml-a") as pod:
+        container, _ = pod.run("true", {KEY: FUSE})
+        right = examined(box, f"ml-a/{pod.name}")
+        nobody = examined(box, f"ml-b/{pod.name}")
+    with Pod(containerd, namespace="web") as pod:
+        refused = pod.create("true", {KEY: FUSE})
+        with pytest.raises(Refusal, match="is in namespace"):
+            pod.start(refused)
+        wrong = examined(box, f"web/{pod.name}")
+    box.write(conf, before)
+    assert (right[0], right[1][1]) == (
+        0,
+        ("ok", f"containerd's container {container[:12]} was given all of that", None),
+    )
+    fact = f'no container and no bundle "ml-b/{pod.name}"'
+    assert (nobody[0], len(nobody[1])) == (1, 1)
+    assert nobody[1][0][1].startswith(fact[:30])
+    ((_, said, _),) = [one for one in wrong[1] if one[0] == "error"]
+    assert "is not allowed on this host: it is allowed only as in ALLOW_ml=" in said
+    assert 'the container is in namespace "web"' in said
 
 
 @pytest.mark.xdist_group("containerd")

@@ -32,11 +32,12 @@ def objects(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((KUBERNETES / name).read_text("utf-8")))
 
 
+PLUGIN = "device-plugin/"
 KUSTOMIZATION = objects("kustomization.yaml")[0]
 MANIFESTS = {
     f"{one['kind']} {one['metadata']['name']}": one
-    for path in sorted(KUBERNETES.glob("*.yaml"))
-    for one in objects(path.name)
+    for path in (*sorted(KUBERNETES.glob("*.yaml")), KUBERNETES / PLUGIN / "device-plugin.yaml")
+    for one in objects(str(path.relative_to(KUBERNETES)))
     if one["kind"] != "Kustomization"
 }
 DAEMONSET = MANIFESTS["DaemonSet cdi-hook"]["spec"]["template"]["spec"]
@@ -74,7 +75,9 @@ def test_objects_fit_together() -> None:
     assert f"RuntimeClass {MANIFESTS['Pod cdi-example']['spec']['runtimeClassName']}" in MANIFESTS
     assert f"ServiceAccount {DAEMONSET['serviceAccountName']}" in MANIFESTS
     spaces = {one["metadata"]["namespace"] for one in MANIFESTS.values() if "namespace" in one["metadata"]}
-    assert [f"Namespace {space}" in MANIFESTS for space in spaces] == [True]
+    # each part has one of its own: `kubectl delete -k` of the plugin must not take the installer away
+    assert sorted(spaces) == ["cdi-hook", "cdi-hook-device-plugin"]
+    assert all(f"Namespace {space}" in MANIFESTS for space in spaces)
 
 
 def test_only_the_installation_has_rights() -> None:
@@ -91,6 +94,57 @@ def test_only_the_installation_has_rights() -> None:
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert "volumes" not in DAEMONSET
+
+
+def test_the_plugin_has_no_rights() -> None:
+    """The device plugin's pod has no capability and no token, and writes only where the kubelet looks for plugins."""
+    spec = MANIFESTS["DaemonSet cdi-hook-device-plugin"]["spec"]
+    pod = spec["template"]["spec"]
+    assert spec["updateStrategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert (pod["automountServiceAccountToken"], pod["priorityClassName"]) == (False, "system-node-critical")
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert not {"hostPID", "hostNetwork", "hostIPC"} & set(pod)
+    (plugin,) = pod["containers"]
+    assert plugin["securityContext"] == {
+        "runAsUser": 0,  # only root may enter the kubelet's dir
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    of_host = {one["name"]: one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
+    writes = [one["name"] for one in plugin["volumeMounts"] if not one.get("readOnly")]
+    assert [of_host[name] for name in writes if name in of_host] == ["/var/lib/kubelet/device-plugins"]
+    assert sorted(of_host.values()) == [
+        "/dev", "/etc/cdi", "/proc/driver", "/run/cdi", "/sys", "/var/lib/kubelet/device-plugins",
+    ]  # fmt: skip
+    below = plugin["args"][0]
+    mounts = {one["name"]: one["mountPath"] for one in plugin["volumeMounts"]}
+    assert all(mounts[name] == below + path for name, path in of_host.items())
+
+
+def test_the_plugins_kustomization_has_its_parts() -> None:
+    """It finds its files, names the image and the ConfigMap as the DaemonSet does, and its tag is a text."""
+    (kustomization,) = objects(f"{PLUGIN}kustomization.yaml")
+    pod = MANIFESTS["DaemonSet cdi-hook-device-plugin"]["spec"]["template"]["spec"]
+    assert kustomization["resources"] == ["device-plugin.yaml"]
+    (image,), (plugin,) = kustomization["images"], pod["containers"]
+    assert plugin["image"] == image["name"]
+    assert (image["newName"], image["newTag"]) == ("REGISTRY/cdi-hook-device-plugin", "VERSION")
+    (made,) = kustomization["configMapGenerator"]
+    (volume,) = [one for one in pod["volumes"] if "configMap" in one]
+    assert volume["configMap"]["name"] == made["name"]
+    assert f"/etc/cdi-hook/{made['files'][0]}" == plugin["args"][1]
+    for name in ("kustomization.yaml", f"{PLUGIN}kustomization.yaml"):
+        assert 'newTag: "VERSION"' in (KUBERNETES / name).read_text("utf-8")
+
+
+def test_readme_says_what_it_allows_first() -> None:
+    """Who may have what comes before the first command that gives it, and a removal before what leaves all behind."""
+    text = (KUBERNETES / "README.md").read_text("utf-8")
+    assert text.index("## Who may have which device") < text.index("kubectl apply")
+    assert text.index("ACTION=remove") > text.index("`kubectl delete -k` alone leaves")
+    assert "ACTION=remove" in (KUBERNETES / "install.yaml").read_text("utf-8")
 
 
 def test_script_knows_what_the_manifest_sets() -> None:

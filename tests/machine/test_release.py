@@ -16,6 +16,8 @@ from tests.engine.box import ROOT
 from tests.package.conftest import TOOLS, VERSION, need, run
 from tests.package.test_builds import NAMES
 
+from . import base_images
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -23,39 +25,13 @@ if TYPE_CHECKING:
     from tests.package.conftest import Key
 
 IMAGE = f"cdi-hook-installer-{VERSION}.{platform.machine()}.oci.tar"
-# Nothing comes from a registry; the images are in a storage of their own. The limits are what any root may set.
-CONFIGURATION = {
-    "CONTAINERS_STORAGE_CONF": '[storage]\ngraphroot = "{}/storage"\nrunroot = "{}/run"\n',
-    "CONTAINERS_REGISTRIES_CONF": '[[registry]]\nprefix = "docker.io"\nblocked = true\n',
-    "CONTAINERS_CONF": '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n',
-}
-# What apt would fetch from, as all that it is asked for is there; and what only takes time.
-WITHOUT = (
-    "etc/apt/sources.list", "usr/bin/podman", "usr/libexec", "usr/share/doc", "usr/share/locale", "usr/share/man",
-    *(f"usr/lib/{name}" for name in ("podman", "systemd", "udev")),
-)  # fmt: skip
 
 
 @pytest.fixture
 def bases(tmp_path: Path, root: Path) -> list[str]:
-    """Make the images that the Containerfile starts from, of the machine's root and busybox; return buildah's settings."""
+    """Make the images that the Containerfile starts from; return the settings of buildah that know them."""
     need("buildah")
-    settings = []
-    for name, text in CONFIGURATION.items():
-        (tmp_path / name).write_text(text.replace("{}", str(tmp_path)), "ascii")
-        settings.append(f"{name}={tmp_path / name}")
-    (tmp_path / "bin").mkdir()
-    shutil.copy("/bin/busybox", tmp_path / "bin")
-    for name, place, files in (
-        ("debian:13-slim", root, "bin etc lib lib64 sbin tmp usr var"),
-        ("busybox:1.37", tmp_path, "bin"),
-    ):
-        archive = tmp_path / "base.tar"
-        run("tar", "-cf", archive, "-C", place, *(f"--exclude={one}" for one in WITHOUT), *files.split())
-        container = run("env", *settings, "buildah", "from", "scratch").strip()
-        run("env", *settings, "buildah", "add", "-q", container, archive, "/")
-        run("env", *settings, "buildah", "commit", "-q", "--rm", container, f"docker.io/library/{name}")
-    return settings
+    return base_images.make(tmp_path, root)
 
 
 def read(image: tarfile.TarFile, digest: str) -> Any:

@@ -23,7 +23,8 @@ they need, the index, systemd's units, cgroups, AppArmor and SELinux, Python.
 With CONTAINER, examine that container: the runtime that it was created with, what it
 asks for, what only looks like asking, what it was given, and what LOG says of it.
 CONTAINER is a name or id that docker, podman, containerd or CRI-O knows (of CRI-O
-with crictl), a pod's name, or a bundle's dir.
+with crictl), a pod as NAMESPACE/POD or its container as NAMESPACE/POD/CONTAINER, or a
+bundle's dir.
 
 Each finding is a line with its level; the line below it says what mends it:
 

@@ -11,12 +11,14 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import json_text, words
+from cdi_hook.base import json_text, programs, words
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_engines
 from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES, client
+from cdi_hook.engines.edit.config_editor import NAME
+from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices, quote
 from cdi_hook.inject import bundle, pipeline, request
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 _KNOWN = re.compile(r"(AMD|HABANA|NVIDIA)_VISIBLE_DEVICES")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _KEEPS_GROUPS = "run.oci.keep_original_groups"  # podman's --group-add keep-groups, for crun
+_POD = re.compile(
+    r"([a-z0-9][a-z0-9-]*)/([a-z0-9][a-z0-9.-]*)(?:/([a-z0-9][a-z0-9-]*))?"
+)  # as Kubernetes has them
 _SHOWN = 3  # lines of LOG
 _MOST = 200  # characters of a value
 
@@ -48,12 +53,14 @@ def find(name: str) -> tuple[list[tuple[Engine | None, KnownContainer]], list[Fi
         return [(None, client.KnownContainer(os.path.basename(directory), bundle=directory))], []
     found: list[tuple[Engine | None, KnownContainer]] = []
     findings, asked = [], []
+    of_pod = _POD.fullmatch(name)
     for engine in ENGINES.values():
         probe = engine.probe()
         if not probe.found():
             continue
         try:
-            found += [(engine, one) for one in probe.inspect(name)]
+            known = probe.of_pod(*of_pod.groups(default="")) if of_pod else probe.inspect(name)
+            found += [(engine, one) for one in known]
             asked.append(engine.name)
         except CDIError as error:
             fact, fix = f"{engine.name} can't be asked: {error}", ""
@@ -66,7 +73,10 @@ def find(name: str) -> tuple[list[tuple[Engine | None, KnownContainer]], list[Fi
         whom = f"; asked: {', '.join(asked)}" if asked else ", and no engine that could be asked is here"
         who = "root" if os.geteuid() == 0 else "you"
         fact = f"no container and no bundle {quote(name)} is known to {who}{whom}"
-        findings.append(Finding(ERROR, fact, "a user's engine and root's don't know each other's containers"))
+        fix = "a user's engine and root's don't know each other's containers"
+        if of_pod:
+            fix = f"kubectl -n {of_pod[1]} get pod {of_pod[2]} -o wide says whether it is on this node"
+        findings.append(Finding(ERROR, fact, fix))
     return found, findings
 
 
@@ -78,11 +88,13 @@ def examine(
     host.call.container = container.identity
     who = f"{engine.name}'s container {container.identity[:12]}" if engine else container.bundle
     oci, is_whole = _config(container)
+    host.call.bundle = container.bundle or _former(engine, container)
     asks: Any = None
     try:
         asks = request.collect(oci, host.settings, container.identity)
     except CDIError as error:
-        yield "asked", Finding(ERROR, f"{who}: {error}", "start it again with a name of `cdi-hook list`")
+        fix = f"start it again with a name of `{programs.command()} list`"
+        yield "asked", Finding(ERROR, f"{who}: {error}", fix)
     names = asks.device_ids if asks else []
     lacks, is_said = asks is None, False
     if names:
@@ -114,7 +126,9 @@ def examine(
         yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
     elif asks is not None and not names and not likes:
         lacks = True
-        fix = f"{ask()}; cdi-hook list shows the names"
+        fix = f"{ask()}; {programs.command()} list shows the names"
+        if container.client == "pod":
+            fix = f"resources {{limits: {{vendor.com/class: 1}}}} where a device plugin offers it, or {fix}"
         yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
     lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
     for finding in _runtime(
@@ -169,7 +183,7 @@ def _given(
     except CDIError as error:
         if patient.host.settings["EXCLUSIVE"] and not is_whole and _is_of_draws(error):
             return Finding(OK, f"{who} isn't running; it gets what is free then when it starts"), True
-        return Finding(ERROR, f"{who}: {error}", "cdi-hook doctor"), False
+        return Finding(ERROR, f"{who}: {error}", f"{programs.command()} doctor"), False
     if not is_whole and container.is_running:
         fact = f"only root may read the config.json of {who}, which says what it was given"
         return Finding(UNKNOWN, fact, _ask_root(container)), False
@@ -189,7 +203,7 @@ def _given(
         return Finding(ERROR, fact), False  # what _runtime says mends it
     if engine:
         fact += "; the spec may have changed since it was created"
-    return Finding(ERROR, fact, shlex.join(("cdi-hook", "inject", "--diff", container.bundle))), False
+    return Finding(ERROR, fact, shlex.join((programs.command(), "inject", "--diff", container.bundle))), False
 
 
 def _closed(who: str, patient: Patient, oci: dict[str, Any], names: list[str]) -> Iterator[Finding]:
@@ -214,6 +228,13 @@ def _closed(who: str, patient: Patient, oci: dict[str, Any], names: list[str]) -
             elif not has_groups:
                 fix = "--group-add keep-groups, an option of podman that crun knows"
                 yield Finding(ERROR, f"{fact}: you are in it, and the container left it", fix)
+
+
+def _former(engine: Engine | None, container: KnownContainer) -> str:
+    """Return where the bundle of a pod's container was, as far as the policy asks; "" for another's."""
+    is_claim = client.dig(container.oci, "annotations")
+    marks = [mark for _, key, mark in request.PODS if key in _object(is_claim)]
+    return marks[0] if engine and marks and container.client == "pod" else ""
 
 
 def _ask_root(container: KnownContainer) -> str:
@@ -247,9 +268,22 @@ def _runtime(
         yield Finding(OK, made)
         return
     kept = f"; {engine.name} always restarts it with that" if engine.help.keeps_runtime else ""
+    if container.client == "pod":
+        yield Finding(ERROR, f"{made}{kept}", _runtime_class(engine))
+        return
     again = of_engines.request(engine, settings, container.client, names or of_engines.NAMES)
-    again = again or f"{shlex.join(('cdi-hook', 'show', names or of_engines.NAMES))} says how"
+    again = again or f"{shlex.join((programs.command(), 'show', names or of_engines.NAMES))} says how"
     yield Finding(ERROR, f"{made}{kept}", f"create it again: {again}")
+
+
+def _runtime_class(engine: Engine) -> str:
+    """Return what makes a pod's containers ours."""
+    ours: list[str] = []
+    with contextlib.suppress(CDIError):
+        ours = Configuration(engine).ours()
+    if not ours:
+        return as_root("cdi-hook", "configure", engine.name, "--reload")
+    return f"create the pod again with runtimeClassName: {NAME if NAME in ours else ours[0]}"
 
 
 def _looks_like(
@@ -262,7 +296,8 @@ def _looks_like(
 ) -> Iterator[Finding]:
     """Yield what looks like a request and is none; ``names`` are the devices that are asked for."""
     prefixes, variables = settings.words("ANNOTATION_PREFIXES"), settings.words("DEVICE_ENV")
-    for key, value in sorted(_object(client.dig(oci, "annotations")).items()):
+    lost = {key: value for _, key, value, _ in container.lost}  # a misspelt key of a pod's gets no further
+    for key, value in sorted({**lost, **_object(client.dig(oci, "annotations"))}.items()):
         if not key.startswith(tuple(prefixes)) and _is_near(key, str(value), prefixes):
             fact = f"{who} has the annotation {quote(key)}, which asks for nothing: the key has to begin with"
             yield Finding(ERROR, f"{fact} {' or '.join(prefixes)}", ask(str(value)))
@@ -293,7 +328,7 @@ def _lost(
                 f"{who} gets nothing by {whose}'s annotation {key}={value}: {engine.name} doesn't pass it on"
             )
             fix = as_root("cdi-hook", "configure", engine.name, *filter(None, [flag]), "--reload")
-            yield Finding(ERROR, fact, fix)
+            yield Finding(ERROR, fact, fix if runs_us(container.program) else _runtime_class(engine))
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdi_hook.engines.client import dig
+from cdi_hook.engines.edit import file_change
 from cdi_hook.engines.edit.document import UnusableConfiguration
 from cdi_hook.engines.edit.toml_document import TOMLText
 
@@ -100,8 +101,9 @@ class Editor:
         return None
 
     def start(self) -> str:
-        """Return the text that a new file starts with."""
-        return self.form.first.format(self.engine)
+        """Return the text that a new file starts with; it says whether its dir goes with it."""
+        it = "it" if os.path.isdir(os.path.dirname(self.path)) else file_change.WITH_DIR
+        return self.form.first.format(self.engine, it)
 
     def program(self, entry: Any) -> Any:
         """Return the path of the program that an entry runs; None if it has none."""

@@ -39,7 +39,7 @@ class Document(ABC):
     text: str
     tree: dict[str, Any]
     kind = "a table"  # what has keys and values
-    first = FIRST_LINE + " {}`; --remove removes it.\n"  # what an engine's new file starts with
+    first = FIRST_LINE + " {}`; --remove removes {}.\n"  # what an engine's new file starts with
     blank = re.compile(rf"{FIRST_LINE}.*\n?(version = \d+\n)?\s*")  # a text with no more than such a file
 
     @abstractmethod

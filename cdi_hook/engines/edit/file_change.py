@@ -18,6 +18,7 @@ from cdi_hook.base import files
 from cdi_hook.errors import CDIError, quote
 
 _BACKUP = ".before-cdi-hook"
+WITH_DIR = "it and its dir"  # the first line of a file for which a dir was made ends so
 _OF_THE_CONTENT = ("security.evm", "security.ima")  # signatures of what the file held
 
 
@@ -59,6 +60,9 @@ class FileChange:
                         undo.callback(os.unlink, self.backup)
                 if self.after is None:
                     os.unlink(os.path.realpath(self.path))
+                    if (self.before or "").partition("\n")[0].endswith(f"{WITH_DIR}."):
+                        with contextlib.suppress(OSError):  # others have files there by now
+                            os.rmdir(os.path.dirname(self.path))
                 else:
                     os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
                     _create(os.path.realpath(self.path), self.after, now)

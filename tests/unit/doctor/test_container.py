@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.doctor.checks import of_container
+from cdi_hook.doctor.patient import as_root
 from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES
+from cdi_hook.engines.client import KnownContainer
 from cdi_hook.engines.containerd import _binary
 
 if TYPE_CHECKING:
@@ -276,13 +278,20 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> No
     }
     place.program(
         "crictl",
-        f"[ $3 = inspectp ] && echo '{json.dumps(pod)}' || echo '{json.dumps(inspect)}'",
+        f"""case $* in
+*" ps --all --output=json --label=io.kubernetes.pod.namespace=ml-a --label=io.kubernetes.pod.name=web")
+    echo '{{"containers": [{{"id": "abc"}}]}}' ;;
+*" ps "*) echo '{{"containers": []}}' ;;
+*" inspectp "*) echo '{json.dumps(pod)}' ;;
+*) echo '{json.dumps(inspect)}' ;;
+esac""",
     )
     place.program("crio", "")
     place.spec()
     monkeypatch.setattr(ENGINES["crio"], "file", f"{place.root}/etc/crio/crio.conf.d/99-cdi-hook.conf")
     text = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/sbin/runc"\n'
     text += '[crio.runtime.runtimes.other]\nruntime_path = "/usr/sbin/other"\n'
+    fix = as_root("cdi-hook", "configure", "crio", "--reload")
     place.write("etc/crio/crio.conf", text)
     who, name = "crio's container abc", handler or "runc"
     assert said(place, "abc") == [
@@ -292,15 +301,143 @@ def test_crio(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str) -> No
             "runtime",
             "error",
             f"{who} was created with the runtime {name} (/usr/sbin/{name}), which isn't cdi-runtime",
-            "create it again: cdi-hook show vendor.com/gpu=gpu0 says how",
+            fix,
         ),
     ]
+    place.write(
+        "etc/crio/crio.conf", f'{text}[crio.runtime.runtimes.cdi]\nruntime_path = "/usr/bin/cdi-runtime"\n'
+    )
+    assert said(place, "abc")[2][3] == "create the pod again with runtimeClassName: cdi"
+    assert said(place, "ml-a/web") == said(place, "abc")
+    assert said(place, "ml-b/web")[0][1] == "error"
     (place.programs / "crictl").unlink()
     assert said(place, "abc")[0][:3] == (
         "container",
         "unknown",
         "crio can't be asked: crictl isn't installed, and nothing else asks CRI-O for a container",
     )
+
+
+POD = {"io.kubernetes.cri.sandbox-name": "web", "io.kubernetes.cri.sandbox-namespace": "ml-a"}
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "claimed"])
+@pytest.mark.parametrize("namespace", ["ml-a", "ml-b"])
+def test_a_rule_for_a_namespace(place: Place, state: str, namespace: str) -> None:
+    """A rule with namespace= counts for a pod's container, also one that has ended; not for one that only claims so."""
+    place.spec()
+    place.configure(ALLOW_ml=f"vendor.com/* namespace={namespace}")
+    oci = {"annotations": {**ASK, **POD}, "process": {"env": ["A=1"]}}
+    made = place.write("k8s.io/abc/config.json", json.dumps(oci)) if state == "running" else "/"
+    known = KnownContainer(
+        "abc", "cdi", "/usr/bin/cdi-runtime", os.path.dirname(made).rstrip("/"), oci, is_running=state == "running",
+        client="" if state == "claimed" else "pod",
+    )  # fmt: skip
+    given = [
+        one
+        for check, one in of_container.examine(place.patient(), ENGINES["containerd"], known)
+        if check == "given"
+    ]
+    is_allowed = state != "claimed" and namespace == "ml-a"
+    assert [one.level for one in given] == ["ok" if is_allowed else "error"]
+    assert ("is not allowed on this host" in given[0].message) is not is_allowed
+
+
+def containerd(place: Place, monkeypatch: pytest.MonkeyPatch, handler: str, **annotations: str) -> None:
+    """Have a containerd with one pod's container, of a handler; the pod has the annotations."""
+
+    def metadata(kind: str, data: Any) -> Any:
+        value = base64.b64encode(json.dumps({"Metadata": data}).encode()).decode()
+        return {f"io.cri-containerd.{kind}.metadata": {"value": value}}
+
+    options = b"\x32\x14/usr/bin/cdi-runtime" if handler == "cdi" else b"\x32\x04runc"
+    container = {
+        "Runtime": {
+            "Name": "io.containerd.runc.v2",
+            "Options": {"value": base64.b64encode(options).decode()},
+        },
+        "Spec": {"annotations": POD},
+        "Extensions": metadata("container", {"SandboxID": "box1", "Config": {}}),
+    }
+    of_pod = metadata("sandbox", {"RuntimeHandler": handler, "Config": {"annotations": annotations}})
+    labels = 'labels."io.kubernetes.pod.namespace"==ml-a,labels."io.kubernetes.pod.name"==web'
+    script = f"""shift 4
+case $* in
+"containers info box1") echo '{json.dumps({"Extensions": of_pod})}' ;;
+"containers info abc") echo '{json.dumps(container)}' ;;
+'containers ls -q {labels}' | 'containers ls -q {labels},labels."io.kubernetes.container.name"==one') echo abc ;;
+esac"""
+    place.program("ctr", script)
+    place.program("containerd", "")
+    place.write("containerd.sock", "")
+    monkeypatch.setattr(ENGINES["containerd"].prober, "socket", f"{place.root}/containerd.sock")
+    monkeypatch.setattr(ENGINES["containerd"], "file", f"{place.root}/config.toml")
+    place.write("config.toml", CONTAINERD)
+
+
+CONTAINERD = """version = 2
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.cdi.options]
+BinaryName = "/usr/bin/cdi-runtime"
+"""
+
+
+def test_a_pod_is_found_by_its_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod's containers are known as NAMESPACE/POD, one of them as NAMESPACE/POD/CONTAINER."""
+    containerd(place, monkeypatch, "cdi")
+    for name in ("ml-a/web", "ml-a/web/one"):
+        assert said(place, name)[0][2] == "containerd's container abc asks for no device"
+    fix = "kubectl -n ml-b get pod web -o wide says whether it is on this node"
+    assert said(place, "ml-b/web")[0][3] == fix
+    for name in ("ml-a/web/one/two", "ml-a/we b", 'ml-a/x"==y', "../web"):
+        assert said(place, name)[0][1:2] == ("error",)
+
+
+@pytest.mark.parametrize(
+    ("handler", "annotations", "fact", "fix"),
+    [
+        (
+            "cdi",
+            {},
+            "asks for no device",
+            "resources {limits: {vendor.com/class: 1}} where a device plugin offers it, or "
+            'annotations: {cdi.k8s.io/NAME: "vendor.com/class=name"}; cdi-hook list shows the names',
+        ),
+        (
+            "cdi",
+            {"cdi.k8s/x": GPU},
+            'has the annotation "cdi.k8s/x", which asks for nothing: the key has to begin with cdi.k8s.io/',
+            f'annotations: {{cdi.k8s.io/NAME: "{GPU}"}}',
+        ),
+        (
+            "runc",
+            ASK,
+            f"gets nothing by its pod's annotation cdi.k8s.io/x={GPU}: containerd doesn't pass it on",
+            "create the pod again with runtimeClassName: cdi",
+        ),
+        (
+            "cdi",
+            ASK,
+            f"gets nothing by its pod's annotation cdi.k8s.io/x={GPU}: containerd doesn't pass it on",
+            "cdi-hook configure containerd --pod-annotations --reload",
+        ),
+    ],
+)
+def test_what_fixes_a_pod(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    handler: str,
+    annotations: dict[str, str],
+    fact: str,
+    fix: str,
+) -> None:
+    """A pod's mistake has a fix in the words of Kubernetes."""
+    containerd(place, monkeypatch, handler, **annotations)
+    found = [(*one[:3], one[3].removeprefix("sudo ")) for one in said(place, "ml-a/web") if one[1] == "error"]
+    assert found[0][2:] == (f"containerd's container abc {fact}", fix)
+    if handler == "runc":
+        assert [one[3] for one in found] == [fix, fix]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,10 +124,17 @@ def test_with_a_drop_in(tmp_path: Path) -> None:
     text = made(3, f'imports = ["{tmp_path}/config-v3.toml.d/*.toml"]')
     (tmp_path / "config.toml").write_text(text)
     add(tmp_path)
-    drop_in = FIRST + "version = 3\n" + tables(3)
+    drop_in = FIRST.replace("removes it.", "removes it and its dir.") + "version = 3\n" + tables(3)
     assert contents(tmp_path) == {"config.toml": text, "config-v3.toml.d/99-cdi-hook.toml": drop_in}
     remove(tmp_path)
-    assert contents(tmp_path) == {"config.toml": text}
+    assert (contents(tmp_path), os.listdir(tmp_path)) == ({"config.toml": text}, ["config.toml"])
+    for theirs, left in (("", []), ("mine.toml", ["mine.toml"])):
+        (tmp_path / "config-v3.toml.d").mkdir()  # it was there before, or somebody has used it since
+        add(tmp_path)
+        (tmp_path / "config-v3.toml.d" / theirs).touch()
+        remove(tmp_path)
+        assert os.listdir(tmp_path / "config-v3.toml.d") == left
+        shutil.rmtree(tmp_path / "config-v3.toml.d")
     (tmp_path / TEMPLATES[3]).write_text(FIRST + BASE + block(3))
     add(tmp_path)
     assert list(contents(tmp_path)) == ["config.toml", TEMPLATES[3]]

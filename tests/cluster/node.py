@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node of Kubernetes on this kernel: a machine (tests/machine) with a control plane, a kubelet and containerd.
+
+Its cgroups are of the layout that this machine has. It has no network but its own, so images are imported.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.engine.box import LAYOUT, STANDARD_PATH, Box
+from tests.machine import base_images
+from tests.machine.machine import BOARD, Machine
+
+PACKAGES = (
+    "systemd-sysv", "dbus", "libpam-systemd", "udev", "procps", "kmod", "python3", "runc", "containerd",
+    "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
+    "kubectl", "ca-certificates", "openssl", "mount", "busybox-static", "fuse3",
+)  # fmt: skip
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service",
+    "fstrim.timer", "e2scrub_all.timer", "etcd.service",
+)  # fmt: skip
+ADDRESS = "10.99.0.1"
+FOR_S = 240
+
+# /var/lib/containerd is on a disk of its own: containerd makes overlays, and these don't stack.
+_INIT = """
+read -r pid rest </proc/self/stat
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o "lowerdir=$INSTALLED,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
+for place in containerd kubelet; do
+    mkdir -p /mnt/root/var/lib/$place
+    mount -t tmpfs -o mode=755 tmpfs /mnt/root/var/lib/$place
+done
+"""
+_SETTLE = """
+umount -R /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+while IFS=: read -r number names path; do
+    if [ "$names" ]; then
+        mkdir "/sys/fs/cgroup/${names#name=}"
+        mount -t cgroup -o "$names" none "/sys/fs/cgroup/${names#name=}"
+    else
+        mkdir /sys/fs/cgroup/unified
+        mount -t cgroup2 none /sys/fs/cgroup/unified
+    fi
+done </proc/self/cgroup
+mount -t sysfs sysfs /sys -o remount,rw || :
+trap '' CHLD
+echo "$pid"
+exec cat >/dev/null
+"""
+_ENTER = """
+for group in /sys/fs/cgroup/*/; do
+    if [ -e "$group/init.scope" ]; then echo 0 >"$group/init.scope/cgroup.procs"; else echo 0 >"$group/cgroup.procs"; fi
+done 2>/dev/null
+cd /
+exec "$@"
+"""
+# What a machine has, and nspawn doesn't give: a network, and cgroups that can be written. The kubelet sets
+# settings of the kernel, which are the whole machine's: it sees files in their place.
+_NETWORK = f"""#!/bin/sh
+for group in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$group"; done
+ip link set lo up
+ip link add outside type bridge
+ip addr add {ADDRESS}/24 dev outside
+ip link set outside up
+ip route add default via 10.99.0.254
+mkdir -p /run/sysctls
+while read -r name value; do
+    echo "$value" >"/run/sysctls/${{name##*/}}"
+    mount --bind "/run/sysctls/${{name##*/}}" "/proc/sys/$name"
+done <<X
+vm/overcommit_memory 1
+vm/panic_on_oom 0
+kernel/panic 10
+kernel/panic_on_oops 1
+kernel/keys/root_maxkeys 1000000
+kernel/keys/root_maxbytes 25000000
+X
+echo 1 >/proc/sys/net/ipv4/ip_forward
+mount --make-rshared /
+"""
+_UNIT = """[Unit]
+After={after}
+Wants={after}
+StartLimitIntervalSec=0
+[Service]
+ExecStart={command}
+Restart=always
+RestartSec=1
+KillMode=process
+Delegate=yes
+[Install]
+WantedBy=multi-user.target
+"""
+_PKI = "/etc/kubernetes/pki"
+# By name: what comes before it, and its command.
+_UNITS = {
+    "k-etcd": (
+        "network-up.service",
+        "/usr/bin/etcd --data-dir /var/lib/k-etcd --unsafe-no-fsync --log-level warn",
+    ),
+    "k-apiserver": (
+        "k-etcd.service",
+        "/usr/local/bin/kube-apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range=10.96.0.0/16 "
+        f"--advertise-address={ADDRESS} --tls-cert-file={_PKI}/apiserver.crt --tls-private-key-file={_PKI}/apiserver.key "
+        f"--client-ca-file={_PKI}/ca.crt --kubelet-client-certificate={_PKI}/admin.crt "
+        f"--kubelet-client-key={_PKI}/admin.key --kubelet-certificate-authority={_PKI}/ca.crt "
+        f"--service-account-issuer=https://kubernetes.default.svc --service-account-key-file={_PKI}/sa.pub "
+        f"--service-account-signing-key-file={_PKI}/sa.key --authorization-mode=Node,RBAC --allow-privileged "
+        "--enable-admission-plugins=NodeRestriction --kubelet-preferred-address-types=InternalIP",
+    ),
+    "k-manager": (
+        "k-apiserver.service",
+        "/usr/local/bin/kube-controller-manager --kubeconfig=/etc/kubernetes/manager.conf "
+        f"--root-ca-file={_PKI}/ca.crt --service-account-private-key-file={_PKI}/sa.key "
+        "--use-service-account-credentials --leader-elect=false",
+    ),
+    "k-scheduler": (
+        "k-apiserver.service",
+        "/usr/local/bin/kube-scheduler --kubeconfig=/etc/kubernetes/scheduler.conf --leader-elect=false",
+    ),
+    "kubelet": (
+        "containerd.service",
+        "/usr/local/bin/kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf "
+        f"--hostname-override=node1 --node-ip={ADDRESS} --v=2",
+    ),
+}
+# By name: the subject, and other names of its owner.
+_CERTIFICATES = {
+    "apiserver": (
+        "/CN=kube-apiserver",
+        f"IP:127.0.0.1,IP:{ADDRESS},IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc,DNS:node1",
+    ),
+    "admin": ("/O=system:masters/CN=admin", ""),
+    "manager": ("/CN=system:kube-controller-manager", ""),
+    "scheduler": ("/CN=system:kube-scheduler", ""),
+    "kubelet": ("/O=system:nodes/CN=system:node:node1", f"IP:{ADDRESS},DNS:node1"),
+}
+_KUBELET = f"""apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {{x509: {{clientCAFile: {_PKI}/ca.crt}}, webhook: {{enabled: true}}, anonymous: {{enabled: false}}}}
+authorization: {{mode: Webhook}}
+tlsCertFile: {_PKI}/kubelet.crt
+tlsPrivateKeyFile: {_PKI}/kubelet.key
+cgroupDriver: systemd
+failCgroupV1: false
+failSwapOn: false
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+evictionHard: {{memory.available: 1Mi}}
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
+maxPods: 250
+serializeImagePulls: false
+kubeAPIQPS: 200
+kubeAPIBurst: 400
+"""
+_CNI = """{"cniVersion": "1.0.0", "name": "pods", "plugins": [
+ {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "ipam": {"type": "host-local",
+  "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+ {"type": "portmap", "capabilities": {"portMappings": true}}]}
+"""
+# restrict_oom_score_adj: root of a container may not have CAP_SYS_RESOURCE
+_CONTAINERD = """version = 2
+
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    restrict_oom_score_adj = true
+    [plugins."io.containerd.grpc.v1.cri".cni]
+      bin_dir = "/usr/lib/cni"
+      conf_dir = "/etc/cni/net.d"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = true
+  [plugins."io.containerd.internal.v1.opt"]
+    path = "/var/lib/containerd/opt"
+"""
+# What `containerd config default` of 2.x writes, and what this node needs in its place.
+_SECOND = (
+    ("restrict_oom_score_adj = false", "restrict_oom_score_adj = true"),
+    ("SystemdCgroup = false", "SystemdCgroup = true"),
+    ("bin_dirs = ['/opt/cni/bin']", "bin_dirs = ['/usr/lib/cni']"),
+)
+
+
+def _kubeconfig(name: str) -> str:
+    user = {"client-certificate": f"{_PKI}/{name}.crt", "client-key": f"{_PKI}/{name}.key"}
+    cluster = {"server": "https://127.0.0.1:6443", "certificate-authority": f"{_PKI}/ca.crt"}
+    whole = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "k", "cluster": cluster}], "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+    }  # fmt: skip
+    return json.dumps(whole)
+
+
+def _certify(place: Path) -> None:
+    """Make the certificates of a cluster that exists only here."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=place, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(
+        "req", "-x509", *key, "-days", "3650", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt",
+        "-addext", "basicConstraints=critical,CA:TRUE",
+    )  # fmt: skip
+    for name, (subject, names) in _CERTIFICATES.items():
+        openssl("req", *key, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        extensions = "extendedKeyUsage=clientAuth,serverAuth\nkeyUsage=digitalSignature,keyEncipherment\n"
+        (place / f"{name}.ext").write_text(extensions + (f"subjectAltName={names}\n" if names else ""))
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "3650", "-extfile", f"{name}.ext", "-out", f"{name}.crt",
+        )  # fmt: skip
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
+    openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+
+
+def _second(newer: Path) -> str:
+    """Return the configuration that a containerd 2 proposes, as this node needs it."""
+    command = [str(newer / "containerd"), "config", "default"]
+    text: str = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for before, after in _SECOND:
+        assert before in text, text
+        text = text.replace(before, after)
+    return text
+
+
+def _furnish(root: Path, binaries: Path, newer: Path | None) -> None:
+    """Write a node's files, which lie over a root dir of Debian's packages."""
+    files = {
+        f"etc/kubernetes/{name}.conf": _kubeconfig(name)
+        for name in ("admin", "manager", "scheduler", "kubelet")
+    }
+    for name, (after, command) in _UNITS.items():
+        files[f"etc/systemd/system/{name}.service"] = _UNIT.format(after=after, command=command)
+    files |= {
+        "etc/kubernetes/kubelet.yaml": _KUBELET,
+        "etc/cni/net.d/10-bridge.conflist": _CNI,
+        "etc/containerd/config.toml": _second(newer) if newer else _CONTAINERD,
+        "etc/hostname": "node1\n",
+        "usr/local/sbin/network-up": _NETWORK,
+        "etc/systemd/system/network-up.service": "[Unit]\nDefaultDependencies=no\n"
+        "After=systemd-journald.socket systemd-tmpfiles-setup-dev.service\nBefore=sysinit.target containerd.service\n"
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/sbin/network-up\n",
+    }
+    if newer:
+        text = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
+        files["etc/systemd/system/containerd.service.d/newer.conf"] = text
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    (root / "usr/local/sbin/network-up").chmod(0o755)
+    (root / "usr/local/bin").mkdir()
+    system = root / "etc/systemd/system"
+    for target, units in (("multi-user", list(_UNITS)), ("sysinit", ["network-up"])):
+        (system / f"{target}.target.wants").mkdir(exist_ok=True)
+        for name in units:
+            (system / f"{target}.target.wants/{name}.service").symlink_to(f"../{name}.service")
+    for unit in MASKED:
+        (system / unit).symlink_to("/dev/null")
+    place = root / _PKI.lstrip("/")
+    place.mkdir(parents=True)
+    _certify(place)
+    for binary in (*(binaries / "bin").iterdir(), *(newer.iterdir() if newer else ())):
+        shutil.copy(binary, root / "usr/local/bin")
+
+
+def make_root(cache: Path, directory: Path, binaries: Path, newer: Path | None = None) -> Path:
+    """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache.
+
+    ``newer`` is a dir with a containerd to have in place of Debian's 1.7.
+    """
+    _furnish(directory, binaries, newer)
+    return Path(f"{directory}:{base_images.make_root(cache, PACKAGES)}")
+
+
+class Node(Machine):
+    """A node that is Ready."""
+
+    init = _INIT + _SETTLE
+    timeout = FOR_S
+    before = ""  # what its tree was before anything of ours came
+
+    def _make_cgroups(self) -> None:
+        self.layout = LAYOUT
+        super()._make_cgroups()
+
+    def _boot(self) -> None:
+        log = self.directory / "console"
+        is_v1 = LAYOUT == "v1"
+        environ = {
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0" if is_v1 else "1",
+            "SYSTEMD_NSPAWN_LOCK": "0",
+            "SYSTEMD_SECCOMP": "0",
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1",
+        }
+        legacy = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierarchy=0")
+        command = Box.command(
+            self,
+            "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", "--directory=/mnt/root", "--boot",
+            "--private-network", "--capability=all", "--system-call-filter=@known", "--console=pipe",
+            "--machine=node1", "--bind=/dev/fuse", "--bind=/dev/kmsg", f"--bind={self.directory}:{BOARD}",
+            *(legacy if is_v1 else ()), environ=environ,
+        )  # fmt: skip
+        with log.open("wb") as output:
+            self._nspawn = subprocess.Popen(
+                command, env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+        self._daemons.append(self._nspawn)
+        self.wait(self._find_init, process=self._nspawn, log=log)
+        self.wait(self.is_ready, process=self._nspawn, log=log)
+        self.wait(lambda: self.call("kubectl", "get", "serviceaccount", "default").returncode == 0)
+
+    def is_ready(self) -> bool:
+        """Say whether the node is Ready."""
+        found = self.call("kubectl", "get", "node", "node1", "--no-headers", timeout=60).stdout
+        return found.split()[1:2] == ["Ready"]
+
+    def command(self, *arguments: str, user: int = 0, environ: dict[str, str] | None = None) -> list[str]:
+        """Return the command line that runs a command on the node."""
+        assert not user
+        base = {"PATH": STANDARD_PATH, "HOME": "/root", "KUBECONFIG": "/etc/kubernetes/admin.conf"}
+        settings = [f"{key}={value}" for key, value in {**base, **(environ or {})}.items()]
+        return [
+            "nsenter", "-t", self._first, "-r", "-m", "-p", "-n", "-u", "-i", "-C", "--",
+            "sh", "-c", _ENTER, "sh", "env", "-i", *settings, *arguments,
+        ]  # fmt: skip
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Run kubectl, which must succeed; return its stdout."""
+        return self.do("kubectl", *arguments, stdin=stdin.encode(), timeout=FOR_S)
+
+    def apply(self, *objects: Any) -> None:
+        """Apply objects."""
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
+
+    def delete(self, *pods: str) -> None:
+        """Delete pods at once."""
+        self.kubectl("delete", "pod", "--ignore-not-found", "--grace-period=1", "--wait", *pods)
+
+    def load(self, archive: Path) -> None:
+        """Give the node images, which a registry would."""
+        shutil.copy(archive, self.directory / "image.tar")
+        self.do("ctr", "-n", "k8s.io", "images", "import", f"{BOARD}/image.tar", timeout=FOR_S)
+
+    def show(self, kind: str, name: str, path: str) -> str:
+        """Return a field of an object."""
+        return self.kubectl("get", kind, name, "-o", f"jsonpath={{{path}}}")
+
+    def runs(self, *pods: str) -> None:
+        """Wait until pods are ready."""
+        self.kubectl("wait", "--for=condition=Ready", f"--timeout={FOR_S}s", *(f"pod/{one}" for one in pods))
+
+    def main(self, unit: str) -> str:
+        """Return the main process of a unit."""
+        return self.do("systemctl", "show", unit, "-p", "MainPID", "--value")
