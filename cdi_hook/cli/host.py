@@ -53,7 +53,7 @@ def complain_of_no_specs(dirs: Sequence[str]) -> None:
     from cdi_hook.inject import explain
 
     where = f"in {', '.join(dirs)}" if dirs else "can be found: SPEC_DIRS is empty"
-    output.complain(f"no CDI spec {where}; {explain.NO_SPEC}")
+    output.note(f"no CDI spec {where}; {explain.NO_SPEC}")
 
 
 def no_such_device(name: str, known: Inventory) -> str:

@@ -60,6 +60,12 @@ def complain(message: str) -> None:
     log.stderr(f"cdi-hook: {log.shown(message)}\n")
 
 
+def note(message: str) -> None:
+    """Write to stderr what is worth knowing; for --json it is a warning."""
+    report.warnings.append(message)
+    log.stderr(f"cdi-hook: {log.shown(message)}\n")
+
+
 def warn(message: str) -> None:
     """Write a warning to stderr."""
     report.warnings.append(message)

@@ -27,8 +27,9 @@ class FoundDevice:
     """A device: its names, and its containerEdits as a CDI spec has them.
 
     ``names`` are as the kernel or udev has them. The first is unique among the devices of
-    its kind. A container may ask for the device by any of them. ``proofs`` are, by such a
-    name, what shows that it is this device's; see proof.py.
+    its kind. A container may ask for the device by any of them, and if there are none by
+    "all" alone. ``proofs`` are, by such a name, what shows that it is this device's; see
+    proof.py.
     """
 
     names: Sequence[str]
@@ -49,14 +50,16 @@ class DeviceClass(ABC):
     """One class.
 
     ``kinds`` are the CDI kinds of its devices, ``vendor/class``. ``about`` says in a few
-    words what its devices are. ``events`` are the udev events at which its specs are made
-    again, in the words of udev(7); packaging/udev has each. With ``takes_hook`` the class has
-    a choice of hooks: its find() also takes the value of --hook.
+    words what its devices are, and ``called`` what they are called. ``events`` are the udev
+    events at which its specs are made again, in the words of udev(7). The manual and udev's
+    rules are made of these. With ``takes_hook`` the class has a choice of hooks: its find()
+    also takes the value of --hook.
     """
 
     name: str
     kinds: Sequence[str]
     about: str
+    called: str
     events: Sequence[str] = ()
     takes_hook = False
 
@@ -67,3 +70,7 @@ class DeviceClass(ABC):
     @abstractmethod
     def missing(self, root: Root) -> list[str]:
         """Return what the host lacks to use this class: each one line, a fact and what to do."""
+
+    def notes(self, root: Root) -> list[str]:  # noqa: ARG002 # most classes have nothing to say
+        """Return what somebody who uses its devices has to know: each one line."""
+        return []

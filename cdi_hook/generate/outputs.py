@@ -18,6 +18,7 @@ from cdi_hook.base import files
 from cdi_hook.catalog import selinux
 from cdi_hook.catalog.cache import Cache
 from cdi_hook.errors import CDIError
+from cdi_hook.generate import changes
 from cdi_hook.specs import specfile
 from cdi_hook.specs.dump import dump
 
@@ -66,6 +67,16 @@ class SpecFiles:
         selinux.share(self._directory)
         specfile.replace(path, text)
         return path
+
+    def changes(self, data: dict[str, Any], name: str = "") -> list[str]:
+        """Return what writing a spec changes for those who ask by the names of the one that it replaces."""
+        name = name or specfile.name_for(data) + _EXTENSION
+        return [
+            line
+            for spec in self._cache.specs
+            if os.path.basename(spec.path) == name and spec.kind == data["kind"]
+            for line in changes.between(spec.data["devices"], data["devices"])
+        ]
 
     def remove(self, keep: Container[str]) -> list[str]:
         """Remove the files that --configured made, but not those at these paths; return the paths."""

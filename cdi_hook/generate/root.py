@@ -106,6 +106,14 @@ class Root:
         except (OSError, ValueError):
             return ""
 
+    def read_number(self, path: str) -> int:
+        """Return the number in a file of the device tree, of 32 bits; 0 if there is none."""
+        try:
+            data = self.read_bytes(path)
+        except (OSError, ValueError):
+            data = b""
+        return int.from_bytes(data, "big") if len(data) == 4 else 0
+
     def names(self, path: str) -> list[str]:
         """Return the names in a dir, numbers in their order; [] if it can't be read.
 

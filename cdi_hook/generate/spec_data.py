@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 
 def names(found: Found) -> list[dict[str, str]]:
-    """Return the names that a spec has for each of the devices, each with what it is made of."""
-    return naming.distinct([device.names for device in found.devices], ALL)
+    """Return the names that a spec has for each of the devices, each with what it is made of.
+
+    A device without a name is only a part of "all".
+    """
+    made = iter(naming.distinct([device.names for device in found.devices if device.names], ALL))
+    return [next(made) if device.names else {} for device in found.devices]
 
 
 def spec(found: Found, kind: str = "") -> dict[str, Any]:

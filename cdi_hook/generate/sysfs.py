@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Callable
 
     from cdi_hook.edits.proof import Proof
     from cdi_hook.generate.root import Root
 
 # Buses that give a device an address which stays while it is plugged in at the same place.
 _BUSES = ("pci", "usb", "platform", "pnp", "amba", "acpi", "vmbus", "ccw")
+
+
+_PCI = "/sys/bus/pci/devices"
+_GPUS = ("0x03", "0x1200")  # classes of the PCI bus: displays, accelerators
+_WSL = "/dev/dxg"
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,15 @@ class SysfsEntry:
 
 def entries(root: Root, pattern: str, *dirs: str) -> list[SysfsEntry]:
     """Return the devices in these dirs of sysfs that have a node, by a regular expression for their names."""
-    found = []
+    found: dict[str, SysfsEntry] = {}
     for directory in dirs:
         for name in root.names(directory):
             link = f"{directory}/{name}"
             path = root.resolved(link) if re.fullmatch(pattern, name) else ""
-            if path and (node := node_of(root, path)):
+            if path and path not in found and (node := node_of(root, path)):
                 parent = root.resolved(f"{path}/device") or path.rpartition("/")[0]
-                found.append(SysfsEntry(name, path, link, node, parent))
-    return found
+                found[path] = SysfsEntry(name, path, link, node, parent)
+    return [*found.values()]
 
 
 def node_of(root: Root, path: str) -> str:
@@ -72,6 +78,36 @@ def address(root: Root, path: str) -> str:
     return ""
 
 
+def without_driver(root: Root, maker: str, vendor: str, *wanted: str) -> list[str]:
+    """Say why the host has no GPU of a maker with a driver; [] if it only isn't loaded, or nobody can tell.
+
+    ``vendor`` is the maker's number on the PCI bus, ``wanted`` are the drivers that the GPUs need.
+    """
+    if root.exists(_WSL):
+        return [f"no {maker} GPU with a driver of Linux: this is WSL, where Windows has the drivers"]
+    addresses = root.names(_PCI)
+    found = pci_gpus(root, vendor)
+    others = [
+        f"{address} is an {maker} GPU with the driver {bound}, which class "
+        f"{'vfio' if 'vfio' in bound else 'dri'} is for: this class needs {' or '.join(wanted)}"
+        for address, bound in found.items()
+        if bound not in ("", *wanted)
+    ]
+    if len(others) < len(found):
+        return []
+    return others or ([f"no {maker} GPU on the PCI bus"] if addresses else [])
+
+
+def pci_gpus(root: Root, vendor: str) -> dict[str, str]:
+    """Return the addresses of a maker's GPUs on the PCI bus, each with the driver that it is bound to."""
+    found = {}
+    for address in root.names(_PCI):
+        path = root.resolved(f"{_PCI}/{address}")
+        if root.read(f"{path}/vendor") == vendor and root.read(f"{path}/class").startswith(_GPUS):
+            found[address] = driver(root, path)
+    return found
+
+
 def at(root: Root, *links: str) -> list[Proof]:
     """Return the proof that devices are where they are, by links to their dirs; for this host only."""
     return [] if root.path else [(link, root.resolved(link)) for link in links]
@@ -84,10 +120,15 @@ def says(root: Root, path: str, *lines: str) -> list[Proof]:
 
 def by_parent(found: Iterable[SysfsEntry]) -> list[list[SysfsEntry]]:
     """Return the devices in groups: those of one parent belong together."""
-    groups: dict[str, list[SysfsEntry]] = {}
+    return groups(found, lambda entry: entry.parent)
+
+
+def groups(found: Iterable[SysfsEntry], key: Callable[[SysfsEntry], str]) -> list[list[SysfsEntry]]:
+    """Return the devices in groups: those with one key belong together."""
+    made: dict[str, list[SysfsEntry]] = {}
     for entry in found:
-        groups.setdefault(entry.parent, []).append(entry)
-    return list(groups.values())
+        made.setdefault(key(entry), []).append(entry)
+    return list(made.values())
 
 
 class Links:

@@ -35,7 +35,7 @@ def make(root: Path, files: Mapping[str, Any], ldconfig: bool = False) -> Path:
         elif "elf" in file:
             path.write_bytes(library(file["elf"]))
         else:
-            path.write_text(file["text"], "utf-8")
+            path.write_text(file["text"], "utf-8", "surrogateescape")
             path.chmod(file.get("mode", 0o644))
     if ldconfig:
         dirs = sorted({f"/{os.path.dirname(name)}" for name, file in files.items() if "elf" in file})

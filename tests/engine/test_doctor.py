@@ -90,13 +90,13 @@ def said(box: Box, *arguments: str, user: int = 0) -> tuple[int, list[dict[str, 
     """Return the exit status, and the findings."""
     done = box.call("cdi-hook", "doctor", "--json", *arguments, user=user)
     assert done.stderr == ""
-    return done.returncode, json.loads(done.stdout)
+    return done.returncode, json.loads(done.stdout)["items"]
 
 
 def examined(box: Box, *arguments: str, user: int = 0) -> tuple[int, list[tuple[str, str, str | None]]]:
     """Return the exit status, and each finding's level, fact and fix."""
     status, found = said(box, *arguments, user=user)
-    return status, [(one["level"], one["fact"], one["fix"]) for one in found]
+    return status, [(one["level"], one["message"], one["fix"] or None) for one in found]
 
 
 def host(box: Box, user: int = 0) -> tuple[int, list[str], list[str]]:
@@ -108,7 +108,11 @@ def host(box: Box, user: int = 0) -> tuple[int, list[str], list[str]]:
     status, found = said(box, user=user)
     box.do("mv", f"/run/board/{BROKEN.rpartition('/')[2]}", BROKEN)
     found = [one for one in found if one["check"] != "index"]
-    return status, [one["fact"] for one in found], [one["fact"] for one in found if one["level"] != "ok"]
+    return (
+        status,
+        [one["message"] for one in found],
+        [one["message"] for one in found if one["level"] != "ok"],
+    )
 
 
 @pytest.fixture

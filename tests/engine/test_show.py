@@ -25,7 +25,7 @@ SCRIPT = ("sh", "-c", world.LOOK)
 
 def pasted(box: Box, engine: str) -> str:
     """Return what show says for an engine, with our image."""
-    (shown,) = json.loads(box.do("cdi-hook", "show", world.FUSE, "--json"))
+    (shown,) = json.loads(box.do("cdi-hook", "show", world.FUSE, "--json"))["items"]
     text: str = shown["requests"][engine]
     return text.replace("IMAGE", image.NAME)
 

@@ -145,11 +145,8 @@ class Trial:
         """Make the spec."""
         where = ["--root", self.root] if self.root != "/" else []
         call([self.cdi_hook, "generate", "nvidia", "--output", self.specs, *where], environ=self.environ)
-        self.spec = json.loads(
-            call([self.cdi_hook, "generate", "nvidia", "--json", *where], environ=self.environ).splitlines()[
-                0
-            ]
-        )
+        said = call([self.cdi_hook, "generate", "nvidia", "--json", *where], environ=self.environ)
+        self.spec = json.loads(said)["items"][0]
 
     def compare(self, tool: str) -> None:
         """Compare the spec with nvidia-ctk's."""

@@ -15,9 +15,11 @@ from cdi_hook.generate.device_class import HOST
 from cdi_hook.names import parse_qualified_name
 from tests.unit.devices.cases import CASES
 
+from . import class_lists
 from .tree import PACKAGE, ROOT
 
-SHARED = {"nvidia_driver"}  # which has no class
+SHARED = {"nvidia_driver", "nvidia_hooks", "nvidia_jetson", "nvidia_wsl"}  # which have no class
+AGAIN = "write it again: python -m tests.house.class_lists"
 EVERY = pytest.mark.parametrize("name", classes.CLASSES)
 
 
@@ -56,19 +58,22 @@ def test_a_class_has_tests(name: str) -> None:
 
 
 def test_the_manual_has_every_class() -> None:
-    """cdi-hook(8) has the classes in the order of CLASSES, each with its kinds."""
-    text = (ROOT / "packaging/man/cdi-hook.8").read_text("utf-8").replace("\\-", "-")
-    section = text.partition("\n.SS generate")[2].partition("\nThe options are:\n")[0]
-    entries = re.findall(r"^\.TP\n\.B ([a-z0-9]+)\n(.*)\.$", section, re.MULTILINE)
-    assert entries == [(name, ", ".join(classes.get(name).kinds)) for name in classes.CLASSES]
+    """cdi-hook(8) has the list that class_lists.py makes of the classes."""
+    assert class_lists.MANUAL.read_text("utf-8") == class_lists.manual(), AGAIN
+
+
+def test_what_vendors_tools_make() -> None:
+    """CONTRIBUTING.md's table of vendors' tools names classes that there are, and every class of a vendor's."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("### What vendors' tools make")[2]
+    rows = re.findall(r"^\|.*\|(.*)\|$", text.partition("\n## ")[0], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    vendors = {name for name in classes.CLASSES if classes.get(name).kinds != (f"{HOST}/{name}",)}
+    assert named == vendors | {"vfio"}
 
 
 def test_udev_knows_every_event() -> None:
-    """The udev rules have each event of each class, and no others."""
-    text = (ROOT / "packaging/udev/90-cdi-hook.rules").read_text("utf-8")
-    rules = re.findall(r'^(SUBSYSTEM.*), GOTO="cdi_hook_generate"$', text, re.MULTILINE)
-    events = [event for name in classes.CLASSES for event in classes.get(name).events]
-    assert sorted(rules) == sorted(set(events))
+    """The udev rules are those that class_lists.py makes of the classes' events."""
+    assert class_lists.RULES.read_text("utf-8") == class_lists.rules(), AGAIN
 
 
 def test_the_list_costs_nothing() -> None:

@@ -119,8 +119,8 @@ def test_without_classes_nothing_is_made(installed: Machine) -> None:
 
 def units(machine: Machine) -> list[tuple[str, str, str | None]]:
     """Return what doctor says of the units."""
-    found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)
-    return [(one["level"], one["fact"], one["fix"]) for one in found if one["check"] == "units"]
+    found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)["items"]
+    return [(one["level"], one["message"], one["fix"] or None) for one in found if one["check"] == "units"]
 
 
 def test_doctor_asks_systemd(installed: Machine) -> None:

@@ -245,7 +245,7 @@ def _say(planned: plan.Plan, later: str, notes: list[str], options: argparse.Nam
     for line in lines:
         output.say(line)
     for note in notes:
-        output.complain(f"note: {note}")
+        output.note(f"note: {note}")
 
 
 def _no_runtime(runtime: str, settings: Config, configuration: Configuration) -> str:

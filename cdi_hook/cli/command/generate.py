@@ -14,6 +14,7 @@ from cdi_hook.cli.options import add_json
 from cdi_hook.edits import host_check
 from cdi_hook.errors import CDIError, quote
 from cdi_hook.generate import classes, spec_data
+from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.outputs import SpecFiles
 from cdi_hook.generate.root import Root
 from cdi_hook.names import parse_qualifier
@@ -107,11 +108,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="with --device: run a hook, NAME:PROGRAM, with arguments quoted as in a shell; can be repeated; "
-        "with the class nvidia: the program of its hooks, such as nvidia-cdi-hook",
+        "with nvidia and nvidia-management: the program of its hooks, such as nvidia-cdi-hook",
     )
     add_json(
         parser,
-        "specs, or the files written; without arguments a list: class, about, kinds, devices, missing",
+        "specs; with --output, files (path, kind, cdiVersion, devices); without a class, classes (class, "
+        "about, kinds, devices, missing)",
     )
 
 
@@ -132,11 +134,18 @@ def run(options: argparse.Namespace) -> int:
     if not options.classes:
         _show(root, options)
         return 0
+    return _classes(root, options)
+
+
+def _classes(root: Root, options: argparse.Namespace) -> int:
+    """Make the specs of the classes that are named."""
     specs, failed = [], False
     for name in dict.fromkeys(options.classes):
         one = classes.get(name)
         found = one.find(root, *options.hook)
         specs += [spec_data.spec(each, _kind(each, options)) for each in found]
+        for note in one.notes(root) if found else ():
+            output.note(f"note: {name}: {note}")
         if not found:
             output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
             failed = True
@@ -151,27 +160,36 @@ def run(options: argparse.Namespace) -> int:
 def _wrong(options: argparse.Namespace) -> str:
     """Say what is wrong with the combination of options; "" if nothing is."""
     if options.configured:
-        given = ("classes", "output", "vendor", "name", "device", "kind", "mount", "env", "hook", "json")
-        if any(getattr(options, one) for one in given) or options.root != "/":
-            return "--configured takes no other options: the configuration says what is made"
-    elif options.device:
-        if options.classes:
-            return "--device makes a spec of its own: leave out CLASS"
-        if not options.kind:
-            return "--device needs --kind VENDOR/CLASS"
-        if options.vendor or options.name:
-            return "--device takes --kind, not --vendor and --name"
-    elif options.kind or options.mount or options.env:
+        return _wrong_when_configured(options)
+    if options.device:
+        return _wrong_with_device(options)
+    return _wrong_with_classes(options)
+
+
+def _wrong_when_configured(options: argparse.Namespace) -> str:
+    others = ("classes", "output", "vendor", "name", "device", "kind", "mount", "env", "hook", "json")
+    if options.root == "/" and not any(getattr(options, one) for one in others):
+        return ""
+    return "--configured takes no other options: the configuration says what is made"
+
+
+def _wrong_with_device(options: argparse.Namespace) -> str:
+    if options.classes:
+        return "--device makes a spec of its own: leave out CLASS"
+    if not options.kind:
+        return "--device needs --kind VENDOR/CLASS"
+    return "--device takes --kind, not --vendor and --name" if options.vendor or options.name else ""
+
+
+def _wrong_with_classes(options: argparse.Namespace) -> str:
+    if options.kind or options.mount or options.env:
         return "--kind, --mount and --env need --device"
-    elif options.hook and not (
-        len(options.hook) == 1
-        and options.classes
-        and all(classes.get(one).takes_hook for one in options.classes)
-    ):
+    chosen = [classes.get(name) for name in options.classes]
+    if options.hook and not (len(options.hook) == 1 and chosen and all(one.takes_hook for one in chosen)):
         return "--hook needs --device, or a class that has a choice of hooks"
-    elif options.name and (len(options.classes) != 1 or len(classes.get(options.classes[0]).kinds) != 1):
+    if options.name and (len(chosen) != 1 or len(chosen[0].kinds) != 1):
         return "--name needs one CLASS, which has one kind of devices"
-    elif (options.vendor or options.output) and not options.classes:
+    if (options.vendor or options.output) and not chosen:
         return "what to make is missing: CLASS or --device"
     return ""
 
@@ -201,12 +219,12 @@ def _write(specs: Sequence[dict[str, Any]], options: argparse.Namespace) -> None
         raise CDIError(f"{quote(options.output)} can't have {len(specs)} specs: name a dir")
     written = SpecFiles(directory)
     for data in specs:
-        _say(written.write(data, name), data, options)
+        _replace(written, data, name, options)
     found = host.host(options)
     dirs = found.spec_dirs
     missing = [one for one in options.classes if one not in found.settings.words("GENERATE")]
     if missing and any(map(_may_change, specs)):
-        output.complain(
+        output.note(
             f'note: this is the host of now; with GENERATE="{" ".join(missing)}" in '
             f"{found.settings.path}, it is done again whenever hardware changes, and at boot"
         )
@@ -230,6 +248,16 @@ def _place(path: str) -> tuple[str, str]:
         raise CDIError(f"{quote(path)}: the name of a file has to end in .yaml")
     directory, name = os.path.split(path)
     return directory or ".", name
+
+
+def _replace(written: SpecFiles, data: dict[str, Any], name: str, options: argparse.Namespace) -> str:
+    """Write a spec, and say so and what it changes; return its path."""
+    changes = written.changes(data, name)
+    path = written.write(data, name, is_configured=options.configured)
+    _say(path, data, options)
+    for line in changes:
+        output.note(f"note: {path}: {line}")
+    return path
 
 
 def _say(path: str, data: dict[str, Any], options: argparse.Namespace) -> None:
@@ -256,9 +284,7 @@ def _configured(options: argparse.Namespace) -> int:
         try:
             for each in classes.get(name).find(root):
                 data = spec_data.spec(each)
-                path = written.write(data, is_configured=True)
-                kept.add(path)
-                _say(path, data, options)
+                kept.add(_replace(written, data, "", options))
         except (CDIError, OSError) as error:  # the other classes are made all the same
             output.complain(f"{name}: {output.describe(error)}")
             failed = True
@@ -306,7 +332,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={next(iter(its))}" for each in found for its in spec_data.names(each)],
+        "devices": [f"{each.kind}={next(iter(its), ALL)}" for each in found for its in spec_data.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 

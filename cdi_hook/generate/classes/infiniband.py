@@ -22,6 +22,7 @@ class InfiniBand(DeviceClass):
     name = "infiniband"
     kinds = (f"{HOST}/infiniband",)
     about = "InfiniBand and RoCE adapters"
+    called = "mlx5_0, address. Every device has /dev/infiniband/rdma_cm."
     events = (
         'SUBSYSTEM=="infiniband|infiniband_verbs|infiniband_mad"',
         'SUBSYSTEM=="misc", KERNEL=="rdma_cm"',

@@ -4,27 +4,25 @@
 All is found by files, without NVML. A GPU's names are its index, in the order of PCI addresses, and its
 UUID. A MIG device's name is its GPU's index, ":", and its own index, in the order of instances; its UUID
 is known only to NVML. Where the driver is there and has no GPU, it is the device itself, for programs
-that wait for one: its name is "control".
+that wait for one: its name is "control". On Jetson and WSL other modules say what there is.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import programs
-from cdi_hook.edits.kinds import HOOK_ENV
-from cdi_hook.errors import CDIError, quote
 from cdi_hook.generate import node_edits, sysfs
 from cdi_hook.generate.classes.nvidia_driver import Driver
+from cdi_hook.generate.classes.nvidia_hooks import DriverFiles
+from cdi_hook.generate.classes.nvidia_jetson import Jetson
+from cdi_hook.generate.classes.nvidia_wsl import Wsl
 from cdi_hook.generate.device_class import DeviceClass, Found, FoundDevice
-from cdi_hook.libraries.needs import TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Callable
 
     from cdi_hook.generate.root import Root
 
@@ -33,10 +31,30 @@ _GPUS = "/proc/driver/nvidia/gpus"
 _CAPABILITIES = "/proc/driver/nvidia/capabilities"
 _MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
 _CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm-tools", "/dev/nvidia-uvm", "/dev/nvidiactl")
+_MANAGEMENT = "nvidia-management"  # which is there wherever GPUs are
+# Classes of nvidia_parts.py: what each is, and its nodes.
+OTHERS = {
+    "nvidia-gdrcopy": ("NVIDIA GDRCopy", ["/dev/gdrdrv"]),
+    "nvidia-gds": ("NVIDIA GPUDirect Storage, with /etc/cufile.json and /run/udev", ["/dev/nvidia-fs*"]),
+    "nvidia-imex": ("NVIDIA IMEX channels", ["/dev/nvidia-caps-imex-channels/channel*"]),
+    _MANAGEMENT: (
+        "all of NVIDIA's GPUs and capabilities, for what manages them",
+        ["/dev/nvidia*", "/dev/nvidia-caps/nvidia-cap*", "/dev/nvidia-caps-imex-channels/channel*"],
+    ),
+    "nvidia-mofed": (
+        "RDMA adapters, as NVIDIA's tools put them together",
+        ["/dev/infiniband/uverbs*", "/dev/infiniband/rdma_cm"],
+    ),
+    "nvidia-nvswitch": ("NVIDIA NVSwitches", ["/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch*"]),
+}
+_MIXED = (
+    "this is a Jetson with another GPU on the PCI bus, and only NVML can tell them apart: "
+    "make the spec with nvidia-ctk cdi generate --mode csv"
+)
 _UUID = re.compile(r"GPU-[0-9A-Fa-f-]+")
-_FILE_OPTIONS = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
-_SOCKET_OPTIONS = ["nosuid", "nodev", "rbind", "rprivate", "noexec"]
-_OUR_HOOK, _ITS_HOOK, _ITS_TOOL = "cdi-hook", "nvidia-cdi-hook", "nvidia-ctk"
+_VENDOR = "0x10de"
+_THOR = "0000:01:00.0"  # where a Jetson Thor has its own GPU
+_VGPU = "/dev/nvidia-vgpuctl"  # of a driver that gives GPUs to virtual machines
 
 
 @dataclass(frozen=True)
@@ -78,36 +96,49 @@ class Nvidia(DeviceClass):
     name = "nvidia"
     kinds = (_KIND,)
     about = "NVIDIA GPUs and MIG devices, with the driver's files"
+    called = (
+        "index, UUID; MIG devices: 0:1. "
+        "The names are those of nvidia-ctk, which isn't needed. "
+        "Only the UUIDs of MIG devices are left out, because no file has them. "
+        "A Jetson's GPU is 0. On WSL there is only all. "
+        "The containers' libraries are set up by cdi-hook createContainer, "
+        "or by the program that --hook names, such as nvidia-cdi-hook."
+    )
     events = ('SUBSYSTEM=="module", KERNEL=="nvidia|nvidia_uvm"', 'SUBSYSTEM=="pci", DRIVER=="nvidia"')
     takes_hook = True
 
     def find(self, root: Root, hook: str = "") -> list[Found]:
         """Return the GPUs, and what all of them need; nothing if the driver isn't there."""
-        driver = Driver(root)
+        if wsl := Wsl(root):
+            return _found((), wsl.nodes(), root, lambda: wsl.files().edits(root, hook))
+        gpus = _gpus(root)
+        if (jetson := Jetson(root)) and not _is_mixed(gpus):
+            return _found(("0",), jetson.nodes(), root, lambda: jetson.files(Driver(root)).edits(root, hook))
         control = node_edits.edits(root, _CONTROL)
-        devices = [device for gpu in _gpus(root) for device in gpu.devices(root)]
+        devices = [device for gpu in gpus for device in gpu.devices(root)]
         if not devices and control:
             devices = [FoundDevice(("control",), control)]
-        if not devices or not driver.version:
+        if not devices or jetson or not (driver := Driver(root)).version:
             return []
-        edits = {
-            "env": [f"NVIDIA_CTK_LIBCUDA_DIR={':'.join(driver.dirs)}", "NVIDIA_VISIBLE_DEVICES=void"],
-            "mounts": sorted(_mounts(root, driver), key=lambda mount: str(mount["containerPath"])),
-            "hooks": _hooks(_program(hook), driver, root.path),
-        }
-        return [Found(_KIND, devices, node_edits.together([control, edits]))]
+        return [Found(_KIND, devices, node_edits.together([control, driver_edits(root, driver, hook)]))]
 
     def missing(self, root: Root) -> list[str]:
         """Return which part of the driver isn't there."""
+        if wsl := Wsl(root):
+            return wsl.missing()
         gpus = _gpus(root)
+        if jetson := Jetson(root):
+            return [_MIXED] if _is_mixed(gpus) else jetson.missing()
         if not gpus:
-            return [f"no GPU in {_GPUS}: install NVIDIA's driver, and load it with modprobe nvidia"]
+            return sysfs.without_driver(root, "NVIDIA", _VENDOR, "nvidia") or [
+                f"no GPU in {_GPUS}: install NVIDIA's driver, and load it with modprobe nvidia"
+            ]
         found = [
             f"no {gpu.node}: nvidia-modprobe -c {gpu.node.removeprefix('/dev/nvidia')} makes it"
             for gpu in gpus
             if not node_edits.is_node(root, gpu.node)
         ]
-        if not node_edits.is_node(root, "/dev/nvidia-uvm"):
+        if not node_edits.is_node(root, "/dev/nvidia-uvm") and not node_edits.is_node(root, _VGPU):
             found.append("no /dev/nvidia-uvm, which CUDA needs: nvidia-modprobe -u -c 0 makes it")
         capabilities = {path: file for gpu in gpus for paths in gpu.mig for path, file in paths.items()}
         found += [
@@ -126,6 +157,51 @@ class Nvidia(DeviceClass):
                 "reboot, or load the driver again"
             )
         return found
+
+    def notes(self, root: Root) -> list[str]:
+        """Say what of NVIDIA's is there and isn't in the specs."""
+        others = [
+            f"{what} (class {name})"
+            for name, (what, paths) in OTHERS.items()
+            if name != _MANAGEMENT and root.glob(*paths)
+        ]
+        said = [f"left out: {', '.join(others)}"] if others else []
+        jetson = Jetson(root)
+        if node_edits.is_node(root, _VGPU):
+            said.append(
+                "this driver gives GPUs to virtual machines: containers get nvidia-smi and no CUDA; "
+                "virtual GPUs are in class vfio"
+            )
+        return [*said, *(jetson.notes() if jetson else ())]
+
+
+def _is_mixed(gpus: Sequence[_GPU]) -> bool:
+    """Say whether a Jetson has GPUs on the PCI bus beside its own, which can be there too."""
+    return any(gpu.address not in ("", _THOR) for gpu in gpus)
+
+
+def driver_edits(root: Root, driver: Driver, hook: str) -> dict[str, Any]:
+    """Return the containerEdits for the driver's files; raises CDIError if the hook is no such program."""
+    files = DriverFiles(
+        driver.mounts(),
+        driver.links(),
+        driver.library_dirs(),
+        driver.mounted_libraries(),
+        driver.sockets(),
+        driver.version,
+    )
+    edits = files.edits(root, hook)
+    edits["env"].insert(0, f"NVIDIA_CTK_LIBCUDA_DIR={':'.join(driver.dirs)}")
+    return edits
+
+
+def _found(
+    names: Sequence[str], paths: Sequence[str], root: Root, edits: Callable[[], dict[str, Any]]
+) -> list[Found]:
+    """Return the one device that has these nodes; nothing if there are none."""
+    if not paths:
+        return []
+    return [Found(_KIND, [FoundDevice(names, node_edits.edits(root, paths))], edits())]
 
 
 def _gpus(root: Root) -> list[_GPU]:
@@ -163,52 +239,6 @@ def _mig_devices(root: Root, minor: str, minors: dict[str, str]) -> list[dict[st
                 if name in minors
             })  # fmt: skip
     return devices
-
-
-def _mounts(root: Root, driver: Driver) -> list[dict[str, Any]]:
-    wanted = [(*mount, _FILE_OPTIONS) for mount in driver.mounts()]
-    wanted += [(path, path, _SOCKET_OPTIONS) for path in driver.sockets()]
-    return [
-        {"hostPath": root.on_host(path), "containerPath": inside, "options": options}
-        for path, inside, options in wanted
-    ]
-
-
-def _program(hook: str) -> str:
-    """Return the path of the hook's program: ours, or the one that is named; raises CDIError."""
-    if not hook:
-        return programs.path(_OUR_HOOK)
-    path = os.path.abspath(hook) if "/" in hook else shutil.which(hook) or ""
-    if not os.access(path, os.X_OK):
-        raise CDIError(f"--hook: there is no program {quote(hook)}")
-    if os.path.basename(path) not in (_OUR_HOOK, _ITS_HOOK, _ITS_TOOL):
-        raise CDIError(f"--hook: {quote(hook)} is neither {_OUR_HOOK} nor {_ITS_HOOK} nor {_ITS_TOOL}")
-    return path
-
-
-def _hooks(program: str, driver: Driver, root: str) -> list[dict[str, Any]]:
-    """Return the hooks that the driver's files need in a container; ``root`` is before their host paths."""
-    name = os.path.basename(program)
-    links = [word for target, path in driver.links() for word in ("--link", f"{target}::{path}")]
-    if name == _OUR_HOOK:
-        dirs = [word for path in driver.library_dirs() for word in ("--ldcache", path)]
-        mounted = [word for path in driver.mounted_libraries() for word in ("--library", path)]
-        place = ["--driver-root", root] if root else []
-        calls = [["createContainer", *links, *dirs, *mounted, *place, "--driver-version", driver.version]]
-    else:
-        folders = [word for path in driver.library_dirs() for word in ("--folder", path)]
-        calls = [
-            *([["create-symlinks", *links]] if links else []),
-            ["enable-cuda-compat", f"--host-driver-version={driver.version}"],
-            ["update-ldcache", *folders],
-            ["disable-device-node-modification"],
-            ["update-application-profile"],
-        ]
-    first = [name, "hook"] if name == _ITS_TOOL else [name]
-    hook: dict[str, Any] = {"hookName": "createContainer", "path": program}
-    if name == _OUR_HOOK:
-        hook["timeout"] = TIMEOUT_S
-    return [{**hook, "args": [*first, *call], "env": list(HOOK_ENV)} for call in calls]
 
 
 CLASSES = {Nvidia.name: Nvidia()}

@@ -165,7 +165,7 @@ class Driver:
         """Return the links that programs look for beside its libraries: target and path."""
         found: list[tuple[str, str]] = []
         for path in self.libraries:
-            found += self._links_of(path)
+            found += self.links_of(path)
         for path in [*self.libraries, *self._others]:
             directory, name = os.path.split(path)
             if name == f"libnvidia-allocator.so.{self.version}":
@@ -185,7 +185,7 @@ class Driver:
         dirs = self.library_dirs()
         return [path for path, _ in self.mounts() if os.path.dirname(path) in dirs and ".so" in path]
 
-    def _links_of(self, path: str) -> Iterator[tuple[str, str]]:
+    def links_of(self, path: str) -> Iterator[tuple[str, str]]:
         """Yield the links of a library: those that programs rely on, and those that the host has."""
         directory, name = os.path.split(path)
         if fnmatch.fnmatchcase(name, "libcuda.so.*.*"):

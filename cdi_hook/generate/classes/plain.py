@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plain classes of devices: each is a row that says where its nodes are and what they are called."""
+"""The plain classes of devices: each is a row that says where its nodes are and what they are called.
+
+CONTRIBUTING.md says which devices get no row, because they would be as good as the host.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +22,32 @@ if TYPE_CHECKING:
 class Fixed(DeviceClass):
     """A class whose nodes always have the same paths.
 
-    ``paths`` maps a device's name to its node, ``makers`` to what makes the node appear.
+    ``nodes`` maps a device's name to its node, and to what makes the node appear. A path may
+    be a pattern, with the name "": each node is then called by its own name.
     """
 
     def __init__(
         self,
         name: str,
         about: str,
-        paths: Mapping[str, str],
-        makers: Mapping[str, str],
-        events: Sequence[str],
+        called: str,
+        nodes: Mapping[str, tuple[str, str]],
+        events: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.about = about
+        self.called = called
         self.kinds = (f"{HOST}/{name}",)
-        self.events = events
-        self._paths = paths
-        self._makers = makers
+        kernels = "|".join(path.rpartition("/")[2] for path, _ in nodes.values())
+        self.events = events or (f'SUBSYSTEM=="misc", KERNEL=="{kernels}"',)
+        self._nodes = nodes
 
     def find(self, root: Root) -> list[Found]:
         """Return the nodes that there are."""
         devices = [
-            FoundDevice((name,), node_edits.edits(root, (path,)))
-            for name, path in self._paths.items()
+            FoundDevice((name or path.rpartition("/")[2],), node_edits.edits(root, (path,)))
+            for name, (pattern, _) in self._nodes.items()
+            for path in root.glob(pattern)
             if node_edits.is_node(root, path)
         ]
         return [Found(self.kinds[0], devices)] if devices else []
@@ -49,18 +55,19 @@ class Fixed(DeviceClass):
     def missing(self, root: Root) -> list[str]:
         """Return the nodes that there aren't."""
         return [
-            f"no {path}: {self._makers[name]}"
-            for name, path in self._paths.items()
-            if not node_edits.is_node(root, path)
+            f"no {pattern}: {maker}"
+            for pattern, maker in self._nodes.values()
+            if not any(node_edits.is_node(root, path) for path in root.glob(pattern))
         ]
 
 
 class Subsystem(DeviceClass):
-    """A class whose devices are those of a subsystem of the kernel.
+    """A class whose devices are those of subsystems of the kernel, ``of``.
 
-    ``dirs`` is where sysfs has them; ``pattern`` is a regular expression for their names.
-    ``links`` are the dirs of udev's links to the nodes. With ``together``, nodes of one
-    parent are one device. ``label`` is the file in the parent's dir that has its name; the
+    ``pattern`` is a regular expression for their names; ``kernel`` is one as udev has them, where
+    a subsystem has much else. ``links`` are the dirs of udev's links to the nodes. With
+    ``together``, nodes of one parent are one device; with ``folder``, those of one dir of /dev are,
+    which is called by that. ``label`` is the file in the parent's dir that has its name; the
     device is then called by that and the parent. ``shared`` are nodes that all devices
     need. ``only`` says which devices are meant. ``without`` says what to do if there is none.
     """
@@ -69,26 +76,32 @@ class Subsystem(DeviceClass):
         self,
         name: str,
         about: str,
+        called: str,
         *,
-        dirs: Sequence[str],
+        of: Sequence[str],
         pattern: str,
-        events: Sequence[str],
         without: str,
+        kernel: str = "",
+        events: Sequence[str] = (),
         links: Sequence[str] = (),
         together: bool = False,
+        folder: bool = False,
         label: str = "",
         shared: Sequence[str] = (),
         only: Callable[[Root, SysfsEntry], bool] = lambda _root, _entry: True,
     ) -> None:
         self.name = name
         self.about = about
+        self.called = called
         self.kinds = (f"{HOST}/{name}",)
-        self.events = events
-        self._dirs = dirs
+        limit = f', KERNEL=="{kernel}"' if kernel else ""
+        self.events = events or (f'SUBSYSTEM=="{"|".join(of)}"{limit}',)
+        self._dirs = [path for one in of for path in (f"/sys/class/{one}", f"/sys/bus/{one}/devices")]
         self._pattern = pattern
         self._without = without
         self._links = links
         self._together = together
+        self._folder = folder
         self._label = label
         self._shared = shared
         self._only = only
@@ -96,7 +109,7 @@ class Subsystem(DeviceClass):
     def find(self, root: Root) -> list[Found]:
         """Return the devices that have a node."""
         found = [entry for entry in self._entries(root) if node_edits.is_node(root, entry.node)]
-        groups = sysfs.by_parent(found) if self._together else [[entry] for entry in found]
+        groups = self._groups(root, found)
         links = sysfs.Links(root, self._links)
         addresses = [sysfs.address(root, group[0].parent) for group in groups]
         devices = [
@@ -127,8 +140,16 @@ class Subsystem(DeviceClass):
     def _entries(self, root: Root) -> list[SysfsEntry]:
         return [entry for entry in sysfs.entries(root, self._pattern, *self._dirs) if self._only(root, entry)]
 
+    def _groups(self, root: Root, found: Sequence[SysfsEntry]) -> list[list[SysfsEntry]]:  # noqa: ARG002 # a subclass reads it
+        """Return the nodes of each device."""
+        if self._folder:
+            return sysfs.groups(found, _folder)
+        return sysfs.by_parent(found) if self._together else [[entry] for entry in found]
+
     def _names(self, root: Root, group: Sequence[SysfsEntry]) -> list[str]:
         """Return the kernel's names for the devices of a group."""
+        if self._folder:
+            return [_folder(group[0]).rpartition("/")[2]]
         if not self._label:
             return [entry.name for entry in group]
         parent = group[0].parent
@@ -144,143 +165,304 @@ class Subsystem(DeviceClass):
         }
 
 
+def _folder(entry: SysfsEntry) -> str:
+    return entry.node.rpartition("/")[0]
+
+
 def _is_serial_port(root: Root, entry: SysfsEntry) -> bool:
     """Say whether a tty is a port of hardware that is there: consoles have no parent, empty ports no type."""
     return root.exists(f"{entry.path}/device") and root.read(f"{entry.path}/type") != "0"
 
 
+def _is_cd(root: Root, entry: SysfsEntry) -> bool:
+    """Say whether a device is a drive for CDs, or the SCSI node of one (type 5)."""
+    return entry.name.startswith("sr") or root.read(f"{entry.parent}/type") == "5"
+
+
+def _misc(name: str, about: str, maker: str) -> Fixed:
+    """Return a class that is one node in /dev, with the class's name."""
+    return Fixed(name, about, f"{name}.", {name: (f"/dev/{name}", maker)})
+
+
+_NO_CARD = "plug one in, or load its module"
 _ROWS = (
     Subsystem(
         "accel",
         "AI accelerators",
-        dirs=("/sys/class/accel",),
+        "accel0, address.",
+        of=("accel",),
         pattern=r"accel(_controlD)?\d+",
         together=True,
-        events=('SUBSYSTEM=="accel"',),
         without="no AI accelerator with a driver of the kernel's accel subsystem",
     ),
     Subsystem(
+        "apex",
+        "Coral accelerators on PCI",
+        "apex_0, address.",
+        of=("apex",),
+        pattern=r"apex_\d+",
+        without="no Coral accelerator on PCI: load its modules (gasket, apex); for one on USB take class usb",
+    ),
+    Subsystem(
+        "cdrom",
+        "CD, DVD and Blu-ray drives, each with its SCSI node",
+        "sr0, by-id name, address.",
+        of=("block", "scsi_generic"),
+        kernel="sr[0-9]*|sg[0-9]*",
+        pattern=r"s[rg]\d+",
+        links=("/dev/disk/by-id", "/dev/disk/by-path"),
+        together=True,
+        only=_is_cd,
+        without="no CD drive: plug one in, or modprobe sr_mod",
+    ),
+    Subsystem(
+        "cec",
+        "HDMI CEC adapters",
+        "cec0, address.",
+        of=("cec",),
+        pattern=r"cec\d+",
+        without=f"no CEC adapter: {_NO_CARD} (pulse8-cec, vc4)",
+    ),
+    Subsystem(
+        "dma_heap",
+        "DMA-BUF heaps, for cameras and video",
+        "system, or the kernel's name.",
+        of=("dma_heap",),
+        pattern=r".+",
+        without="no DMA-BUF heap: the kernel needs CONFIG_DMABUF_HEAPS",
+    ),
+    Subsystem(
         "dri",
-        "GPUs, for graphics and video",
-        dirs=("/sys/class/drm",),
+        "GPUs of every maker, for graphics and video",
+        "card0, renderD128, address.",
+        of=("drm",),
         pattern=r"(card|renderD)\d+",
         links=("/dev/dri/by-path",),
         together=True,
-        events=('SUBSYSTEM=="drm"',),
         without="no GPU with a driver: load its module (i915, xe, amdgpu, nvidia-drm, virtio-gpu)",
     ),
-    Fixed(
-        "fuse",
-        "filesystems in user space",
-        {"fuse": "/dev/fuse"},
-        {"fuse": "modprobe fuse"},
-        events=('SUBSYSTEM=="misc", KERNEL=="fuse"',),
+    Subsystem(
+        "dvb",
+        "television tuners",
+        "adapter0, address.",
+        of=("dvb",),
+        pattern=r"dvb\d+\.\w+",
+        folder=True,
+        without=f"no television tuner: {_NO_CARD}",
     ),
+    _misc("fuse", "filesystems in user space", "modprobe fuse"),
     Subsystem(
         "gpio",
         "GPIO chips",
-        dirs=("/sys/bus/gpio/devices",),
+        "gpiochip0, address.",
+        of=("gpio",),
         pattern=r"gpiochip\d+",
-        events=('SUBSYSTEM=="gpio"',),
         without="no GPIO chip",
+    ),
+    Subsystem(
+        "hailo",
+        "Hailo accelerators",
+        "hailo0, address.",
+        of=("hailo_chardev",),
+        pattern=r"hailo\d+",
+        without="no Hailo accelerator: load its module (hailo_pci)",
     ),
     Subsystem(
         "hidraw",
         "HID devices, raw",
-        dirs=("/sys/class/hidraw",),
+        "hidraw0, address.",
+        of=("hidraw",),
         pattern=r"hidraw\d+",
-        events=('SUBSYSTEM=="hidraw"',),
         without="no HID device: plug one in",
     ),
     Subsystem(
         "i2c",
         "I2C buses",
-        dirs=("/sys/class/i2c-dev",),
+        "i2c-1, address.",
+        of=("i2c-dev",),
         pattern=r"i2c-\d+",
-        events=('SUBSYSTEM=="i2c-dev"',),
         without="no I2C bus: modprobe i2c-dev",
+    ),
+    Subsystem(
+        "iio",
+        "sensors and converters of the kernel's IIO subsystem",
+        "iio:device0, address.",
+        of=("iio",),
+        pattern=r"iio:device\d+",
+        without=f"no IIO device: {_NO_CARD}",
     ),
     Subsystem(
         "input",
         "keyboards, mice, joysticks",
-        dirs=("/sys/class/input",),
+        "event3, by-id name, address.",
+        of=("input",),
         pattern=r"(event|mouse|js)\d+",
         links=("/dev/input/by-id", "/dev/input/by-path"),
         together=True,
-        events=('SUBSYSTEM=="input"',),
         without="no input device: plug one in, or modprobe evdev",
+    ),
+    Subsystem(
+        "kgsl",
+        "Qualcomm's GPUs with Qualcomm's driver",
+        "kgsl-3d0.",
+        of=("kgsl", "misc"),
+        kernel="kgsl*",
+        pattern=r"kgsl(-3d\d+)?",
+        without="no GPU with Qualcomm's driver kgsl; with the kernel's own (msm) it is in class dri",
     ),
     Fixed(
         "kvm",
         "virtual machines and their networks",
+        "kvm, vhost-net, vhost-vsock, tun: each is a device of its own.",
         {
-            "kvm": "/dev/kvm",
-            "vhost-net": "/dev/vhost-net",
-            "vhost-vsock": "/dev/vhost-vsock",
-            "tun": "/dev/net/tun",
+            "kvm": ("/dev/kvm", "modprobe kvm_intel or kvm_amd, with virtualization enabled in the firmware"),
+            "vhost-net": ("/dev/vhost-net", "modprobe vhost_net"),
+            "vhost-vsock": ("/dev/vhost-vsock", "modprobe vhost_vsock"),
+            "tun": ("/dev/net/tun", "modprobe tun"),
         },
-        {
-            "kvm": "modprobe kvm_intel or kvm_amd, with virtualization enabled in the firmware",
-            "vhost-net": "modprobe vhost_net",
-            "vhost-vsock": "modprobe vhost_vsock",
-            "tun": "modprobe tun",
-        },
-        events=('SUBSYSTEM=="misc", KERNEL=="kvm|vhost-net|vhost-vsock|tun"',),
+    ),
+    Subsystem(
+        "lirc",
+        "infrared receivers and senders",
+        "lirc0, address.",
+        of=("lirc",),
+        pattern=r"lirc\d+",
+        without=f"no infrared receiver: {_NO_CARD} (gpio-ir-recv, mceusb)",
+    ),
+    _misc("loop-control", "making loop devices", "modprobe loop"),
+    Subsystem(
+        "mali",
+        "Arm's GPUs with Arm's driver",
+        "mali0, address.",
+        of=("misc",),
+        kernel="mali[0-9]*",
+        pattern=r"mali\d+",
+        without="no GPU with Arm's driver mali; with the kernel's own (panfrost, panthor) it is in class dri",
+    ),
+    _misc("ppp", "point-to-point network connections", "modprobe ppp_generic"),
+    Subsystem(
+        "pps",
+        "pulse-per-second sources",
+        "pps0, address.",
+        of=("pps",),
+        pattern=r"pps\d+",
+        without="no pulse-per-second source: load its module (pps-gpio, pps-ldisc)",
+    ),
+    Subsystem(
+        "ptp",
+        "hardware clocks of network cards and hypervisors",
+        "ptp0, address.",
+        of=("ptp",),
+        pattern=r"ptp\d+",
+        without="no hardware clock: the driver of a network card with one, or ptp_kvm, makes it",
+    ),
+    Subsystem(
+        "rockchip",
+        "Rockchip's own drivers for video, scaling and AI",
+        "mpp_service, rga, rknpu, each by itself.",
+        of=("mpp_class", "misc"),
+        kernel="mpp_service|rga|rknpu",
+        pattern=r"mpp_service|rga|rknpu",
+        without="no driver of Rockchip's own kernel (mpp_service, rga, rknpu)",
     ),
     Subsystem(
         "serial",
         "serial ports",
-        dirs=("/sys/class/tty",),
+        "ttyUSB0, by-id name, address.",
+        of=("tty",),
         pattern=r".*",
         links=("/dev/serial/by-id", "/dev/serial/by-path"),
         only=_is_serial_port,
         events=('SUBSYSTEM=="tty", KERNEL!="tty|tty[0-9]*|console|ptmx"',),
         without="no serial port: plug one in, or load its module (ftdi_sio, cp210x, ch341, cdc_acm)",
     ),
+    _misc(
+        "sev-guest", "attestation in a guest with AMD SEV-SNP", "this is no such guest, or modprobe sev-guest"
+    ),
     Fixed(
         "sgx",
         "Intel SGX enclaves",
-        {"enclave": "/dev/sgx_enclave", "provision": "/dev/sgx_provision"},
-        dict.fromkeys(("enclave", "provision"), "the CPU has no SGX, or the firmware has it disabled"),
-        events=('SUBSYSTEM=="misc", KERNEL=="sgx_enclave|sgx_provision"',),
+        "enclave, provision.",
+        {
+            name: (f"/dev/sgx_{name}", "the CPU has no SGX, or the firmware has it disabled")
+            for name in ("enclave", "provision")
+        },
     ),
     Subsystem(
         "snd",
         "sound cards",
-        dirs=("/sys/class/sound",),
+        "card0, ALSA's name, address. Every device has /dev/snd/seq and /dev/snd/timer.",
+        of=("sound",),
         pattern=r"\w+C\d+(D\d+[cp]?)?",
         links=("/dev/snd/by-id", "/dev/snd/by-path"),
         together=True,
         label="id",
         shared=("/dev/snd/timer", "/dev/snd/seq"),
-        events=('SUBSYSTEM=="sound"',),
         without="no sound card with a driver",
     ),
     Subsystem(
         "spi",
         "SPI devices",
-        dirs=("/sys/class/spidev",),
+        "spidev0.0, address.",
+        of=("spidev",),
         pattern=r"spidev\d+\.\d+",
-        events=('SUBSYSTEM=="spidev"',),
         without="no SPI device: modprobe spidev, and name the device in the device tree",
+    ),
+    _misc(
+        "tdx_guest", "attestation in a guest with Intel TDX", "this is no such guest, or modprobe tdx_guest"
     ),
     Subsystem(
         "tpm",
         "TPMs, and their resource managers",
-        dirs=("/sys/class/tpm", "/sys/class/tpmrm"),
+        "tpm0 is the TPM itself, tpmrm0 its resource manager.",
+        of=("tpm", "tpmrm"),
         pattern=r"tpm(rm)?\d+",
-        events=('SUBSYSTEM=="tpm|tpmrm"',),
         without="no TPM: enable it in the firmware, or modprobe tpm_tis or tpm_crb",
     ),
+    Fixed("tun", "virtual network interfaces", "tun.", {"tun": ("/dev/net/tun", "modprobe tun")}),
+    _misc("udmabuf", "DMA buffers of a program's own memory", "modprobe udmabuf"),
+    _misc("uinput", "input devices that a program makes", "modprobe uinput"),
     Subsystem(
-        "v4l",
-        "cameras and video codecs",
-        dirs=("/sys/class/video4linux", "/sys/bus/media/devices"),
-        pattern=r"(video|v4l-subdev|vbi|radio|media)\d+",
-        links=("/dev/v4l/by-id", "/dev/v4l/by-path"),
+        "uio",
+        "devices whose driver is a program",
+        "uio0, address.",
+        of=("uio",),
+        pattern=r"uio\d+",
+        without="no UIO device: bind one to uio_pci_generic or to a driver of its own",
+    ),
+    Subsystem(
+        "vchiq",
+        "the video processor of a Raspberry Pi",
+        "vchiq. Its video codecs are in class v4l.",
+        of=("vchiq", "misc"),
+        kernel="vchiq",
+        pattern=r"vchiq",
+        without="no video processor of a Raspberry Pi: modprobe vchiq",
+    ),
+    Fixed(
+        "vhost-vdpa",
+        "virtio devices of network cards, for a program's own use",
+        "vhost-vdpa-0.",
+        {"": ("/dev/vhost-vdpa-*", "modprobe vhost_vdpa, and make a device with vdpa dev add")},
+        events=('SUBSYSTEM=="vdpa"',),
+    ),
+    Subsystem(
+        "watchdog",
+        "timers that restart the host unless a program resets them",
+        "watchdog0, address.",
+        of=("watchdog",),
+        pattern=r"watchdog\d+",
+        without="no watchdog: load its module (iTCO_wdt, softdog)",
+    ),
+    Subsystem(
+        "wwan",
+        "cellular modems",
+        "wwan0mbim0, cdc-wdm0, address.",
+        of=("wwan", "usbmisc"),
+        kernel="wwan*|cdc-wdm*",
+        pattern=r"wwan\d+\w+\d+|cdc-wdm\d+",
         together=True,
-        events=('SUBSYSTEM=="video4linux|media"',),
-        without="no camera: plug one in, or load its module (uvcvideo)",
+        without=f"no cellular modem: {_NO_CARD} (cdc_mbim, qmi_wwan, iosm)",
     ),
 )
 CLASSES = {row.name: row for row in _ROWS}

@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 
 _DEVICES = "/sys/bus/usb/devices"
 _HUB = "09"  # a device class of USB
-_SUBSYSTEMS = ("hidraw", "media", "tty", "usbmisc", "video4linux")
+# Of what drivers make of a device, a disk is left out: it gets no class.
+_SUBSYSTEMS = (
+    *("cec", "drm", "dvb", "gpio", "hidraw", "i2c-dev", "iio", "input", "lirc", "media", "scsi_generic"),
+    *("sound", "tty", "usbmisc", "video4linux", "wwan"),
+)
 _EVENTS = (
-    'SUBSYSTEM=="hidraw|media|usbmisc|video4linux"',
+    f'SUBSYSTEM=="{"|".join(name for name in _SUBSYSTEMS if name != "tty")}"',
     'SUBSYSTEM=="tty", KERNEL!="tty|tty[0-9]*|console|ptmx"',
 )
-_LINKS = ("/dev/serial/by-id", "/dev/serial/by-path", "/dev/v4l/by-id", "/dev/v4l/by-path")
+_LINKS = [f"/dev/{place}/{by}" for place in ("serial", "v4l", "input", "snd") for by in ("by-id", "by-path")]
+# What becomes another device when a program first uses it: before, and after.
+_CHANGING = {
+    "1a6e:089a": ("a Coral accelerator", "18d1:9302"),
+    "03e7:2485": ("a Myriad X (Neural Compute Stick 2, OAK)", "03e7:f63b"),
+}
 
 
 class Usb(DeviceClass):
@@ -28,7 +37,8 @@ class Usb(DeviceClass):
 
     name = "usb"
     kinds = (f"{HOST}/usb",)
-    about = "USB devices, with their serial ports, cameras and HID"
+    about = "USB devices with their serial ports, cameras, sound, tuners, input and HID nodes"
+    called = "port (1-2), VENDOR:PRODUCT:SERIAL, VENDOR:PRODUCT if only one has it."
     events = ('SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device"', *_EVENTS)
 
     def find(self, root: Root) -> list[Found]:
@@ -65,6 +75,16 @@ class Usb(DeviceClass):
             f"no {node}, though the kernel has the device: udev has to make it"
             for node in found
             if not node_edits.is_node(root, node)
+        ]
+
+    def notes(self, root: Root) -> list[str]:
+        """Say which devices become other ones."""
+        models = {port: _model(root, path) for port, path in _devices(root)}
+        return [
+            f"{port} is {_CHANGING[model][0]} that no program has used yet: at its first use it becomes "
+            f"{_CHANGING[model][1]}, with another node. Use it once on the host, or ask for it again then"
+            for port, model in models.items()
+            if model in _CHANGING
         ]
 
 

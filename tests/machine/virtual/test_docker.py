@@ -159,5 +159,5 @@ def test_nothing_is_denied(docker: Virtual) -> None:
     profile = docker.do("podman", "run", "--rm", *asks, image.NAME, "cat", "/proc/self/attr/current")
     assert profile.startswith("containers-default-")
     assert docker.call("journalctl", "--quiet", "--grep=apparmor=.DENIED").stdout == ""
-    found = json.loads(docker.do("cdi-hook", "doctor", "--json"))
-    assert [one["fact"] for one in found if one["level"] not in ("ok", "unknown")] == []
+    found = json.loads(docker.do("cdi-hook", "doctor", "--json"))["items"]
+    assert [one["message"] for one in found if one["level"] not in ("ok", "unknown")] == []

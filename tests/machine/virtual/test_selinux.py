@@ -40,8 +40,8 @@ def docker(installed: Virtual) -> Virtual:
 
 def hidden(machine: Virtual) -> list[tuple[str, str]]:
     """Return what doctor says of labels, and what mends it."""
-    found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)
-    return [(one["fact"], one["fix"]) for one in found if one["check"] == "labels"]
+    found = json.loads(machine.call("cdi-hook", "doctor", "--json").stdout)["items"]
+    return [(one["message"], one["fix"]) for one in found if one["check"] == "labels"]
 
 
 def test_devices(docker: Virtual) -> None:

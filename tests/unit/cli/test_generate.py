@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,7 @@ devices:
     - 108
 containerEdits: {{}}
 """
+WIDTH = max(map(len, classes.CLASSES)) + 2  # of the table's first column
 MARK = "# Made by `cdi-hook generate`, which replaces this file as long as this line is here.\n"
 
 
@@ -65,14 +68,14 @@ def test_the_table(cdi_hook: World, other: Path) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines if line[0] != " "] == [*classes.CLASSES]
-    at = lines.index("kvm         host.local/kvm=kvm")
+    at = lines.index(f"{'kvm':{WIDTH}}host.local/kvm=kvm")
     assert lines[at + 1 : at + 4] == [
-        "            no /dev/vhost-net: modprobe vhost_net",
-        "            no /dev/vhost-vsock: modprobe vhost_vsock",
-        "            no /dev/net/tun: modprobe tun",
+        f"{'':{WIDTH}}no /dev/vhost-net: modprobe vhost_net",
+        f"{'':{WIDTH}}no /dev/vhost-vsock: modprobe vhost_vsock",
+        f"{'':{WIDTH}}no /dev/net/tun: modprobe tun",
     ]
-    assert "fuse        host.local/fuse=fuse" in lines
-    assert "amd         no /dev/kfd: modprobe amdgpu" in lines
+    assert f"{'fuse':{WIDTH}}host.local/fuse=fuse" in lines
+    assert f"{'amd':{WIDTH}}no /dev/kfd: modprobe amdgpu" in lines
 
 
 def test_the_table_as_json(cdi_hook: World, other: Path) -> None:
@@ -97,15 +100,15 @@ def test_the_table_of_many_devices(cdi_hook: World, tmp_path_factory: pytest.Tem
     CASES["intel"].build(host)
     lines = cdi_hook("generate", "--root", root)[1].splitlines()
     eight = ", ".join(f"hidraw{number}" for number in range(8))
-    assert f"hidraw      host.local/hidraw={eight} and 4 more" in lines
-    at = lines.index("intel       intel.com/gpu=0, 1")
-    assert lines[at + 1] == "            intel.com/npu=0"
+    assert f"{'hidraw':{WIDTH}}host.local/hidraw={eight} and 4 more" in lines
+    at = lines.index(f"{'intel':{WIDTH}}intel.com/gpu=0, 1, 2")
+    assert lines[at + 1] == f"{'':{WIDTH}}intel.com/gpu-mei=mei1"
 
 
 def test_to_stdout(cdi_hook: World, other: Path) -> None:
     """A spec goes to stdout, as YAML or as JSON; of the lowest version that has what it needs."""
     assert cdi_hook("generate", "kvm", "--root", other) == (0, KVM.format(root=other), "")
-    data = cdi_hook.json("generate", "fuse", "--root", other, "--json")
+    (data,) = cdi_hook.json("generate", "fuse", "--root", other, "--json")
     assert (data["cdiVersion"], data["kind"]) == ("0.5.0", "host.local/fuse")
 
 
@@ -138,8 +141,9 @@ def test_to_a_dir(cdi_hook: World, other: Path) -> None:
     file = directory / "host.local-kvm.yaml"
     assert file.read_text() == MARK + KVM.format(root=other)
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
-    said = cdi_hook.json("generate", "kvm", "--root", other, "--output", directory, "--json")
-    assert said == {"path": str(file), "kind": "host.local/kvm", "devices": 2, "cdiVersion": "0.7.0"}
+    (said,) = cdi_hook.json("generate", "kvm", "--root", other, "--output", directory, "--json")
+    assert (said["path"], said["kind"], said["cdiVersion"]) == (str(file), "host.local/kvm", "0.7.0")
+    assert said["devices"] == ["kvm", "all"]
 
 
 def test_to_a_file(cdi_hook: World, other: Path) -> None:
@@ -187,7 +191,7 @@ def test_no_device(cdi_hook: World, other: Path) -> None:
 
 def test_another_kind(cdi_hook: World, other: Path) -> None:
     """--vendor and --name make the kind."""
-    data = cdi_hook.json(
+    (data,) = cdi_hook.json(
         "generate", "kvm", "--root", other, "--vendor", "example.com", "--name", "vm", "--json"
     )
     assert data["kind"] == "example.com/vm"
@@ -216,7 +220,7 @@ def test_two_of_one_kind(cdi_hook: World, tmp_path_factory: pytest.TempPathFacto
 
 def test_by_hand(cdi_hook: World) -> None:
     """--device makes a spec of what is named."""
-    data = cdi_hook.json(
+    (data,) = cdi_hook.json(
         *(
             "generate",
             "--kind",
@@ -396,3 +400,75 @@ def test_a_group_that_a_user_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert generate._groups(Root(), found) == [
         "you aren't in the group 4242, which rootless containers need: sudo usermod -aG 4242 $USER"
     ]
+
+
+def test_what_a_new_spec_changes(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """If a spec replaces one, stderr says which names are gone and which mean another device, and nothing else."""
+    root = tmp_path_factory.mktemp("host")
+
+    def plug(**ports: str) -> None:
+        shutil.rmtree(root)
+        for name, port in ports.items():
+            usb = f"pci0000:00/0000:00:14.0/usb1/{port}/{port}:1.0"
+            FakeHost(root).device(usb, "usb")
+            FakeHost(root).device(f"{usb}/{name}/tty/{name}", "tty", name)
+
+    def generate() -> str:
+        status, _, err = cdi_hook("generate", "serial", "--root", root, "--output", cdi_hook.specs)
+        assert status == 0
+        return "".join(line for line in err.splitlines(keepends=True) if "GENERATE" not in line)
+
+    place = f"cdi-hook: note: {cdi_hook.specs}/host.local-serial.yaml"
+    plug(ttyUSB0="1-2", ttyUSB1="1-3")
+    assert generate() == ""
+    assert generate() == ""
+    plug(ttyUSB0="1-3")
+    assert generate() == (
+        f"{place}: gone: 1-2:1.0, ttyUSB1\n"
+        f"{place}: another device now: ttyUSB0 (now 1-3:1.0, before 1-2:1.0)\n"
+    )
+
+
+def test_what_a_class_has_to_say(cdi_hook: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a spec leaves out, and what its devices need beside it, is a note on stderr."""
+    root = tmp_path_factory.mktemp("host")
+    CASES["v4l"].build(FakeHost(root))
+    status, _, err = cdi_hook("generate", "v4l", "--root", root)
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith("cdi-hook: note: v4l: libcamera also reads /run/udev")
+
+
+def test_amd_ctks_own_spec(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Beside amd-ctk's own file of the same dir ours is not made, or no longer, and amd-ctk's file is named."""
+    CASES["amd"].build(FakeHost(other))
+    ours = cdi_hook.specs / "amd.com-gpu.yaml"
+    assert configured("amd") == 0
+    assert ours.exists()
+    device = {"name": "0", "containerEdits": {"deviceNodes": [{"path": "/dev/kfd"}]}}
+    theirs = {"cdiVersion": "0.6.0", "kind": "amd.com/gpu", "devices": [device]}
+    (cdi_hook.specs / "amd.json").write_text(json.dumps(theirs))
+    capfd.readouterr()
+    assert configured("amd") == 1
+    assert capfd.readouterr().err == (
+        f"cdi-hook: amd: {cdi_hook.specs}/amd.json already defines amd.com/gpu=0, and two files in one dir must "
+        "not: remove it, or choose another kind with --vendor or --name\n"
+    )
+    assert not ours.exists()
+
+
+def test_what_a_new_spec_changes_when_configured(
+    cdi_hook: World, configured: Any, other: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--configured says it too, where the journal has it."""
+    host = FakeHost(other)
+    for number in (0, 1):
+        host.device(f"virtual/hidraw/hidraw{number}", "hidraw", f"hidraw{number}")
+    assert configured("hidraw") == 0
+    (other / "dev/hidraw1").unlink()
+    capfd.readouterr()
+    assert configured("hidraw") == 0
+    assert capfd.readouterr().err == (
+        f"cdi-hook: note: {cdi_hook.specs}/host.local-hidraw.yaml: gone: hidraw1\n"
+    )

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.cases.driverroot import make
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -138,6 +140,21 @@ def _intel(host: FakeHost) -> None:
     host.link("/dev/dri/by-path/pci-0000:03:00.0-card", "../card0")
     host.device("pci0000:00/0000:00:0b.0", "pci", driver="intel_vpu", files={"device": "0x7d1d"})
     host.device("pci0000:00/0000:00:0b.0/accel/accel0", "accel", "accel/accel0", gid=45)
+    host.device("pci0000:00/0000:03:00.0/xe.mei-gscfi.768", "auxiliary")
+    host.device("pci0000:00/0000:03:00.0/xe.mei-gscfi.768/mei/mei1", "mei", "mei1")
+    host.device("pci0000:00/0000:00:16.0", "pci")
+    host.device("pci0000:00/0000:00:16.0/mei/mei0", "mei", "mei0")  # of no GPU
+    passed = {"vendor": "0x8086", "class": "0x038000", "device": "0x56c0"}
+    host.device("pci0000:00/0000:05:00.0", "pci", driver="xe-vfio-pci", files=passed)
+    host.link("/sys/devices/pci0000:00/0000:05:00.0/iommu_group", "../../../kernel/iommu_groups/42")
+    host.device("pci0000:00/0000:05:00.0/vfio-dev/vfio0", "vfio-dev", "vfio/devices/vfio0")
+    for node in ("42", "vfio"):
+        host.node(f"/dev/vfio/{node}")
+    gaudi = "pci0000:80/0000:83:00.0"
+    host.device(gaudi, "pci", driver="habanalabs", files={"device": "0x1020"})
+    for name in ("accel1", "accel_controlD1"):
+        host.device(f"{gaudi}/accel/{name}", "accel", f"accel/{name}")
+    host.device(f"{gaudi}/infiniband_verbs/uverbs3", "infiniband_verbs", "infiniband/uverbs3")
 
 
 def _serial(host: FakeHost) -> None:
@@ -201,7 +218,12 @@ def _usb(host: FakeHost) -> None:
     host.link("/dev/serial/by-id/usb-FTDI-if00-port0", "../../ttyUSB0")
     host.device(f"{hub}/1-2/1-2:1.0/video4linux/video0", "video4linux", "video0", gid=44)
     host.device(f"{hub}/1-2/1-2:1.0/media0", "media", "media0", gid=44)
+    host.device(f"{hub}/1-2/1-2:1.2/sound/card1/controlC1", "sound", "snd/controlC1", gid=29)
     host.device(f"{hub}/1-3/1-3:1.0/hid/hidraw/hidraw0", "hidraw", "hidraw0")
+    host.device(f"{hub}/1-3/1-3:1.0/hid/input/input5/event3", "input", "input/event3", gid=48)
+    host.link("/dev/input/by-id/usb-Maker_Mouse-event-mouse", "../event3")
+    host.device(f"{hub}/1-3/1-3:1.0/host0/scsi_generic/sg0", "scsi_generic", "sg0", gid=6)
+    host.device(f"{hub}/1-10/1-10:1.0/dvb/dvb0.frontend0", "dvb", "dvb/adapter0/frontend0", gid=44)
     host.device(f"{hub}/1-3/1-3:1.0/host0/block/sda", "block", "sda", gid=6)
 
 
@@ -214,30 +236,124 @@ def _v4l(host: FakeHost) -> None:
     host.link("/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0", "../../video0")
     host.device("platform/codec", "platform")
     host.device("platform/codec/video4linux/video10", "video4linux", "video10", gid=44)
+    # a receiver, a bridge and a sensor, wired one to the other; and a sensor of which nobody knows
+    for path, bus, node, ends in (
+        ("platform/isp", "platform", "isp", {"port/endpoint": (1, 2)}),
+        (
+            "i2c-1/1-000e",
+            "i2c",
+            "bridge",
+            {"ports/port@0/endpoint@0": (2, 1), "ports/port@1/endpoint": (3, 4)},
+        ),
+        ("i2c-1/1-001a", "i2c", "sensor", {"port/endpoint": (4, 3)}),
+        ("i2c-1/1-003c", "i2c", "other", {}),
+    ):
+        host.device(path, bus)
+        host.link(
+            f"/sys/devices/{path}/of_node", f"{'../' * (path.count('/') + 2)}firmware/devicetree/base/{node}"
+        )
+        for end, numbers in ends.items():
+            for file, number in zip(("phandle", "remote-endpoint"), numbers):
+                host.data(f"/sys/firmware/devicetree/base/{node}/{end}/{file}", number.to_bytes(4, "big"))
+    host.device("platform/isp/video4linux/video20", "video4linux", "video20")
+    host.device("platform/isp/media1", "media", "media1")
+    for number, path in enumerate(("i2c-1/1-000e", "i2c-1/1-001a", "i2c-1/1-003c")):
+        host.device(f"{path}/video4linux/v4l-subdev{number}", "video4linux", f"v4l-subdev{number}")
 
 
 def _vfio(host: FakeHost) -> None:
-    for node in ("vfio/vfio", "vfio/12", "vfio/noiommu-3", "vfio/devices/vfio0", "iommu"):
+    for node in ("vfio/vfio", "vfio/12", "vfio/13", "vfio/noiommu-3", "iommu"):
         host.node(f"/dev/{node}")
-    for group, address, driver in (
-        (12, "0000:65:00.0", "vfio-pci"),
-        (12, "0000:65:00.1", "snd_hda_intel"),
-        (3, "0000:66:00.0", "vfio-pci"),
+    for group, address, driver, cdev in (
+        (12, "0000:65:00.0", "vfio-pci", "vfio0"),
+        (12, "0000:65:00.1", "snd_hda_intel", ""),
+        (13, "0000:65:01.0", "nvgrace_gpu_vfio_pci", "vfio1"),
+        (14, "0000:65:02.0", "xe-vfio-pci", "vfio2"),  # /dev has no node of the group
+        (3, "0000:66:00.0", "vfio-pci", ""),  # as before Linux 6.1
     ):
         path = f"pci0000:64/{address}"
         host.device(path, "pci", driver=driver)
         host.link(f"/sys/kernel/iommu_groups/{group}/devices/{address}", f"../../../../devices/{path}")
-    host.file("/sys/devices/pci0000:64/0000:65:00.0/vfio-dev/vfio0/uevent", "DEVNAME=vfio/devices/vfio0")
+        if cdev:
+            host.device(f"{path}/vfio-dev/{cdev}", "vfio-dev", f"vfio/devices/{cdev}")
 
 
-def _kvm(host: FakeHost) -> None:
-    for path in ("/dev/kvm", "/dev/vhost-net", "/dev/net/tun"):
+def _nodes(*paths: str) -> Callable[[FakeHost], None]:
+    """Return what makes a host that has these nodes."""
+
+    def build(host: FakeHost) -> None:
+        for path in paths:
+            host.node(path)
+
+    return build
+
+
+def _one(subsystem: str, name: str, node: str = "") -> Callable[[FakeHost], None]:
+    """Return what makes a host with one device of a subsystem, of the platform device "thing"."""
+
+    def build(host: FakeHost) -> None:
+        host.device("platform/thing", "platform")
+        host.device(f"platform/thing/{subsystem}/{name}", subsystem, node or name, gid=44)
+
+    return build
+
+
+def _cdrom(host: FakeHost) -> None:
+    scsi = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0"
+    disk = "pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0"
+    host.device("pci0000:00/0000:00:17.0", "pci")
+    for path, kind, block, generic in ((scsi, "5", "sr0", "sg0"), (disk, "0", "sda", "sg1")):
+        host.device(path, "scsi", files={"type": kind})
+        host.device(f"{path}/block/{block}", "block", block, gid=24)
+        host.device(f"{path}/scsi_generic/{generic}", "scsi_generic", generic, gid=24)
+    host.link("/dev/disk/by-id/ata-Maker_DVD_1", "../../sr0")
+
+
+def _dma_heap(host: FakeHost) -> None:
+    for name in ("system", "linux,cma"):
+        host.device(f"virtual/dma_heap/{name}", "dma_heap", f"dma_heap/{name}", gid=44)
+
+
+def _dvb(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:05:00.0", "pci")
+    for number, names in ((0, ("demux0", "frontend0")), (1, ("frontend0",))):
+        for name in names:
+            host.device(
+                f"pci0000:00/0000:05:00.0/dvb/dvb{number}.{name}",
+                "dvb",
+                f"dvb/adapter{number}/{name}",
+                gid=44,
+            )
+
+
+def _iio(host: FakeHost) -> None:
+    host.device("platform/thing", "platform")
+    host.device("platform/thing/iio:device0", "iio", "iio:device0")
+
+
+def _management(host: FakeHost) -> None:
+    make(host.root, {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.1": {"elf": "libnvidia-ml.so.1"}})
+    nodes = ("nvidia0", "nvidiactl", "nvidia-fs0", "nvidia-nvswitchctl", "nvidia-caps/nvidia-cap1")
+    for path in (*(f"/dev/{node}" for node in nodes), f"{_CHANNEL}0"):
         host.node(path)
 
 
-def _sgx(host: FakeHost) -> None:
-    for path in ("/dev/sgx_enclave", "/dev/sgx_provision"):
-        host.node(path)
+def _rockchip(host: FakeHost) -> None:
+    for subsystem, name in (("misc", "rga"), ("mpp_class", "mpp_service"), ("misc", "watchdog")):
+        host.device(f"platform/{name}", "platform")
+        host.device(f"platform/{name}/{subsystem}/{name}", subsystem, name)
+
+
+def _wwan(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:06:00.0", "pci")
+    host.device("pci0000:00/0000:06:00.0/wwan/wwan0", "wwan")
+    for name in ("wwan0at0", "wwan0mbim0"):
+        host.device(f"pci0000:00/0000:06:00.0/wwan/wwan0/{name}", "wwan", name)
+        host.link(f"/sys/devices/pci0000:00/0000:06:00.0/wwan/wwan0/{name}/device", "..")
+    usb = "pci0000:00/0000:00:14.0/usb1/1-4/1-4:1.0"
+    host.device(usb, "usb")
+    host.device(f"{usb}/usbmisc/cdc-wdm0", "usbmisc", "cdc-wdm0")
+    host.device(f"{usb}/usbmisc/hiddev0", "usbmisc", "usb/hiddev0")
 
 
 def _under(names: Sequence[str], nodes: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -268,6 +384,9 @@ _MOUSE = [
 ]
 _I915 = ["/dev/dri/card1", "/dev/dri/renderD128"]
 _XE = ["/dev/dri/card0", "/dev/dri/by-path/pci-0000:03:00.0-card -> /dev/dri/card0", "/dev/dri/renderD129"]
+_CHANNEL = "/dev/nvidia-caps-imex-channels/channel"
+_PASSED = ["/dev/vfio/vfio", "/dev/vfio/42", "/dev/vfio/devices/vfio0"]
+_GAUDI = ["/dev/accel/accel1", "/dev/accel/accel_controlD1", "/dev/infiniband/uverbs3"]
 _USB0 = [
     "/dev/ttyUSB0",
     "/dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0 -> /dev/ttyUSB0",
@@ -280,8 +399,14 @@ _PCH = [
     "/dev/snd/pcmC0D0p",
 ]
 _NVIDIA = [f"/dev/snd/{name}" for name in ("controlC1", "pcmC1D0c", "pcmC1D0p")]
+_SENSOR = [f"/dev/{name}" for name in ("video20", "media1", "v4l-subdev0", "v4l-subdev1")]
+_HID = [
+    *("/dev/bus/usb/001/005", "/dev/hidraw0", "/dev/sg0", "/dev/input/event3"),
+    "/dev/input/by-id/usb-Maker_Mouse-event-mouse -> /dev/input/event3",
+]
+_TUNER = ["/dev/bus/usb/001/004", "/dev/dvb/adapter0/frontend0"]
 _FTDI = ["/dev/bus/usb/001/002", "/dev/ttyUSB0", "/dev/serial/by-id/usb-FTDI-if00-port0 -> /dev/ttyUSB0"]
-_CAM = ["/dev/bus/usb/001/003", "/dev/media0", "/dev/video0"]
+_CAM = ["/dev/bus/usb/001/003", "/dev/media0", "/dev/video0", "/dev/snd/controlC1"]
 _VIDEO = [
     "/dev/video0",
     "/dev/v4l/by-id/usb-Maker_Cam_AB12-video-index0 -> /dev/video0",
@@ -309,6 +434,7 @@ CASES = {
                 **_under(("0", "0000:03:00.0", "GPU-000000000000002a", "card1", "renderD129"), _CARD1),
                 **_under(("1", "card0", "renderD128"), _PART1),
                 **_under(("2", "card2", "renderD130"), _PART2),
+                **_under(("0002:c1:00.0", "GPU-000000000000002b"), [*_PART1, *_PART2]),
             }
         },
     ),
@@ -358,14 +484,19 @@ CASES = {
             "intel.com/gpu": {
                 **_under(("0", "0000:03:00.0", "0000-03-00-0-0x56a0", "card0", "renderD129"), _XE),
                 **_under(("1", "0000:00:02.0", "0000-00-02-0-0x46a6", "card1", "renderD128"), _I915),
+                **_under(("2", "0000:05:00.0", "0000-05-00-0-0x56c0", "vfio0"), _PASSED),
             },
+            "intel.com/gpu-mei": _under(("mei1", "0000:03:00.0", "0000-03-00-0-0x56a0"), ["/dev/mei1"]),
             "intel.com/npu": _under(
                 ("0", "0000:00:0b.0", "0000-00-0b-0-0x7d1d", "accel0"), ["/dev/accel/accel0"]
+            ),
+            "intel.com/gaudi": _under(
+                ("0", "0000:83:00.0", "0000-83-00-0-0x1020", "accel1", "accel_controlD1"), _GAUDI
             ),
         },
     ),
     "kvm": Case(
-        _kvm,
+        _nodes("/dev/kvm", "/dev/vhost-net", "/dev/net/tun"),
         {"host.local/kvm": {"kvm": ["/dev/kvm"], "vhost-net": ["/dev/vhost-net"], "tun": ["/dev/net/tun"]}},
         ["no /dev/vhost-vsock: modprobe vhost_vsock"],
     ),
@@ -379,7 +510,7 @@ CASES = {
         },
     ),
     "sgx": Case(
-        _sgx,
+        _nodes("/dev/sgx_enclave", "/dev/sgx_provision"),
         {"host.local/sgx": {"enclave": ["/dev/sgx_enclave"], "provision": ["/dev/sgx_provision"]}},
     ),
     "snd": Case(
@@ -403,9 +534,9 @@ CASES = {
                 **_under(("1-1", "0403:6001:A50285BI", "0403:6001"), _FTDI),
                 **_under(("1-2", "046d:0825"), _CAM),
                 **_under(
-                    ("1-3", "1d6b:0104:same_one-2c43ecb2-1-3"), ["/dev/bus/usb/001/005", "/dev/hidraw0"]
+                    ("1-3", "1d6b:0104:same_one-2c43ecb2-1-3"), _HID
                 ),
-                **_under(("1-10", "1d6b:0104:same_one-2c43ecb2-1-10"), ["/dev/bus/usb/001/004"]),
+                **_under(("1-10", "1d6b:0104:same_one-2c43ecb2-1-10"), _TUNER),
             }
         },
     ),
@@ -417,6 +548,8 @@ CASES = {
                     ("video0", "video1", "media0", "usb-Maker_Cam_AB12-video-index0", "1-2:1.0"), _VIDEO
                 ),
                 **_under(("video10", "codec"), ["/dev/video10"]),
+                **_under(("video20", "media1", "v4l-subdev0", "v4l-subdev1", "isp"), _SENSOR),
+                **_under(("v4l-subdev2",), ["/dev/v4l-subdev2"]),
             }
         },
     ),
@@ -425,10 +558,109 @@ CASES = {
         {
             "host.local/vfio": {
                 "": ["/dev/vfio/vfio", "/dev/iommu"],
-                **_under(
-                    ("12", "0000:65:00.0", "vfio0"), ["/dev/vfio/12", "/dev/vfio/devices/vfio0"]
-                ),
+                **_under(("12", "0000:65:00.0", "vfio0"), ["/dev/vfio/12", "/dev/vfio/devices/vfio0"]),
+                **_under(("13", "0000:65:01.0", "vfio1"), ["/dev/vfio/13", "/dev/vfio/devices/vfio1"]),
+                **_under(("vfio2", "0000:65:02.0"), ["/dev/vfio/devices/vfio2"]),
                 **_under(("noiommu-3", "0000:66:00.0"), ["/dev/vfio/noiommu-3"]),
+            }
+        },
+    ),
+    "apex": Case(_one("apex", "apex_0"), {"host.local/apex": _under(("apex_0", "thing"), ["/dev/apex_0"])}),
+    "cdrom": Case(
+        _cdrom,
+        {
+            "host.local/cdrom": _under(
+                ("sr0", "sg0", "ata-Maker_DVD_1", "0000:00:17.0"),
+                ["/dev/sr0", "/dev/disk/by-id/ata-Maker_DVD_1 -> /dev/sr0", "/dev/sg0"],
+            )
+        },
+    ),
+    "cec": Case(_one("cec", "cec0"), {"host.local/cec": _under(("cec0", "thing"), ["/dev/cec0"])}),
+    "dma_heap": Case(
+        _dma_heap,
+        {
+            "host.local/dma_heap": {
+                "system": ["/dev/dma_heap/system"],
+                "linux_cma-aa5310f9": ["/dev/dma_heap/linux,cma"],
+            }
+        },
+    ),
+    "dvb": Case(
+        _dvb,
+        {
+            "host.local/dvb": {
+                "adapter0": ["/dev/dvb/adapter0/demux0", "/dev/dvb/adapter0/frontend0"],
+                "adapter1": ["/dev/dvb/adapter1/frontend0"],
+            }
+        },
+    ),
+    "hailo": Case(
+        _one("hailo_chardev", "hailo0"), {"host.local/hailo": _under(("hailo0", "thing"), ["/dev/hailo0"])}
+    ),
+    "iio": Case(_iio, {"host.local/iio": _under(("iio:device0", "thing"), ["/dev/iio:device0"])}),
+    "kgsl": Case(
+        _one("kgsl", "kgsl-3d0"), {"host.local/kgsl": _under(("kgsl-3d0", "thing"), ["/dev/kgsl-3d0"])}
+    ),
+    "lirc": Case(_one("lirc", "lirc0"), {"host.local/lirc": _under(("lirc0", "thing"), ["/dev/lirc0"])}),
+    "loop-control": Case(
+        _nodes("/dev/loop-control"), {"host.local/loop-control": {"loop-control": ["/dev/loop-control"]}}
+    ),
+    "mali": Case(_one("misc", "mali0"), {"host.local/mali": _under(("mali0", "thing"), ["/dev/mali0"])}),
+    "ppp": Case(_nodes("/dev/ppp"), {"host.local/ppp": {"ppp": ["/dev/ppp"]}}),
+    "nvidia-gdrcopy": Case(_nodes("/dev/gdrdrv"), {"nvidia.com/gdrcopy": {"all": ["/dev/gdrdrv"]}}),
+    "nvidia-gds": Case(
+        _nodes("/dev/nvidia-fs0", "/dev/nvidia-fs1"),
+        {"nvidia.com/gds": {"all": ["/dev/nvidia-fs0", "/dev/nvidia-fs1"]}},
+    ),
+    "nvidia-imex": Case(
+        _nodes(f"{_CHANNEL}0", f"{_CHANNEL}2"),
+        {"nvidia.com/imex-channel": {"0": [f"{_CHANNEL}0"], "2": [f"{_CHANNEL}2"]}},
+    ),
+    "nvidia-management": Case(
+        _management,
+        {
+            "management.nvidia.com/gpu": {
+                "all": ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-caps/nvidia-cap1", f"{_CHANNEL}0"]
+            }
+        },
+    ),
+    "nvidia-mofed": Case(
+        _nodes("/dev/infiniband/uverbs0", "/dev/infiniband/rdma_cm", "/dev/infiniband/umad0"),
+        {"nvidia.com/mofed": {"all": ["/dev/infiniband/uverbs0", "/dev/infiniband/rdma_cm"]}},
+    ),
+    "nvidia-nvswitch": Case(
+        _nodes("/dev/nvidia-nvswitch0", "/dev/nvidia-nvswitchctl"),
+        {"nvidia.com/nvswitch": {"all": ["/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch0"]}},
+    ),
+    "pps": Case(_one("pps", "pps0"), {"host.local/pps": _under(("pps0", "thing"), ["/dev/pps0"])}),
+    "ptp": Case(_one("ptp", "ptp0"), {"host.local/ptp": _under(("ptp0", "thing"), ["/dev/ptp0"])}),
+    "rockchip": Case(
+        _rockchip, {"host.local/rockchip": {"mpp_service": ["/dev/mpp_service"], "rga": ["/dev/rga"]}}
+    ),
+    "sev-guest": Case(
+        _nodes("/dev/sev-guest"), {"host.local/sev-guest": {"sev-guest": ["/dev/sev-guest"]}}
+    ),
+    "tdx_guest": Case(
+        _nodes("/dev/tdx_guest"), {"host.local/tdx_guest": {"tdx_guest": ["/dev/tdx_guest"]}}
+    ),
+    "tun": Case(_nodes("/dev/net/tun"), {"host.local/tun": {"tun": ["/dev/net/tun"]}}),
+    "udmabuf": Case(_nodes("/dev/udmabuf"), {"host.local/udmabuf": {"udmabuf": ["/dev/udmabuf"]}}),
+    "uinput": Case(_nodes("/dev/uinput"), {"host.local/uinput": {"uinput": ["/dev/uinput"]}}),
+    "uio": Case(_one("uio", "uio0"), {"host.local/uio": _under(("uio0", "thing"), ["/dev/uio0"])}),
+    "vchiq": Case(_one("vchiq", "vchiq"), {"host.local/vchiq": _under(("vchiq", "thing"), ["/dev/vchiq"])}),
+    "vhost-vdpa": Case(
+        _nodes("/dev/vhost-vdpa-0", "/dev/vhost-vdpa-1"),
+        {"host.local/vhost-vdpa": {f"vhost-vdpa-{number}": [f"/dev/vhost-vdpa-{number}"] for number in (0, 1)}},
+    ),
+    "watchdog": Case(
+        _one("watchdog", "watchdog0"), {"host.local/watchdog": _under(("watchdog0", "thing"), ["/dev/watchdog0"])}
+    ),
+    "wwan": Case(
+        _wwan,
+        {
+            "host.local/wwan": {
+                **_under(("wwan0at0", "wwan0mbim0", "0000:06:00.0"), ["/dev/wwan0at0", "/dev/wwan0mbim0"]),
+                **_under(("cdc-wdm0", "1-4:1.0"), ["/dev/cdc-wdm0"]),
             }
         },
     ),

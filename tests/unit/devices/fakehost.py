@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_BUSES = ("gpio", "media", "pci", "platform", "pnp", "usb", "virtio")  # other subsystems are classes
+# Other subsystems are classes.
+_BUSES = ("auxiliary", "gpio", "i2c", "iio", "media", "pci", "platform", "pnp", "scsi", "usb", "virtio")
 
 
 class FakeHost:
@@ -28,6 +29,12 @@ class FakeHost:
         place = self.root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(f"{text}\n")
+
+    def data(self, path: str, data: bytes) -> None:
+        """Make a file with these bytes."""
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
 
     def link(self, path: str, target: str) -> None:
         """Make a link."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook.base import words
 from cdi_hook.cli import main
 from cdi_hook.generate import classes, spec_data
 from cdi_hook.generate.outputs import SpecFiles
@@ -43,8 +44,10 @@ def test_devices_and_their_nodes(name: str, tmp_path: Path) -> None:
         kind: {one["name"]: shown(one["containerEdits"], str(tmp_path)) for one in data["devices"]}
         for kind, data in specs.items()
     }
+    # Where no device has a name, a case has the nodes of "all".
     everything = {kind: by_name.pop("all") for kind, by_name in made.items()}
     for kind, data in specs.items():
+        made[kind] = made[kind] or {"all": everything[kind]}
         assert sorted(everything[kind]) == sorted({node for nodes in made[kind].values() for node in nodes})
         if common := shown(data["containerEdits"], str(tmp_path)):
             made[kind][""] = common
@@ -60,7 +63,7 @@ def test_specs_are_valid(name: str, tmp_path: Path, capfd: pytest.CaptureFixture
     paths = [SpecFiles(str(tmp_path / "cdi")).write(data) for data in specs]
     assert main(["validate", *paths]) == 0
     lines = [
-        f"{path}: {data['kind']}, {len(data['devices'])} devices, CDI {minimum_version(data)}\n"
+        f"{path}: {data['kind']}, {words.count(len(data['devices']), 'device')}, CDI {minimum_version(data)}\n"
         for path, data in zip(paths, specs)
     ]
     assert capfd.readouterr() == ("".join(lines), "")
