@@ -18,15 +18,26 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text, log
-from cdi_hook.errors import CDIError
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError
 
 if TYPE_CHECKING:
     from cdi_hook.errors import Finding
 
 
+_COLOURS = {OK: 32, WARNING: 33, ERROR: 31, UNKNOWN: 36}  # of ECMA-48: green, yellow, red, cyan
+
+
 def say(line: str) -> None:
     """Write a line to stdout."""
     _write(log.shown(line))
+
+
+def say_level(level: str, line: str) -> None:
+    """Write a line with its level before it, which a terminal shows in a colour."""
+    before, after = "", ""
+    if sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        before, after = f"\033[{_COLOURS[level]}m", "\033[0m"
+    _write(f"{before}{level:8}{after} {log.shown(line)}")
 
 
 def say_text(text: str) -> None:

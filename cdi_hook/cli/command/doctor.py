@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cdi-hook doctor: why a device isn't there, on this host or in one container, and what mends it."""
+"""cdi-hook doctor: why a device isn't there, on this host or in one container, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from cdi_hook.cli.options import add_json
 from cdi_hook.doctor import checks
 from cdi_hook.doctor.checks import of_container, of_specs
 from cdi_hook.doctor.patient import Patient, as_root
-from cdi_hook.errors import ERROR, OK, Finding
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+# In the order in which they are said, with the words of the last line.
+_LEVELS = {ERROR: "wrong", WARNING: "may go wrong", UNKNOWN: "can't be told", OK: "fine"}
 
 HELP = """\
 Say why a device isn't there. Without CONTAINER, examine this host: its engines and
@@ -26,12 +29,13 @@ CONTAINER is a name or id that docker, podman, containerd or CRI-O knows (of CRI
 with crictl), a pod as NAMESPACE/POD or its container as NAMESPACE/POD/CONTAINER, or a
 bundle's dir.
 
-Each finding is a line with its level; the line below it says what mends it:
+Each finding is a line with its level, what is wrong first. The line below it says what
+to do. The last line counts them:
 
-  ok       as it should be, or worth knowing
-  warning  it works now, and may not later
   error    a container that asks for a device may not get it
+  warning  it works now, and may not later
   unknown  it can't be told; most often only root may look
+  ok       as it should be, or worth knowing
 
 exit status: 0 if nothing is an error; 1 if something is; 2 for wrong arguments"""
 
@@ -59,11 +63,23 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.report.items += [{"check": check, **output.finding(one)} for check, one in findings]
     else:
-        for _, one in findings:
-            output.say(f"{one.level:8} {one.message}")
+        _say([one for _, one in findings])
+    return 1 if any(one.level == ERROR for _, one in findings) else 0
+
+
+def _say(findings: list[Finding]) -> None:
+    """Say what is wrong first, what is fine last, and how much of each there is."""
+    summary = []
+    for level, what in _LEVELS.items():
+        of_level = [one for one in findings if one.level == level]
+        for one in of_level:
+            output.say_level(level, one.message)
             if one.fix:
                 output.say(f"{'':8} fix: {one.fix}")
-    return 1 if any(one.level == ERROR for _, one in findings) else 0
+        if of_level:
+            summary.append(f"{len(of_level)} {what}")
+    if len(findings) > 1:
+        output.say(f"in all: {', '.join(summary)}")
 
 
 def _make_links(patient: Patient) -> Iterator[Finding]:

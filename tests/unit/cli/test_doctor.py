@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,13 +26,13 @@ GIVEN = ["GPU=1", "DRIVER=1"]
 
 
 def test_lines_and_exit_status(cdi_hook: World) -> None:
-    """Each finding is a line with its level, and below it what mends it; without an error the status is 0."""
+    """Each finding is a line with its level, and below it what to do; the last line counts; without an error the status is 0."""
     cdi_hook.spec("vendor.json")
     path = cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
     asked = f'ok       {cdi_hook.bundle} asks for vendor.com/gpu=gpu1 (annotation "cdi.k8s.io/x")\n'
     given = f"ok       {cdi_hook.bundle} was given all of that\n"
     before = path.read_bytes()
-    assert cdi_hook("doctor", cdi_hook.bundle) == (0, asked + given, "")
+    assert cdi_hook("doctor", cdi_hook.bundle) == (0, f"{asked}{given}in all: 2 fine\n", "")
     assert path.read_bytes() == before
     cdi_hook.oci({"annotations": {"cdi.k8s.io": "vendor.com/gpu=gpu1"}})
     assert cdi_hook("doctor", cdi_hook.bundle) == (
@@ -40,6 +41,34 @@ def test_lines_and_exit_status(cdi_hook: World) -> None:
         "with cdi.k8s.io/\n         fix: --annotation cdi.k8s.io/NAME=vendor.com/gpu=gpu1\n",
         "",
     )
+
+
+def test_what_is_wrong_comes_first(cdi_hook: World) -> None:
+    """Errors come before warnings, and these before what is fine, whatever was looked at first."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.oci(ASK)
+    status, out, _ = cdi_hook("doctor", PATH=f"{cdi_hook.root}:/bin")
+    *lines, last = [line for line in out.splitlines() if not line.startswith("  ")]
+    levels = [line.split()[0] for line in lines]
+    assert levels == sorted(levels, key=["error", "warning", "unknown", "ok"].index)
+    assert (status, last.startswith(f"in all: {levels.count('error')} wrong, ")) == (1, True)
+
+
+@pytest.mark.parametrize(("variable", "is_coloured"), [("OTHER", True), ("NO_COLOR", False)])
+def test_colour(cdi_hook: World, variable: str, is_coloured: bool) -> None:
+    """A level has a colour on a terminal, but not with NO_COLOR."""
+    cdi_hook.spec("vendor.json")
+    cdi_hook.oci({**ASK, "process": {"env": GIVEN}})
+    command = shlex.join((str(PROGRAM), "doctor", str(cdi_hook.bundle)))
+    environ = {**cdi_hook.environ, variable: "1"}
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"],
+        env=environ,
+        capture_output=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (b"\x1b[32mok      \x1b[0m " in done.stdout) is is_coloured
 
 
 def test_json(cdi_hook: World) -> None:
@@ -101,7 +130,7 @@ def test_a_users_container(everybodys: World) -> None:
     everybodys.spec("vendor.json")
     everybodys.oci({**ASK, "process": {"env": GIVEN}})
     done = as_user(everybodys, everybodys.bundle)
-    assert done.stdout.splitlines()[-2:] == [
+    assert done.stdout.splitlines()[:2] == [
         f"unknown  LOG={log} can't be read: Permission denied",
         f"         fix: sudo {PROGRAM} doctor {everybodys.bundle}",
     ]
