@@ -627,6 +627,35 @@ def test_the_runtime_is_gone(host: Shared) -> None:
 
 
 @on_runc
+def test_how_often_runtimes_are_asked(host: Shared) -> None:
+    """Once for each holder in the way, and not at all where none is."""
+    runtime, asked = host.lab.directory / "runtime", host.lab.directory / "asked"
+    runtime.write_text(
+        f'#!/bin/sh\ncase " $* " in *" state "*) echo "$*" >>{asked} ;; esac\nexec {shutil.which("runc")} "$@"\n'
+    )
+    runtime.chmod(0o755)
+    host.conf("v.com/gpu=*", RUNTIMES=str(runtime))
+
+    def count() -> int:
+        number = len(asked.read_text().splitlines()) if asked.exists() else 0
+        asked.unlink(missing_ok=True)
+        return number
+
+    first, _ = host.got()
+    host.got()
+    assert count() == 0
+    host.refused("v.com/gpu=0")
+    assert count() == 1
+    host.refused()
+    assert count() == 2
+    host.delete(first)
+    host.got("v.com/gpu=GPU-0000")
+    assert count() == 1
+    host.refused("v.com/gpu=all")
+    assert count() == 2
+
+
+@on_runc
 def test_a_clock_that_jumps(host: Shared) -> None:
     """Nothing but what is shown depends on it."""
     container, _ = host.got("v.com/gpu=0")
