@@ -37,6 +37,7 @@ _FORMAT = 1
 _LEASES, _LOCK = "leases", "lock"
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _WAIT_S, _POLL_S = 20.0, 0.005  # a lock is kept for some ms: who waits longer waits for a stopped process
+_LAST = 1e11  # s, for a clock that is wrong: the year 5138
 _SHAPE = {
     "token": str, "id": str, "root": str, "bundle": str, "engine": str, "since": (int, float),
     "creators": list, "state": list, "devices": list,
@@ -60,6 +61,9 @@ class Lease:
             names = (name, *keys, *capabilities)
             if type(keys) is not list or type(capabilities) is not list or {*map(type, names)} != {str}:
                 raise TypeError("devices")
+        words = [*tree["state"], *([] if tree["xdg"] is None else [tree["xdg"]])]
+        if not all(isinstance(one, str) for one in words) or not abs(tree["since"]) < _LAST:
+            raise TypeError("state, xdg or since")
         self.tree = tree
         self._devices: list[Hardware] | None = None
 

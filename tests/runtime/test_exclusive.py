@@ -523,8 +523,11 @@ def test_a_create_that_is_killed(host: Shared) -> None:
     assert False in seen
 
 
-@each_runtime
-@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize(
+    ("busybox_lab", "turn"),
+    [*(("runc-v1", turn) for turn in range(10)), ("runc-v2", 0), ("crun-v2", 0)],
+    indirect=["busybox_lab"],
+)
 def test_fifty_at_once_for_eight(busybox_lab: tuple[Lab, Path], turn: int) -> None:
     """Eight get one each, and no two the same; the others are refused."""
     host = Shared(*busybox_lab, number=8)
@@ -598,7 +601,7 @@ def test_checkpoint_and_restore(host: Shared) -> None:
     image = str(host.lab.directory / "image")
     done = host.lab.call("checkpoint", "--image-path", image, "--work-path", image, container)
     if done.returncode:
-        pytest.skip(f"criu can't checkpoint here: {done.stderr[-200:]}")
+        pytest.skip(f"criu can't checkpoint here: {' '.join(done.stderr[-200:].split())}")
     bundle = host.lab.directory / "bundle1"
     restore = ("restore", "--detach", "--image-path", image, "--bundle", str(bundle), container)
     other, name = host.got("v.com/gpu=0")
@@ -621,6 +624,35 @@ def test_the_runtime_is_gone(host: Shared) -> None:
         f"whether {container} is gone can't be told: can't run /nonexistent/runc: does not exist; "
         f"to remove it, /nonexistent/runc --root {host.lab.state_root} delete --force {container}"
     )
+
+
+@on_runc
+def test_how_often_runtimes_are_asked(host: Shared) -> None:
+    """Once for each holder in the way, and not at all where none is."""
+    runtime, asked = host.lab.directory / "runtime", host.lab.directory / "asked"
+    runtime.write_text(
+        f'#!/bin/sh\ncase " $* " in *" state "*) echo "$*" >>{asked} ;; esac\nexec {shutil.which("runc")} "$@"\n'
+    )
+    runtime.chmod(0o755)
+    host.conf("v.com/gpu=*", RUNTIMES=str(runtime))
+
+    def count() -> int:
+        number = len(asked.read_text().splitlines()) if asked.exists() else 0
+        asked.unlink(missing_ok=True)
+        return number
+
+    first, _ = host.got()
+    host.got()
+    assert count() == 0
+    host.refused("v.com/gpu=0")
+    assert count() == 1
+    host.refused()
+    assert count() == 2
+    host.delete(first)
+    host.got("v.com/gpu=GPU-0000")
+    assert count() == 1
+    host.refused("v.com/gpu=all")
+    assert count() == 2
 
 
 @on_runc

@@ -261,3 +261,22 @@ def test_rules_beside_a_line_that_is_written(tmp_path: Path) -> None:
         ("ALLOW_a", ["d/*"]),
     ]
     assert [rule.patterns for rule in load(tmp_path, "").rules("ALLOW")] == [["*"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("nvidia.com/gpu=* host.local/v4l=*", ""),
+        ("*", ""),
+        (
+            "gpu",
+            '"gpu" is no pattern of vendor.com/class=device, and no condition (from= and namespace= are)',
+        ),
+        ("v.com/gpu=* namespace=x", "it takes patterns of devices, and no conditions"),
+        ("v.com/gpu=* from=GPU", "it takes patterns of devices, and no conditions"),
+    ],
+)
+def test_exclusive_takes_patterns(tmp_path: Path, value: str, problem: str) -> None:
+    """Patterns of devices, as a rule has them, and nothing else."""
+    problems = [f"{tmp_path}/cdi-hook.conf:1: EXCLUSIVE: {problem}"] if problem else []
+    assert load(tmp_path, f"EXCLUSIVE='{value}'\n").problems == problems
