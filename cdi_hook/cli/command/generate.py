@@ -44,7 +44,7 @@ that no vendor makes specs for have the vendor host.local.
 exit status: 0 if the specs are made, or without arguments; 1 if this host has no
 device of a class, or a spec can't be written; 2 for wrong arguments"""
 
-_FEW = 8  # names in a line of the table
+_FEW = 4  # names in a line of the table
 _RUNNING = "generate"  # in the state dir: --configured keeps specs up to date, so udev has to call it
 
 
@@ -313,16 +313,18 @@ def _note(directory: str, *, is_running: bool) -> None:
 
 
 def _show(root: Root, options: argparse.Namespace) -> None:
-    """Show the table of classes."""
+    """Show what this host has, by class, then which classes it has nothing of."""
     reports = [_report(root, name) for name in classes.CLASSES]
     if options.json:
         output.report.items += reports
         return
-    width = max(map(len, classes.CLASSES)) + 2
-    for report in reports:
-        lines = [*_lines(report["devices"]), *report["missing"]]
-        for index, line in enumerate(lines):
+    here = [report for report in reports if report["devices"]]
+    width = max((len(report["class"]) for report in here), default=0) + 2
+    for report in here:
+        for index, line in enumerate([*_lines(report["devices"]), *report["missing"]]):
             output.say(f"{'' if index else report['class']:{width}}{line}")
+    absent = [report["class"] for report in reports if report not in here]
+    output.say(f"nothing of the classes {', '.join(absent)}; `cdi-hook generate CLASS` says what is missing")
 
 
 def _report(root: Root, name: str) -> dict[str, Any]:
@@ -341,10 +343,9 @@ def _lines(names: Sequence[str]) -> Iterator[str]:
     """Yield a line for each kind: its devices, a few by name."""
     kinds: dict[str, list[str]] = {}
     for name in names:
-        kind, _, device = name.partition("=")
-        kinds.setdefault(kind, []).append(device)
-    for kind, own in kinds.items():
-        yield f"{kind}={words.some(own, _FEW)}"
+        kinds.setdefault(name.partition("=")[0], []).append(name)
+    for own in kinds.values():
+        yield words.some(own, _FEW)
 
 
 def _groups(root: Root, found: Sequence[Found]) -> list[str]:
