@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 HELP = """\
 Make CDI specs of the devices that this host has, a spec for each CLASS. Without
-arguments, show the classes, what this host has of each, and what is missing to
-use it.
+arguments, show what this host has of each class, by names that a container can ask
+for, and which classes it has nothing of.
 
   sudo cdi-hook generate fuse --output /etc/cdi
   sudo cdi-hook configure docker --reload
