@@ -259,7 +259,7 @@ def test_nvidia(node: Node) -> None:
     driver_root(node.directory / "driver", "GPU-0aa6b5a1-0000-4000-8000-000000000001")
     node.do(HOOK, "generate", "nvidia", "--root", f"{BOARD}/driver", "--output", "/etc/cdi")
     assert f"path: {HOOK}\n" in node.read("/etc/cdi/nvidia.com-gpu.yaml")
-    look = "ls -d /dev/nvidia0 /usr/local/nvidia/lib64/libcuda.so.1 && /bin/nvidia-smi || /usr/bin/nvidia-smi"
+    look = "ls -d /dev/nvidia0 /usr/local/nvidia/lib64/libcuda.so.1 && /usr/bin/nvidia-smi"
     node.apply(
         pod("gpu", container(look), restartPolicy="Never", annotations={"cdi.k8s.io/x": "nvidia.com/gpu=0"})
     )
