@@ -113,6 +113,10 @@ class TestDocker:
         """What a stopped container had is free, and started again it gets what is free then, or hears who has it."""
         first, second = self.start(docker, runtime), self.start(docker, runtime)
         docker.do("stop", first)
+        told = docker.box.call("cdi-hook", "doctor", first).stdout
+        assert (
+            f"docker's container {first[:12]} isn't running; it gets what is free then when it starts" in told
+        )
         third = self.start(docker, runtime)
         assert self.dealt(docker, third) == ["v.com/seat=0"]
         done = docker.call("start", first)
