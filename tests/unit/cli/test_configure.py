@@ -468,7 +468,7 @@ def test_containerd_3_has_a_drop_in(cdi_hook: World, etc: Path) -> None:
     drop_in = "conf.d/99-cdi-hook.toml"
     assert contents(etc) == {**before, drop_in: (etc / drop_in).read_text()}
     assert (etc / drop_in).read_text().splitlines()[:2] == [
-        "# Written by `cdi-hook configure containerd`; --remove removes it.", "version = 3",
+        "# Written by `cdi-hook configure containerd`; --remove removes it and its dir.", "version = 3",
     ]  # fmt: skip
     assert cdi_hook(*add, "--set-default", "--force") == (0, f"{etc}/{drop_in}: nothing to change\n", "")
     assert cdi_hook(*add, "--remove")[1].splitlines()[0] == f"{etc}/{drop_in}: removed"
