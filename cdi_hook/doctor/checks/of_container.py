@@ -84,74 +84,122 @@ def examine(
     patient: Patient, engine: Engine | None, container: KnownContainer
 ) -> Iterator[tuple[str, Finding]]:
     """Yield what there is to say of a container, each with the name that --json has for it."""
-    host = patient.host
-    host.call.container = container.identity
-    who = f"{engine.name}'s container {container.identity[:12]}" if engine else container.bundle
-    oci, is_whole = _config(container)
-    host.call.bundle = container.bundle or _former(engine, container)
-    asks: Any = None
-    try:
-        asks = request.collect(oci, host.settings, container.identity)
-    except CDIError as error:
-        fix = f"start it again with a name of `{programs.command()} list`"
-        yield "asked", Finding(ERROR, f"{who}: {error}", fix)
-    names = asks.device_ids if asks else []
-    lacks, is_said = asks is None, False
-    if names:
-        origins = ", ".join(f"{name} ({asks.origins[name]})" for name in names)
-        yield "asked", Finding(OK, f"{who} asks for {origins}")
-        finding, is_given = _given(who, patient, engine, container, oci, is_whole)
-        lacks, is_said = not is_given, finding.level == ERROR
-        yield "given", finding
-        if is_given and engine:
-            for finding in _closed(who, patient, oci, names):
-                yield "given", finding
-
-    for finding in _holds(who, patient, container):
-        yield "holds", finding
-
-    def ask(names: str = of_engines.NAMES, key: str = "") -> str:
-        return of_engines.ask(engine, host.settings, container.client, names, key)
-
-    likes = list(_looks_like(who, container, oci, host.settings, names, ask))
-    for finding in likes:
-        lacks = lacks or finding.level == ERROR
-        yield "looks like", finding
-    for finding in _lost(who, engine, container, host.settings, names):
-        likes.append(finding)
-        lacks = True
-        yield "looks like", finding
-    if container.native:
-        fact = f"{who} asks {engine.name if engine else 'its engine'} itself: {'; '.join(container.native)}"
-        yield "asked", Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
-    elif asks is not None and not names and not likes:
-        lacks = True
-        fix = f"{ask()}; {programs.command()} list shows the names"
-        if container.client == "pod":
-            fix = f"resources {{limits: {{vendor.com/class: 1}}}} where a device plugin offers it, or {fix}"
-        yield "asked", Finding(ERROR, f"{who} asks for no device", fix)
-    lost = [value for _, _, value, _ in container.lost if _names_devices(value)]
-    for finding in _runtime(
-        who, engine, container, host.settings, ",".join(names or lost[:1]), is_needed=lacks
+    case = _Case(patient, engine, container)
+    for name, look in (
+        ("asked", case.asked),
+        ("given", case.given),
+        ("holds", case.holds),
+        ("looks like", case.looks_like),
+        ("looks like", case.lost),
+        ("asked", case.asks_nothing),
+        ("runtime", case.runtime),
+        ("engine", case.did_not_start),
+        ("log", case.log),
     ):
-        yield "runtime", finding
-    if container.error and not (FAILED in container.error and is_said):
-        names = "nvidia.com/gpu=all" if "--gpus" in container.native else of_engines.NAMES
-        fix = ask(names) if container.native else ""
-        yield "engine", Finding(ERROR, f"{who} didn't start: {container.error}", fix)
-    for finding in _log(patient, container):
-        yield "log", finding
+        for finding in look():
+            case.found.append((name, finding))
+            yield name, finding
 
 
-def _holds(who: str, patient: Patient, container: KnownContainer) -> Iterator[Finding]:
-    """Yield which devices a container has for itself."""
-    if not patient.host.settings["EXCLUSIVE"]:
-        return
-    directory = patient.host.state_dir
-    leases = store.known(f"{directory}-leases" if directory else "")
-    for lease in life.living(one for one in leases if one["id"] == container.identity):
-        names = words.some(dict.fromkeys(one.name for one in lease.devices))
-        yield Finding(OK, f"no other container may have {names}, which {who} holds (EXCLUSIVE)")
+class _Case:
+    """A container that is examined; ``found`` is what has been said of it so far."""
+
+    def __init__(self, patient: Patient, engine: Engine | None, container: KnownContainer) -> None:
+        self._patient, self._engine, self._container = patient, engine, container
+        self._settings = patient.host.settings
+        self._who = f"{engine.name}'s container {container.identity[:12]}" if engine else container.bundle
+        self._oci, self._is_whole = _config(container)
+        self._names: list[str] = []  # of the devices that it asks for
+        self._is_given = True
+        self.found: list[tuple[str, Finding]] = []
+        patient.host.call.container = container.identity
+        patient.host.call.bundle = container.bundle or _former(engine, container)
+
+    @property
+    def _lacks(self) -> bool:
+        """Whether it lacks something that cdi-runtime could give."""
+        is_wrong = any(one.level == ERROR and name != "given" for name, one in self.found)
+        return is_wrong or not self._is_given
+
+    def _ask(self, names: str = of_engines.NAMES, key: str = "") -> str:
+        return of_engines.ask(self._engine, self._settings, self._container.client, names, key)
+
+    def asked(self) -> Iterator[Finding]:
+        """Yield what it asks for."""
+        try:
+            asks = request.collect(self._oci, self._settings, self._container.identity)
+        except CDIError as error:
+            fix = f"start it again with a name of `{programs.command()} list`"
+            yield Finding(ERROR, f"{self._who}: {error}", fix)
+            return
+        self._names = asks.device_ids
+        if self._names:
+            origins = ", ".join(f"{name} ({asks.origins[name]})" for name in self._names)
+            yield Finding(OK, f"{self._who} asks for {origins}")
+
+    def given(self) -> Iterator[Finding]:
+        """Yield whether it has that, and can open it."""
+        if not self._names:
+            return
+        finding, self._is_given = _given(
+            self._who, self._patient, self._engine, self._container, self._oci, self._is_whole
+        )
+        yield finding
+        if self._is_given and self._engine:
+            yield from _closed(self._who, self._patient, self._oci, self._names)
+
+    def holds(self) -> Iterator[Finding]:
+        """Yield which devices it has for itself."""
+        if not self._settings["EXCLUSIVE"]:
+            return
+        directory = self._patient.host.state_dir
+        leases = store.known(f"{directory}-leases" if directory else "")
+        for lease in life.living(one for one in leases if one["id"] == self._container.identity):
+            names = words.some(dict.fromkeys(one.name for one in lease.devices))
+            yield Finding(OK, f"no other container may have {names}, which {self._who} holds (EXCLUSIVE)")
+
+    def looks_like(self) -> Iterator[Finding]:
+        """Yield what looks like a request and is none."""
+        return _looks_like(self._who, self._container, self._oci, self._settings, self._names, self._ask)
+
+    def lost(self) -> Iterator[Finding]:
+        """Yield the requests that its engine doesn't pass on."""
+        return _lost(self._who, self._engine, self._container, self._settings, self._names)
+
+    def asks_nothing(self) -> Iterator[Finding]:
+        """Yield that it asks its engine, or nobody."""
+        if self._container.native:
+            whom = self._engine.name if self._engine else "its engine"
+            fact = f"{self._who} asks {whom} itself: {'; '.join(self._container.native)}"
+            yield Finding(OK, f"{fact}; that isn't cdi-runtime's to give")
+        elif not any(name in ("asked", "looks like") for name, _ in self.found):
+            fix = f"{self._ask()}; {programs.command()} list shows the names"
+            if self._container.client == "pod":
+                fix = (
+                    f"resources {{limits: {{vendor.com/class: 1}}}} where a device plugin offers it, or {fix}"
+                )
+            yield Finding(ERROR, f"{self._who} asks for no device", fix)
+
+    def runtime(self) -> Iterator[Finding]:
+        """Yield which runtime it was created with."""
+        lost = [value for _, _, value, _ in self._container.lost if _names_devices(value)]
+        names = ",".join(self._names or lost[:1])
+        return _runtime(
+            self._who, self._engine, self._container, self._settings, names, is_needed=self._lacks
+        )
+
+    def did_not_start(self) -> Iterator[Finding]:
+        """Yield why its engine says that it didn't start, unless that is said already."""
+        is_said = any(name == "given" and one.level == ERROR for name, one in self.found)
+        said = self._container.error
+        if said and not (FAILED in said and is_said):
+            names = "nvidia.com/gpu=all" if "--gpus" in self._container.native else of_engines.NAMES
+            fix = self._ask(names) if self._container.native else ""
+            yield Finding(ERROR, f"{self._who} didn't start: {said}", fix)
+
+    def log(self) -> Iterator[Finding]:
+        """Yield what LOG says of it."""
+        return _log(self._patient, self._container)
 
 
 def _is_of_draws(error: CDIError) -> bool:
@@ -200,7 +248,7 @@ def _given(
         return Finding(OK, fact), True
     fact = f"{who} was not given all of that: its config.json lacks {words.count(len(changes), 'change')}"
     if engine and not runs_us(container.program):
-        return Finding(ERROR, fact), False  # what _runtime says mends it
+        return Finding(ERROR, fact), False  # what runtime() says is the fix
     if engine:
         fact += "; the spec may have changed since it was created"
     return Finding(ERROR, fact, shlex.join((programs.command(), "inject", "--diff", container.bundle))), False
