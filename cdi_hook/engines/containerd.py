@@ -341,6 +341,7 @@ ENGINE = Engine(
     HelpText(
         {
             "ctr": "ctr run --runc-binary {program} --annotation {key}={names} IMAGE ID",
+            "nerdctl": "nerdctl run --runtime {program} --annotation {key}={names} IMAGE",
             "pod": POD,
         },
         about=", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one",

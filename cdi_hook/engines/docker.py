@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.engines.client import Daemon, KnownContainer, Unreachable, ask_json, bundle, dig, inspected
 from cdi_hook.engines.edit.config_editor import Edited, Editor
 from cdi_hook.engines.edit.json_document import JSONText
-from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober, as_numbers
+from cdi_hook.engines.engine import BY_ENV, Engine, HelpText, OwnCDI, Prober, as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,6 @@ _CDI_NEEDS_RESTART = (
     "a restart ends containers, unless live-restore is on"
 )
 _ANNOTATES_SINCE = (24, 0)  # docker run --annotation, and compose's annotations
-_BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
 
 
 class DockerEditor(Editor):
@@ -68,8 +67,8 @@ class DockerProber(Prober):
         if not version or as_numbers(version) >= _ANNOTATES_SINCE:
             return super().requests()
         return {
-            "docker": f"docker run --runtime cdi --env CDI_DEVICES={{names}} IMAGE  # {_BY_ENV}",
-            "compose": f"services:  # {_BY_ENV}\n  NAME:\n    image: IMAGE\n    runtime: cdi\n"
+            "docker": f"docker run --runtime cdi --env CDI_DEVICES={{names}} IMAGE  # {BY_ENV}",
+            "compose": f"services:  # {BY_ENV}\n  NAME:\n    image: IMAGE\n    runtime: cdi\n"
             '    environment:\n      CDI_DEVICES: "{names}"',
         }
 

@@ -30,6 +30,10 @@ POD = (
 )
 
 
+# What a request by a variable needs: for those that pass no annotations.
+BY_ENV = "with DEVICE_ENV=CDI_DEVICES in /etc/cdi-hook/cdi-hook.conf"
+
+
 class OwnCDI(NamedTuple):
     """The CDI that an engine has of its own."""
 

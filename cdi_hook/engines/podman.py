@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, dig, inspected
 from cdi_hook.engines.edit.config_editor import Editor, Files, drop_ins
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.engines.engine import Engine, HelpText, OwnCDI, Prober
+from cdi_hook.engines.engine import BY_ENV, Engine, HelpText, OwnCDI, Prober
 
 if TYPE_CHECKING:
     from cdi_hook.engines.edit.config_editor import Request
@@ -72,7 +72,11 @@ ENGINE = Engine(
     PodmanEditor,
     PodmanProber,
     HelpText(
-        {"podman": "podman --runtime {program} run --annotation {key}={names} IMAGE"},
+        {
+            "podman": "podman --runtime {program} run --annotation {key}={names} IMAGE",
+            "buildah": "buildah run --isolation oci --runtime {program} --env CDI_DEVICES={names} CONTAINER "
+            f"COMMAND  # {BY_ENV}",
+        },
         keeps_runtime=True,
         needs_configuration=False,
     ),

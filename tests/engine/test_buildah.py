@@ -8,6 +8,7 @@ configuration allows.
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,16 @@ def test_run(buildah: Podman, container: str, program: str, by: str) -> None:
     }[by]
     command = ("buildah", "run", "--runtime", program, *HOW, wish, container, "--", "sh", "-c", world.LOOK)
     done = buildah.call(*command, environ=ENVIRON)
+    assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
+
+
+def test_what_show_says(buildah: Podman, container: str) -> None:
+    """The line of `cdi-hook show` for buildah works, with a container and a command in their places."""
+    (shown,) = json.loads(buildah.box.do("cdi-hook", "show", world.FUSE, "--json"))["items"]
+    line, _, _ = (
+        shown["requests"]["buildah"].replace(" run ", " run --network=none ").partition(" CONTAINER ")
+    )
+    done = buildah.call(*line.split(), container, "--", "sh", "-c", world.LOOK, environ=ENVIRON)
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 

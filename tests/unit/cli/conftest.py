@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from cdi_hook.config import settings
+
 PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
 
 VENDOR = {
@@ -100,3 +102,17 @@ class World:
 def cdi_hook(tmp_path: Path) -> World:
     """Return the program in a world without specs, and without the user's own dirs."""
     return World(tmp_path)
+
+
+@pytest.fixture
+def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The dir for the index, for a command in this process: for root it would be the machine's. The world's configuration."""
+    path = cdi_hook.root / "run/cdi-hook"
+    path.parent.mkdir()
+    monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(path))
+    monkeypatch.setattr(settings, "is_system_root", lambda: False)
+    monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return path

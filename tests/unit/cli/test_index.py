@@ -11,8 +11,6 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from cdi_hook.catalog import index_writer
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli import main
@@ -21,21 +19,9 @@ from cdi_hook.config import settings, shell
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from tests.unit.cli.conftest import World
-
-
-@pytest.fixture
-def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The dir for the index, which for root would be the machine's; the configuration is the world's."""
-    path = cdi_hook.root / "run/cdi-hook"
-    path.parent.mkdir()
-    monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(path))
-    monkeypatch.setattr(settings, "is_system_root", lambda: False)
-    monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
-    monkeypatch.setenv("HOME", "/nonexistent")
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    return path
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
