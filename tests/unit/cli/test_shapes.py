@@ -79,7 +79,7 @@ def asked(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {*STAGES, "completion"}])
 def test_shape(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    """A command has a row. It ends as its row says, its items have what the row says, and its help names all that."""
+    """A command ends as its row says, its items have what the row says, and its help names all that."""
     shape = SHAPES[name]
     cdi_hook.spec("vendor.json")
     environ = ["DRIVER=1", "GPU=1"]
