@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,6 +31,18 @@ VENDOR = {
         {"name": "gpu1", "containerEdits": {"env": ["GPU=1"]}},
     ],
 }
+
+
+# Where list and show say that a device is.
+PLACE = ("name", "path", "priority", "shadowed", "holder")
+
+
+class Shape(NamedTuple):
+    """What test_shapes.py tests of a command. In arguments, SPECS and BUNDLE are the world's dirs, and FILE is one that can't be read."""
+
+    items: tuple[str, ...]  # what an item of --json has
+    works: str  # arguments with which it ends with 0
+    fails: str  # and with 1
 
 
 class World:

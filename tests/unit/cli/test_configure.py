@@ -19,10 +19,16 @@ from cdi_hook.base.trust import untrusted
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit.file_change import FileChange
 from cdi_hook.errors import CDIError
+from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
+SHAPE = Shape(
+    ("engine", "is_changed", "files", "notes", "reload", "is_reloaded"),
+    "docker --dry-run --file SPECS/daemon.json",
+    "docker --dry-run --file FILE",
+)
 PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-runtime"
 DAEMON = '{\n  "debug": true,\n  "default-runtime": "runc"\n}\n'
 ADDED = f"""\

@@ -16,11 +16,12 @@ import pytest
 
 from cdi_hook.doctor import checks
 
-from .conftest import PROGRAM, VENDOR, World
+from .conftest import PROGRAM, VENDOR, Shape, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SHAPE = Shape(("check", "level", "place", "message", "fix"), "BUNDLE", "FILE")
 ASK = {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=gpu1"}}
 GIVEN = ["GPU=1", "DRIVER=1"]
 

@@ -17,6 +17,7 @@ from cdi_hook.config import settings
 from cdi_hook.generate import classes
 from cdi_hook.generate.device_class import Found, FoundDevice
 from cdi_hook.generate.root import Root
+from tests.unit.cli.conftest import Shape
 from tests.unit.devices.cases import CASES
 from tests.unit.devices.fakehost import FakeHost
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
     from tests.unit.cli.conftest import World
 
+SHAPE = Shape(
+    ("path", "kind", "cdiVersion", "devices"),
+    "--device null=/dev/null --kind vendor.com/null --output SPECS",
+    "--device null=/dev/null --kind vendor.com/null --output FILE/null.yaml",
+)
 KVM = """\
 ---
 cdiVersion: 0.7.0

@@ -15,6 +15,7 @@ from cdi_hook.catalog import index_writer
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli import main
 from cdi_hook.config import settings, shell
+from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pytest
 
     from tests.unit.cli.conftest import World
+
+SHAPE = Shape(("path", "state"), "", "")
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

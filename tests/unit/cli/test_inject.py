@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.config.settings import is_system_root
+from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
+SHAPE = Shape(
+    ("op", "path", "value", "was", "sources"),
+    "BUNDLE --diff --device vendor.com/gpu=gpu0",
+    "BUNDLE --diff --device vendor.com/gpu=gpu9",
+)
 PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
 GPU0, GPU1 = "vendor.com/gpu=gpu0", "vendor.com/gpu=gpu1"
 FAILED = "cdi-hook: CDI device injection failed: "

@@ -8,9 +8,13 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook.inject.explain import NO_SPEC
+from tests.unit.cli.conftest import PLACE, Shape
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
+
+
+SHAPE = Shape(PLACE, "", "none.com/*")
 
 
 def listed(path: str) -> str:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,44 +17,9 @@ from cdi_hook.cli.commands import COMMANDS, STAGES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.cli.conftest import World
+    from tests.unit.cli.conftest import Shape, World
 
 PATCH = {"op", "path", "value"}  # of a JSON Patch (RFC 6902)
-PLACE = ("name", "path", "priority", "shadowed", "holder")
-
-
-class Shape(NamedTuple):
-    """A row of the table. In arguments, SPECS and BUNDLE are the world's dirs, and FILE is one that can't be read."""
-
-    items: tuple[str, ...]  # what an item of --json has
-    works: str  # arguments with which it ends with 0
-    fails: str  # and with 1
-
-
-SHAPES = {
-    "list": Shape(PLACE, "", "none.com/*"),
-    "show": Shape((*PLACE, "edits", "refused", "requests"), "vendor.com/gpu=gpu1", "vendor.com/gpu=gpu9"),
-    "validate": Shape(
-        ("path", "is_valid", "findings", "kind", "cdiVersion", "devices"), "SPECS/vendor.json", "FILE"
-    ),
-    "inject": Shape(
-        ("op", "path", "value", "was", "sources"),
-        "BUNDLE --diff --device vendor.com/gpu=gpu0",
-        "BUNDLE --diff --device vendor.com/gpu=gpu9",
-    ),
-    "generate": Shape(
-        ("path", "kind", "cdiVersion", "devices"),
-        "--device null=/dev/null --kind vendor.com/null --output SPECS",
-        "--device null=/dev/null --kind vendor.com/null --output FILE/null.yaml",
-    ),
-    "doctor": Shape(("check", "level", "place", "message", "fix"), "BUNDLE", "FILE"),
-    "configure": Shape(
-        ("engine", "is_changed", "files", "notes", "reload", "is_reloaded"),
-        "docker --dry-run --file SPECS/daemon.json",
-        "docker --dry-run --file FILE",
-    ),
-    "index": Shape(("path", "state"), "", ""),
-}
 
 
 def said(
@@ -80,7 +46,7 @@ def asked(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {*STAGES, "completion"}])
 def test_shape(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     """A command ends as its row says, its items have what the row says, and its help names all that."""
-    shape = SHAPES[name]
+    shape: Shape = importlib.import_module(f"tests.unit.cli.test_{name}").SHAPE
     cdi_hook.spec("vendor.json")
     environ = ["DRIVER=1", "GPU=1"]
     cdi_hook.oci({"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=gpu1"}, "process": {"env": environ}})

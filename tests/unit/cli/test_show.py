@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.engines import ENGINES
-from tests.unit.cli.conftest import PROGRAM
+from tests.unit.cli.conftest import PLACE, PROGRAM, Shape
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
+SHAPE = Shape((*PLACE, "edits", "refused", "requests"), "vendor.com/gpu=gpu1", "vendor.com/gpu=gpu9")
 RUNTIME = PROGRAM.with_name("cdi-runtime")
 SPEC: dict[str, Any] = {
     "cdiVersion": "0.5.0",

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdi_hook.inject.explain import NO_SPEC
+from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
+
+
+SHAPE = Shape(("path", "is_valid", "findings", "kind", "cdiVersion", "devices"), "SPECS/vendor.json", "FILE")
 
 
 @pytest.mark.parametrize("named", [True, False])
