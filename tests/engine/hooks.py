@@ -69,8 +69,8 @@ SEEN_ALL = f"{world.SEEN}0 42\n"
 LATE = "hook.com/device=late"
 _NEEDS = f'device {LATE} ({SPEC}) needs variable "A=b": too late for a container that is being created'
 TOO_LATE = (
-    f"{world.FAILED}{_NEEDS}; use cdi-runtime or the precreate hook, which come earlier, or set HOOK_UNSUPPORTED=warn "
-    f'to have it left out; asked for by annotation "{world.KEY}"'
+    f'{world.FAILED}{_NEEDS}; asked for by annotation "{world.KEY}"; use cdi-runtime or the precreate hook, which come '
+    "earlier, or set HOOK_UNSUPPORTED=warn to have it left out"
 )
 LEFT_OUT = f"{_NEEDS}, and left out because of HOOK_UNSUPPORTED=warn"
 _DEVICES: dict[str, dict[str, Any]] = {

@@ -351,7 +351,7 @@ def test_a_node_with_a_containerd_of_its_own(machine: Box, stage: Path, name: st
         said = box.call(*doctor).stdout
         uses = rf"ok       {name} [\d.]+\S* runs cdi-runtime as its runtime cdi; its own CDI is .*\n"
         calls = rf"ok       cdi-runtime calls /var/lib/rancher/{name}/(?:data/current/)?bin/runc .*\n"
-        assert re.match(uses, said)
+        assert re.search(uses, said)
         assert re.search(rf"^{calls}", said, re.MULTILINE)
         given = f"ok       {name}'s container {container[:12]} was given all of that"
         assert given in box.do(*doctor, container).splitlines()

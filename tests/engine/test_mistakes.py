@@ -156,7 +156,7 @@ MISTAKES: dict[str, list[Case]] = {
         Case(f"{SPECS} is writable by others than root (mode 0775); to fix it: chmod go-w {SPECS}; ", GPU, before=f"chmod 775 {SPECS}"),
     ],
     "same device twice": [
-        Case(f'{GPU} is defined in two files of one dir ("{SPECS}/vendor.yaml", "{SPECS}/again.yaml"), so neither counts', GPU,
+        Case(f'two files of one dir define it ("{SPECS}/vendor.yaml", "{SPECS}/again.yaml"); neither counts, so rename or remove one', GPU,
              files={"cdi/again.yaml": GOOD}),
     ],
     "dangling link, empty file, spec 0600 as user": [
