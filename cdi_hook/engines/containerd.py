@@ -329,7 +329,7 @@ def _refuse_replaced(others: Sequence[Other]) -> None:
             if TOMLText(text).get(("plugins", plugin)) is not None:
                 raise UnusableConfiguration(
                     f"it imports {path}, whose table of {plugin} replaces the one here in containerd 1: "
-                    "name that file with --config, or keep the table in one file"
+                    "name that file with --file, or keep the table in one file"
                 )
 
 

@@ -101,7 +101,7 @@ def _configure(engine: str, *more: str) -> Form:
             str(world.bin / "cdi-hook"),
             "configure",
             engine,
-            "--config",
+            "--file",
             file(world),
             "--path",
             program,

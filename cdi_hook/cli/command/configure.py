@@ -121,7 +121,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(**{**dict.fromkeys(_ADDING), "runtime": ""})
+    parser.set_defaults(**{**dict.fromkeys(_ADDING), "runtime": "", "parser": parser})
     parser.add_argument("--dry-run", action="store_true", help="only show what would change, as a diff")
     parser.add_argument(
         "--reload",
@@ -271,7 +271,7 @@ def _check_dir(directory: str) -> None:
     advice = (
         f"did you mean {os.path.join(parent, near[0])}?" if near else "make it first, if the path is right"
     )
-    raise CDIError(f"--config: there is no dir {quote(directory)}; {advice}")
+    raise CDIError(f"--file: there is no dir {quote(directory)}; {advice}")
 
 
 def _whose(engine: Engine, path: str) -> str:

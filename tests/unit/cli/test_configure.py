@@ -799,7 +799,7 @@ def test_a_dir_that_does_not_exist(cdi_hook: World, etc: Path) -> None:
     (etc / "docker").mkdir()
     advice = f"did you mean {etc}/docker?", "make it first, if the path is right"
     for name, told in zip(("dokcer", "none"), advice):
-        message = f'cdi-hook: --config: there is no dir "{etc}/{name}"; {told}\n'
+        message = f'cdi-hook: --file: there is no dir "{etc}/{name}"; {told}\n'
         assert cdi_hook("configure", "docker", "--file", etc / name / "daemon.json") == (1, "", message)
     assert [one.name for one in etc.iterdir()] == ["docker"]
 

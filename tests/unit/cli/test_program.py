@@ -102,6 +102,7 @@ def test_help_and_version_are_commands_too(cdi_hook: World) -> None:
     [
         (("configure", "docker", "--set-as-default"), "--set-default"),
         (("generate", "--class", "kvm"), "CLASS"),
+        (("configure", "docker", "--config", "x"), "--file"),
         (("cdi", "list"), "generate or list"),
     ],
 )

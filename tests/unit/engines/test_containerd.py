@@ -199,7 +199,7 @@ def test_what_containerd_1_would_not_look_at_is_refused(table: str) -> None:
         ENGINE.edit(DEBIAN, others=[other]).add(ADD)
     assert str(caught.value) == (
         f"it imports /etc/containerd/conf.d/a.toml, whose table of {table.strip(chr(34))} replaces the one here in "
-        "containerd 1: name that file with --config, or keep the table in one file"
+        "containerd 1: name that file with --file, or keep the table in one file"
     )
     assert ENGINE.edit(DEBIAN, others=[("b.toml", "version = 2\n[debug]\n")]).add(ADD).text != DEBIAN
 
