@@ -67,11 +67,11 @@ class Dpkg(Manager):
 
     def install(self) -> str:
         """See Manager."""
-        return self._dpkg("-i", self._get())
+        return self._install()
 
     def upgrade(self, version: str) -> str:
         """See Manager."""
-        return self._dpkg("--force-confdef", "--force-confold", "-i", self._get(version))
+        return self._install(version)
 
     def remove(self) -> str:
         """See Manager."""
@@ -80,6 +80,9 @@ class Dpkg(Manager):
     def purge(self) -> str:
         """Remove the configuration too."""
         return self._dpkg("-P", "cdi-hook")
+
+    def _install(self, *version: str) -> str:
+        return self._dpkg("--force-confdef", "--force-confold", "-i", self._get(*version))
 
     def _dpkg(self, *arguments: str) -> str:
         # The trigger of man-db takes longer than everything else.

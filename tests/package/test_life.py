@@ -161,6 +161,26 @@ def test_upgrade_takes_a_configuration_nobody_edited(machine: Machine, manager: 
     assert machine.read(CONF).endswith("# Another line.\n")
 
 
+def test_leases_stay(machine: Machine, manager: life.Manager) -> None:
+    """A container keeps its device to itself while the package is upgraded, removed, and installed again in an older version."""
+    settings = f"EXCLUSIVE={DEVICE}\n"
+    manager.install()
+    machine.write(CONF, settings)
+    machine.create("holder", "sleep", "1000")
+    machine.do("cp", "-r", BUNDLE, "/run/other")
+    create = ("cdi-runtime", "create", "--bundle", "/run/other", "other")
+    manager.upgrade(NEXT)
+    assert f"{DEVICE} is in use by holder" in machine.call(*create).stderr
+    manager.remove()
+    manager.install()
+    machine.write(CONF, settings)
+    assert f"{DEVICE} is in use by holder" in machine.call(*create).stderr
+    machine.do("cdi-runtime", "kill", "holder", "KILL")
+    machine.do("cdi-runtime", "delete", "-f", "holder")
+    machine.do(*create)
+    machine.do("cdi-runtime", "delete", "-f", "other")
+
+
 def test_an_upgrade_names_hooks_that_an_image_could_take_over(
     machine: Machine, manager: life.Manager
 ) -> None:
