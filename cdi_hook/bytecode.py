@@ -24,7 +24,7 @@ def start(mode: str, *arguments: str) -> None:
     """Do what the arguments of start.py say."""
     gc.disable()  # a collection costs more than it could free: this lives for a few ms, or does one thing
     try:
-        if mode == "door":
+        if mode == "configuration":
             from cdi_hook.config import shell
 
             shell.run()
@@ -48,7 +48,7 @@ def start(mode: str, *arguments: str) -> None:
             pass
         if "--debug" in arguments:
             raise
-        name = "cdi-runtime" if mode in ("runtime", "door") else "cdi-hook"
+        name = "cdi-runtime" if mode in ("runtime", "configuration") else "cdi-hook"
         text = f"{name} can't go on: {type(error).__name__}: {error}\n"
         posix.write(2, text.encode("utf-8", "backslashreplace"))
         posix._exit(1)  # without the rest of stdout: cdi-runtime takes no half

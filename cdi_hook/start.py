@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the shell scripts enter Python: start.py runtime ARGUMENT..., door, or the stage of a hook.
+"""Where the shell scripts enter Python: start.py runtime ARGUMENT..., configuration, or the stage of a hook.
 
 Python compiles a script on every start, so this one is small. bytecode.py has the rest.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration as cdi-runtime takes it: a few lines of sh, made from the file that only Python parses.
 
-The door (packaging/bin/cdi-runtime) runs at every call of the runtime. It uses
+The shell script packaging/bin/cdi-runtime runs at every call of the runtime. It uses
 the lines that were kept while they hold, and else asks for them here. They are
 kept below the state dir under the path of the configuration, in dirs that only
 we can enter:

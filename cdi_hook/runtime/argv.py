@@ -12,8 +12,8 @@ and what is wrong with them is for the runtime to say. Where runtimes disagree
 (see the tables), a reading counts only if some runtime accepts the arguments.
 Where several do, and look for config.json in different places, `configs` has all.
 
-Pure, and on the path of every container: no imports. The door, a shell script,
-has no tables: a word that could be such a command makes it ask here.
+Pure, and on the path of every container: no imports. The shell script
+cdi-runtime has no tables: a word that could be such a command makes it ask here.
 """
 
 from __future__ import annotations

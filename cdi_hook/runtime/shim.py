@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cdi-runtime, once its shell script has found that a container may ask for a device.
 
-The door, packaging/bin/cdi-runtime, calls it with what only a process that isn't
+packaging/bin/cdi-runtime calls it with what only a process that isn't
 Python could still know. It injects, undoes what starting Python does to a
 process (signals, LC_CTYPE), and becomes the real runtime. Every import here is
 on the budget of a container's start: a test compares sys.modules with a list.

@@ -169,8 +169,8 @@ def asked_name(count: int) -> str:
 
 FLOORS = (
     Case("exec", ("stub",), "state"),
-    Case("door", ("door",), "state"),
-    Case("door and grep", ("grep",)),
+    Case("script", ("script",), "state"),
+    Case("script and grep", ("grep",)),
     Case("python3 -IS", ("python",)),
 )
 MAIN = (

@@ -82,9 +82,15 @@ def _memory(case: str) -> Callable[[Medians], float]:
 
 
 GOALS = (
-    Goal("passed on / a door", 1.1, _to_floor("passed on", "door")),
-    Goal("passed on, no configuration / a door", 1.1, _to_floor("passed on, no configuration", "door")),
-    Goal("create, nothing asked / door and grep", 1.15, _to_floor("nothing asked", "door and grep")),
+    Goal("passed on / a script that execs", 1.1, _to_floor("passed on", "script")),
+    Goal(
+        "passed on, no configuration / a script that execs",
+        1.1,
+        _to_floor("passed on, no configuration", "script"),
+    ),
+    Goal(
+        "create, nothing asked / such a script with grep", 1.15, _to_floor("nothing asked", "script and grep")
+    ),
     Goal("create, tiny / `python3 -IS`", 1.45, _to_floor("tiny", "python3 -IS")),
     Goal("create, H100 / `python3 -IS`", 1.45, _to_floor("H100", "python3 -IS")),
     Goal("a life, nothing asked / the peer's", 0.41, _to_peer("nothing asked")),

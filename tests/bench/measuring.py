@@ -118,8 +118,8 @@ class Place:
         self._programs = {
             OURS: [f"{directory}/usr/bin/cdi-runtime"],
             PEER: [peer() or ""],
-            # What a door can't do without: find the runtime and become it; with a grep, see what a create asks for.
-            "door": [_script(directory / "door", '#!/bin/sh\nexec runc "$@"\n')],
+            # What such a script can't do without: find the runtime and become it; with a grep, see what a create asks for.
+            "script": [_script(directory / "script", '#!/bin/sh\nexec runc "$@"\n')],
             "grep": [_script(directory / "grep", f'#!/bin/sh\n{grep}\nexec runc "$@"\n')],
             "stub": [str(directory / "stub")],
         }

@@ -123,7 +123,7 @@ def _short(views: Sequence[Medians]) -> list[list[str]]:
             ("a container's life, an H100", _life, "H100"),
             ("added to `docker run`, nothing asked", _added, NOTHING),
             ("added to `docker run`, a device", _added, ONE),
-            ("for scale: a shell script that only execs", _call, "door"),
+            ("for scale: a shell script that only execs", _call, "script"),
             ("for scale: an empty `python3 -IS`", _call, "python3 -IS"),
         )
     ]
