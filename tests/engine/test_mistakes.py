@@ -187,9 +187,9 @@ MISTAKES: dict[str, list[Case]] = {
              command=("env", "XDG_RUNTIME_DIR=", "cdi-hook", "index"), user=USER),
     ],
     "configure --file typo": [
-        Case('--config: there is no dir "/etc/dokcer"; did you mean /etc/docker?\n',
+        Case('--file: there is no dir "/etc/dokcer"; did you mean /etc/docker?\n',
              command=("cdi-hook", "configure", "docker", "--file", "/etc/dokcer/daemon.json")),
-        Case('--config: there is no dir "/none/at/all"; make it first, if the path is right\n',
+        Case('--file: there is no dir "/none/at/all"; make it first, if the path is right\n',
              command=("cdi-hook", "configure", "docker", "--file", "/none/at/all/daemon.json")),
     ],
     "inject config.json instead of its dir": [
