@@ -14,7 +14,7 @@ import pytest
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import ContainerdEditor
 
-from .tree import PACKAGE, ROOT, files, modules
+from .tree import PACKAGE, ROOT, files, filled, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,12 +61,6 @@ def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
 def test_an_engine_has_tests(engine: Engine) -> None:
     """An engine has a file of unit tests."""
     assert (ROOT / f"tests/unit/engines/test_{engine.name}.py").exists()
-
-
-def filled(path: str) -> str:
-    """Return a file with what packaging/fill.py fills in."""
-    command = [sys.executable, "-B", "packaging/fill.py", path]
-    return subprocess.check_output(command, cwd=ROOT, text=True)
 
 
 @pytest.mark.parametrize("path", MADE)

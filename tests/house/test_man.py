@@ -14,7 +14,7 @@ from cdi_hook.cli import commands
 from cdi_hook.cli.command import completion, stages
 from cdi_hook.config import settings
 
-from .tree import ROOT
+from .tree import ROOT, filled
 
 PAGES = sorted((ROOT / "packaging/man").iterdir())
 EVERYWHERE = {"-h", "--help", "--config", "--debug"}
@@ -22,7 +22,7 @@ EVERYWHERE = {"-h", "--help", "--config", "--debug"}
 
 def page(name: str) -> str:
     """Return a page's text, its hyphens plain."""
-    return (ROOT / "packaging/man" / name).read_text("utf-8").replace("\\-", "-")
+    return filled(f"packaging/man/{name}").replace("\\-", "-")
 
 
 def flags(section: str) -> set[str]:

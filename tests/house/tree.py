@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "cdi_hook"
 # What git ignores too, because it isn't part of the tree.
 MADE = ("__pycache__", "build", "dist", "cdi_hook.egg-info")
+
+
+def filled(path: str) -> str:
+    """Return a file with what packaging/fill.py fills in."""
+    command = [sys.executable, "-B", "packaging/fill.py", path]
+    return subprocess.check_output(command, cwd=ROOT, text=True)
 
 
 def files() -> list[Path]:

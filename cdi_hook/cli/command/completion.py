@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HELP = """\
-Print a script that completes cdi-hook's commands and options in a shell. Packages
-install it. To install it by hand, for instance:
+Print a script that completes cdi-hook's commands and options in bash, zsh or fish.
+Packages install it. To install it by hand, for instance:
 
   mkdir -p ~/.local/share/bash-completion/completions
   cdi-hook completion bash >~/.local/share/bash-completion/completions/cdi-hook
