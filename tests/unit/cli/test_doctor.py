@@ -47,7 +47,7 @@ def test_lines_and_exit_status(cdi_hook: World) -> None:
 def test_what_is_wrong_comes_first(cdi_hook: World) -> None:
     """Errors come before warnings, and these before what is fine, whatever was looked at first."""
     cdi_hook.spec("vendor.json")
-    cdi_hook.oci(ASK)
+    cdi_hook.spec("damaged.json", "{")
     status, out, _ = cdi_hook("doctor", PATH=f"{cdi_hook.root}:/bin")
     *lines, last = [line for line in out.splitlines() if not line.startswith("  ")]
     levels = [line.split()[0] for line in lines]
