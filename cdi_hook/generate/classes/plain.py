@@ -23,7 +23,8 @@ class Fixed(DeviceClass):
     """A class whose nodes always have the same paths.
 
     ``nodes`` maps a device's name to its node, and to what makes the node appear. A path may
-    be a pattern, with the name "": each node is then called by its own name.
+    be a pattern, with the name "": each node is then called by its own name. ``events`` are
+    udev's matches for the nodes, if their subsystem isn't misc.
     """
 
     def __init__(
