@@ -298,7 +298,6 @@ class Node(Machine):
         super()._make_cgroups()
 
     def _boot(self) -> None:
-        log = self.directory / "console"
         is_v1 = LAYOUT == "v1"
         environ = {
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0" if is_v1 else "1",
@@ -314,13 +313,7 @@ class Node(Machine):
             "--machine=node1", "--bind=/dev/fuse", "--bind=/dev/kmsg", f"--bind={self.directory}:{BOARD}",
             *(legacy if is_v1 else ()), environ=environ,
         )  # fmt: skip
-        with log.open("wb") as output:
-            self._nspawn = subprocess.Popen(
-                command, env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
-        self._daemons.append(self._nspawn)
-        self.wait(self._find_init, process=self._nspawn, log=log)
+        log = self._start_nspawn(command)
         self.wait(self.is_ready, process=self._nspawn, log=log)
         self.wait(lambda: self.call("kubectl", "get", "serviceaccount", "default").returncode == 0)
 

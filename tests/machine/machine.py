@@ -113,7 +113,6 @@ class Machine(Box):
             raise
 
     def _boot(self) -> None:
-        log = self.directory / "console"
         environ = {
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
             "SYSTEMD_NSPAWN_LOCK": "0",
@@ -124,13 +123,7 @@ class Machine(Box):
             "--private-network", "--capability=all", "--console=pipe", "--machine=whole",
             "--bind=/dev/fuse", f"--bind={self.directory}:{BOARD}", environ=environ,
         )  # fmt: skip
-        with log.open("wb") as output:
-            self._nspawn = subprocess.Popen(
-                command, env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
-        self._daemons.append(self._nspawn)
-        self.wait(self._find_init, process=self._nspawn, log=log)
+        log = self._start_nspawn(command)
         self.wait(
             lambda: self.call("systemctl", "is-system-running", "--wait").stdout in ("running\n", "degraded\n"),
             process=self._nspawn, log=log,
@@ -143,6 +136,18 @@ class Machine(Box):
         for kind in ("proc", "sysfs"):
             self.do("mkdir", f"/run/{kind}")
             self.do("mount", "-t", kind, kind, f"/run/{kind}")
+
+    def _start_nspawn(self, command: list[str]) -> Path:
+        """Start the machine by systemd-nspawn, and wait for its init; return its console's file."""
+        log = self.directory / "console"
+        with log.open("wb") as output:
+            self._nspawn = subprocess.Popen(
+                command, env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+        self._daemons.append(self._nspawn)
+        self.wait(self._find_init, process=self._nspawn, log=log)
+        return log
 
     def _find_init(self) -> bool:
         """Look for systemd among the descendants of nspawn's command."""
