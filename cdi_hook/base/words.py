@@ -6,16 +6,15 @@ No container's start imports this, unless it fails: difflib takes a while.
 
 from __future__ import annotations
 
+import bisect
 import difflib
-import heapq
-import os.path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 80  # characters of a word for which a name is looked for
-_MOST = 256  # names that it is compared with: of more, those that begin like it
+_MOST = 64  # names that it is compared with: of more, those beside it in the alphabet, which begin like it
 
 
 def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
@@ -28,11 +27,9 @@ def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
     spellings, word = {one.lower(): one for one in known}, word.lower()
     alike: Iterable[str] = spellings
     if len(spellings) > _MOST:
-        alike = heapq.nlargest(
-            _MOST,
-            spellings,
-            lambda one: len(os.path.commonprefix((word, one))),  # noqa: RUF071 # of texts, not of paths
-        )
+        ordered = sorted(spellings)
+        place = bisect.bisect(ordered, word)
+        alike = ordered[max(0, place - _MOST // 2) : place + _MOST // 2]
     return [spellings[one] for one in difflib.get_close_matches(word, alike, most, 0.6)]
 
 

@@ -315,8 +315,12 @@ def _add_hooks(target: Target, wanted: list[Wanted]) -> None:
     present = target.open(("hooks",), dict, wanted[0])
     # Two devices may each ask for the same hook: one that is there does for one of them.
     unclaimed: dict[Any, list[Place]] = {_hook_identity(one.key, one.item): [] for one in wanted}
+    paths = {one.item["path"] for one in wanted}
     for name, hooks in present.items() if target.keep_present else ():
         for index, hook in enumerate(hooks or ()):
+            path = hook.get("path")
+            if not isinstance(path, str) or path not in paths:  # an image's author may have written a million
+                continue
             claimed = unclaimed.get(_hook_identity(name, hook))
             if claimed is not None:
                 claimed.append(("hooks", name, index))

@@ -130,19 +130,19 @@ def _regular(node: Any) -> Any:
     """Return a tree with all keys that we read in their own spelling; two that become one are joined."""
     if isinstance(node, list):
         return [_regular(one) if isinstance(one, dict) else one for one in node]
-    if not isinstance(node, dict):
+    if not isinstance(node, dict) or not any(key.casefold() in _KEYS for key in node):
         return node
     made: dict[str, Any] = {}
     for key, value in node.items():
-        name = _KEYS.get(key.casefold()) or key
-        is_read = key.casefold() in _KEYS and name != "annotations"
-        new, there = _regular(value) if is_read else value, made.get(name)
+        known = _KEYS.get(key.casefold())
+        name = known or key
+        new, there = _regular(value) if known and known != "annotations" else value, made.get(name)
         if isinstance(there, dict) and isinstance(new, dict):
             new = {**there, **new}
         elif isinstance(there, list) and isinstance(new, list):
             new = [*there, *new]
         made[name] = new
-    return made if any(made.get(key) is not value for key, value in node.items()) else node
+    return made
 
 
 def _collect(oci: dict[str, Any], config: Config, container: str) -> DeviceRequest:

@@ -14,19 +14,35 @@ from .lab import CDI_RUNTIME, STANDARD_PATH
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A process of its own: a child that is made by vfork begins with its parent's peak.
-_METER = (
-    "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ);"
-    "_, status, used = os.wait4(pid, 0);"
-    "print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss, file=open('cost', 'w'))"
-)
+# A process of its own: a child that is made by vfork begins with its parent's peak. What a second of CPU does depends
+# on what else the machine does; so a piece of work is measured before and after the call.
+_METER = """
+import os, sys, time
+
+def yardstick():
+    start, seen = time.process_time(), {}
+    for number in range(500_000):
+        seen[str(number & 4095)] = (number, "")
+    return time.process_time() - start
+
+before = yardstick()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(pid, 0)
+work = (before + yardstick()) / 2
+with open("cost", "w") as file:
+    print(os.waitstatus_to_exitcode(status), (used.ru_utime + used.ru_stime) / work, used.ru_maxrss, file=file)
+"""
+YARDSTICK_S = 0.08  # what that takes where nothing else runs, on a machine of 2024
 RUNTIME = "/bin/true"
 TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call cost, in s of CPU and MB, and what it said: on stderr, in --log and in LOG."""
+    """What a call cost, in s of a machine's CPU that does nothing else and MB, and what it said.
+
+    It may have said something on stderr, in --log and in LOG.
+    """
 
     status: int
     cpu: float
@@ -94,4 +110,4 @@ class Meter:
         status, cpu, memory = (self.directory / "cost").read_text("ascii").split()
         stderr = done.stderr.decode("utf-8", "replace")
         logs = [one.read_text("utf-8") if one.exists() else "" for one in (self.runtime_log, self.log)]
-        return Cost(int(status), float(cpu), int(memory) * 1024 / 1e6, stderr, *logs)
+        return Cost(int(status), float(cpu) * YARDSTICK_S, int(memory) * 1024 / 1e6, stderr, *logs)
