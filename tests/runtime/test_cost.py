@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
     from .meter import Cost
 
-MOST_CPU_S, MOST_MB = (
-    1.5,
-    200,
-)  # cdi-runtime(8) says about 1 s; the processor's speed changes between two measurements
+# cdi-runtime(8) says about 1 s; a processor's speed changes between two measurements.
+MOST_CPU_S, MOST_MB = 1.5, 200
 MOST_ASKED = 16384
 KEY = "cdi.k8s.io/a"
 POD = "io.kubernetes.cri.sandbox-name"
