@@ -182,3 +182,18 @@ def _quoted(character: str) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_PACKAGES = {
+    "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
+    "(Fedora, RHEL), or with pip PyYAML",
+}
+
+
+def defect(error: BaseException, who: str = "") -> str:
+    """Return the message for an error that nobody expected, with ``who`` can't go on."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
+        missing = CDIError(_PACKAGES[error.name])
+        missing.of_request = who != ""
+        return missing.sentence
+    return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text, log
-from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError, defect
 
 if TYPE_CHECKING:
     from cdi_hook.errors import Finding
@@ -116,9 +116,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror}{advice}"
-    from cdi_hook.inject import explain
-
-    return explain.defect(error)
+    return defect(error)
 
 
 def _write(line: str) -> None:

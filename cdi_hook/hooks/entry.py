@@ -30,6 +30,7 @@ from cdi_hook.errors import (
     InvalidRequest,
     TooLate,
     UnresolvableDevices,
+    defect,
     quote,
 )
 from cdi_hook.inject import bundle, facts, pipeline, request
@@ -101,9 +102,7 @@ def _run(hook: Hook, stage: str, debug: bool, by_path: bool, needs: Needs | None
             from cdi_hook.base import restart
 
             restart.restart_if_replaced(hook.stdin)
-        from cdi_hook.inject import explain
-
-        hook.say("error", explain.defect(error, f"cdi-hook {stage}"))
+        hook.say("error", defect(error, f"cdi-hook {stage}"))
         return 1
     return 0
 

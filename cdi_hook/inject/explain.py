@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook.base import files, programs, volumes, words
 from cdi_hook.edits import host_check
-from cdi_hook.errors import CDIError, HostMismatch, InjectionError, UnresolvableDevices
+from cdi_hook.errors import HostMismatch, InjectionError, UnresolvableDevices
 from cdi_hook.generate import classes
 from cdi_hook.inject.request import asked
 from cdi_hook.leases import choice
@@ -28,10 +28,6 @@ NO_SPEC = (
     '"cdi-hook generate" shows what this host has, '
     '"cdi-hook generate CLASS --output /etc/cdi" makes a spec of it'
 )
-_PACKAGES = {
-    "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
-    "(Fedora, RHEL), or with pip PyYAML",
-}
 
 
 def misnamed(spec_dirs: Sequence[str]) -> list[tuple[str, str]]:
@@ -55,15 +51,6 @@ def misnamed(spec_dirs: Sequence[str]) -> list[tuple[str, str]]:
 def overlooked(spec_dirs: Sequence[str]) -> list[str]:
     """Return what to do with such files."""
     return [f"{path}{MISNAMED}: {shlex.join(('mv', path, right))}" for path, right in misnamed(spec_dirs)]
-
-
-def defect(error: BaseException, who: str = "") -> str:
-    """Return the message for an error that nobody expected, with ``who`` can't go on."""
-    if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
-        missing = CDIError(_PACKAGES[error.name])
-        missing.of_request = who != ""
-        return missing.sentence
-    return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()
 
 
 def complete(error: InjectionError | UnresolvableDevices, request: DeviceRequest, registry: Registry) -> None:

@@ -46,9 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         restart.restart_if_replaced()
         if "--debug" in rest:
             raise
-        from cdi_hook.inject import explain
-
-        return call.fail(explain.defect(error, "cdi-runtime"))
+        return call.fail(errors.defect(error, "cdi-runtime"))
 
 
 class Call:

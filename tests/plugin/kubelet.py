@@ -94,6 +94,7 @@ class Kubelet:
         endpoint = Endpoint(self, request)
         with self._lock:
             self.endpoints[request.resource_name] = endpoint
+        self.checkpoint()
 
     def checkpoint(self) -> None:
         """Write which devices are registered and well, as the kubelet keeps them over its restarts."""
