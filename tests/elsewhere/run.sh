@@ -48,7 +48,8 @@ esac
 [ "$#" -gt 0 ] || set -- test
 cache=$tree/.pytest_cache/elsewhere
 base=$cache/$kind
-if ! [ -e "$base.made" ]; then
+packages="git make ca-certificates $more"
+if [ "$(cat "$base.made" 2>/dev/null)" != "$suite $components $packages" ]; then
 	rm -rf "$base"
 	mkdir -p "$cache"
 	recommends=false
@@ -56,13 +57,13 @@ if ! [ -e "$base.made" ]; then
 	# A mirror may be behind; sid's list of releases is valid for a week only. It is signed all the same.
 	mmdebstrap --quiet --mode=root --variant=minbase --components="$components" --aptopt="APT::Install-Recommends $recommends" \
 		--aptopt='Acquire::Check-Valid-Until "false"' \
-		--include="git make ca-certificates $more" "$suite" "$base"
+		--include="$packages" "$suite" "$base"
 	# A proxy's certificates, and how pip gets its packages here.
 	cp /etc/ssl/certs/ca-certificates.crt "$base/etc/ssl/certs/"
 	for file in /etc/pip.conf /etc/apt/apt.conf.d/*proxy*; do
 		[ ! -f "$file" ] || cp "$file" "$base$file"
 	done
-	touch "$base.made"
+	echo "$suite $components $packages" >"$base.made"
 fi
 
 work=$(mktemp -d "$cache/run.XXXXXX")

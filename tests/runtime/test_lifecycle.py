@@ -138,7 +138,7 @@ def read_terminal(terminal: int, last: bytes) -> bytes:
 
 def test_terminal(lab: Lab, devices: list[str]) -> None:
     """A container with a terminal sends it through --console-socket, and communicates over it."""
-    bundle = lab.bundle("read line; [ -t 0 ] && echo on a terminal: $line $ONE; sleep 60", devices)
+    bundle = lab.bundle("line=$(head -n 1); [ -t 0 ] && echo on a terminal: $line $ONE; sleep 60", devices)
     bundle.config["process"]["terminal"] = True
     bundle.write()
     path = lab.directory / "tty"
