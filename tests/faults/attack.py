@@ -35,7 +35,7 @@ _LOOKS = re.compile(
     r"(newfstatat|fstat|statx|fstatfs|lseek|ioctl|read|pread64|readlink|readlinkat|access|faccessat2|getdents64|getcwd|"
     r"get\w+|listxattr|flistxattr|uname|sysinfo|prlimit64|poll|close)\(|openat\((?!.*O_CREAT)|fcntl\(.*F_(DUP|GET|SETFD)"
 )
-EVERY = 60  # of the interpreter's calls, which are many and much alike, one in so many is hit
+EVERY = 240  # of the interpreter's calls, which are many and much alike, one in so many is hit
 
 
 def chosen(calls: list[Call], fault: str) -> list[Call]:
