@@ -47,6 +47,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes test: more than processors, because a third of the time they wait for something."""
+    count = len(os.sched_getaffinity(0))
+    return count + (count + 1) // 2
+
+
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a case by its beginning, where its text is long: an id is to be read."""
     if not isinstance(val, (str, bytes)):
