@@ -599,16 +599,19 @@ def test_checkpoint_and_restore(host: Shared) -> None:
     assert error == ""
     assert host.lab.call("start", container).returncode == 0
     image = str(host.lab.directory / "image")
-    done = host.lab.call("checkpoint", "--image-path", image, "--work-path", image, container)
+    # crun would have criu restore what a hybrid hierarchy has in v1, which fails.
+    ignore = ("--manage-cgroups-mode", "ignore") if host.lab.runtime.name == "crun" else ()
+    done = host.lab.call("checkpoint", *ignore, "--image-path", image, "--work-path", image, container)
     if done.returncode:
         pytest.skip(f"criu can't checkpoint here: {' '.join(done.stderr[-200:].split())}")
     bundle = host.lab.directory / "bundle1"
-    restore = ("restore", "--detach", "--image-path", image, "--bundle", str(bundle), container)
+    restore = ("restore", "--detach", *ignore, "--image-path", image, "--bundle", str(bundle), container)
     other, name = host.got("v.com/gpu=0")
     assert name == "v.com/gpu=0"
     assert f"v.com/gpu=0 is in use by {other}" in host.lab.call(*restore).stderr
     host.delete(other)
-    assert host.lab.call(*restore).returncode == 0
+    done = host.lab.call(*restore)
+    assert done.returncode == 0, done.stderr
     assert f"v.com/gpu=0 is in use by {container}" in host.refused("v.com/gpu=0")
 
 
