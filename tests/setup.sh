@@ -45,6 +45,7 @@ present() {
 	case $1 in
 	apt-utils) command -v apt-ftparchive >/dev/null ;;
 	busybox-static) busybox true 2>/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
+	libcriu2) ldconfig -p | grep -q 'libcriu\.so\.2' ;;
 	libc6-dev) [ -e /usr/include/stdio.h ] ;;
 	createrepo-c) command -v createrepo_c >/dev/null ;;
 	debhelper) command -v dh >/dev/null ;;
@@ -180,7 +181,7 @@ bench)
 test)
 	# Installing a container engine starts services, so only CI's machines get engines.
 	engines=
-	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap'
+	[ "${CI:-}" != true ] || engines='containerd docker.io docker-cli docker-compose podman buildah uidmap criu libcriu2'
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-tomli python3-venv git runc crun busybox-static gcc libc6-dev iproute2 patch' \
 		"runsc debhelper dh-python lintian rpm rpmlint gpg gpg-agent apt-utils createrepo-c dnf curl groff-base systemd systemd-container mmdebstrap udev logrotate strace valgrind zsh fish \
 e2fsprogs erofs-utils rsync squashfs-tools $engines"

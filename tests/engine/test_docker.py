@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from . import image, world
-from .box import ENGINES_PATH, LAYOUT, need
+from .box import LAYOUT, need
 from .containerd import plain
 from .docker import ERROR
 
@@ -169,10 +169,13 @@ def test_stop(docker: Docker, container: str) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_checkpoint_is_refused(docker: Docker, runtime: str) -> None:
     """Errors of the real runtime keep its own words, and the container keeps running."""
-    if shutil.which("criu", path=ENGINES_PATH):
-        pytest.skip("criu is installed, which may be able to do it")
     container = docker.run("--detach", "--stop-timeout=0", runtime=runtime).stdout.strip()
+    criu = [*glob.glob("/usr/sbin/criu"), *glob.glob("/usr/lib/*/libcriu.so.2")]
+    for path in criu:  # with it, a container would be checkpointed
+        docker.box.do("mount", "--bind", "/dev/null", path)
     done = docker.call("checkpoint", "create", container, "one")
+    for path in criu:
+        docker.box.do("umount", path)
     status = docker.inspect(container, "State.Status")
     docker.do("rm", "--force", container)
     program, *reasons = {
