@@ -62,7 +62,7 @@ class Deal:
         self._draws = [
             choice.Draw(name)
             for name in wanted.device_ids
-            if choice.may_be_draw(name) and not self._stock.is_defined(name)
+            if choice.may_be_draw(name) and name not in self._stock.specs
         ]
         drawn = [draw.name for draw in self._draws]
         self._held = self._exclusive([name for name in wanted.device_ids if name not in drawn])

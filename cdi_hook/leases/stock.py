@@ -30,14 +30,6 @@ class Stock:
             self._specs = self._registry.specs_of_devices()
         return self._specs
 
-    def is_defined(self, name: str) -> bool:
-        """Say whether a spec defines a device."""
-        try:
-            self._registry.parts([name])
-        except errors.UnresolvableDevices:
-            return False
-        return True
-
     def hardware(self, names: Iterable[str], *, strict: bool = False) -> list[Hardware]:
         """Return what devices stand for; without ``strict`` only those whose nodes the host has.
 
