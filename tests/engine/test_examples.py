@@ -35,7 +35,7 @@ SESSION = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL
 PROGRAMS = "(?:sudo )?(?:cdi-hook|docker|podman|echo|mkdir)"
 # What needs something that the box doesn't have, and what tries it instead.
 ELSEWHERE = {
-    r"v4l|video0": "a camera: tests/unit/devices",
+    r"v4l|video0": "a camera: tests/unit/generate",
     r"nvidia": "a GPU: tests/gpu/run",
 }
 HAS_PODMAN = shutil.which("podman", path=ENGINES_PATH)

@@ -13,7 +13,7 @@ import pytest
 from cdi_hook.generate import classes
 from cdi_hook.generate.device_class import HOST
 from cdi_hook.names import parse_qualified_name
-from tests.unit.devices.cases import CASES
+from tests.unit.generate.cases import CASES
 
 from . import class_lists
 from .tree import PACKAGE, ROOT
@@ -54,7 +54,7 @@ def test_a_class_is_called_by_its_name(name: str) -> None:
 @EVERY
 def test_a_class_has_tests(name: str) -> None:
     """A class has a case, or a file of unit tests."""
-    assert name in CASES or (ROOT / f"tests/unit/devices/test_{name}.py").exists()
+    assert name in CASES or (ROOT / f"tests/unit/generate/test_{name}.py").exists()
 
 
 def test_the_manual_has_every_class() -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from .tree import modules
+from .tree import ROOT, modules
 
 # A room, or a module beside the rooms, and the rooms that it may import from: all of them come before it.
 ROOMS = {
@@ -118,6 +118,11 @@ def test_a_room_says_what_it_is(name: str) -> None:
     text = ast.get_docstring(ast.parse(ALL[name].read_text("utf-8")))
     assert text
     assert text.partition("\n")[0].endswith((".", ":"))
+
+
+def test_unit_tests_lie_in_rooms() -> None:
+    """A dir of tests/unit has the name of the room that it tests."""
+    assert {path.parent.name for path in (ROOT / "tests/unit").glob("*/test_*.py")} <= {*ROOMS}
 
 
 def test_no_name_stands_twice() -> None:

@@ -25,7 +25,7 @@ from cdi_hook.container import syscalls
 from cdi_hook.errors import InjectionError
 from cdi_hook.live import bpf, device_rules
 from tests.runtime.lab import BUSYBOX, NATIVE, RUNTIMES, Lab, why_not
-from tests.unit.test_live_bpf import SOME, SOME_BLINDED
+from tests.unit.live.test_bpf import SOME, SOME_BLINDED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

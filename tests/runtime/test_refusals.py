@@ -23,7 +23,7 @@ UNKNOWN = "vendor.com/device=two"
 def told(completed: Completed) -> str:
     """Return what a call that was refused for the unknown device says on stderr: one line, and nothing else anywhere.
 
-    tests/unit/test_runtime.py has all of its words.
+    tests/unit/runtime/test_shim.py has all of its words.
     """
     assert (completed.returncode, completed.stdout) == (1, "")
     beginning = f'CDI device injection failed: unresolvable CDI devices {UNKNOWN} (asked for by annotation "cdi.k8s.io/test")'

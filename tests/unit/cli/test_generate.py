@@ -18,8 +18,8 @@ from cdi_hook.generate import classes
 from cdi_hook.generate.device_class import Found, FoundDevice
 from cdi_hook.generate.root import Root
 from tests.unit.cli.conftest import Shape
-from tests.unit.devices.cases import CASES
-from tests.unit.devices.fakehost import FakeHost
+from tests.unit.generate.cases import CASES
+from tests.unit.generate.fakehost import FakeHost
 
 if TYPE_CHECKING:
     from pathlib import Path
