@@ -76,31 +76,35 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     dirs = ", ".join(map(files.clean, registry.spec_dirs))
     found = registry.inventory()
     known, problems = list(found.devices), found.for_everybody
-    conflicting = {one.device for several in problems.values() for one in several if one.kind == "conflict"}
-    conflicts = [name for name in error.names if name in conflicting]
-    parts = [
-        f"{words.some(conflicts)}: two spec files in one dir define it, so neither counts"
-        if conflicts
-        else f"no usable CDI spec in {dirs or 'SPEC_DIRS, which is empty,'} defines "
-        f"{'it' if len(set(error.names)) == 1 else 'them'}"
-    ]
+    wrong = [one for several in problems.values() for one in several]
+    said = {one.device: str(one) for one in wrong if one.kind == "conflict"}
+    conflicts = [said[name] for name in dict.fromkeys(error.names) if name in said]
+    unknown = [name for name in dict.fromkeys(error.names) if name not in said]
+    parts = [words.some(conflicts, separator=" | ")] if conflicts else []
+    if unknown:
+        which = words.some(unknown) if conflicts else "it" if len(unknown) == 1 else "them"
+        parts.append(f"no usable CDI spec in {dirs or 'SPEC_DIRS, which is empty,'} defines {which}")
     if any(map(choice.may_be_draw, shown)):
         parts.append('"any" takes a free device only of a kind that EXCLUSIVE in the configuration has')
-    refused = {path: f"{path}: {several[0]}" for path, several in problems.items()}
+    refused = {
+        path: f"{path}: {others[0]}"
+        for path, several in problems.items()
+        if (others := [one for one in several if str(one) not in conflicts])
+    }
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {words.some(theirs, separator=' | ')}")
-    near = {close: None for name in shown for close in words.near(name, known, 3)}
+    near = {close: None for name in unknown[:_SHOWN] for close in words.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
-    else:
+    elif unknown:
         parts.append(f"known devices: {words.some(known)}" if known else "no device is known")
-    maker = next(filter(None, (_maker(name, known) for name in shown)), "")
+    maker = next(filter(None, (_maker(name, known) for name in unknown[:_SHOWN])), "")
     if maker:
         parts.append(maker)
     if refused:
         parts.append(f"{'also ' if theirs else ''}refused: {words.some(refused.values(), separator=' | ')}")
-    elif not known and not maker:
+    elif unknown and not known and not maker:
         parts.append(NO_SPEC)
     lost = overlooked(registry.spec_dirs)
     if lost:

@@ -396,12 +396,14 @@ def test_no_name_controls_a_terminal(host: Host, log_format: str) -> None:
 
 
 def test_a_conflict_is_told_as_one(host: Host) -> None:
-    """A device that two files of a dir define is unresolvable for that reason."""
+    """A device that two files of a dir define is unresolvable for that reason, and for no other."""
     (host.directory / "cdi" / "other.yaml").write_text(SPEC)
     host.ask("vendor.com/thing=one")
-    assert (
-        "vendor.com/thing=one: two spec files in one dir define it, so neither counts" in host.create().stderr
-    )
+    said = host.create().stderr
+    assert said.count('conflicting device "vendor.com/thing=one": two files of one dir define it') == 1
+    assert "no usable CDI spec" not in said
+    host.ask("vendor.com/thing=one,vendor.com/thing=none")
+    assert "/cdi defines vendor.com/thing=none; " in host.create().stderr
 
 
 def test_many_unknown_devices_are_told_in_short(host: Host) -> None:
