@@ -262,8 +262,9 @@ def test_health_and_metrics(node: Node) -> None:
         f'cdi_device_plugin_refusals_total{{resource="{KIND}"}} 1',
         f'cdi_device_plugin_registrations_total{{resource="{KIND}"}} 1',
     ]
-    with pytest.raises(urllib.error.HTTPError):
+    with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=10)
+    refused.value.close()
 
 
 @pytest.mark.parametrize(

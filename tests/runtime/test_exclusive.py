@@ -825,6 +825,7 @@ def test_both_forms_for_one_container(host: Shared) -> None:
     root, host.lab.state_root = host.lab.state_root, host.lab.directory / "state2"
     copy = host.bundle(ANY)
     copy.config = bundle.injected()
+    copy.config["linux"]["cgroupsPath"] = f"/copy-{container}"
     copy.write()
     _, error = create_hooked(host, copy, container)
     host.lab.state_root = root

@@ -138,7 +138,7 @@ def read_terminal(terminal: int, last: bytes) -> bytes:
 
 def test_terminal(lab: Lab, devices: list[str]) -> None:
     """A container with a terminal sends it through --console-socket, and communicates over it."""
-    bundle = lab.bundle("line=$(head -n 1); [ -t 0 ] && echo on a terminal: $line $ONE; sleep 60", devices)
+    bundle = lab.bundle("read line; echo read: $line $ONE; sleep 60", devices)
     bundle.config["process"]["terminal"] = True
     bundle.write()
     path = lab.directory / "tty"
@@ -150,8 +150,8 @@ def test_terminal(lab: Lab, devices: list[str]) -> None:
     try:
         assert lab.call("start", container).returncode == 0
         os.write(terminal, b"hello\n")
-        end = b"on a terminal: hello 1\r\n" if devices else b"on a terminal: hello\r\n"
-        assert read_terminal(terminal, end) == b"hello\r\n" + end
+        end = b"read: hello 1\r\n" if devices else b"read: hello\r\n"
+        assert read_terminal(terminal, end) == b"hello\r\n" + end  # a terminal's echo, and ends of lines
     finally:
         os.close(terminal)
 
