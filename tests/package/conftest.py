@@ -78,7 +78,7 @@ class Key:
     def close(self) -> None:
         """End gpg's agent, and remove the keyring."""
         self.run("gpgconf", "--kill", "gpg-agent")
-        shutil.rmtree(self.home)
+        shutil.rmtree(self.home, ignore_errors=True)  # the agent may still be removing its sockets
 
 
 @dataclass(frozen=True)
