@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 80  # characters of a word for which a name is looked for
-_MOST = 64  # names that it is compared with: of more, those beside it in the alphabet, which begin like it
+_MOST = 128  # names that it is compared with: of more, those beside it in the alphabet, which begin like it
 
 
 def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
