@@ -235,7 +235,8 @@ class TestPodman:
         annotation = f"{world.KEY}=v.com/seat=0"
         command = ("podman", "--runtime", runtime, "create", "--annotation", annotation, image.NAME)
         container = podman.do(*command)
-        podman.do("podman", "init", container)
+        done = podman.call("podman", "init", container)
+        assert done.returncode == 0, done.stderr
         error = self.refused(podman, runtime, "v.com/seat=0")
         assert f"v.com/seat=0 is in use by {container[:12]} (podman, since" in error
         fix = f"podman rm -f {container[:12]}"

@@ -74,7 +74,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     name = podman("create", "registry.test/cdi-hook-installer:1.0").strip()
     podman("export", "--output", f"{place}/image.tar", name)
     with tarfile.open(place / "image.tar") as archive:
-        archive.extractall(place / "image", filter="tar")
+        options: Any = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}  # since Python 3.11.4
+        archive.extractall(place / "image", **options)
     shutil.copy(place / "image/install.sh", place / "image/stage")
     return place / "image/stage"
 
