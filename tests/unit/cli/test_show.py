@@ -43,14 +43,14 @@ NAME = "vendor.com/gpu=0"
 
 
 @pytest.fixture(autouse=True)
-def docker(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def docker(cdi_hook: World) -> None:
     """A docker that knows --annotation, whatever this machine has."""
-    program = cdi_hook.root / "bin/docker"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 29.0.0\n")
-    program.chmod(0o755)
-    cdi_hook.environ["PATH"] = f"{program.parent}:{cdi_hook.environ['PATH']}"
-    monkeypatch.setenv("PATH", cdi_hook.environ["PATH"])  # requests() asks it too
+    directory = cdi_hook.root / "bin"
+    directory.mkdir()
+    for name in ("docker", "dockerd"):
+        (directory / name).write_text("#!/bin/sh\necho 29.0.0\n")
+        (directory / name).chmod(0o755)
+    cdi_hook.environ["PATH"] = f"{directory}:{cdi_hook.environ['PATH']}"
 
 
 def requests(names: str) -> str:
