@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cdi_hook.catalog.registry import Registry
+    from cdi_hook.errors import Finding
     from cdi_hook.inject.request import DeviceRequest
 
 NEXT = '"cdi-hook list" shows the known devices, "cdi-hook validate" what is wrong with specs'
@@ -76,11 +77,14 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     dirs = ", ".join(map(files.clean, registry.spec_dirs))
     found = registry.inventory()
     known, problems = list(found.devices), found.for_everybody
-    wrong = [one for several in problems.values() for one in several]
-    said = {one.device: str(one) for one in wrong if one.kind == "conflict"}
-    conflicts = [said[name] for name in dict.fromkeys(error.names) if name in said]
-    unknown = [name for name in dict.fromkeys(error.names) if name not in said]
-    parts = [words.some(conflicts, separator=" | ")] if conflicts else []
+    names = dict.fromkeys(error.names)
+
+    def is_conflict(one: Finding) -> bool:
+        return one.kind == "conflict" and one.device in names
+
+    conflicts = {one.device: one for several in problems.values() for one in several if is_conflict(one)}
+    unknown = [name for name in names if name not in conflicts]
+    parts = [words.some(map(str, conflicts.values()), separator=" | ")] if conflicts else []
     if unknown:
         which = words.some(unknown) if conflicts else "it" if len(unknown) == 1 else "them"
         parts.append(f"no usable CDI spec in {dirs or 'SPEC_DIRS, which is empty,'} defines {which}")
@@ -89,7 +93,7 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     refused = {
         path: f"{path}: {others[0]}"
         for path, several in problems.items()
-        if (others := [one for one in several if str(one) not in conflicts])
+        if (others := [one for one in several if not is_conflict(one)])
     }
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:

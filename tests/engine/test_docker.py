@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import glob
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from . import image, world
-from .box import LAYOUT, need
+from .box import ENGINES_PATH, LAYOUT, need
 from .containerd import plain
 from .docker import ERROR
 
@@ -170,7 +171,7 @@ def test_stop(docker: Docker, container: str) -> None:
 def test_checkpoint_is_refused(docker: Docker, runtime: str) -> None:
     """Errors of the real runtime keep its own words, and the container keeps running."""
     container = docker.run("--detach", "--stop-timeout=0", runtime=runtime).stdout.strip()
-    criu = [*glob.glob("/usr/sbin/criu"), *glob.glob("/usr/lib/*/libcriu.so.2")]
+    criu = [*glob.glob("/usr/lib/*/libcriu.so.2"), *filter(None, [shutil.which("criu", path=ENGINES_PATH)])]
     for path in criu:  # with it, a container would be checkpointed
         docker.box.do("mount", "--bind", "/dev/null", path)
     done = docker.call("checkpoint", "create", container, "one")
