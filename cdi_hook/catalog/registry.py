@@ -31,7 +31,7 @@ def _look(directory: str) -> None:
 class Registry:
     """The devices in some spec dirs."""
 
-    __slots__ = ("_cache", "_keeps_index", "_may_map_ids", "index")
+    __slots__ = ("_cache", "_keeps_index", "_may_map_ids", "_parts", "index")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Registry:
         self._keeps_index = keep_index
         self._may_map_ids = may_map_ids
         self._cache: Cache | None = None
+        self._parts: dict[str, tuple[Part, Part]] = {}  # of each device looked up: its spec's, its own
 
     @property
     def spec_dirs(self) -> list[str]:
@@ -108,7 +109,28 @@ class Registry:
         return {name: place.spec for name, place in self.inventory().devices.items()}
 
     def parts(self, names: Sequence[str]) -> list[Part]:
-        """Return what these devices ask for, as Cache.parts does."""
+        """Return what these devices ask for, as Cache.parts does.
+
+        A device is looked up once: what a lease was taken for is what is injected.
+        """
+        common: dict[str, Part] = {}
+        missing = [name for name in names if name not in self._parts]
+        for part in self._look_up(missing) if missing else ():
+            name, path = part[0]
+            if name is None:
+                common[path] = part
+            else:
+                self._parts[name] = common[path], part
+        found: list[Part] = []
+        seen = set()
+        for name in names:
+            for part in self._parts[name]:
+                if part[0][0] is not None or part[0] not in seen:
+                    found.append(part)
+                seen.add(part[0])
+        return found
+
+    def _look_up(self, names: Sequence[str]) -> list[Part]:
         if not self.index.path:
             return self.cache.parts(names)
         found = self.index.look_up(names)

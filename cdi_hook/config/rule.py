@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rule of ALLOW or DENY, as it is written. Imported only if there is one; policy.py applies it."""
+"""Patterns of device names, and rules of ALLOW or DENY as they are written; inject/policy.py applies them.
+
+Imported only if the configuration has one.
+"""
 
 from __future__ import annotations
 
@@ -41,3 +44,31 @@ class Rule:
                 )
         if not self.patterns and (self.sources or self.namespaces):
             raise ValueError("names no device (* stands for all)")
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Say whether a pattern matches all of text; ``*`` is any text, ``?`` any character."""
+    start, *rest = pattern.split("*")
+    if not rest:
+        return len(text) == len(pattern) and _find(text, pattern, 0, len(text)) == 0
+    *between, end = rest
+    last = len(text) - len(end)
+    at = len(start)
+    if at > last or _find(text, start, 0, at) or _find(text, end, last, len(text)) != last:
+        return False
+    for part in between:
+        at = _find(text, part, at, last)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _find(text: str, part: str, start: int, end: int) -> int:
+    """Return where text has a part, whose ``?`` is any character, as str.find does."""
+    if "?" not in part:
+        return text.find(part, start, end)
+    for at in range(start, end - len(part) + 1):
+        if all(one in ("?", text[at + index]) for index, one in enumerate(part)):
+            return at
+    return -1

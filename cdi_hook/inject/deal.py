@@ -17,11 +17,11 @@ import time
 
 from cdi_hook import errors
 from cdi_hook.base import json_text
+from cdi_hook.config.rule import matches
 from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target, Wanted
 from cdi_hook.errors import quote
 from cdi_hook.inject import audit, request
-from cdi_hook.inject.policy import matches
 from cdi_hook.leases import choice, life, same
 from cdi_hook.leases.stock import Stock
 from cdi_hook.leases.store import TOKEN, Lease, Store

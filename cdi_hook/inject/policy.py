@@ -8,6 +8,7 @@ variable, must be allowed each time.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.config.rule import matches
 from cdi_hook.errors import quote
 
 TYPE_CHECKING = False
@@ -147,31 +148,3 @@ def _some(lines: Sequence[str]) -> str:
     from cdi_hook.base import words
 
     return words.some(lines, separator=" and ")
-
-
-def matches(text: str, pattern: str) -> bool:
-    """Say whether a pattern matches all of text; ``*`` is any text, ``?`` any character."""
-    start, *rest = pattern.split("*")
-    if not rest:
-        return len(text) == len(pattern) and _find(text, pattern, 0, len(text)) == 0
-    *between, end = rest
-    last = len(text) - len(end)
-    at = len(start)
-    if at > last or _find(text, start, 0, at) or _find(text, end, last, len(text)) != last:
-        return False
-    for part in between:
-        at = _find(text, part, at, last)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
-
-
-def _find(text: str, part: str, start: int, end: int) -> int:
-    """Return where text has a part, whose ``?`` is any character, as str.find does."""
-    if "?" not in part:
-        return text.find(part, start, end)
-    for at in range(start, end - len(part) + 1):
-        if all(one in ("?", text[at + index]) for index, one in enumerate(part)):
-            return at
-    return -1

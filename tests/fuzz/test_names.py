@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""names, annotation, quoting, policy.matches: texts that people write in annotations and in the configuration."""
+"""names, annotation, quoting, rule.matches: texts that people write in annotations and in the configuration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cdi_hook import errors, names
 from cdi_hook.base import log
+from cdi_hook.config import rule
 from cdi_hook.errors import CDIError, InvalidAnnotation, InvalidName
-from cdi_hook.inject import policy
 
 from .strategies import NEAR_NAMES, QUALIFIED_NAMES, TEXTS
 
@@ -147,9 +147,9 @@ def test_a_pattern_matches_as_a_regular_expression_does(case: tuple[str, str]) -
         {"*": ".*", "?": "."}.get(one) or re.escape(one) for one in re.sub(r"\*+", "*", pattern)
     )
     if pattern.count("*") < 9:  # for more re takes too long
-        assert policy.matches(text, pattern) is bool(re.fullmatch(expression, text, re.DOTALL))
+        assert rule.matches(text, pattern) is bool(re.fullmatch(expression, text, re.DOTALL))
     else:
-        policy.matches(text, pattern)
+        rule.matches(text, pattern)
 
 
 @given(st.lists(TEXTS | QUALIFIED_NAMES))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
-from cdi_hook.inject.policy import matches
+from cdi_hook.config.rule import matches
 
 if TYPE_CHECKING:
     import argparse
