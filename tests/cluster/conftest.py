@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: the binaries, the images, and a node for each containerd."""
+"""Fixtures: the binaries, the images, and a node for each engine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.engine.box import ROOT, STANDARD_PATH
 from tests.machine import base_images
 from tests.package.conftest import run
 
-from .node import Node, make_root
+from .node import Node, engine_of, make_root
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 REGISTRY = "registry.test"
 _BINARIES = os.environ.get("CDI_HOOK_CLUSTER", "")
-_ENGINES = {"containerd 1.7": "", "containerd 2": "containerd-2"}
+_ENGINES = {"containerd 1.7": "", "containerd 2": "containerd-2", "CRI-O": "crio"}
 # What Debian's packages of the images' base are; apt finds there all that a Containerfile asks for.
 _BASE = (
     "apt", "make", "python3", "python3-yaml", "python3-tomli", "python3-pythonjsonlogger", "python3-typing-extensions",
@@ -94,13 +94,14 @@ def node(
     images: list[Path],
 ) -> Generator[Node]:
     """A node that is Ready, with the images, the clone's packaging, and nothing of ours installed."""
-    newer = binaries / _ENGINES[request.param] if _ENGINES[request.param] else None
-    if newer and not newer.is_dir():
-        pytest.skip(f"CDI_HOOK_CLUSTER has no {newer.name}")
+    programs = binaries / _ENGINES[request.param] if _ENGINES[request.param] else None
+    if programs and not programs.is_dir():
+        pytest.skip(f"CDI_HOOK_CLUSTER has no {programs.name}")
     place = tmp_path_factory.mktemp("node")
     (place / "files").mkdir(mode=0o755)
-    root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, newer)
+    root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, programs)
     made = Node(place, root)
+    made.engine = engine_of(programs)
     for archive in images:
         made.load(archive)
     shutil.copytree(ROOT / "packaging", made.directory / "packaging")

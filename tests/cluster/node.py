@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node of Kubernetes on this kernel: a machine (tests/machine) with a control plane, a kubelet and containerd.
+"""A node of Kubernetes on this kernel: a machine (tests/machine) with a control plane, a kubelet and an engine.
 
 Its cgroups are of the layout that this machine has. It has no network but its own, so images are imported.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.machine.machine import BOARD, Machine
 PACKAGES = (
     "systemd-sysv", "dbus", "libpam-systemd", "udev", "procps", "kmod", "python3", "runc", "containerd",
     "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
-    "kubectl", "ca-certificates", "openssl", "mount", "busybox-static", "fuse3",
+    "kubectl", "ca-certificates", "openssl", "mount", "busybox-static", "fuse3", "conmon", "skopeo",
 )  # fmt: skip
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service",
@@ -28,7 +30,7 @@ MASKED = (
 ADDRESS = "10.99.0.1"
 FOR_S = 240
 
-# /var/lib/containerd is on a disk of its own: containerd makes overlays, and these don't stack.
+# What engines keep is on disks of its own: they make overlays, and these don't stack.
 _INIT = """
 read -r pid rest </proc/self/stat
 mount -t proc proc /proc
@@ -36,7 +38,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o "lowerdir=$INSTALLED,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
-for place in containerd kubelet; do
+for place in containerd containers kubelet; do
     mkdir -p /mnt/root/var/lib/$place
     mount -t tmpfs -o mode=755 tmpfs /mnt/root/var/lib/$place
 done
@@ -130,7 +132,7 @@ _UNITS = {
         "/usr/local/bin/kube-scheduler --kubeconfig=/etc/kubernetes/scheduler.conf --leader-elect=false",
     ),
     "kubelet": (
-        "containerd.service",
+        "ENGINE.service",
         "/usr/local/bin/kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf "
         f"--hostname-override=node1 --node-ip={ADDRESS} --v=2",
     ),
@@ -155,7 +157,7 @@ tlsPrivateKeyFile: {_PKI}/kubelet.key
 cgroupDriver: systemd
 failCgroupV1: false
 failSwapOn: false
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+containerRuntimeEndpoint: unix://SOCKET
 evictionHard: {{memory.available: 1Mi}}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
@@ -192,6 +194,16 @@ _SECOND = (
     ("bin_dirs = ['/opt/cni/bin']", "bin_dirs = ['/usr/lib/cni']"),
 )
 
+_CRIO = """[crio.runtime]
+default_runtime = "runc"
+[crio.runtime.runtimes.runc]
+runtime_path = ""
+[crio.image]
+pause_image = "registry.k8s.io/pause:3.10"
+[crio.network]
+plugin_dirs = ["/usr/lib/cni"]
+"""
+
 
 def _kubeconfig(name: str) -> str:
     user = {"client-certificate": f"{_PKI}/{name}.crt", "client-key": f"{_PKI}/{name}.key"}
@@ -227,9 +239,14 @@ def _certify(place: Path) -> None:
     openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
 
 
-def _second(newer: Path) -> str:
+def engine_of(programs: Path | None) -> str:
+    """Return the engine that these programs are, as its unit is called; Debian's is containerd."""
+    return "crio" if programs and (programs / "crio").exists() else "containerd"
+
+
+def _second(programs: Path) -> str:
     """Return the configuration that a containerd 2 proposes, as this node needs it."""
-    command = [str(newer / "containerd"), "config", "default"]
+    command = [str(programs / "containerd"), "config", "default"]
     text: str = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for before, after in _SECOND:
         assert before in text, text
@@ -237,27 +254,44 @@ def _second(newer: Path) -> str:
     return text
 
 
-def _furnish(root: Path, binaries: Path, newer: Path | None) -> None:
+def _of_engine(programs: Path | None) -> dict[str, str]:
+    """Return the files of an engine."""
+    if engine_of(programs) == "crio":
+        command = "/usr/local/bin/crio"
+        unit = _UNIT.format(after="network-up.service", command=command).replace(
+            "Restart", "Type=notify\nRestart", 1
+        )
+        return {"etc/crio/crio.conf": _CRIO, "etc/systemd/system/crio.service": unit}
+    if not programs:
+        return {"etc/containerd/config.toml": _CONTAINERD}
+    newer = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
+    return {
+        "etc/containerd/config.toml": _second(programs),
+        "etc/systemd/system/containerd.service.d/newer.conf": newer,
+    }
+
+
+def _furnish(root: Path, binaries: Path, programs: Path | None) -> None:
     """Write a node's files, which lie over a root dir of Debian's packages."""
+    engine = engine_of(programs)
+    socket = {"crio": "/run/crio/crio.sock", "containerd": "/run/containerd/containerd.sock"}[engine]
     files = {
         f"etc/kubernetes/{name}.conf": _kubeconfig(name)
         for name in ("admin", "manager", "scheduler", "kubelet")
     }
     for name, (after, command) in _UNITS.items():
-        files[f"etc/systemd/system/{name}.service"] = _UNIT.format(after=after, command=command)
+        unit = _UNIT.format(after=after.replace("ENGINE", engine), command=command)
+        files[f"etc/systemd/system/{name}.service"] = unit
     files |= {
-        "etc/kubernetes/kubelet.yaml": _KUBELET,
+        **_of_engine(programs),
+        "etc/kubernetes/kubelet.yaml": _KUBELET.replace("SOCKET", socket),
         "etc/cni/net.d/10-bridge.conflist": _CNI,
-        "etc/containerd/config.toml": _second(newer) if newer else _CONTAINERD,
         "etc/hostname": "node1\n",
         "usr/local/sbin/network-up": _NETWORK,
         "etc/systemd/system/network-up.service": "[Unit]\nDefaultDependencies=no\n"
-        "After=systemd-journald.socket systemd-tmpfiles-setup-dev.service\nBefore=sysinit.target containerd.service\n"
+        "After=systemd-journald.socket systemd-tmpfiles-setup-dev.service\nBefore=sysinit.target containerd.service crio.service\n"
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/sbin/network-up\n",
     }
-    if newer:
-        text = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
-        files["etc/systemd/system/containerd.service.d/newer.conf"] = text
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
@@ -268,21 +302,21 @@ def _furnish(root: Path, binaries: Path, newer: Path | None) -> None:
         (system / f"{target}.target.wants").mkdir(exist_ok=True)
         for name in units:
             (system / f"{target}.target.wants/{name}.service").symlink_to(f"../{name}.service")
-    for unit in MASKED:
+    for unit in (*MASKED, *([] if engine == "containerd" else ["containerd.service"])):
         (system / unit).symlink_to("/dev/null")
     place = root / _PKI.lstrip("/")
     place.mkdir(parents=True)
     _certify(place)
-    for binary in (*(binaries / "bin").iterdir(), *(newer.iterdir() if newer else ())):
+    for binary in (*(binaries / "bin").iterdir(), *(programs.iterdir() if programs else ())):
         shutil.copy(binary, root / "usr/local/bin")
 
 
-def make_root(cache: Path, directory: Path, binaries: Path, newer: Path | None = None) -> Path:
+def make_root(cache: Path, directory: Path, binaries: Path, programs: Path | None) -> Path:
     """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache.
 
-    ``newer`` is a dir with a containerd to have in place of Debian's 1.7.
+    ``programs`` is a dir with an engine to have in place of Debian's containerd.
     """
-    _furnish(directory, binaries, newer)
+    _furnish(directory, binaries, programs)
     return Path(f"{directory}:{base_images.make_root(cache, PACKAGES)}")
 
 
@@ -292,6 +326,7 @@ class Node(Machine):
     init = _INIT + _SETTLE
     timeout = FOR_S
     before = ""  # what its tree was before anything of ours came
+    engine = "containerd"
 
     def _make_cgroups(self) -> None:
         self.layout = LAYOUT
@@ -349,7 +384,18 @@ class Node(Machine):
     def load(self, archive: Path) -> None:
         """Give the node images, which a registry would."""
         shutil.copy(archive, self.directory / "image.tar")
-        self.do("ctr", "-n", "k8s.io", "images", "import", f"{BOARD}/image.tar", timeout=FOR_S)
+        command = ["ctr", "-n", "k8s.io", "images", "import", f"{BOARD}/image.tar"]
+        if self.engine == "crio":
+            with tarfile.open(archive) as tar:
+                (name,) = json.load(tar.extractfile("manifest.json") or io.BytesIO())[0]["RepoTags"]
+            command = [
+                "skopeo",
+                "copy",
+                "-q",
+                f"docker-archive:{BOARD}/image.tar",
+                f"containers-storage:{name}",
+            ]
+        self.do(*command, timeout=FOR_S)
 
     def show(self, kind: str, name: str, path: str) -> str:
         """Return a field of an object."""

@@ -11,6 +11,7 @@ import pytest
 
 from . import image, world
 from .box import LAYOUT
+from .cri import Pod, Refusal
 from .docker import ERROR
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from .box import Box
     from .containerd import Containerd
+    from .crio import Crio
     from .docker import Docker
     from .podman import Podman
 
@@ -275,3 +277,44 @@ class TestContainerd:
                     containerd.box.do("ctr", "container", "rm", old)
         done = containerd.run("three", "--rm", device="v.com/seat=0", script='echo "$SEAT"', program=program)
         assert (done.returncode, done.stdout) == (0, "0\n")
+
+
+class TestPods:
+    """containerd and CRI-O by their API for Kubernetes; CRI-O takes any annotation to a container."""
+
+    pytestmark = pytest.mark.xdist_group("containerd")
+
+    @pytest.fixture(params=["containerd", "crio"])
+    def engine(
+        self,
+        request: pytest.FixtureRequest,
+        containerds: Callable[..., Containerd],
+        crios: Callable[..., Crio],
+    ) -> Generator[Containerd | Crio]:
+        """An engine with two seats."""
+        made = containerds() if request.param == "containerd" else crios()
+        furnish(made.box)
+        conf = made.box.read(CONF)
+        made.box.write(CONF, f'{conf}ANNOTATION_PREFIXES="cdi.k8s.io/ seats.v.com/"\n')
+        yield made
+        clear(made.box)
+
+    @pytest.mark.parametrize("handler", ["cdi", "cdi-crun"])
+    def test_until_all_are_in_use(self, engine: Containerd | Crio, handler: str) -> None:
+        """Two pods' containers get a seat each, a third hears who has them; a pod that goes frees its own."""
+        name = type(engine).__name__.lower()
+        # CRI-O's own CDI reads cdi.k8s.io/ and knows no "any".
+        asked = {world.KEY if name == "containerd" else "seats.v.com/test": ANY}
+        with Pod(engine, handler) as first:
+            one, log = first.run('echo "$CDI_DEALT"', asked)
+            assert log == "stdout v.com/seat=0\n"
+            with Pod(engine, handler) as second:
+                two, log = second.run('echo "$CDI_DEALT"', asked)
+                assert log == "stdout v.com/seat=1\n"
+                with pytest.raises(Refusal) as refused:
+                    second.start(second.create("true", asked))
+                assert re.search(in_use(one, two, name), str(refused.value))
+            assert second.sandbox
+            assert first.run('echo "$CDI_DEALT"', asked)[1] == "stdout v.com/seat=1\n"
+        with Pod(engine, handler) as third:
+            assert third.run('echo "$CDI_DEALT"', asked)[1] == "stdout v.com/seat=0\n"

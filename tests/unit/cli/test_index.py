@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
 SHAPE = Shape(("path", "state"), "", "")
+GONE = "/proc/self/gone"  # where nobody can make a dir
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -87,8 +88,8 @@ def test_index_of_dirs_that_are_gone_goes(
     other = cdi_hook.root / "other"
     other.mkdir()
     time.sleep(0.06)
-    kept = build(Registry([str(other), "/nonexistent"], str(state), strict=False))
-    gone = build(Registry(["/nonexistent"], str(state), strict=False))
+    kept = build(Registry([str(other), GONE], str(state), strict=False))
+    gone = build(Registry([GONE], str(state), strict=False))
     for name, text, mode in ("foreign.index", "?", 0o644), ("open.index", "?", 0o666), ("note", "?", 0o644):
         (state / name).write_text(text)
         (state / name).chmod(mode)
@@ -105,11 +106,11 @@ def test_index_of_dirs_that_are_gone_goes(
 
 def test_two_may_prune_at_once(state: Path) -> None:
     """What is gone is removed once, whoever comes first; nobody fails."""
-    gone = build(Registry(["/nonexistent"], str(state), strict=False))
+    gone = build(Registry([GONE], str(state), strict=False))
     for number in range(200):
         shutil.copy(gone, state / f"gone-{number}.index")
-        (state / f"conf/nonexistent/{number}").mkdir(parents=True)
-        (state / f"conf/nonexistent/{number}/cdi-hook.conf").touch()
+        (state / f"conf{GONE}/{number}").mkdir(parents=True)
+        (state / f"conf{GONE}/{number}/cdi-hook.conf").touch()
 
     def prune(_: int) -> list[str]:
         shell.prune(str(state))
@@ -132,7 +133,7 @@ def test_a_dir_that_cannot_be_looked_at_is_not_gone(
     (written,) = state.glob("*.index")
     assert (status, out) == (0, f"{written}: 0 devices\n")
     assert err == f"cdi-hook: warning: {loop}/cdi: can't read this dir: too many levels of symbolic links\n"
-    cdi_hook.configure(SPEC_DIRS="/nonexistent")
+    cdi_hook.configure(SPEC_DIRS=GONE)
     assert run(capfd) == (0, "", "")
     assert written.exists()
 
