@@ -147,7 +147,8 @@ users() {
 			{ tr '\0' ' ' <"$process/cmdline" && echo; } 2>/dev/null
 		fi
 	done | sed -n -e "s|^[^ ]*conmon .* -n \([^ ]*\) .* $home/.*|\1|p" \
-		-e "s|^[^ ]*conmonrs .*--runtime $home/[^ ]* --runtime-dir \([^ ]*\) .*|\1|p"
+		-e "s|^[^ ]*conmonrs .*--runtime $home/[^ ]* --runtime-dir \([^ ]*\) .*|\1|p" |
+		sed 's|^k8s_[^_]*_\([^_]*\)_\([^_]*\)_.*|\2/\1|' # CRI-O's k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT
 }
 wait_for_users() {
 	told=''

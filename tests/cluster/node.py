@@ -166,7 +166,8 @@ serializeImagePulls: false
 kubeAPIQPS: 200
 kubeAPIBurst: 400
 """
-_CNI = """{"cniVersion": "1.0.0", "name": "pods", "plugins": [
+# CRI-O asks whether a network is as it was made, and udev gives an interface another address.
+_CNI = """{"cniVersion": "1.0.0", "name": "pods", "disableCheck": true, "plugins": [
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "ipam": {"type": "host-local",
   "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
  {"type": "portmap", "capabilities": {"portMappings": true}}]}
@@ -202,6 +203,16 @@ runtime_path = ""
 pause_image = "registry.k8s.io/pause:3.10"
 [crio.network]
 plugin_dirs = ["/usr/lib/cni"]
+"""
+# CRI-O has no such setting, and gives privileged containers all capabilities.
+_RUNC = """#!/bin/sh
+take=
+for word; do
+    [ -z "$take" ] || sed -i 's/"CAP_SYS_RESOURCE",//g; s/"oomScoreAdj": *-[0-9]*/"oomScoreAdj":0/' "$word/config.json"
+    take=
+    [ "$word" != --bundle ] || take=1
+done
+exec /usr/bin/runc "$@"
 """
 
 
@@ -261,7 +272,11 @@ def _of_engine(programs: Path | None) -> dict[str, str]:
         unit = _UNIT.format(after="network-up.service", command=command).replace(
             "Restart", "Type=notify\nRestart", 1
         )
-        return {"etc/crio/crio.conf": _CRIO, "etc/systemd/system/crio.service": unit}
+        return {
+            "etc/crio/crio.conf": _CRIO,
+            "etc/systemd/system/crio.service": unit,
+            "usr/local/bin/runc": _RUNC,
+        }
     if not programs:
         return {"etc/containerd/config.toml": _CONTAINERD}
     newer = "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n"
@@ -295,8 +310,9 @@ def _furnish(root: Path, binaries: Path, programs: Path | None) -> None:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    (root / "usr/local/sbin/network-up").chmod(0o755)
-    (root / "usr/local/bin").mkdir()
+        if text.startswith("#!"):
+            (root / path).chmod(0o755)
+    (root / "usr/local/bin").mkdir(exist_ok=True)
     system = root / "etc/systemd/system"
     for target, units in (("multi-user", list(_UNITS)), ("sysinit", ["network-up"])):
         (system / f"{target}.target.wants").mkdir(exist_ok=True)

@@ -243,8 +243,8 @@ def test_a_node_gets_the_handler_of_crio(node: Containerd, stage: Path) -> None:
         with Installer(node, stage, ENGINE="crio", ACTION="remove") as remover:
             remover.begin()
             box.wait(lambda: remover.log(remover.container))
-            assert "not removed while there are containers of k8s_" in remover.log(remover.container)
-            assert (pod.name in remover.log(remover.container), remover.has_ended()) == (True, False)
+            waiting = f"stdout cdi-hook: not removed while there are containers of default/{pod.name}\n"
+            assert (remover.log(remover.container), remover.has_ended()) == (waiting, False)
             stack.close()
             assert remover.finish().splitlines()[-1] == "stdout cdi-hook: removed"
     assert [box.call("test", "-e", place).returncode for place in (HOME, DROP_IN)] == [1, 1]

@@ -76,7 +76,7 @@ def test_pid_file(lab: Lab, devices: list[str]) -> None:
 @native
 def test_process_is_replaced(lab: Lab, devices: list[str]) -> None:
     """run keeps the pid that was started, and a signal sent to it reaches the container."""
-    bundle = lab.bundle("trap 'echo hangup; exit 7' HUP; echo ready; while :; do sleep 0.01; done", devices)
+    bundle = lab.bundle("trap 'echo ended; exit 7' TERM; echo ready; while :; do sleep 0.01; done", devices)
     process = subprocess.Popen(
         lab.command("run", "--bundle", str(bundle.path), lab.container()),
         env=lab.environ, cwd=lab.directory, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -86,9 +86,9 @@ def test_process_is_replaced(lab: Lab, devices: list[str]) -> None:
         assert process.stdout.readline() == "ready\n"
         # comm, because crun's /proc/PID/exe isn't its own path any more
         assert Path(f"/proc/{process.pid}/comm").read_text("ascii") == f"{lab.runtime.name}\n"
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)  # nohup, for one, has SIGHUP ignored
         assert process.wait(TIMEOUT_S) == 7
-        assert process.stdout.read() == "hangup\n"
+        assert process.stdout.read() == "ended\n"
     finally:
         process.kill()
         process.wait(TIMEOUT_S)
