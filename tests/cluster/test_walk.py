@@ -206,11 +206,12 @@ def test_what_pods_are_told(node: Node) -> None:
     node.do(program[1], "list")
     node.runs("misspelt", "right")
     assert errors(node, "default/right") == []
-    ((fact, fix), *_) = errors(node, "default/plain")
-    assert fact.endswith(
-        "gets nothing by its pod's annotation cdi.k8s.io/example=host.local/fuse=fuse: containerd doesn't pass it on"
-    )
-    assert fix == "create the pod again with runtimeClassName: cdi"
+    why = {
+        "containerd": "gets nothing by its pod's annotation cdi.k8s.io/example=host.local/fuse=fuse: containerd doesn't pass it on",
+        "crio": "was created with the runtime runc, which isn't cdi-runtime",
+    }
+    found = [fix for fact, fix in errors(node, "default/plain") if fact.endswith(why[node.engine])]
+    assert found == ["create the pod again with runtimeClassName: cdi"]
     ((fact, fix),) = errors(node, "default/misspelt")
     assert 'has the annotation "cdi.k8s/x", which asks for nothing' in fact
     assert fix == 'annotations: {cdi.k8s.io/NAME: "host.local/fuse=fuse"}'
@@ -218,7 +219,7 @@ def test_what_pods_are_told(node: Node) -> None:
     assert fact.endswith("asks for no device")
     assert fix.endswith(f"{HOOK} list shows the names")
     ((fact, fix),) = errors(node, "default/nobody")
-    assert fix == "kubectl -n default get pod nobody -o wide says whether it is on this node"
+    assert fix == "kubectl -n default describe pod nobody says on which node it is, and what went wrong"
     node.delete("unknown", "misspelt", "right", "plain", "nothing")
 
 
@@ -237,7 +238,9 @@ def test_rules(node: Node) -> None:
             node, name, "is not allowed on this host"
         )
     assert errors(node, "ml-a/inside") == []
-    assert any("is not allowed on this host" in fact for fact, _ in errors(node, "default/outside"))
+    refusals = [fact for fact, _ in errors(node, "default/outside")]
+    known = "is not allowed on this host" if node.engine == "containerd" else "no container and no bundle"
+    assert any(known in fact for fact in refusals)  # CRI-O keeps no container that couldn't be created
     node.kubectl("delete", "namespace", "ml-a")
     node.delete("outside", "forged")
     node.do("rm", CONF)

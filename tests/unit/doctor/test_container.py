@@ -388,7 +388,7 @@ def test_a_pod_is_found_by_its_name(place: Place, monkeypatch: pytest.MonkeyPatc
     containerd(place, monkeypatch, "cdi")
     for name in ("ml-a/web", "ml-a/web/one"):
         assert said(place, name)[0][2] == "containerd's container abc asks for no device"
-    fix = "kubectl -n ml-b get pod web -o wide says whether it is on this node"
+    fix = "kubectl -n ml-b describe pod web says on which node it is, and what went wrong"
     assert said(place, "ml-b/web")[0][3] == fix
     for name in ("ml-a/web/one/two", "ml-a/we b", 'ml-a/x"==y', "../web"):
         assert said(place, name)[0][1:2] == ("error",)
