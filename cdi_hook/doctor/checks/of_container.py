@@ -75,7 +75,8 @@ def find(name: str) -> tuple[list[tuple[Engine | None, KnownContainer]], list[Fi
         fact = f"no container and no bundle {quote(name)} is known to {who}{whom}"
         fix = "a user's engine and root's don't know each other's containers"
         if of_pod:
-            fix = f"kubectl -n {of_pod[1]} describe pod {of_pod[2]} says on which node it is, and what went wrong"
+            command = f"kubectl -n {of_pod[1]} describe pod {of_pod[2]}"
+            fix = f"{command} says on which node it is, and what went wrong"
         findings.append(Finding(ERROR, fact, fix))
     return found, findings
 
