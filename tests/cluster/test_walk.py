@@ -481,7 +481,9 @@ def test_creates_in_a_row(node: Node) -> None:
     start = time.monotonic()
     node.do("sh", "-c", MANY, "sh", str(SCALE * 9), IMAGE, timeout=3000)
     print(f"\n{SCALE * 9} containers in a row: {time.monotonic() - start:.1f} s")
-    new = collections.Counter(state()) - collections.Counter(before)  # the last test's pods may still be ending
+    new = collections.Counter(state()) - collections.Counter(
+        before
+    )  # the last test's pods may still be ending
     assert not new
 
 
