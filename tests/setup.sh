@@ -176,7 +176,7 @@ fuzz | coverage | mutation)
 	;;
 bench)
 	have 'python3 python3-yaml python3-pythonjsonlogger python3-venv gcc libc6-dev git' 'busybox-static'
-	main_venv .venv/bench bench
+	main_venv .venv/bench 'dev bench'
 	;;
 test)
 	# Installing a container engine starts services, so only CI's machines get engines.

@@ -146,7 +146,7 @@ class Case:
 _ONE = ("vendor0.com/device=d0",)
 _ALL = ("nvidia.com/gpu=all",)
 _EIGHT = tuple(f"nvidia.com/gpu={number}" for number in range(8))
-SIZES = {"3 KB": 3_000, "30 KB": 30_000, "300 KB": 300_000, "5 MB": 5_000_000}
+SIZES = {"3 KB": 3_000, "30 KB": 30_000, "300 KB": 300_000, "3 MB": 3_000_000}
 ASKED_COUNTS = (1, 10, 100, 1_000)
 SELDOM, RARELY = 10, 25
 

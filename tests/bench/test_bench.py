@@ -87,10 +87,11 @@ def test_environments_have_their_size() -> None:
 
 
 def test_cases_run(tmp_path: Path) -> None:
-    """Each main case does what it is named for, in each environment."""
+    """Each case does what it is named for, in each environment; without those that have specs of many files to read."""
     if os.geteuid() != 0:
         pytest.skip("the bench needs root")
-    chosen = (*cases.FLOORS, *cases.MAIN)
+    many = str(cases.MOST)
+    chosen = [one for one in cases.CASES if one in cases.MAIN or not one.specs.startswith(many)]
     found = measuring.measure(chosen, 1, tmp_path)
     assert {case for _, case, _ in found} == {case.name for case in chosen}
     assert measuring.leftovers(tmp_path) == []
