@@ -124,10 +124,12 @@ class Registry:
         found: list[Part] = []
         seen = set()
         for name in names:
-            for part in self._parts[name]:
-                if part[0][0] is not None or part[0] not in seen:
-                    found.append(part)
-                seen.add(part[0])
+            of_spec, own = self._parts[name]
+            source, _ = of_spec
+            if source not in seen:
+                seen.add(source)
+                found.append(of_spec)
+            found.append(own)
         return found
 
     def _look_up(self, names: Sequence[str]) -> list[Part]:

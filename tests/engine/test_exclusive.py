@@ -314,7 +314,6 @@ class TestPods:
                 with pytest.raises(Refusal) as refused:
                     second.start(second.create("true", asked))
                 assert re.search(in_use(one, two, name), str(refused.value))
-            assert second.sandbox
             assert first.run('echo "$CDI_DEALT"', asked)[1] == "stdout v.com/seat=1\n"
         with Pod(engine, handler) as third:
             assert third.run('echo "$CDI_DEALT"', asked)[1] == "stdout v.com/seat=0\n"
