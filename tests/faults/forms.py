@@ -153,9 +153,9 @@ FORMS = {
         )
         for name, is_left in (("create, exclusive", False), ("create, exclusive, a lease is left", True))
     },
-    "passed on": Form(_asks(""), lambda world: [str(world.bin / "cdi-runtime"), "state", "id"], _is_called),
+    "passed on": Form(_asks(""), lambda world: [str(world.bin / "cdi-runtime"), "start", "id"], _is_called),
     "passed on, no lines kept": Form(
-        _asks("", kept=False), lambda world: [str(world.bin / "cdi-runtime"), "state", "id"], _is_called
+        _asks("", kept=False), lambda world: [str(world.bin / "cdi-runtime"), "start", "id"], _is_called
     ),
     "nothing asked": Form(_asks(""), _create, _is_called),
     "create": Form(_asks(DEVICE), _create, _is_injected),

@@ -32,10 +32,6 @@ DEVICE = "vendor.com/device=one"
 NET_DEVICE, CACHE_DEVICE = "vendor.com/device=net", "vendor.com/device=cache"
 FEATURES = {"linux": {"netDevices": {"enabled": True}}}
 SETTLE_S = 2.1  # a configuration or a spec that changed a moment ago isn't remembered
-_KNOWS_NONE = """#!/bin/sh
-case " $* " in *" state "*) echo 'level=error msg="container does not exist"' >&2; exit 1 ;; esac
-exec {spy} "$@"
-"""
 _HOLD = "mount -t tmpfs -o mode=755 none /run; echo; exec sleep infinity"
 
 _V1 = Path("/sys/fs/cgroup/devices")  # else a cgroup of v2 has no device rules, unless a runtime makes some
@@ -68,6 +64,7 @@ class World:
         )  # fmt: skip
         self.runtime = Path(shutil.copy(spy, directory / "runtimes/spy"))
         Path(f"{self.runtime}.features").write_text(json.dumps(FEATURES), "utf-8")
+        Path(f"{self.runtime}.state").write_text('level=error msg="container does not exist"\n', "utf-8")
         # What is called if the configuration is lost, which must never be.
         self.wrong_runtime = Path(shutil.copy(spy, directory / "runtimes/runc"))
         self.config = directory / "bundle/config.json"
@@ -75,13 +72,8 @@ class World:
         self.conf = directory / "etc/cdi-hook.conf"
         settings = {"RUNTIMES": self.runtime, "SPEC_DIRS": directory / "cdi", "LOG": self.own_log}
         self.conf.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        # A runtime that knows no container; and what it is called by, with DEVICE for one container at a time.
-        self.knows_none = directory / "runtimes/knows-none"
-        self.knows_none.write_text(_KNOWS_NONE.format(spy=self.runtime))
-        self.knows_none.chmod(0o755)
-        self.exclusive = directory / "etc/exclusive.conf"
-        more = {**settings, "RUNTIMES": self.knows_none, "EXCLUSIVE": DEVICE}
-        self.exclusive.write_text("".join(f"{key}={value}\n" for key, value in more.items()))
+        self.exclusive = directory / "etc/exclusive.conf"  # with DEVICE for one container at a time
+        self.exclusive.write_text(f"{self.conf.read_text()}EXCLUSIVE={DEVICE}\n")
         self.environ = {"PATH": f"{directory}/runtimes:{STANDARD_PATH}", "CDI_HOOK_CONFIG": str(self.conf)}
         devices = [
             {"name": "one", "containerEdits": {"env": ["ONE=1"]}},
@@ -224,7 +216,7 @@ class World:
         """Have a lease of a container that is gone in the way of DEVICE."""
         lease = {
             "token": "x", "id": "gone", "root": "", "bundle": "/b", "engine": "", "since": 1, "creators": [],
-            "state": [str(self.knows_none), "state", "gone"], "xdg": None,
+            "state": [str(self.runtime), "state", "gone"], "xdg": None,
             "devices": [["other", ['edits {"env":["ONE=1"]}'], []]],
         }  # fmt: skip
         directory = self.run / "cdi-hook-leases"

@@ -4,7 +4,8 @@
 // about itself to a file beside its executable, EXECUTABLE.record, because an argument,
 // a variable or a descriptor for the file would be part of the record.
 // A line is a name, a space, and the value's bytes in hexadecimal. If there is a file
-// EXECUTABLE.features, it is what the runtime says of its features, and that isn't recorded.
+// EXECUTABLE.features, it is what the runtime says of its features, and that isn't recorded. Nor is `state`, if
+// there is EXECUTABLE.state: that is said on stderr, with the exit status 1.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -73,20 +74,32 @@ static void say_signals(void)
 		fclose(status);
 }
 
+// Whether it is asked for something to which the file EXECUTABLE.NAME has the answer; then that has been given.
+static int answers(const char *executable, const char *name, int argc, char **argv, FILE *output)
+{
+	char path[PATH_MAX + 16];
+	snprintf(path, sizeof(path), "%s.%s", executable, name);
+	for (int at = 1; at < argc; at++) {
+		FILE *answer = strcmp(argv[at], name) ? NULL : fopen(path, "r");
+		for (int letter; answer && (letter = getc(answer)) != EOF;)
+			putc(letter, output);
+		if (answer)
+			return 1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	char path[PATH_MAX + 16];
 	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
 	if (length < 0)
 		return 125;
-
-	strcpy(path + length, ".features");
-	FILE *features = argc == 2 && !strcmp(argv[1], "features") ? fopen(path, "r") : NULL;
-	if (features) {
-		for (int letter; (letter = getc(features)) != EOF;)
-			putchar(letter);
+	path[length] = '\0';
+	if (answers(path, "features", argc, argv, stdout))
 		return 0;
-	}
+	if (answers(path, "state", argc, argv, stderr))
+		return 1;
 	strcpy(path + length, ".record");
 	for (int at = 0; at < argc; at++)
 		say("argument", argv[at], strlen(argv[at]));
