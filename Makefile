@@ -103,6 +103,7 @@ machine: ## test on virtual machines: docker, containerd, AppArmor, SELinux, arm
 
 cluster: ## run packaging/kubernetes/README.md on a Kubernetes, whose binaries CDI_HOOK_CLUSTER=DIR has
 	@sh tests/setup.sh test
+	@sh tests/setup.sh machine
 	@.venv/bin/python -m pytest -sv -p no:randomly tests/cluster $(ARGS)
 
 KINDS = bare sudo person bookworm engines sid 3.9 3.10 3.11 3.12 3.13 3.14 3.15

@@ -12,16 +12,26 @@ import pytest
 
 from tests.engine.box import ROOT, STANDARD_PATH
 from tests.machine import base_images
+from tests.machine.virtual import vm
 from tests.package.conftest import run
+from tests.runtime.glibc import driver_root
 
-from .node import Node, engine_of, make_root
+from .node import Node, boot_virtual, engine_of, furnish, make_root
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from .node import Kubernetes
+
 REGISTRY = "registry.test"
 _BINARIES = os.environ.get("CDI_HOOK_CLUSTER", "")
-_ENGINES = {"containerd 1.7": "", "containerd 2": "containerd-2", "CRI-O": "crio"}
+# The dir of an engine's programs, and whether the node is a virtual machine.
+_NODES = {
+    "containerd 1.7": ("", False),
+    "containerd 2": ("containerd-2", False),
+    "CRI-O": ("crio", False),
+    "cgroup v2": ("", True),
+}
 # What Debian's packages of the images' base are; apt finds there all that a Containerfile asks for.
 _BASE = (
     "apt", "make", "python3", "python3-yaml", "python3-tomli", "python3-pythonjsonlogger", "python3-typing-extensions",
@@ -85,27 +95,37 @@ def images(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
     return found
 
 
-@pytest.fixture(scope="module", params=_ENGINES)
+@pytest.fixture(scope="module", params=_NODES)
 def node(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
     binaries: Path,
     images: list[Path],
-) -> Generator[Node]:
+) -> Generator[Kubernetes]:
     """A node that is Ready, with the images, the clone's packaging, and nothing of ours installed."""
-    programs = binaries / _ENGINES[request.param] if _ENGINES[request.param] else None
+    name, is_virtual = _NODES[request.param]
+    programs = binaries / name if name else None
     if programs and not programs.is_dir():
-        pytest.skip(f"CDI_HOOK_CLUSTER has no {programs.name}")
+        pytest.skip(f"CDI_HOOK_CLUSTER has no {name}")
     place = tmp_path_factory.mktemp("node")
-    (place / "files").mkdir(mode=0o755)
-    root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, programs)
-    made = Node(place, root)
-    made.engine = engine_of(programs)
+    board = place / "board"
+    board.mkdir()
     for archive in images:
-        made.load(archive)
-    shutil.copytree(ROOT / "packaging", made.directory / "packaging")
-    made.do("ln", "-s", "/run/board/packaging", "/root/packaging")
+        shutil.copy(archive, board)
+    shutil.copytree(ROOT / "packaging", board / "packaging")
+    driver_root(board / "driver", "GPU-0aa6b5a1-0000-4000-8000-000000000001")
+    if is_virtual:
+        furnish(board / "files", binaries, programs)
+        image = vm.make_image(pytestconfig.cache.mkdir("virtual"))
+        made: Kubernetes = boot_virtual(place, image, vm.find_accelerator(image, place / "probe"))
+    else:
+        (place / "files").mkdir(mode=0o755)
+        root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, programs)
+        made = Node(place, root)
+    made.engine = engine_of(programs)
+    made.load(images)
+    made.do("cp", "-r", "/run/board/packaging", "/root/packaging")
     yield made
     made.close()
 

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node of Kubernetes on this kernel: a machine (tests/machine) with a control plane, a kubelet and an engine.
+"""A node of Kubernetes: a machine (tests/machine) with a control plane, a kubelet and an engine.
 
-Its cgroups are of the layout that this machine has. It has no network but its own, so images are imported.
+One kind is on this kernel, with cgroups of the layout that this machine has; the other is a virtual machine. Neither has
+a network but its own, so images are imported.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.engine.box import LAYOUT, STANDARD_PATH, Box
+from tests.engine.box import LAYOUT, STANDARD_PATH, Box, Host
 from tests.machine import base_images
 from tests.machine.machine import BOARD, Machine
+from tests.machine.virtual.vm import Virtual, boot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PACKAGES = (
     "systemd-sysv", "dbus", "libpam-systemd", "udev", "procps", "kmod", "python3", "runc", "containerd",
@@ -67,19 +70,21 @@ done 2>/dev/null
 cd /
 exec "$@"
 """
-# What a machine has, and nspawn doesn't give: a network, and cgroups that can be written. The kubelet sets
-# settings of the kernel, which are the whole machine's: it sees files in their place.
 _NETWORK = f"""#!/bin/sh
-for group in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$group"; done
 ip link set lo up
 ip link add outside type bridge
 ip addr add {ADDRESS}/24 dev outside
 ip link set outside up
 ip route add default via 10.99.0.254
+echo 1 >/proc/sys/net/ipv4/ip_forward
+"""
+# What a machine has, and nspawn doesn't give: cgroups that can be written. The kubelet sets settings of the kernel,
+# which are the whole machine's: it sees files in their place.
+_NSPAWN = """for group in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$group"; done
 mkdir -p /run/sysctls
 while read -r name value; do
-    echo "$value" >"/run/sysctls/${{name##*/}}"
-    mount --bind "/run/sysctls/${{name##*/}}" "/proc/sys/$name"
+    echo "$value" >"/run/sysctls/${name##*/}"
+    mount --bind "/run/sysctls/${name##*/}" "/proc/sys/$name"
 done <<X
 vm/overcommit_memory 1
 vm/panic_on_oom 0
@@ -88,21 +93,7 @@ kernel/panic_on_oops 1
 kernel/keys/root_maxkeys 1000000
 kernel/keys/root_maxbytes 25000000
 X
-echo 1 >/proc/sys/net/ipv4/ip_forward
 mount --make-rshared /
-"""
-_UNIT = """[Unit]
-After={after}
-Wants={after}
-StartLimitIntervalSec=0
-[Service]
-ExecStart={command}
-Restart=always
-RestartSec=1
-KillMode=process
-Delegate=yes
-[Install]
-WantedBy=multi-user.target
 """
 _PKI = "/etc/kubernetes/pki"
 # By name: what comes before it, and its command.
@@ -216,6 +207,23 @@ exec /usr/bin/runc "$@"
 """
 
 
+def _unit(after: str, command: str, kind: str = "simple") -> str:
+    return f"""[Unit]
+After={after}
+Wants={after}
+StartLimitIntervalSec=0
+[Service]
+Type={kind}
+ExecStart={command}
+Restart=always
+RestartSec=1
+KillMode=process
+Delegate=yes
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 def _kubeconfig(name: str) -> str:
     user = {"client-certificate": f"{_PKI}/{name}.crt", "client-key": f"{_PKI}/{name}.key"}
     cluster = {"server": "https://127.0.0.1:6443", "certificate-authority": f"{_PKI}/ca.crt"}
@@ -268,13 +276,9 @@ def _second(programs: Path) -> str:
 def _of_engine(programs: Path | None) -> dict[str, str]:
     """Return the files of an engine."""
     if engine_of(programs) == "crio":
-        command = "/usr/local/bin/crio"
-        unit = _UNIT.format(after="network-up.service", command=command).replace(
-            "Restart", "Type=notify\nRestart", 1
-        )
         return {
             "etc/crio/crio.conf": _CRIO,
-            "etc/systemd/system/crio.service": unit,
+            "etc/systemd/system/crio.service": _unit("network-up.service", "/usr/local/bin/crio", "notify"),
             "usr/local/bin/runc": _RUNC,
         }
     if not programs:
@@ -286,23 +290,23 @@ def _of_engine(programs: Path | None) -> dict[str, str]:
     }
 
 
-def _furnish(root: Path, binaries: Path, programs: Path | None) -> None:
-    """Write a node's files, which lie over a root dir of Debian's packages."""
+def furnish(root: Path, binaries: Path, programs: Path | None, network: str = _NETWORK) -> None:
+    """Write a node's files, which lie over those of Debian's packages.
+
+    ``programs`` is a dir with an engine to have in place of Debian's containerd.
+    """
     engine = engine_of(programs)
     socket = {"crio": "/run/crio/crio.sock", "containerd": "/run/containerd/containerd.sock"}[engine]
-    files = {
-        f"etc/kubernetes/{name}.conf": _kubeconfig(name)
-        for name in ("admin", "manager", "scheduler", "kubelet")
-    }
+    files = {f"etc/kubernetes/{name}.conf": _kubeconfig(name) for name in ("manager", "scheduler", "kubelet")}
     for name, (after, command) in _UNITS.items():
-        unit = _UNIT.format(after=after.replace("ENGINE", engine), command=command)
-        files[f"etc/systemd/system/{name}.service"] = unit
+        files[f"etc/systemd/system/{name}.service"] = _unit(after.replace("ENGINE", engine), command)
     files |= {
         **_of_engine(programs),
         "etc/kubernetes/kubelet.yaml": _KUBELET.replace("SOCKET", socket),
         "etc/cni/net.d/10-bridge.conflist": _CNI,
         "etc/hostname": "node1\n",
-        "usr/local/sbin/network-up": _NETWORK,
+        "root/.kube/config": _kubeconfig("admin"),
+        "usr/local/sbin/network-up": network,
         "etc/systemd/system/network-up.service": "[Unit]\nDefaultDependencies=no\n"
         "After=systemd-journald.socket systemd-tmpfiles-setup-dev.service\nBefore=sysinit.target containerd.service crio.service\n"
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/sbin/network-up\n",
@@ -328,21 +332,114 @@ def _furnish(root: Path, binaries: Path, programs: Path | None) -> None:
 
 
 def make_root(cache: Path, directory: Path, binaries: Path, programs: Path | None) -> Path:
-    """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache.
-
-    ``programs`` is a dir with an engine to have in place of Debian's containerd.
-    """
-    _furnish(directory, binaries, programs)
+    """Return a node's root dir: overlays of one made in ``directory``, and Debian's packages that are in a cache."""
+    furnish(directory, binaries, programs, _NETWORK + _NSPAWN)
     return Path(f"{directory}:{base_images.make_root(cache, PACKAGES)}")
 
 
-class Node(Machine):
-    """A node that is Ready."""
+class Kubernetes(Host):
+    """What is asked of a node of either kind. At BOARD it sees what a test brought."""
+
+    before = ""  # what its tree was before anything of ours came
+    engine = "containerd"
+    has_events = False  # whether udev hears of devices
+
+    def is_ready(self) -> bool:
+        """Say whether the node is Ready."""
+        found = self.call("kubectl", "get", "node", "node1", "--no-headers", timeout=60).stdout
+        return found.split()[1:2] == ["Ready"]
+
+    def reboot(self) -> None:
+        """Shut down and boot again."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the node."""
+        raise NotImplementedError
+
+    def wait_for_pods(self) -> None:
+        """Wait until the node takes pods."""
+        self.wait(self.is_ready)
+        for words in (("--raw", "/openapi/v2"), ("serviceaccount", "default")):
+            self.wait(lambda: self.call("kubectl", "get", *words).returncode == 0)  # noqa: B023
+
+    def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 0) -> str:
+        """Run kubectl, which must succeed; return its stdout."""
+        return self.do("kubectl", *arguments, stdin=stdin.encode(), timeout=seconds or self.timeout)
+
+    def apply(self, *objects: Any) -> None:
+        """Apply objects."""
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
+
+    def delete(self, *pods: str) -> None:
+        """Delete pods at once."""
+        self.kubectl("delete", "pod", "--ignore-not-found", "--grace-period=1", "--wait", *pods)
+
+    def load(self, archives: Iterable[Path]) -> None:
+        """Give the node images, which a registry would; they lie at BOARD with their names."""
+        for archive in archives:
+            command = ["ctr", "-n", "k8s.io", "images", "import", f"{BOARD}/{archive.name}"]
+            if self.engine == "crio":
+                (name,) = json.loads(self.do("tar", "-xOf", f"{BOARD}/{archive.name}", "manifest.json"))[0][
+                    "RepoTags"
+                ]
+                source = f"docker-archive:{BOARD}/{archive.name}"
+                command = ["skopeo", "copy", "-q", source, f"containers-storage:{name}"]
+            self.do(*command, timeout=self.timeout)
+
+    def show(self, kind: str, name: str, path: str) -> str:
+        """Return a field of an object."""
+        return self.kubectl("get", kind, name, "-o", f"jsonpath={{{path}}}")
+
+    def wait_for(self, condition: str, *objects: str, namespace: str = "default") -> None:
+        """Wait until objects have a condition."""
+        within = f"--timeout={self.timeout}s"
+        self.kubectl(
+            "-n", namespace, "wait", f"--for={condition}", within, *objects, seconds=self.timeout + 30
+        )
+
+    def runs(self, *pods: str) -> None:
+        """Wait until pods are ready."""
+        self.wait_for("condition=Ready", *(f"pod/{one}" for one in pods))
+
+    def rolled_out(self, deployment: str) -> None:
+        """Wait until all pods of a deployment, of which there may be many, are ready."""
+        seconds = 4 * self.timeout
+        self.kubectl(
+            "rollout", "status", f"deployment/{deployment}", f"--timeout={seconds}s", seconds=seconds + 30
+        )
+
+    def main(self, unit: str) -> str:
+        """Return the main process of a unit."""
+        return self.do("systemctl", "show", unit, "-p", "MainPID", "--value")
+
+
+class VirtualNode(Virtual, Kubernetes):
+    """A node with a kernel of its own: cgroup v2, devices that come and go, AppArmor."""
+
+    has_events = True
+
+    def _boot(self) -> None:
+        super()._boot()
+        if self.call("test", "-e", "/etc/kubernetes").returncode:
+            self.do("cp", "-a", f"{BOARD}/files/.", "/", timeout=self.timeout)
+            self.do("systemctl", "daemon-reload")
+            self.do("systemctl", "start", "network-up", *_UNITS)
+        self.wait_for_pods()
+
+
+def boot_virtual(directory: Path, image: Path, accelerator: str) -> VirtualNode:
+    """Boot a node, with all that is in ``directory / "board"`` at BOARD, and its own files in ``files`` there."""
+    return boot(VirtualNode, directory, image, accelerator, memory="4096", board="2G")
+
+
+class Node(Machine, Kubernetes):
+    """A node on this kernel, with ``directory / "board"`` at BOARD."""
 
     init = _INIT + _SETTLE
     timeout = FOR_S
-    before = ""  # what its tree was before anything of ours came
-    engine = "containerd"
 
     def _make_cgroups(self) -> None:
         self.layout = LAYOUT
@@ -361,66 +458,18 @@ class Node(Machine):
             self,
             "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", "--directory=/mnt/root", "--boot",
             "--private-network", "--capability=all", "--system-call-filter=@known", "--console=pipe",
-            "--machine=node1", "--bind=/dev/fuse", "--bind=/dev/kmsg", f"--bind={self.directory}:{BOARD}",
+            "--machine=node1", "--bind=/dev/fuse", "--bind=/dev/kmsg", f"--bind={self.directory}/board:{BOARD}",
             *(legacy if is_v1 else ()), environ=environ,
         )  # fmt: skip
-        log = self._start_nspawn(command)
-        self.wait(self.is_ready, process=self._nspawn, log=log)
-        self.wait(lambda: self.call("kubectl", "get", "serviceaccount", "default").returncode == 0)
-
-    def is_ready(self) -> bool:
-        """Say whether the node is Ready."""
-        found = self.call("kubectl", "get", "node", "node1", "--no-headers", timeout=60).stdout
-        return found.split()[1:2] == ["Ready"]
+        self._start_nspawn(command)
+        self.wait_for_pods()
 
     def command(self, *arguments: str, user: int = 0, environ: dict[str, str] | None = None) -> list[str]:
         """Return the command line that runs a command on the node."""
         assert not user
-        base = {"PATH": STANDARD_PATH, "HOME": "/root", "KUBECONFIG": "/etc/kubernetes/admin.conf"}
+        base = {"PATH": STANDARD_PATH, "HOME": "/root"}
         settings = [f"{key}={value}" for key, value in {**base, **(environ or {})}.items()]
         return [
             "nsenter", "-t", self._first, "-r", "-m", "-p", "-n", "-u", "-i", "-C", "--",
             "sh", "-c", _ENTER, "sh", "env", "-i", *settings, *arguments,
         ]  # fmt: skip
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl, which must succeed; return its stdout."""
-        return self.do("kubectl", *arguments, stdin=stdin.encode(), timeout=FOR_S)
-
-    def apply(self, *objects: Any) -> None:
-        """Apply objects."""
-        self.kubectl(
-            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        )
-
-    def delete(self, *pods: str) -> None:
-        """Delete pods at once."""
-        self.kubectl("delete", "pod", "--ignore-not-found", "--grace-period=1", "--wait", *pods)
-
-    def load(self, archive: Path) -> None:
-        """Give the node images, which a registry would."""
-        shutil.copy(archive, self.directory / "image.tar")
-        command = ["ctr", "-n", "k8s.io", "images", "import", f"{BOARD}/image.tar"]
-        if self.engine == "crio":
-            with tarfile.open(archive) as tar:
-                (name,) = json.load(tar.extractfile("manifest.json") or io.BytesIO())[0]["RepoTags"]
-            command = [
-                "skopeo",
-                "copy",
-                "-q",
-                f"docker-archive:{BOARD}/image.tar",
-                f"containers-storage:{name}",
-            ]
-        self.do(*command, timeout=FOR_S)
-
-    def show(self, kind: str, name: str, path: str) -> str:
-        """Return a field of an object."""
-        return self.kubectl("get", kind, name, "-o", f"jsonpath={{{path}}}")
-
-    def runs(self, *pods: str) -> None:
-        """Wait until pods are ready."""
-        self.kubectl("wait", "--for=condition=Ready", f"--timeout={FOR_S}s", *(f"pod/{one}" for one in pods))
-
-    def main(self, unit: str) -> str:
-        """Return the main process of a unit."""
-        return self.do("systemctl", "show", unit, "-p", "MainPID", "--value")

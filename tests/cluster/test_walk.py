@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.machine.machine import BOARD
-from tests.runtime.glibc import driver_root
 
 from .conftest import filled, readme
 
 if TYPE_CHECKING:
-    from .node import Node
+    from .node import Kubernetes
 
 IMAGE = "docker.io/library/busybox:1.37"
 FUSE = {"cdi.k8s.io/example": "host.local/fuse=fuse"}
@@ -29,9 +28,10 @@ OPENS = ": </dev/fuse"
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
 CONF = "/etc/cdi-hook/cdi-hook.conf"
 HOOK = "/opt/cdi-hook/current/bin/cdi-hook"
+CLONE = "/root/packaging/kubernetes"
 SCALE = int(os.environ.get("CDI_HOOK_SCALE", "15"))
 # What is the node's own; not what kubernetes, containerd and systemd keep of their own accord.
-TREE = """cd /; find etc opt -xdev ! -path 'etc/kubernetes*' ! -path etc/machine-id ! -path etc/resolv.conf \\
+TREE = """cd /; find etc opt -xdev ! -path 'etc/kubernetes*' ! -path etc/machine-id ! -path etc/resolv.conf ! -path etc/.updated \\
     ! -path 'etc/cni*' \\( -type f -printf '%M %u:%g %p ' -exec sha256sum {} ';' -o -printf '%M %u:%g %p -> %l\\n' \\) | sort -k3"""
 
 
@@ -54,41 +54,39 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def admin(node: Node, *blocks: str) -> None:
+def admin(node: Kubernetes, *blocks: str) -> None:
     """Run README's commands on the node, which has kubectl, but those for which podman is needed."""
     for command in readme(*blocks):
         if not command.startswith("podman "):
             node.do("sh", "-ec", f"cd /root; {command}", timeout=node.timeout)
 
 
-def edit(node: Node, path: str, *changes: tuple[str, str]) -> None:
+def edit(node: Kubernetes, path: str, *changes: tuple[str, str]) -> None:
     """Edit a file of the admin's clone."""
-    file = node.directory / "packaging/kubernetes" / path
-    text = file.read_text("utf-8")
+    text = node.read(f"{CLONE}/{path}")
     for before, after in changes:
         assert before in text, before
         text = text.replace(before, after)
-    file.write_text(text, "utf-8")
+    node.write(f"{CLONE}/{path}", text)
 
 
-def use(node: Node, tag: str) -> None:
+def use(node: Kubernetes, tag: str) -> None:
     """Write the registry and a tag into the kustomizations."""
     for path in ("kustomization.yaml", "device-plugin/kustomization.yaml"):
-        file = node.directory / "packaging/kubernetes" / path
-        text = re.sub(r'newTag: "[^"]*"', 'newTag: "VERSION"', file.read_text("utf-8"))
-        file.write_text(filled(text, tag if path == "kustomization.yaml" else "1.0"), "utf-8")
+        text = re.sub(r'newTag: "[^"]*"', 'newTag: "VERSION"', node.read(f"{CLONE}/{path}"))
+        node.write(f"{CLONE}/{path}", filled(text, tag if path == "kustomization.yaml" else "1.0"))
 
 
-def opens(node: Node, name: str, of: str = "one") -> bool:
+def opens(node: Kubernetes, name: str, of: str = "one") -> bool:
     """Say whether a pod's container can open the device."""
     return node.call("kubectl", "exec", name, "-c", of, "--", "sh", "-c", OPENS).returncode == 0
 
 
-def restarts(node: Node, name: str) -> int:
+def restarts(node: Kubernetes, name: str) -> int:
     return int(node.show("pod", name, ".status.containerStatuses[0].restartCount"))
 
 
-def event(node: Node, name: str, text: str) -> str:
+def event(node: Kubernetes, name: str, text: str) -> str:
     """Wait until an event of a pod has a text; return its message."""
 
     def found() -> list[str]:
@@ -101,17 +99,17 @@ def event(node: Node, name: str, text: str) -> str:
     return found()[0]
 
 
-def doctor(node: Node, *arguments: str) -> list[tuple[str, str, str]]:
+def doctor(node: Kubernetes, *arguments: str) -> list[tuple[str, str, str]]:
     """Return what doctor finds: level, fact, fix."""
     found = json.loads(node.call(HOOK, "doctor", "--json", *arguments).stdout)
     return [(one["level"], one["message"], one["fix"]) for one in found["items"]]
 
 
-def errors(node: Node, *arguments: str) -> list[tuple[str, str]]:
+def errors(node: Kubernetes, *arguments: str) -> list[tuple[str, str]]:
     return [(fact, fix) for level, fact, fix in doctor(node, *arguments) if level == "error"]
 
 
-def test_install(node: Node) -> None:
+def test_install(node: Kubernetes) -> None:
     """The installation restarts the engine once, ends no container, and says once what it does."""
     node.before = node.do("sh", "-c", TREE)
     use(node, "v1")
@@ -136,16 +134,16 @@ def test_install(node: Node) -> None:
     assert pods == "0"
 
 
-def test_readmes_pod(node: Node) -> None:
+def test_readmes_pod(node: Kubernetes) -> None:
     """The example of README has its device."""
     admin(node, "generate", "pod")
     assert re.match(r"c.* 10, 229 .*/dev/fuse", node.kubectl("logs", "cdi-example"))
     node.delete("cdi-example")
 
 
-def test_every_kind_of_container(node: Node) -> None:
+def test_every_kind_of_container(node: Kubernetes) -> None:
     """Init containers, sidecars, probes, exec, an ephemeral container: all have it; a container that is resized keeps it."""
-    probe = {"exec": {"command": ["sh", "-c", OPENS]}, "periodSeconds": 1}
+    probe = {"exec": {"command": ["sh", "-c", OPENS]}, "periodSeconds": 1, "timeoutSeconds": 30}
     limits = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
     policies = [{"resourceName": name, "restartPolicy": "NotRequired"} for name in ("cpu", "memory")]
     inits = [container(f"{OPENS} && echo opened", "init"), container(name="side", restartPolicy="Always")]
@@ -181,7 +179,7 @@ def test_every_kind_of_container(node: Node) -> None:
     node.delete("every")
 
 
-def test_a_container_that_starts_again(node: Node) -> None:
+def test_a_container_that_starts_again(node: Kubernetes) -> None:
     """Each restart gives the device anew; a pod without the runtime class, and one that asks for nothing, have none."""
     again = container(f"{OPENS} && echo opened; sleep 1; exit 1")
     node.apply(pod("again", again), pod("plain", handler=""), pod("nothing", annotations={}))
@@ -192,7 +190,7 @@ def test_a_container_that_starts_again(node: Node) -> None:
     node.delete("again")
 
 
-def test_what_pods_are_told(node: Node) -> None:
+def test_what_pods_are_told(node: Kubernetes) -> None:
     """A device that isn't known is named in the pod's event, with a command that the node has; doctor knows mistakes."""
     key = {"cdi.k8s/x": "host.local/fuse=fuse"}
     node.apply(
@@ -224,7 +222,7 @@ def test_what_pods_are_told(node: Node) -> None:
     node.delete("unknown", "misspelt", "right", "plain", "nothing")
 
 
-def test_rules(node: Node) -> None:
+def test_rules(node: Kubernetes) -> None:
     """A rule for a namespace: a pod there has its device and doctor says so; elsewhere the refusal names the rule."""
     node.write(CONF, 'ALLOW_ml="host.local/fuse=* namespace=ml-*"\n')
     node.kubectl("create", "namespace", "ml-a")
@@ -233,7 +231,7 @@ def test_rules(node: Node) -> None:
     inside = pod("inside")
     inside["metadata"]["namespace"] = "ml-a"
     node.apply(inside, pod("outside"), pod("forged", annotations=forged))
-    node.kubectl("-n", "ml-a", "wait", "--for=condition=Ready", "pod/inside", "--timeout=120s")
+    node.wait_for("condition=Ready", "pod/inside", namespace="ml-a")
     for name in ("outside", "forged"):
         assert f"ALLOW_ml=host.local/fuse=* namespace=ml-* ({CONF}:1)" in event(
             node, name, "is not allowed on this host"
@@ -247,27 +245,31 @@ def test_rules(node: Node) -> None:
     node.do("rm", CONF)
 
 
-def test_generate(node: Node) -> None:
-    """GENERATE in the node's file makes specs at once, by the node's own units."""
+def test_generate(node: Kubernetes) -> None:
+    """GENERATE in the node's file makes specs at once, by the node's own units; so do devices that come and go."""
     node.write(CONF, "GENERATE=fuse\n")
     node.wait(lambda: "host.local/fuse" in node.read("/run/cdi/host.local-fuse.yaml"))
     assert (
         node.do("systemctl", "is-enabled", "cdi-hook-generate.service", "cdi-hook-generate.path").split()
         == ["enabled"] * 2
     )
-    node.do("udevadm", "control", "--reload")
+    if node.has_events:
+        spec = "/run/cdi/host.local-watchdog.yaml"
+        node.write(CONF, "GENERATE='fuse watchdog'\n")
+        for change in (("modprobe", "softdog"), ("modprobe", "--remove", "softdog")):
+            node.do(*change)
+            node.wait(lambda: ("watchdog0" in node.read(spec)) == ("--remove" not in change))  # noqa: B023
 
 
-def test_nvidia(node: Node) -> None:
+def test_nvidia(node: Kubernetes) -> None:
     """A spec of NVIDIA's driver names the hook by the path that it has on the node, and a pod gets the GPU by it."""
-    driver_root(node.directory / "driver", "GPU-0aa6b5a1-0000-4000-8000-000000000001")
     node.do(HOOK, "generate", "nvidia", "--root", f"{BOARD}/driver", "--output", "/etc/cdi")
     assert f"path: {HOOK}\n" in node.read("/etc/cdi/nvidia.com-gpu.yaml")
     look = "ls -d /dev/nvidia0 /usr/local/nvidia/lib64/libcuda.so.1 && /usr/bin/nvidia-smi"
     node.apply(
         pod("gpu", container(look), restartPolicy="Never", annotations={"cdi.k8s.io/x": "nvidia.com/gpu=0"})
     )
-    node.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/gpu", "--timeout=60s")
+    node.wait_for("jsonpath={.status.phase}=Succeeded", "pod/gpu")
     assert node.kubectl("logs", "gpu").split() == [
         "/dev/nvidia0",
         "/usr/local/nvidia/lib64/libcuda.so.1",
@@ -277,7 +279,7 @@ def test_nvidia(node: Node) -> None:
     node.do("rm", "/etc/cdi/nvidia.com-gpu.yaml")
 
 
-def offered(node: Node, resource: str = "host.local/fuse") -> str:
+def offered(node: Kubernetes, resource: str = "host.local/fuse") -> str:
     """Return how many devices of a resource the node has for pods."""
     found = json.loads(node.kubectl("get", "node", "node1", "-o", "json"))
     return str(found["status"]["allocatable"].get(resource, ""))
@@ -289,7 +291,7 @@ def asking(name: str, number: int = 1, handler: str = "cdi") -> Any:
     )
 
 
-def test_plugin(node: Node) -> None:
+def test_plugin(node: Kubernetes) -> None:
     """The plugin offers what specs define; a pod has what it asks for, and no more than there is."""
     edit(
         node,
@@ -311,7 +313,7 @@ def test_plugin(node: Node) -> None:
     node.delete("wants-more", "wants-too")
 
 
-def test_plugin_and_kubelet_start_again(node: Node) -> None:
+def test_plugin_and_kubelet_start_again(node: Kubernetes) -> None:
     """After each restart new pods have devices, and those that run keep theirs."""
     for what in ("kubelet", "plugin", node.engine, "kubelet"):
         if what == "plugin":
@@ -326,18 +328,21 @@ def test_plugin_and_kubelet_start_again(node: Node) -> None:
         assert (opens(node, "wants"), restarts(node, "wants")) == (True, 0), what
 
 
-def _runs_once(node: Node, name: str) -> bool:
+def _runs_once(node: Kubernetes, name: str) -> bool:
     """Say whether a pod that asks for a device has it; one that came too early for the plugin is made again."""
     node.apply(asking(name))
     ready = (
-        node.call("kubectl", "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=20s").returncode == 0
+        node.call(
+            "kubectl", "wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={node.timeout // 12}s"
+        ).returncode
+        == 0
     )
     has = ready and opens(node, name)
     node.delete(name)
     return has
 
 
-def test_hardware_vanishes(node: Node) -> None:
+def test_hardware_vanishes(node: Kubernetes) -> None:
     """A device whose node is gone is no longer offered, and is again when it is back."""
     thing = {"name": "one", "containerEdits": {"deviceNodes": [{"path": "/dev/thing"}]}}
     node.do("mknod", "/dev/thing", "c", "1", "3")
@@ -354,7 +359,7 @@ def test_hardware_vanishes(node: Node) -> None:
     node.wait(lambda: offered(node, "test.local/thing") == "0")
 
 
-def test_the_engines_own_cdi(node: Node) -> None:
+def test_the_engines_own_cdi(node: Kubernetes) -> None:
     """With `request: field` a pod without runtime class has its device, where the engine has CDI of its own."""
     if node.engine == "containerd" and "version = 2" in node.read("/etc/containerd/config.toml").splitlines():
         pytest.skip("containerd 1.7 has its own CDI off")
@@ -370,7 +375,7 @@ def test_the_engines_own_cdi(node: Node) -> None:
     node.wait(lambda: offered(node) == "2")
 
 
-def test_drain_and_reboot(node: Node) -> None:
+def test_drain_and_reboot(node: Kubernetes) -> None:
     """After a drain, and after a reboot, pods have their devices again: those of annotations, and of the plugin."""
     deployment = {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "stays"},
@@ -380,15 +385,15 @@ def test_drain_and_reboot(node: Node) -> None:
         },
     }  # fmt: skip
     node.apply(deployment)
-    node.kubectl("rollout", "status", "deployment/stays")
-    node.kubectl("drain", "node1", "--ignore-daemonsets", "--force", "--timeout=120s")
+    node.rolled_out("stays")
+    node.kubectl("drain", "node1", "--ignore-daemonsets", "--force", f"--timeout={node.timeout}s")
     node.kubectl("uncordon", "node1")
-    node.kubectl("rollout", "status", "deployment/stays")
+    node.rolled_out("stays")
     node.apply(asking("wants"))
     node.runs("wants")
     node.reboot()
     node.wait(lambda: offered(node) == "2")
-    node.kubectl("rollout", "status", "deployment/stays")
+    node.rolled_out("stays")
     node.wait(lambda: _runs_once(node, "after"))
     (first, *_) = node.kubectl(
         "get", "pods", "-l", "app=stays", "-o", "jsonpath={.items[*].metadata.name}"
@@ -399,7 +404,7 @@ def test_drain_and_reboot(node: Node) -> None:
     node.delete("--all")
 
 
-def many(node: Node, name: str, handler: str, replicas: int) -> float:
+def many(node: Kubernetes, name: str, handler: str, replicas: int) -> float:
     """Start so many pods at once; return the s until all are ready."""
     spec = pod("x", container(f"{OPENS if handler else ':'} || exit 1; exec sleep 100000"), handler=handler)[
         "spec"
@@ -416,20 +421,20 @@ def many(node: Node, name: str, handler: str, replicas: int) -> float:
     return start
 
 
-def end(node: Node, *names: str) -> None:
+def end(node: Kubernetes, *names: str) -> None:
     node.kubectl("delete", "deployment", *names)
     for name in names:
         node.wait(lambda: node.kubectl("get", "pods", "-l", f"app={name}", "-o", "name") == "")  # noqa: B023
 
 
-def test_upgrade_while_pods_start(node: Node) -> None:
+def test_upgrade_while_pods_start(node: Kubernetes) -> None:
     """Another version comes while many pods start: none of them misses it, and the engine isn't restarted."""
     main = node.main(node.engine)
     first = node.do("readlink", "/opt/cdi-hook/current")
     many(node, "many", "cdi", SCALE)
     use(node, "1.0")
     admin(node, "install")
-    node.kubectl("rollout", "status", "deployment/many", "--timeout=900s")
+    node.rolled_out("many")
     assert node.main(node.engine) == main
     assert node.do("readlink", "/opt/cdi-hook/current") != first
     found = json.loads(node.kubectl("get", "pods", "-l", "app=many", "-o", "json"))["items"]
@@ -437,13 +442,13 @@ def test_upgrade_while_pods_start(node: Node) -> None:
     end(node, "many")
 
 
-def test_a_node_with_many_pods(node: Node) -> None:
+def test_a_node_with_many_pods(node: Kubernetes) -> None:
     """As many pods with a device as without: none is lost, and afterwards nothing is left; the figures are printed."""
     figures = {}
     for name, handler in (("runc", ""), ("cdi", "cdi")):
         before = cpu(node)
         start = many(node, name, handler, SCALE)
-        node.kubectl("rollout", "status", f"deployment/{name}", "--timeout=900s")
+        node.rolled_out(name)
         figures[name] = round(time.monotonic() - start, 1), round(cpu(node) - before, 1)
         end(node, name)
     print(f"\n{SCALE} pods, s until all were ready and s of the node's CPU: {figures}")
@@ -467,7 +472,7 @@ MANY = """i=0; while [ $i -lt "$1" ]; do
 done"""
 
 
-def test_creates_in_a_row(node: Node) -> None:
+def test_creates_in_a_row(node: Kubernetes) -> None:
     """Nine times as many containers one after another leave no file, no mount, and no process behind."""
     if node.engine == "crio":
         pytest.skip("CRI-O has no client but the kubelet")
@@ -487,7 +492,7 @@ def test_creates_in_a_row(node: Node) -> None:
     assert not new
 
 
-def cpu(node: Node) -> float:
+def cpu(node: Kubernetes) -> float:
     """Return the s of CPU that the node has used."""
     found = node.call(
         "sh",
@@ -497,7 +502,7 @@ def cpu(node: Node) -> float:
     return int(found.stdout) / 1e9
 
 
-def test_removal(node: Node) -> None:
+def test_removal(node: Kubernetes) -> None:
     """A removal waits for the pods that use it, names them, and then leaves the node as it was."""
     node.apply(pod("holds"))
     node.runs("holds")

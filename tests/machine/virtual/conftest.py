@@ -15,13 +15,11 @@ import pytest
 from tests.engine import image as container_image
 from tests.package import life
 
-from .vm import BOARD, boot, make_image
+from .vm import BOARD, Virtual, boot, find_accelerator, make_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
-
-    from .vm import Virtual
 
 ARCHIVE = f"{BOARD}/image.tar"
 
@@ -41,15 +39,8 @@ def image(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def accelerator(image: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """KVM if a machine boots with it; an emulation otherwise, because /dev/kvm alone doesn't say that one does."""
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        try:
-            boot(tmp_path_factory.mktemp("probe"), image, "kvm").close()
-        except AssertionError:
-            print("/dev/kvm is there, and no machine boots with it")
-        else:
-            return "kvm"
-    return "tcg"
+    """What machines boot with here."""
+    return find_accelerator(image, tmp_path_factory.mktemp("probe") / "machine")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +57,7 @@ def installed(
     board.mkdir()
     shutil.copy(packages("deb"), board)
     container_image.make(board / "image.tar", os.uname().machine)
-    made = boot(directory, image, accelerator, *getattr(request.module, "PARAMETERS", ()))
+    made = boot(Virtual, directory, image, accelerator, *getattr(request.module, "PARAMETERS", ()))
     try:
         life.Dpkg(made, packages).install()
         yield made

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tests.engine.box import STANDARD_PATH, Completed, Host
 from tests.machine.machine import cached, run
@@ -30,12 +31,15 @@ PACKAGES = (
     "linux-image-cloud-amd64", "python3", "python3-yaml", "python3-pythonjsonlogger",
     "busybox-static", "runc", "crun", "containerd", "docker.io", "docker-cli", "docker-compose", "podman", "netavark",
     "apparmor", "selinux-policy-default", "policycoreutils",
+    # what a node of Kubernetes has (tests/cluster)
+    "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
+    "kubectl", "ca-certificates", "openssl", "mount", "fuse3", "conmon",
 )  # fmt: skip
 # What takes time at boot, and no test needs.
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service", "fstrim.timer",
     "logrotate.timer", "systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyS0.service",
-    "netavark-dhcp-proxy.socket", "podman-auto-update.timer", "selinux-autorelabel-mark.service",
+    "netavark-dhcp-proxy.socket", "podman-auto-update.timer", "selinux-autorelabel-mark.service", "etcd.service",
 )  # fmt: skip
 AGENT = Path(__file__).with_name("agent.py").read_text("utf-8")
 FILES = {
@@ -132,7 +136,7 @@ class Virtual(Host):
                 [
                     "setpriv", "--pdeathsig=KILL", *self._command, "-accel", self._accelerator,
                     "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-sandbox", "on", "-no-reboot",
-                    "-m", "2048", "-serial", f"file:{self.directory}/console",
+                    "-serial", f"file:{self.directory}/console",
                     "-device", "virtio-serial-pci", "-chardev", f"socket,id=board,fd={its.fileno()}",
                     "-device", "virtserialport,chardev=board",
                 ],
@@ -196,21 +200,48 @@ class Virtual(Host):
         self._port.close()
 
 
-def boot(directory: Path, image: Path, accelerator: str, *parameters: str) -> Virtual:
-    """Boot Debian, with all that is in ``directory / "board"`` at BOARD, and with more parameters of the kernel."""
+AnyVirtual = TypeVar("AnyVirtual", bound=Virtual)
+
+
+def boot(
+    kind: type[AnyVirtual],
+    directory: Path,
+    image: Path,
+    accelerator: str,
+    *parameters: str,
+    memory: str = "2048",
+    board: str = "128M",
+) -> AnyVirtual:
+    """Boot Debian, with all that is in ``directory / "board"`` at BOARD, and with more parameters of the kernel.
+
+    ``memory`` is in MiB, ``board`` the size of the disk that is made of that dir.
+    """
     (directory / "board").mkdir(exist_ok=True)
-    run("mke2fs", "-q", "-t", "ext4", "-d", directory / "board", directory / "board.disk", "128M")
+    run("mke2fs", "-q", "-t", "ext4", "-d", directory / "board", directory / "board.disk", board)
     overlay = directory / "disk.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image / "disk", overlay)
     given = " ".join(("root=/dev/vda rw console=ttyS0 panic=-1 quiet mitigations=off", *parameters))
     command = (
-        "qemu-system-x86_64", "-machine", "q35", "-cpu", _CPUS[accelerator], "-smp", "2",
+        "qemu-system-x86_64", "-machine", "q35", "-cpu", _CPUS[accelerator], "-smp", "2", "-m", memory,
         "-kernel", image / "vmlinuz", "-initrd", image / "initrd", "-append", given,
         "-drive", f"if=virtio,cache=unsafe,format=qcow2,file={overlay}",
         "-drive", f"if=virtio,cache=unsafe,format=raw,file={directory}/board.disk",
     )  # fmt: skip
     ready = "systemctl is-system-running --wait >/dev/null; systemctl --failed --plain --no-legend"
-    return Virtual(directory, command, accelerator, ready)
+    return kind(directory, command, accelerator, ready)
+
+
+def find_accelerator(image: Path, directory: Path) -> str:
+    """Return KVM if a machine boots with it; an emulation otherwise, because /dev/kvm alone doesn't say that one does."""
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        directory.mkdir()
+        try:
+            boot(Virtual, directory, image, "kvm").close()
+        except AssertionError:
+            print("/dev/kvm is there, and no machine boots with it")
+        else:
+            return "kvm"
+    return "tcg"
 
 
 def _pack(root: Path, initrd: Path) -> None:
@@ -247,7 +278,7 @@ def boot_arm(directory: Path, image: Path, package: Path) -> Virtual:
     both = (image / "initrd").read_bytes() + (directory / "package").read_bytes()
     (directory / "initrd").write_bytes(both)
     command = (
-        "qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2",
+        "qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "2048",
         "-kernel", image / "vmlinuz", "-initrd", directory / "initrd", "-append", "console=ttyAMA0 panic=-1 quiet",
     )  # fmt: skip
     return Virtual(directory, command, "tcg", ":")
