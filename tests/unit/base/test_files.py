@@ -61,8 +61,16 @@ def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
 
 def test_a_file_whose_size_is_not_told() -> None:
     """A file of procfs, which has the size 0, is read whole, and in large pieces."""
-    for path in ("/proc/filesystems", "/proc/kallsyms"):
-        assert files.read(path) == Path(path).read_bytes()
+    variables = {f"X{number}": "x" * 100_000 for number in range(4)}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()  # it runs, so its variables are there
+        found = files.read(f"/proc/{process.pid}/environ")
+        process.communicate()
+    assert found == "".join(f"{name}={value}\0" for name, value in variables.items()).encode()
 
 
 def test_nothing_but_a_regular_file_is_read(tmp_path: Path) -> None:
