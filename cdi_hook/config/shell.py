@@ -37,8 +37,9 @@ from cdi_hook.config import settings
 _SETTLED_NS = 2_000_000_000
 _WHOLE = b"cdi_whole='1'\n"  # the last line: the shell has read all of them
 # A substitution: dash forgets which signals are blocked when it waits for a command of its own.
+# Where there is no cmp, Python looks each time.
 _WHOLE_IF_SAME = b"""case " $* " in *" create "* | *" run "* | *" restore "*)
-cdi_whole=$(PATH=$cdi_path cmp -s -- "$cdi_made.text" "$cdi_conf" && echo 1) || cdi_odd=1 ;;
+cdi_whole=$(PATH=$cdi_path cmp -s -- "$cdi_made.text" "$cdi_conf" 2>/dev/null && echo 1) || cdi_odd=1 ;;
 *) cdi_whole=1 ;; esac
 """
 
