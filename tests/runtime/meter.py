@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A process of its own: a child that is made by vfork begins with its parent's peak. What a second of CPU does depends
-# on what else the machine does; so a piece of work is measured before and after the call, and the slower one counts.
+# on what else the machine does; so a piece of work is measured before and after the call, and the slower one counts. If
+# that took no longer than it takes by itself, nothing says that the call did: its seconds are taken as they are.
 _METER = """
 import os, sys, time
 
@@ -25,14 +26,15 @@ def yardstick():
         seen[str(number & 4095)] = (number, "")
     return time.process_time() - start
 
+YARDSTICK_S = 0.08  # what that takes where nothing else runs, on a machine of 2024
 before = yardstick()
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, used = os.wait4(pid, 0)
 work = max(before, yardstick())
 with open("cost", "w") as file:
-    print(os.waitstatus_to_exitcode(status), (used.ru_utime + used.ru_stime) / work, used.ru_maxrss, file=file)
+    cpu = (used.ru_utime + used.ru_stime) / max(work / YARDSTICK_S, 1)
+    print(os.waitstatus_to_exitcode(status), cpu, used.ru_maxrss, file=file)
 """
-YARDSTICK_S = 0.08  # what that takes where nothing else runs, on a machine of 2024
 RUNTIME = "/bin/true"
 TIMEOUT_S = 120
 
@@ -110,4 +112,4 @@ class Meter:
         status, cpu, memory = (self.directory / "cost").read_text("ascii").split()
         stderr = done.stderr.decode("utf-8", "replace")
         logs = [one.read_text("utf-8") if one.exists() else "" for one in (self.runtime_log, self.log)]
-        return Cost(int(status), float(cpu) * YARDSTICK_S, int(memory) * 1024 / 1e6, stderr, *logs)
+        return Cost(int(status), float(cpu), int(memory) * 1024 / 1e6, stderr, *logs)
