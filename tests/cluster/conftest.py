@@ -16,7 +16,7 @@ from tests.machine.virtual import vm
 from tests.package.conftest import run
 from tests.runtime.glibc import driver_root
 
-from .node import Node, boot_virtual, engine_of, furnish, make_root
+from .node import Node, VirtualNode, engine_of, furnish, make_root
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -118,14 +118,15 @@ def node(
     if is_virtual:
         furnish(board / "files", binaries, programs)
         image = vm.make_image(pytestconfig.cache.mkdir("virtual"))
-        made: Kubernetes = boot_virtual(place, image, vm.find_accelerator(image, place / "probe"))
+        accelerator = vm.find_accelerator(image, place / "probe")
+        made: Kubernetes = vm.boot(VirtualNode, place, image, accelerator, memory="4096", board="2G")
     else:
         (place / "files").mkdir(mode=0o755)
         root = make_root(pytestconfig.cache.mkdir("cluster"), place / "files", binaries, programs)
         made = Node(place, root)
     made.engine = engine_of(programs)
     made.load(images)
-    made.do("cp", "-r", "/run/board/packaging", "/root/packaging")
+    made.do("cp", "-r", f"{vm.BOARD}/packaging", "/root/packaging")
     yield made
     made.close()
 

@@ -16,22 +16,20 @@ from typing import TYPE_CHECKING, Any
 from tests.engine.box import LAYOUT, STANDARD_PATH, Box, Host
 from tests.machine import base_images
 from tests.machine.machine import BOARD, Machine
-from tests.machine.virtual.vm import Virtual, boot
+from tests.machine.virtual.vm import KUBERNETES, Virtual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PACKAGES = (
     "systemd-sysv", "dbus", "libpam-systemd", "udev", "procps", "kmod", "python3", "runc", "containerd",
-    "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
-    "kubectl", "ca-certificates", "openssl", "mount", "busybox-static", "fuse3", "conmon", "skopeo",
+    "busybox-static", "skopeo", *KUBERNETES,
 )  # fmt: skip
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_reap.service",
     "fstrim.timer", "e2scrub_all.timer", "etcd.service",
 )  # fmt: skip
 ADDRESS = "10.99.0.1"
-FOR_S = 240
 
 # What engines keep is on disks of its own: they make overlays, and these don't stack.
 _INIT = """
@@ -417,7 +415,7 @@ class Kubernetes(Host):
 
 
 class VirtualNode(Virtual, Kubernetes):
-    """A node with a kernel of its own: cgroup v2, devices that come and go, AppArmor."""
+    """A node with a kernel of its own: cgroup v2, devices that come and go, AppArmor. Its files come in BOARD/files."""
 
     has_events = True
 
@@ -430,16 +428,11 @@ class VirtualNode(Virtual, Kubernetes):
         self.wait_for_pods()
 
 
-def boot_virtual(directory: Path, image: Path, accelerator: str) -> VirtualNode:
-    """Boot a node, with all that is in ``directory / "board"`` at BOARD, and its own files in ``files`` there."""
-    return boot(VirtualNode, directory, image, accelerator, memory="4096", board="2G")
-
-
 class Node(Machine, Kubernetes):
     """A node on this kernel, with ``directory / "board"`` at BOARD."""
 
     init = _INIT + _SETTLE
-    timeout = FOR_S
+    timeout = 240
 
     def _make_cgroups(self) -> None:
         self.layout = LAYOUT

@@ -256,9 +256,10 @@ def test_generate(node: Kubernetes) -> None:
     if node.has_events:
         spec = "/run/cdi/host.local-watchdog.yaml"
         node.write(CONF, "GENERATE='fuse watchdog'\n")
-        for change in (("modprobe", "softdog"), ("modprobe", "--remove", "softdog")):
-            node.do(*change)
-            node.wait(lambda: ("watchdog0" in node.read(spec)) == ("--remove" not in change))  # noqa: B023
+        node.do("modprobe", "softdog")
+        node.wait(lambda: "watchdog0" in node.read(spec))
+        node.do("modprobe", "--remove", "softdog")
+        node.wait(lambda: "watchdog0" not in node.read(spec))
 
 
 def test_nvidia(node: Kubernetes) -> None:
@@ -331,13 +332,9 @@ def test_plugin_and_kubelet_start_again(node: Kubernetes) -> None:
 def _runs_once(node: Kubernetes, name: str) -> bool:
     """Say whether a pod that asks for a device has it; one that came too early for the plugin is made again."""
     node.apply(asking(name))
-    ready = (
-        node.call(
-            "kubectl", "wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={node.timeout // 12}s"
-        ).returncode
-        == 0
-    )
-    has = ready and opens(node, name)
+    within = f"--timeout={node.timeout // 12}s"
+    waited = node.call("kubectl", "wait", "--for=condition=Ready", within, f"pod/{name}")
+    has = waited.returncode == 0 and opens(node, name)
     node.delete(name)
     return has
 

@@ -266,21 +266,6 @@ def replaced_by_a_link(door: Door, new: str) -> None:
     door.spy.configuration.symlink_to(target)
 
 
-_WITHOUT_CMP = 'mount --bind /dev/null "$(readlink -f /usr/bin/cmp)"; exec "$@"'
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_without_cmp(door: Door) -> None:
-    """Where the configuration's text can't be compared, as its time was set, Python looks, and nobody is told of it."""
-    door.settle()
-    door.shell = ["unshare", "--mount", "sh", "-ec", _WITHOUT_CMP, "sh", *door.shell]
-    for key in ("none", "cdi.k8s.io/test"):
-        door.ask(key)
-        done = door.call(*door.create)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert door.is_injected() == (key != "none")
-
-
 CHANGES = (edited, edited_and_set_back, replaced, replaced_by_one_of_the_same_time, replaced_by_a_link)
 
 
@@ -294,6 +279,21 @@ def test_a_changed_configuration_counts_at_once(door: Door, change: Callable[[Do
         assert door.call("state", "id").returncode == 0
         assert door.spy.record(program)
         assert not door.spy.record(door.spy.program)
+
+
+_WITHOUT_CMP = 'mount --bind /dev/null "$(readlink -f /usr/bin/cmp)"; exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_without_cmp(door: Door) -> None:
+    """Where the configuration's text can't be compared, as its time was set, Python looks, and nobody is told of it."""
+    door.settle()
+    door.shell = ["unshare", "--mount", "sh", "-ec", _WITHOUT_CMP, "sh", *door.shell]
+    for key in ("none", "cdi.k8s.io/test"):
+        door.ask(key)
+        done = door.call(*door.create)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert door.is_injected() == (key != "none")
 
 
 def test_edited_in_the_same_second(door: Door) -> None:

@@ -40,7 +40,7 @@ def image(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def accelerator(image: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What machines boot with here."""
-    return find_accelerator(image, tmp_path_factory.mktemp("probe") / "machine")
+    return find_accelerator(image, tmp_path_factory.mktemp("probe"))
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BOARD = "/run/board"
+# What a node of Kubernetes has besides an engine (tests/cluster).
+KUBERNETES = (
+    "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
+    "kubectl", "ca-certificates", "openssl", "mount", "fuse3", "conmon",
+)  # fmt: skip
 PACKAGES = (
     "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "udev", "procps", "kmod", "initramfs-tools",
     "linux-image-cloud-amd64", "python3", "python3-yaml", "python3-pythonjsonlogger",
     "busybox-static", "runc", "crun", "containerd", "docker.io", "docker-cli", "docker-compose", "podman", "netavark",
-    "apparmor", "selinux-policy-default", "policycoreutils",
-    # what a node of Kubernetes has (tests/cluster)
-    "containernetworking-plugins", "iptables", "iproute2", "conntrack", "ethtool", "etcd-server", "etcd-client",
-    "kubectl", "ca-certificates", "openssl", "mount", "fuse3", "conmon",
+    "apparmor", "selinux-policy-default", "policycoreutils", *KUBERNETES,
 )  # fmt: skip
 # What takes time at boot, and no test needs.
 MASKED = (
@@ -216,7 +218,7 @@ def boot(
 
     ``memory`` is in MiB, ``board`` the size of the disk that is made of that dir.
     """
-    (directory / "board").mkdir(exist_ok=True)
+    (directory / "board").mkdir(parents=True, exist_ok=True)
     run("mke2fs", "-q", "-t", "ext4", "-d", directory / "board", directory / "board.disk", board)
     overlay = directory / "disk.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image / "disk", overlay)
@@ -234,7 +236,6 @@ def boot(
 def find_accelerator(image: Path, directory: Path) -> str:
     """Return KVM if a machine boots with it; an emulation otherwise, because /dev/kvm alone doesn't say that one does."""
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        directory.mkdir()
         try:
             boot(Virtual, directory, image, "kvm").close()
         except AssertionError:
