@@ -31,6 +31,11 @@ TINY = {
     "kind": "v.com/d",
     "devices": [{"name": "d0", "containerEdits": {"env": ["D=1"]}}],
 }
+# A fork copies what was counted, so that is written down and set to zero before.
+_CALLGRIND = (
+    "--tool=callgrind", "--callgrind-out-file=callgrind.%p", "--dump-before=fork", "--dump-before=execve",
+    "--trace-children=yes", "--trace-children-skip=*/true,*/python3",
+)  # fmt: skip
 # What config.json asks for; None where the call doesn't read it.
 ASKED = {
     "passed on": None,
@@ -123,15 +128,14 @@ class Host:
         return int(counted.read_text().splitlines()[-1].split()[0])
 
     def instructions(self, call: str) -> int:
-        """Count the instructions of the shell and of Python until they exec, in user space."""
+        """Count the instructions of all processes of the call but the runtime's, in user space."""
         total = 0
         command = self.prepare(call)
+        # Python is counted apart, because valgrind writes over what a process has before it execs.
         for traced in (command, self._python(call, command)):
             if traced:
                 self.prepare(call)  # the last one injected
-                out = f"{self.directory}/callgrind.%p"
-                options = ("--tool=callgrind", "--dump-before=execve", f"--callgrind-out-file={out}")
-                self.run(call, "valgrind", *options, *traced, capture_output=True)
+                self.run(call, "valgrind", *_CALLGRIND, *traced, cwd=self.directory, capture_output=True)
                 for path in self.directory.glob("callgrind.*"):
                     for line in path.read_text().splitlines():
                         total += int(line.split()[1]) if line.startswith("totals:") else 0
