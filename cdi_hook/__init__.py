@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from cdi_hook.errors import InvalidRequest as InvalidRequest
     from cdi_hook.errors import InvalidSpec as InvalidSpec
     from cdi_hook.errors import UnresolvableDevices as UnresolvableDevices
+    from cdi_hook.inject.annotation import annotation_key as annotation_key
+    from cdi_hook.inject.annotation import annotation_value as annotation_value
+    from cdi_hook.inject.annotation import parse_annotations as parse_annotations
+    from cdi_hook.inject.annotation import update_annotations as update_annotations
     from cdi_hook.inject.driver import CDIDriver as CDIDriver
     from cdi_hook.inject.driver import register as register
     from cdi_hook.inject.request import DeviceRequest as DeviceRequest
-    from cdi_hook.names import annotation_key as annotation_key
-    from cdi_hook.names import annotation_value as annotation_value
     from cdi_hook.names import is_qualified_name as is_qualified_name
-    from cdi_hook.names import parse_annotations as parse_annotations
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
     from cdi_hook.names import qualified_name as qualified_name
-    from cdi_hook.names import update_annotations as update_annotations
     from cdi_hook.specs.model import Device as Device
     from cdi_hook.specs.model import Spec as Spec
     from cdi_hook.specs.model import apply_edits as apply_edits
@@ -52,19 +52,21 @@ _HOMES = {
         "InvalidSpec",
         "UnresolvableDevices",
     ),
+    "inject.annotation": (
+        "annotation_key",
+        "annotation_value",
+        "parse_annotations",
+        "update_annotations",
+    ),
     "inject.driver": (
         "CDIDriver",
         "register",
     ),
     "inject.request": ("DeviceRequest",),
     "names": (
-        "annotation_key",
-        "annotation_value",
         "is_qualified_name",
-        "parse_annotations",
         "parse_qualified_name",
         "qualified_name",
-        "update_annotations",
     ),
     "specs.model": (
         "Device",

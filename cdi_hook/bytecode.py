@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What start.py starts, with the modules of a create from one file: to import them costs a tenth more.
+"""What start.py starts, with the modules of a create from one file.
+
+To import them one by one would cost a create a third more. A module that only a failure needs, or LOG, is
+executed when something of it is first used, as with importlib.util.LazyLoader; the others at once.
 
 As other byte-code the file lies in __pycache__, is made by whoever starts first
 and may write there, and counts while the sources are what they were. Where it
 doesn't, the modules are imported. By marshal:
 
-    (sys.hexversion, ((module, path below our dir, mtime in ns, size, code), ...))
+    (sys.hexversion, ((module, path below our dir, mtime in ns, size, code or a rare one's by marshal), ...))
 
-The modules are all that shim.py and audit.py (for LOG) import, in the order in
-which Python was done with them. A new one, or one in a package, is there by itself.
+The modules are all that shim.py and audit.py (for LOG) import, in the order in which Python was done with
+them. A new one, or one in a package, is there by itself.
 """
 
 import gc
@@ -54,22 +57,41 @@ def start(mode: str, *arguments: str) -> None:
         posix._exit(1)  # without the rest of stdout: cdi-runtime takes no half
 
 
+class _Rare(type(sys)):  # type: ignore[misc]  # mypy takes no such class; types.ModuleType costs an import
+    """A module that isn't executed yet."""
+
+    def __getattr__(self, name: str) -> object:
+        """Execute it, which makes it a module like others, and return what it has by a name."""
+        self.__class__ = type(sys)  # type: ignore[assignment]  # this is a subclass
+        code = _rare.pop(str(self.__name__))
+        exec(marshal.loads(code), self.__dict__)  # noqa: S102, S302 # as an import does
+        return getattr(self, name)
+
+
+_rare: dict[str, bytes] = {}  # the code of such modules
+
+
 def _load() -> bool:
     """Make the modules from the file; say whether that was done."""
     try:
         file = posix.open(HERE + _FILE, posix.O_RDONLY)
         version, modules = marshal.loads(posix.read(file, 1 << 20))  # noqa: S302 # as trusted as other byte-code
         posix.close(file)
-        for name, path, *identity, _ in modules:
+        if version != sys.hexversion:
+            raise ImportError
+        for name, path, mtime, size, code in modules:
             status = posix.stat(HERE + path)
-            if [version, status.st_mtime_ns, status.st_size] != [sys.hexversion, *identity]:
+            if status.st_mtime_ns != mtime or status.st_size != size:
                 raise ImportError
-            module = sys.modules[name] = type(sys)(name)
+            module = sys.modules[name] = (_Rare if type(code) is bytes else type(sys))(name)
             module.__file__ = HERE + path
             if path.endswith("/__init__.py"):
                 module.__path__ = [module.__file__[: -len("/__init__.py")]]
-        for name, *_, code in modules:
-            exec(code, sys.modules[name].__dict__)  # noqa: S102 # as an import does
+        for name, _, _, _, code in modules:
+            if type(code) is bytes:
+                _rare[name] = code
+            else:
+                exec(code, sys.modules[name].__dict__)  # noqa: S102 # as an import does
             parent, _, child = name.rpartition(".")
             setattr(sys.modules[parent], child, sys.modules[name])
     except Exception:  # noqa: BLE001 # whatever is wrong with it, it isn't needed
@@ -85,28 +107,16 @@ def write(directory: str, installed: str = "") -> None:
 
     ``installed`` is where the dir will be, if that is elsewhere.
     """
-    modules = []
     try:
         cache = f"{directory}/__pycache__"
         if not posix.access(cache, posix.W_OK) or posix.stat(cache).st_uid != posix.geteuid():
             return  # root leaves nothing in a user's dir
-        import __future__
-
         from cdi_hook.base import files
-        from cdi_hook.inject import audit  # noqa: F401 # for what it imports
-        from cdi_hook.runtime import shim  # noqa: F401
+        from cdi_hook.runtime import packing
 
-        for name in _ours():
-            path = str(sys.modules[name].__file__)[len(HERE) :]
-            with open(directory + path, "rb") as source:
-                status = posix.fstat(source.fileno())
-                # An import of __future__ would cost each create 1 %.
-                text = source.read().replace(b"from __future__ import annotations", b"")
-            code = compile(
-                text, (installed or directory) + path, "exec", __future__.annotations.compiler_flag, True, 2
-            )
-            modules.append((name, path, status.st_mtime_ns, status.st_size, code))
-        data = marshal.dumps((sys.hexversion, tuple(modules)))
+        paths = {name: str(sys.modules[name].__file__)[len(HERE) :] for name in _ours()}
+        del paths[packing.__name__]
+        data = marshal.dumps((sys.hexversion, packing.pack(paths, directory, installed or directory)))
         files.replace(directory + _FILE, data, 0o644)
     except Exception:  # noqa: BLE001 # in the middle of an upgrade, say
         return

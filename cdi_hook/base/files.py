@@ -58,23 +58,21 @@ def identify(path: str) -> Identity | None:
     )
 
 
-def digest(data: bytes) -> str:
-    """Return what tells these bytes from all others."""
-    import hashlib  # 5 ms
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_of(path: str) -> str | None:
-    """Return the digest of what is in a file, or of the names in a dir; None where it can't be read."""
+def content(path: str) -> str | None:
+    """Return what is in a file, or the names in a dir, as text; None where it can't be read."""
     try:
         try:
             data = read(path)
         except IsADirectoryError:
-            data = "/".join(sorted(posix.listdir(path))).encode("utf-8", "surrogateescape")
+            return "/".join(sorted(posix.listdir(path)))
     except (OSError, ValueError):
         return None
-    return digest(data)
+    return text(data)
+
+
+def text(data: bytes) -> str:
+    """Return bytes as text, from which the same bytes can be made again."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def is_gone(path: str) -> bool:

@@ -51,12 +51,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return tree
 
 
+_scanners: dict[bool, Callable[[str, int], tuple[Any, int]]] = {}
+
+
 def _scanner(*, is_own: bool) -> Callable[[str, int], tuple[Any, int]]:
     """Return the scanner that json.JSONDecoder would use, with what that would give it.
 
     Texts of our own have no number or key that a hook would have to look at. Without
     the hooks the scanner does it all itself.
     """
+    if is_own in _scanners:
+        return _scanners[is_own]
     from _json import make_scanner
 
     make_namespace: Any = type(sys.implementation)  # types.SimpleNamespace, without the import of types
@@ -70,7 +75,8 @@ def _scanner(*, is_own: bool) -> Callable[[str, int], tuple[Any, int]]:
         parse_constant=_constant,
         memo={},
     )
-    return make_scanner(context)
+    _scanners[is_own] = make_scanner(context)
+    return _scanners[is_own]
 
 
 def loads(text: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook.base import json_text
-from cdi_hook.errors import quote
+from cdi_hook.base.quoting import quote
 
 # Engines take these for errors of the container's own command: they turn them into
 # other exit codes (127, 126), and some then hide the rest of the message. What is written

@@ -5,7 +5,7 @@ The files of an image (squashfs, erofs, a verity partition) have the times that 
 Another image in its place may have the same, so its files' times don't tell that they changed.
 
 A network file system or one of FUSE may never answer, and then a process that asks can't even be killed.
-So a child asks it first.
+So a child asks it first (patience.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PATIENCE_S = 2
-_SIGKILL = 9
+# Where distributions mount parts of the system. Without these nothing works, so they aren't asked.
+_SYSTEM = ("/etc", "/home", "/run", "/usr", "/var")
 _silent: set[str] = set()  # the dirs that this process has waited for
 
 
@@ -56,15 +56,15 @@ def images() -> set[bytes]:
 def silent(dirs: Sequence[str], beside: str, look: Callable[[str], object]) -> list[str]:
     """Return those of some dirs that don't let a child look at them within PATIENCE_S.
 
-    What is on the mount of / or of the path ``beside`` isn't asked: without these nothing works.
+    What is on a mount of the system's, or on that of the path ``beside``, isn't asked.
     """
     near = []
-    for one in ("/", beside):
+    for path in ("/", beside):
         try:
-            near.append(number(one))
+            near.append(number(path))
         except OSError:
             pass  # it isn't there yet
-    return [one for one in dirs if is_silent(one) or not (_is_near(one, near) or _answers(one, look))]
+    return [path for path in dirs if is_silent(path) or not (_is_near(path, near) or _answers(path, look))]
 
 
 def is_silent(path: str) -> bool:
@@ -73,12 +73,16 @@ def is_silent(path: str) -> bool:
 
 
 def _is_near(path: str, near: list[bytes]) -> bool:
-    """Say whether a dir, and all above it, are on these mounts; none of them is asked anything."""
+    """Say whether a dir, and all above it, are on these mounts or the system's; none is asked anything."""
     at = 0
     try:
         while at >= 0:
             at = path.find("/", at + 1)
-            if number(path[:at] if at > 0 else path) not in near:
+            above = path[:at] if at > 0 else path
+            mount = number(above)
+            if above in _SYSTEM:
+                near.append(mount)
+            elif mount not in near:
                 return False
     except OSError:
         pass  # it isn't there
@@ -86,40 +90,9 @@ def _is_near(path: str, near: list[bytes]) -> bool:
 
 
 def _answers(path: str, look: Callable[[str], object]) -> bool:
-    import select
+    from cdi_hook.base import patience
 
-    reader, writer = posix.pipe()
-    try:
-        child = posix.fork()
-        if not child:
-            _look(path, look, writer)
-    except OSError:
-        posix.close(reader)
-        return True  # too many processes
-    finally:
-        posix.close(writer)
-    poll = select.poll()
-    poll.register(reader, 0)  # its end, which is the child's
-    if not poll.poll(PATIENCE_S * 1000):
-        _silent.add(path.rstrip("/"))
-        posix.kill(child, _SIGKILL)
-    posix.close(reader)
-    try:
-        posix.waitpid(child, posix.WNOHANG if is_silent(path) else 0)
-    except OSError:
-        pass  # SIGCHLD is ignored
-    return not is_silent(path)
-
-
-def _look(path: str, look: Callable[[str], object], writer: int) -> None:
-    """Look, and end; whoever waits for the end of our streams mustn't wait for a child that hangs."""
-    try:
-        for one in map(int, posix.listdir("/proc/self/fd")):
-            if one != writer:
-                try:
-                    posix.close(one)
-                except OSError:
-                    pass
-        look(path)
-    finally:
-        posix._exit(0)
+    if patience.answers(path, look):
+        return True
+    _silent.add(path.rstrip("/"))
+    return False

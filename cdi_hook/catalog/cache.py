@@ -13,8 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cdi_hook.base import volumes
-from cdi_hook.base.files import Identity, clean, digest, digest_of, identify
+from cdi_hook.base import patience, volumes
+from cdi_hook.base.files import Identity, clean, content, identify, text
 from cdi_hook.base.trust import Untrusted, trusted
 from cdi_hook.catalog.inventory import Inventory, Place, Problems
 from cdi_hook.edits import editor
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits.target import Change, Part
 
-    Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's digest and data
+    Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's text and data
 
 DEFAULT_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 # A file that changed a moment ago may change again without a new time stamp. Some file systems keep
 # whole seconds, and FAT every other one.
 SETTLED_NS = 50_000_000
 SETTLED_WHOLE_NS = 2_100_000_000
-SILENT = f"its file system doesn't answer within {volumes.PATIENCE_S} s, so this dir isn't read"
+SILENT = f"its file system doesn't answer within {patience.PATIENCE_S} s, so this dir isn't read"
 UNMOUNT = "fix or unmount that file system, or take the dir out of SPEC_DIRS"
 # Reading it again would end the same way: it is no regular file (as files.read says it), or we may not.
 _STAYS = ("EACCES", "EINVAL", "EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO", "EPERM")
@@ -71,7 +71,7 @@ class Cache:
     With ``strict``, a spec file counts only if nobody but root could have written it.
     A spec that can't be used raises nothing: ``errors`` has it.
 
-    ``identities`` has what is watched, by path; ``images`` the digests of what can change and keep its
+    ``identities`` has what is watched, by path; ``images`` the contents of what can change and keep its
     identity, because it is an image's. ``remembered`` are the specs that need not be parsed again while
     their files have the same content. ``silent`` are the dirs that aren't read because they don't answer.
 
@@ -109,7 +109,7 @@ class Cache:
         self.identities: dict[str, Identity | None] = {}
         self.images: dict[str, str | None] = {}
         self.remembered = remembered or {}
-        self._digests: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         self.silent = [clean(directory) for directory in silent]
         self._read_ns = 0
         self._is_whole = True
@@ -236,13 +236,13 @@ class Cache:
                     conflicts.add(name)
         for name in conflicts:
             del self._devices[name]
-        self.remembered = {one.path: (self._digests[one.path], one.data) for one in self._specs}
+        self.remembered = {spec.path: (self._texts[spec.path], spec.data) for spec in self._specs}
 
     def _watch(self, path: str) -> None:
         self.identities[path] = identify(path)
         try:
             if self._images and volumes.number(path) in self._images:
-                self.images[path] = digest_of(path)
+                self.images[path] = content(path)
         except OSError as error:
             self._note_failure(error)
 
@@ -285,9 +285,9 @@ class Cache:
         try:
             with trusted(os.path.abspath(path)) if self._strict else contextlib.nullcontext(path) as source:
                 data = specfile.read_file(path, source)
-            self._digests[path] = digest(data)
-            known, value = self.remembered.get(path, ("", {}))
-            if known == self._digests[path]:
+            self._texts[path] = text(data)
+            known, value = self.remembered.get(path, (None, {}))
+            if known == self._texts[path]:
                 return Spec(value, path, priority, is_valid=True)
             return specfile.parse(data, path, priority)
         except OSError as error:

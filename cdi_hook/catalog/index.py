@@ -10,11 +10,11 @@ owner can write. All numbers are little-endian, of 4 bytes:
     head     JSON: the package's version, whether specs were trusted strictly,
              the watched paths with their identities (each dir, each spec file;
              null for what wasn't there), where in these each dir is, and of those the
-             images' with their digests
+             images' with their contents
     table    offset and length of a record: for each slot, then for each
              watched path, then again for each watched path, then one more
     records  JSON: of a slot, [[name, number of its spec, edits], ...]; of a spec,
-             [its own edits], and then [[its digest, all its data]] for index_writer.py;
+             [its own edits], and then [[its text, all its data]] for index_writer.py;
              the last one is inventory.py's
 
 A name's slot is its bytes as a number modulo the slots. A spec's number is that
@@ -30,7 +30,7 @@ import posix
 
 from cdi_hook import __version__, errors
 from cdi_hook.base import json_text, volumes
-from cdi_hook.base.files import digest_of, identify
+from cdi_hook.base.files import content, identify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits.target import Part
 
-MAGIC = b"cdi-hook\x06"
+MAGIC = b"cdi-hook\x07"
 HEAD_AT = len(MAGIC) + 8
 # The kinds of findings (see errors.py) that stay while no watched path changes.
 SAID_BY_A_SPEC = ("invalid", "conflict")
@@ -60,10 +60,10 @@ class Index:
 
         Raises UnresolvableDevices for names that no spec defines.
         """
-        found: list[Part] | errors.UnresolvableDevices | None = read(self.path, self._look_up, names)
-        if isinstance(found, errors.UnresolvableDevices):
-            raise found
-        return found
+        parts, missing = read(self.path, self._look_up, names) or (None, ())
+        if missing:
+            raise errors.UnresolvableDevices(missing)
+        return parts
 
     def inventory(self) -> tuple[list[str], Any] | None:
         """Return the watched paths, and inventory.py's record; None as look_up does."""
@@ -90,10 +90,11 @@ class Index:
             current = identify(one)
             if identity != (None if current is None else list(current)):
                 return False
-        paths = [one for one, _ in watched] if start["images"] else ()
-        return all(digest_of(one) == start["images"][one] for one in paths if one in start["images"])
+        images = start["images"]
+        return not images or all(content(path) == images[path] for path, _ in watched if path in images)
 
-    def _look_up(self, descriptor: int, names: Sequence[str]) -> Any:
+    def _look_up(self, descriptor: int, names: Sequence[str]) -> tuple[list[Part], list[str]] | None:
+        """Return what the devices ask for, and the names that no spec defines."""
         start, slots, table = head(descriptor)
         found, missing = [], []
         for name in names:
@@ -104,7 +105,7 @@ class Index:
         if missing:
             said = self._inventory(descriptor)  # which knows them all the same if the index is damaged
             known = {one[0] for one in said[1]["devices"]} if said else set(missing)
-            return None if known.intersection(missing) else errors.UnresolvableDevices(missing)
+            return None if known.intersection(missing) else ([], missing)
         # What a dir says doesn't count where all is defined in later ones, so it isn't asked.
         lowest = min((spec for _, spec, _ in found), default=0)
         if not self.is_fresh(start, max(one for one in start["places"] if one <= lowest)):
@@ -118,7 +119,7 @@ class Index:
                 (common,) = record(descriptor, table, slots + spec)
                 parts.append(((None, path), common))
             parts.append(((name, path), own))
-        return parts
+        return parts, []
 
     def _inventory(self, descriptor: int) -> tuple[list[str], Any] | None:
         start, slots, table = head(descriptor)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles what a cache of spec dirs holds into the index that index.py reads, and says when.
 
-The index also keeps each valid spec's data and digest, so that who finds that one spec has changed
+The index also keeps each valid spec's text and data, so that who finds that one spec has changed
 parses only that one.
 """
 
@@ -94,8 +94,8 @@ def _read(descriptor: int) -> tuple[dict[str, Any], Remembered] | None:
         return None
     remembered = {}
     for number, (path, _) in enumerate(start["watched"], slots + len(start["watched"])):
-        for digest, data in index.record(descriptor, table, number):
-            remembered[path] = (digest, data)
+        for text, data in index.record(descriptor, table, number):
+            remembered[path] = (text, data)
     return start, remembered
 
 

@@ -76,7 +76,7 @@ def prune(directory: str) -> None:
             path = f"{where}/{name}"[len(kept) :].removesuffix(".dir").removesuffix(".text")
             is_none = path.endswith(".none")
             is_gone = files.is_gone(os.path.dirname(path) if is_none else path)
-            if is_gone or not (is_none or files.digest_of(path) == files.digest_of(f"{kept}{path}.text")):
+            if is_gone or not (is_none or files.content(path) == files.content(f"{kept}{path}.text")):
                 with contextlib.suppress(FileNotFoundError):  # somebody else prunes too
                     os.unlink(f"{where}/{name}")
         with contextlib.suppress(OSError):  # there is more in it, or it is gone

@@ -33,7 +33,8 @@ from cdi_hook.errors import (
     defect,
     quote,
 )
-from cdi_hook.inject import bundle, facts, pipeline, request
+from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.leases.lessee import Lessee
 from cdi_hook.runtime import argv
 
 TYPE_CHECKING = False
@@ -143,7 +144,7 @@ class Hook:
         if found is None:
             raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
         oci, place = found
-        call.lessee = facts.Lessee(state["pid"])
+        call.lessee = Lessee(state["pid"])
         changes = pipeline.inject(oci, self._host, self._warn_of_errors, late=True)
         if changes:
             from cdi_hook.live import carryout  # ctypes: 5 ms

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from cdi_hook.catalog.registry import Registry
     from cdi_hook.config.settings import Config
     from cdi_hook.edits.target import Change
-    from cdi_hook.inject.facts import Facts, Lessee
+    from cdi_hook.inject.facts import Facts
     from cdi_hook.leases.in_use import Blocker
+    from cdi_hook.leases.lessee import Lessee
     from cdi_hook.leases.life import Creator
     from cdi_hook.leases.same import Hardware
 

@@ -8,8 +8,8 @@ allows it is policy.py's to say, and whether the devices exist the registry's.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits.kinds import KINDS
-from cdi_hook.errors import quote
 from cdi_hook.names import as_list, parse_qualified_name
 
 TYPE_CHECKING = False

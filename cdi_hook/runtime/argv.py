@@ -198,7 +198,7 @@ class _Reading:
         self._options_end = False  # a "--" ended the global options only
 
     def _take_option(self, argument: str) -> None:
-        name, value = _split(argument)
+        name, value = split(argument)
         self._is_cluster = self._is_cluster or (argument[1] != "-" and len(argument) > 2)
         if value is None:
             value = self._take_value(name)
@@ -249,40 +249,6 @@ class _Reading:
             found.configs = _configs(path, self._arguments, only_clusters=only_clusters)
 
 
-# Global options that are about messages only; --debug is a flag in all runtimes.
-_ABOUT_LOGS = ("debug", "log", "log-format", "log-level")
-
-
-def to_ask(options: Sequence[str], directory: str) -> list[str]:
-    """Return the global options for a later call: without those about messages, and the root absolute.
-
-    ``directory`` is the current dir.
-    """
-    kept: list[str] = []
-    index = 0
-    while index < len(options):
-        words = list(options[index : index + 1])
-        name, value = _split(words[0]) if words[0].startswith("-") else ("", "")
-        following = options[index + 1 : index + 2]
-        if (
-            value is None
-            and following
-            and (name in VALUE_OPTIONS or following[0] in OPTIONAL_VALUES.get(name, ()))
-        ):
-            words += following
-        index += len(words)
-        if name == "root":
-            words = ["--root", absolute(words[1] if len(words) > 1 else value or "", directory)]
-        if name not in _ABOUT_LOGS:
-            kept += words
-    return kept
-
-
-def absolute(path: str, directory: str) -> str:
-    """Return a path that starts in a dir as one that starts at the root; "" stays."""
-    return path if path.startswith("/") or not path else f"{directory}/{path}"
-
-
 def _configs(path: str, arguments: Sequence[str], *, only_clusters: bool) -> Sequence[str]:
     """Return every path that a runtime may take for config.json, that one first, and some that none does."""
     bundles = [] if only_clusters else [""]
@@ -299,7 +265,7 @@ def _configs(path: str, arguments: Sequence[str], *, only_clusters: bool) -> Seq
     return tuple(dict.fromkeys([path, *(one for one in files if one)]))
 
 
-def _split(argument: str) -> tuple[str, str | None]:
+def split(argument: str) -> tuple[str, str | None]:
     """Return the long name of an option and the value attached to it, if one is."""
     is_long = argument.startswith("--")
     name, equals, value = argument[2 if is_long else 1 :].partition("=")

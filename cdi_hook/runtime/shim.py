@@ -12,7 +12,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
-from cdi_hook.inject import bundle, facts, pipeline, request
+from cdi_hook.inject import bundle, pipeline
 from cdi_hook.runtime import argv
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     """Inject what the container asks for and become the real runtime; return 1 when that fails.
 
     ``arguments``: the runtime's path ("?" and the names when the script found none), what is in
-    /proc/PID/stat after the process's name, LC_CTYPE as it came, then the arguments of the runtime.
+    /proc/PID/stat, LC_CTYPE as it came, then the arguments of the runtime.
     """
     runtime, stat, lc_ctype, *rest = arguments
     _restore_environment(lc_ctype)
@@ -67,63 +67,24 @@ class Call:
             return
         path, *others = self._invocation.configs
         if others:
-            path = self._only_one([path, *others])
+            from cdi_hook.runtime import readings
+
+            path = readings.only_one([path, *others], self.host.settings, self._invocation.container_id)
             self.host.call.bundle = path.rpartition("/")[0] or posix.getcwd()
         found = bundle.load(path)
         if found is None:
             return  # the runtime has its own words for that
         oci, place = found
         if self.host.settings["EXCLUSIVE"]:
-            self._tell_lessee(runtime)
+            from cdi_hook.runtime import later
+
+            later.tell_lessee(self.host.call, self._invocation, runtime)
         changes = pipeline.inject(oci, self.host, self._warn, runtime=runtime)
         pipeline.write(place, oci, changes)
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()
         self._say_what_log_lacks()
-
-    def _tell_lessee(self, runtime: str) -> None:
-        """Say who takes a lease for exclusive devices: we, who become the runtime."""
-        call, told, here = self.host.call, self._invocation, posix.getcwd()
-        call.bundle = argv.absolute(call.bundle, here)
-        call.no_lease = "the arguments don't say which of their words is the container's id"
-        if told.has_one_id:
-            xdg = posix.environ.get(b"XDG_RUNTIME_DIR")
-            call.lessee = facts.Lessee(
-                "self",
-                argv.absolute(told.root, here),
-                [runtime, *argv.to_ask(told.global_options, here), "state", told.container_id],
-                None if xdg is None else xdg.decode("utf-8", "surrogateescape"),
-            )
-
-    def _only_one(self, paths: Sequence[str]) -> str:
-        """Return the one of these that there is; raises BundleError for several if any asks for a device."""
-        found: dict[tuple[int, int], str] = {}
-        for path in paths:
-            try:
-                status = posix.stat(path)
-            except OSError:
-                continue
-            found.setdefault((status.st_dev, status.st_ino), path)
-        there = list(found.values()) or paths
-        if len(found) > 1 and any(map(self._may_ask, there)):
-            error = errors.BundleError(
-                "runtimes read these arguments in different ways and may take "
-                f"{' or '.join(map(errors.quote, there))}, of which one may ask for a CDI device",
-                'write the bundle as --bundle=DIR before the id, and no other option with one "-" or spaces '
-                "around it",
-            )
-            error.of_request = True
-            raise error
-        return there[0]
-
-    def _may_ask(self, path: str) -> bool:
-        try:
-            found = bundle.load(path)
-            wanted = found and request.collect(found[0], self.host.settings, self._invocation.container_id)
-        except errors.CDIError:
-            return True
-        return bool(wanted and wanted.device_ids)
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""
@@ -191,7 +152,7 @@ def _exec(runtime: str, arguments: Sequence[str], stat: str) -> NoReturn:
     """
     import _signal  # type: ignore[import-not-found]  # signal itself imports enum, 3 ms
 
-    fields = stat.split(" ")
+    fields = stat.rpartition(") ")[2].split(" ")  # after the process's name, which may have spaces
     ignored = int(fields[_SIGIGNORE]) if len(fields) > _SIGIGNORE else 0
     for number in _PYTHON_IGNORES:
         if not ignored >> (number - 1) & 1:

@@ -21,6 +21,7 @@ from cdi_hook.base.files import clean
 from cdi_hook.catalog.cache import Cache
 from cdi_hook.edits import editor, kinds
 from cdi_hook.errors import CDIError
+from cdi_hook.inject import annotation
 from cdi_hook.specs import model, shape, specfile, validation, versions
 
 DATA = Path(os.environ.get("CDI_HOOK_CASES", Path(__file__).parent / "data"))
@@ -125,7 +126,7 @@ def inject(request: Step) -> Step:
     keys: list[str] = []
     answer["unresolved"] = []
     try:
-        keys, names_ = names.parse_annotations(request.get("annotations") or {})
+        keys, names_ = annotation.parse_annotations(request.get("annotations") or {})
         wanted += names_
         answer["error"] = error_of(lambda: cache.inject(oci, wanted))
         answer["unresolved"] = [name for name in wanted if oci is None or name not in answer["devices"]]
@@ -170,7 +171,7 @@ def scan(request: Step) -> Step:
 
 def parse_annotations(request: Step) -> Step:
     try:
-        keys, devices = names.parse_annotations(request["annotations"])
+        keys, devices = annotation.parse_annotations(request["annotations"])
     except CDIError as error:
         return {"error": str(error), "keys": [], "devices": []}
     return {"error": "", "keys": keys, "devices": devices}
@@ -202,17 +203,19 @@ def valued(name: str, action: Callable[[], Any], otherwise: Any = "") -> Step:
 
 
 def annotation_key(request: Step) -> Step:
-    return valued("key", lambda: names.annotation_key(request["plugin"], request["device_id"]))
+    return valued("key", lambda: annotation.annotation_key(request["plugin"], request["device_id"]))
 
 
 def annotation_value(request: Step) -> Step:
-    return valued("value", lambda: names.annotation_value(request["devices"]))
+    return valued("value", lambda: annotation.annotation_value(request["devices"]))
 
 
 def update_annotations(request: Step) -> Step:
     before = request.get("annotations") or {}
     plugin, device_id, devices = request["plugin"], request["device_id"], request["devices"]
-    return valued("annotations", lambda: names.update_annotations(before, plugin, device_id, devices), before)
+    return valued(
+        "annotations", lambda: annotation.update_annotations(before, plugin, device_id, devices), before
+    )
 
 
 def gen_spec_name(request: Step) -> Step:

@@ -13,6 +13,7 @@ from cdi_hook import errors, names
 from cdi_hook.base import log
 from cdi_hook.config import rule
 from cdi_hook.errors import CDIError, InvalidAnnotation, InvalidName
+from cdi_hook.inject.annotation import annotation_value, parse_annotations, update_annotations
 
 from .strategies import NEAR_NAMES, QUALIFIED_NAMES, TEXTS
 
@@ -62,7 +63,7 @@ def test_what_is_written_to_annotations_is_read_back(
     is_key = bool(plugin and device_id and KEY.fullmatch(name)) and len(name) <= 63
     can_be = is_key and f"cdi.k8s.io/{name}" not in before and all(map(QUALIFIED.fullmatch, devices))
     try:
-        after = names.update_annotations(before, plugin, device_id, devices)
+        after = update_annotations(before, plugin, device_id, devices)
     except InvalidAnnotation as error:
         assert not can_be
         assert log.plain(str(error)).isprintable()
@@ -72,7 +73,7 @@ def test_what_is_written_to_annotations_is_read_back(
     assert can_be
     assert list(after) == [*before, f"cdi.k8s.io/{name}"]
     if devices:
-        keys, found = names.parse_annotations(after)
+        keys, found = parse_annotations(after)
         assert keys == sorted(key for key in after if key.startswith("cdi.k8s.io/"))
         assert found == [one for key in keys for one in after[key].split(",")]
         assert ",".join(devices) == after[f"cdi.k8s.io/{name}"]
@@ -85,7 +86,7 @@ def test_annotations_are_read_whole_or_refused(annotations: dict[str, str]) -> N
     """One item that isn't a qualified name refuses all; otherwise every item counts, in the order of the keys."""
     items = [item for key in sorted(annotations) if key > "cdi" for item in annotations[key].split(",")]
     try:
-        _, found = names.parse_annotations(annotations)
+        _, found = parse_annotations(annotations)
     except InvalidAnnotation:
         assert not all(map(QUALIFIED.fullmatch, items))
     else:
@@ -156,7 +157,7 @@ def test_a_pattern_matches_as_a_regular_expression_does(case: tuple[str, str]) -
 def test_the_value_of_an_annotation_is_made_of_names_only(devices: list[str]) -> None:
     """What requests devices is written only for qualified names."""
     try:
-        assert names.annotation_value(devices) == ",".join(devices)
+        assert annotation_value(devices) == ",".join(devices)
     except CDIError:
         assert not all(map(QUALIFIED.fullmatch, devices))
     else:

@@ -16,7 +16,7 @@ from .tree import ROOT, modules
 ROOMS = {
     "errors": "",
     "names": "errors",
-    "base": "errors",
+    "base": "",
     "edits": "base errors",
     "specs": "base edits errors names",
     "catalog": "base edits errors names specs",
@@ -27,17 +27,17 @@ ROOMS = {
     "leases": "base catalog edits errors",
     "inject": "base catalog config edits errors generate leases names",
     "live": "base config container edits errors",
-    "runtime": "base errors inject",
-    "hooks": "base errors inject libraries live runtime",
+    "runtime": "base config errors inject leases",
+    "hooks": "base errors inject leases libraries live runtime",
     "engines": "base errors",
     "doctor": "base catalog config edits engines errors inject leases names specs",
     "cli": "base catalog config doctor edits engines errors generate hooks inject leases libraries names specs",
-    "bytecode": "base config hooks inject runtime",
+    "bytecode": "base config hooks runtime",
     "start": "bytecode",
 }
-# In these folders a new class of devices, engine, check or command is a new file; any other has ten at most.
+# In these folders a new class of devices, engine, check or command is a new file; any other has twelve at most.
 FOLDERS = ("engines", "generate.classes", "doctor.checks", "cli.command")
-MOST = 10
+MOST = 12
 # Of the modules beside the rooms, with the package's own.
 MOST_ON_TOP = 5
 # A command may be called as the room that it fronts.
@@ -106,7 +106,7 @@ def test_no_import_goes_in_a_circle() -> None:
 
 
 def test_rooms_are_small() -> None:
-    """A folder has ten modules at most beside its own, unless each is one thing more; the top has five."""
+    """A folder has twelve modules at most beside its own, unless each is one thing more; the top has five."""
     sizes = Counter(name.rpartition(".")[0] for name in ALL if name not in PACKAGES)
     assert sizes.pop("cdi_hook") + 1 <= MOST_ON_TOP
     assert {name for name, size in sizes.items() if size > MOST} <= {f"cdi_hook.{one}" for one in FOLDERS}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.base import volumes
+from cdi_hook.base import patience
 
 from .apart import DEVICE, World, keeper
 from .lab import STANDARD_PATH
@@ -27,8 +27,8 @@ pytestmark = [
     pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse"),
 ]
 
-SAID = f"its file system doesn't answer within {volumes.PATIENCE_S} s, so this dir isn't read"
-MOST_S = volumes.PATIENCE_S + 8  # on a busy machine
+SAID = f"its file system doesn't answer within {patience.PATIENCE_S} s, so this dir isn't read"
+MOST_S = patience.PATIENCE_S + 8  # on a busy machine
 
 
 @contextlib.contextmanager
@@ -79,9 +79,9 @@ def test_a_device_of_a_good_dir(world: World, is_indexed: bool, is_known: bool) 
         took = timed(world)
         assert took < MOST_S
         if is_indexed and world.is_before:
-            assert took < volumes.PATIENCE_S
+            assert took < patience.PATIENCE_S
         else:
-            assert took > volumes.PATIENCE_S
+            assert took > patience.PATIENCE_S
 
 
 def test_a_device_of_a_silent_dir(world: World) -> None:

@@ -32,7 +32,7 @@ devices:
 
 # All modules that a create imports beyond an empty Python. Each more costs every
 # container 0.1 ms, and one of the standard library rather 1 to 20.
-OURS = ("base", "base.files", "base.json_text", "base.volumes", "catalog", "catalog.index", "catalog.registry",
+OURS = ("base", "base.files", "base.json_text", "base.quoting", "base.volumes", "catalog", "catalog.index", "catalog.registry",
         "config", "config.settings", "edits", "edits.editor", "edits.kinds", "edits.target", "errors", "inject", "inject.bundle",
         "inject.facts", "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
         "runtime.shim")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.runtime import argv
+from cdi_hook.runtime import argv, later
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from cdi_hook.runtime import argv
 def test_global_options(arguments: str, asking: str) -> None:
     """They stay, without those about logs, and a root that isn't absolute starts in the dir of the create."""
     invocation = argv.parse(arguments.split())
-    assert argv.to_ask(invocation.global_options, "/here") == asking.split()
+    assert later.to_ask(invocation.global_options, "/here") == asking.split()
 
 
 @pytest.mark.parametrize(
