@@ -12,19 +12,16 @@ A device that a spec calls "any" or "any:2" is asked for like every other.
 
 from __future__ import annotations
 
-import posix
-import time
-
 from cdi_hook import errors
-from cdi_hook.base import json_text
 from cdi_hook.config.rule import matches
 from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target, Wanted
 from cdi_hook.errors import quote
 from cdi_hook.inject import audit, request
-from cdi_hook.leases import choice, life, same
+from cdi_hook.leases import choice, same
 from cdi_hook.leases.stock import Stock
-from cdi_hook.leases.store import TOKEN, Lease, Store
+from cdi_hook.leases.store import TOKEN, Store
+from cdi_hook.leases.taking import Taking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +32,7 @@ if TYPE_CHECKING:
     from cdi_hook.config.settings import Config
     from cdi_hook.edits.target import Change
     from cdi_hook.inject.facts import Facts
-    from cdi_hook.leases.in_use import Blocker
     from cdi_hook.leases.lessee import Lessee
-    from cdi_hook.leases.life import Creator
     from cdi_hook.leases.same import Hardware
 
 DEALT = "CDI_DEALT"  # the container's variable with the devices that `any` became
@@ -59,7 +54,6 @@ class Deal:
         self._wanted, self._oci, self._config, self._call = wanted, oci, config, call
         self._patterns = config.words("EXCLUSIVE")
         self._stock = Stock(registry)
-        self._ignored: frozenset[str] | None = None
         self._draws = [
             choice.Draw(name)
             for name in wanted.device_ids
@@ -124,6 +118,27 @@ class Deal:
         finally:
             store.close()
         self._name_what_was_taken()
+
+    def _take(self, store: Store, call: Facts, lessee: Lessee) -> None:
+        found = self._oci.get("annotations")
+        annotations = found if isinstance(found, dict) else {}
+        tree = {
+            "id": call.container,
+            "root": lessee.root,
+            "bundle": call.bundle,
+            "engine": audit.engine_of(annotations, f"{call.root}{call.bundle}"),
+            "state": lessee.state,
+            "xdg": lessee.xdg,
+        }
+        token = annotations.get(TOKEN)
+        taking = Taking(tree, lessee.pid, token, self._held, self._draws, self._stock.ignored)
+        try:
+            self._token = taking.take(store, audit.REMOVES)
+        except errors.LeaseError as error:
+            if taking.lacking:
+                error.about = request.asked(taking.lacking, self._wanted)
+            raise
+        self._taken = {name: [one.name for one in several] for name, several in taking.taken.items()}
 
     def _check_draws(self) -> None:
         """Find the candidates of each draw; raises InvalidRequest for one that can't be made."""
@@ -203,130 +218,7 @@ class Deal:
         ignored = self._stock.ignored([name, *(one.name for one in near)]) if near else _NONE
         return [one.name for one in near if same.is_part(one, own, ignored)]
 
-    # The lease.
-
-    def _take(self, store: Store, call: Facts, lessee: Lessee) -> None:
-        gone: list[dict[str, Any]] = []
-        there: list[tuple[dict[str, Any], str]] = []  # with how it is
-        end = 0.0
-        try:
-            me = life.creator(lessee.pid)
-        except OSError as error:
-            raise errors.LeaseError(
-                f"the process {lessee.pid} that creates the container can't be looked at: {error.strerror}"
-            ) from error
-        while True:
-            told = [tree for tree, _ in there]
-            with store:
-                leases = [one for one in store.read() if one.tree not in gone]
-                mine = next((one for one in leases if self._is_own(one, me, call, lessee)), None)
-                others = [one for one in leases if one is not mine]
-                taken, blockers = self._choose(others)
-                # An engine restarts a container with its id: then it may get what it had.
-                old = next((one for one in others if _is_of(one, lessee) and one.tree not in told), None)
-                if (
-                    not old
-                    and not blockers
-                    and all(len(taken[draw.name]) == draw.number for draw in self._draws)
-                ):
-                    new = [*self._held, *(one for several in taken.values() for one in several)]
-                    mine = mine or self._new(call, lessee)
-                    self._token = mine["token"]
-                    if _grow(mine, new, me, lessee):
-                        store.write([*others, mine])
-                    break
-            if self._ignored is None and not old:
-                names = [one.name for lease in others for one in lease.devices]
-                names += [one.name for one in self._held]
-                names += [one.name for draw in self._draws for one in draw.candidates]
-                self._ignored = self._stock.ignored(names)
-                continue
-            unasked = old or next((lease for _, lease, _ in blockers if lease.tree not in told), None)
-            if unasked is None:
-                raise self._refusal(taken, blockers, there)
-            end = end or time.monotonic() + life.MOST_S
-            how = life.how(unasked, end - time.monotonic())
-            if how:
-                there.append((unasked.tree, how))
-            else:
-                gone.append(unasked.tree)
-        self._taken = {name: [one.name for one in several] for name, several in taken.items()}
-
-    def _choose(self, others: Sequence[Lease]) -> tuple[dict[str, list[Hardware]], list[Blocker]]:
-        """Return what each draw takes, and what is in the way; of draws only if they lack some."""
-        ignored = self._ignored or _NONE
-        wanted = [*self._held, *(one for draw in self._draws for one in draw.candidates)]
-        keys = frozenset().union(*(one.keys for one in wanted))
-        near = [(lease, one) for lease in others if lease.has_any(keys) for one in lease.devices]
-
-        def blockers(devices: Iterable[Hardware]) -> list[Blocker]:
-            return [
-                (device, lease, one) for device in devices for lease, one in near
-                if same.conflict(device, one, ignored)
-            ]  # fmt: skip
-
-        found = blockers(self._held)
-        taken: dict[str, list[Hardware]] = {}
-        for draw in self._draws:
-            out = [*(one for _, one in near), *self._held, *(one for all_ in taken.values() for one in all_)]
-            taken[draw.name] = choice.pick(draw.number, draw.candidates, out, ignored)
-            if len(taken[draw.name]) < draw.number:
-                found += blockers(draw.candidates)
-        return taken, found
-
-    def _is_own(self, lease: Lease, me: Creator, call: Facts, lessee: Lessee) -> bool:
-        """Say whether a lease is this container's: by an earlier call, or by the runtime before its hook."""
-        annotations = self._oci.get("annotations")
-        token = annotations.get(TOKEN) if isinstance(annotations, dict) else None
-        if lease["id"] != call.container:
-            return False
-        if me in lease["creators"]:  # before it was started again, or by a hook before this one
-            return True
-        if token != lease["token"]:
-            return False
-        if lessee.state:
-            return _is_of(lease, lessee)
-        # A copy of the bundle has the token too.
-        return _is_same_dir(lease["bundle"], call.bundle) and any(map(life.is_there, lease["creators"]))
-
-    def _new(self, call: Facts, lessee: Lessee) -> Lease:
-        annotations = self._oci.get("annotations")
-        annotations = annotations if isinstance(annotations, dict) else {}
-        return Lease(
-            {
-                "token": posix.urandom(16).hex(),
-                "id": call.container,
-                "root": lessee.root,
-                "bundle": call.bundle,
-                "engine": audit.engine_of(annotations, f"{call.root}{call.bundle}"),
-                "since": time.time(),
-                "creators": [],
-                "state": lessee.state,
-                "xdg": lessee.xdg,
-                "devices": [],
-            }
-        )
-
     # What people see.
-
-    def _refusal(
-        self,
-        taken: dict[str, list[Hardware]],
-        blockers: list[Blocker],
-        there: list[tuple[dict[str, Any], str]],
-    ) -> errors.CDIError:
-        from cdi_hook.leases import in_use
-
-        short = next((draw for draw in self._draws if len(taken[draw.name]) < draw.number), None)
-        wanted = {one.name for one in self._held}
-        named = [one for one in blockers if one[0].name in wanted]
-        if named:
-            error = in_use.of_named(named, there, audit.REMOVES)
-            error.about = request.asked(dict.fromkeys(one[0].name for one in named), self._wanted)
-            return error
-        assert short
-        every = choice.pick(len(short.candidates), short.candidates, (), self._ignored or _NONE)
-        return in_use.of_draw(short.name, short.number, every, blockers, there, audit.REMOVES)
 
     def _name_what_was_taken(self) -> None:
         """Have the request ask for the devices that were taken, in the places of the draws."""
@@ -366,25 +258,6 @@ class Deal:
         return target.changes
 
 
-def _is_of(lease: Lease, lessee: Lessee) -> bool:
-    """Say whether a lease is of the container with this id, of this runtime, under this root."""
-    return bool(lessee.state and (lease["state"], lease["xdg"]) == (lessee.state, lessee.xdg))
-
-
-def _grow(lease: Lease, devices: Sequence[Hardware], me: Creator, lessee: Lessee) -> bool:
-    """Have a lease be for these devices too, and by us too; say whether that changed it.
-
-    It never shrinks: whoever made it may still be creating the container, or it is another one's that lives.
-    """
-    before = json_text.dumps(lease.tree)
-    if lessee.state or not lease["state"]:  # else the runtime that calls this hook is among the creators
-        old = [one for one in lease["creators"] if one != me and life.is_there(one)]
-        lease.tree["creators"] = [*old, me]
-        lease.tree["state"] = lease["state"] or lessee.state
-    lease.cover(devices)
-    return json_text.dumps(lease.tree) != before
-
-
 def _items(oci: dict[str, Any], prefixes: Sequence[str], config: Any) -> list[tuple[str, str, str]]:
     """Return what annotations ask for: the key, the item as it is written, and the name that it means."""
     annotations = oci.get("annotations")
@@ -394,11 +267,3 @@ def _items(oci: dict[str, Any], prefixes: Sequence[str], config: Any) -> list[tu
         if key.startswith(tuple(prefixes)) and isinstance(value, str)
         for item in value.split(",")
     ]
-
-
-def _is_same_dir(one: str, other: str) -> bool:
-    try:
-        first, second = posix.stat(one), posix.stat(other)
-    except OSError:
-        return False
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)

@@ -5,8 +5,9 @@
     store.py   the leases: one file, a lock beside it
     life.py    whether the container that has a lease is still there
     choice.py  which names `any` may take, and in which order
+    taking.py  one container takes a lease, or hears who is in its way
 
 A lease is taken before the runtime starts. Nobody releases it: whoever wants its device next asks
-whether its container still exists. inject/deal.py does all that for a request. Nothing here is imported
+whether its container still exists. inject/deal.py says what a request wants. Nothing here is imported
 unless the configuration has EXCLUSIVE.
 """

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One container takes a lease for all that it wants, or nothing.
+
+Under the lock it reads the leases and chooses. If other leases are in the way, it asks, without the lock,
+whether their containers are still there, and begins again. Nothing here knows the OCI spec.
+"""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from cdi_hook import errors
+from cdi_hook.base import json_text
+from cdi_hook.leases import choice, life, same
+from cdi_hook.leases.store import Lease
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from cdi_hook.leases.in_use import Blocker
+    from cdi_hook.leases.same import Hardware
+    from cdi_hook.leases.store import Store
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Taking:
+    """One container's transaction."""
+
+    __slots__ = (
+        "_answers", "_ignore", "_ignored", "_me", "_mine", "_old", "_token", "_tree", "blockers", "draws",
+        "held", "lacking", "taken",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tree: dict[str, Any],
+        pid: int | str,
+        token: object,
+        held: Sequence[Hardware],
+        draws: Sequence[choice.Draw],
+        ignore: Callable[[Iterable[str]], frozenset[str]],
+    ) -> None:
+        """Say what is wanted, and who wants it; raises LeaseError if there is no such process.
+
+        ``tree`` has the container's fields of a lease: id, root, bundle, engine, state and xdg. ``pid`` is
+        the process that creates it, or its own first one ("self": we). ``token`` is the one that its OCI
+        spec has already. ``held`` are the devices by name, ``draws`` those that have to be chosen.
+        ``ignore`` returns the keys that don't count for devices with these names.
+        """
+        self.held, self.draws = held, draws
+        self.taken: dict[str, list[Hardware]] = {}  # by the name of a draw
+        self.blockers: list[Blocker] = []  # what was in the way
+        self.lacking: list[str] = []  # those that are held by another, if it was refused
+        self._tree, self._token, self._ignore = tree, token, ignore
+        self._ignored: frozenset[str] | None = None
+        self._answers: list[tuple[dict[str, Any], str]] = []  # a lease, and how its container is
+        self._mine: Lease | None = None
+        self._old: Lease | None = None
+        try:
+            self._me = life.creator(pid)
+        except OSError as error:
+            raise errors.LeaseError(
+                f"the process {pid} that creates the container can't be looked at: {error.strerror}"
+            ) from error
+
+    def take(self, store: Store, removes: Sequence[str]) -> str:
+        """Take the lease, and return its token; ``removes`` are as in in_use.remove().
+
+        Raises LeaseError, and then nothing was taken.
+        """
+        end = 0.0
+        while True:
+            with store:
+                others = self._look(store.read())
+                if self._is_met:
+                    return self._write(store, others)
+            if self._ignored is None and not self._old:
+                self._ignored = self._ignore(self._names(others))
+                continue
+            lease = self._old or next(
+                (lease for _, lease, _ in self.blockers if not self._has_asked(lease)), None
+            )
+            if lease is None:
+                raise self._refusal(removes)
+            end = end or time.monotonic() + life.MOST_S
+            self._answers.append((lease.tree, life.how(lease, end - time.monotonic())))
+
+    @property
+    def _is_met(self) -> bool:
+        return not self._old and not self.blockers and self._short is None
+
+    @property
+    def _short(self) -> choice.Draw | None:
+        """The first draw that lacks a device."""
+        return next((draw for draw in self.draws if len(self.taken[draw.name]) < draw.number), None)
+
+    def _look(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Find out what can be had; return the leases of other containers that aren't known to be gone."""
+        leases = [lease for lease in leases if (lease.tree, "") not in self._answers]
+        self._mine = next(filter(self._is_own, leases), None)
+        others = [lease for lease in leases if lease is not self._mine]
+        self._choose(others)
+        # An engine restarts a container with its id: then it may get what it had.
+        self._old = next((one for one in others if self._is_of_us(one) and not self._has_asked(one)), None)
+        return others
+
+    def _has_asked(self, lease: Lease) -> bool:
+        return any(tree == lease.tree for tree, _ in self._answers)
+
+    def _names(self, others: Iterable[Lease]) -> list[str]:
+        """Return the names of all devices that are compared."""
+        return [
+            *(device.name for lease in others for device in lease.devices),
+            *(device.name for device in self.held),
+            *(device.name for draw in self.draws for device in draw.candidates),
+        ]
+
+    def _choose(self, others: Iterable[Lease]) -> None:
+        """Find what each draw takes, and what is in the way; of draws only if they lack some."""
+        ignored = self._ignored or _NONE
+        wanted = [*self.held, *(device for draw in self.draws for device in draw.candidates)]
+        keys = _NONE.union(*(device.keys for device in wanted))
+        near = [(lease, device) for lease in others if lease.has_any(keys) for device in lease.devices]
+
+        def blockers(devices: Iterable[Hardware]) -> list[Blocker]:
+            return [
+                (device, lease, leased) for device in devices for lease, leased in near
+                if same.conflict(device, leased, ignored)
+            ]  # fmt: skip
+
+        self.blockers = blockers(self.held)
+        out = [*(leased for _, leased in near), *self.held]
+        for draw in self.draws:
+            self.taken[draw.name] = choice.pick(draw.number, draw.candidates, out, ignored)
+            out += self.taken[draw.name]
+            if len(self.taken[draw.name]) < draw.number:
+                self.blockers += blockers(draw.candidates)
+
+    # Our own lease.
+
+    def _is_own(self, lease: Lease) -> bool:
+        """Say whether a lease is this container's: by an earlier call, or by the runtime before its hook."""
+        if lease["id"] != self._tree["id"]:
+            return False
+        if self._me in lease["creators"]:  # before it was started again, or by a hook before this one
+            return True
+        if self._token != lease["token"]:
+            return False
+        if self._tree["state"]:
+            return self._is_of_us(lease)
+        # A copy of the bundle has the token too.
+        is_here = _is_same_dir(lease["bundle"], self._tree["bundle"])
+        return is_here and any(map(life.is_there, lease["creators"]))
+
+    def _is_of_us(self, lease: Lease) -> bool:
+        """Say whether a lease is of the container with this id, of this runtime, under this root."""
+        return bool(self._tree["state"]) and all(self._tree[name] == lease[name] for name in ("state", "xdg"))
+
+    def _write(self, store: Store, others: Sequence[Lease]) -> str:
+        """Write what was chosen, if that changes anything; return the lease's token."""
+        lease = self._mine or Lease(
+            {
+                "token": posix.urandom(16).hex(),
+                "since": time.time(),
+                **self._tree,
+                "state": [],
+                "creators": [],
+                "devices": [],
+            }
+        )
+        before = json_text.dumps(lease.tree)
+        self._grow(lease)
+        if json_text.dumps(lease.tree) != before:
+            store.write([*others, lease])
+        token: str = lease["token"]
+        return token
+
+    def _grow(self, lease: Lease) -> None:
+        """Have a lease be for what was chosen too, and by us too.
+
+        It never shrinks: whoever made it may still be creating the container, or it is of one that lives.
+        """
+        state = self._tree["state"]
+        if state or not lease["state"]:  # else the runtime that calls this hook is among the creators
+            old = [one for one in lease["creators"] if one != self._me and life.is_there(one)]
+            lease.tree["creators"] = [*old, self._me]
+            lease.tree["state"] = lease["state"] or state
+        lease.cover([*self.held, *(device for devices in self.taken.values() for device in devices)])
+
+    # What people see.
+
+    def _refusal(self, removes: Sequence[str]) -> errors.LeaseError:
+        from cdi_hook.leases import in_use
+
+        there = [answer for answer in self._answers if answer[1]]
+        wanted = {device.name for device in self.held}
+        named = [blocker for blocker in self.blockers if blocker[0].name in wanted]
+        if named:
+            self.lacking = list(dict.fromkeys(device.name for device, _, _ in named))
+            return in_use.of_named(named, there, removes)
+        short = self._short
+        assert short
+        every = choice.pick(len(short.candidates), short.candidates, (), self._ignored or _NONE)
+        return in_use.of_draw(short.name, short.number, every, self.blockers, there, removes)
+
+
+def _is_same_dir(one: str, other: str) -> bool:
+    try:
+        first, second = posix.stat(one), posix.stat(other)
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
