@@ -122,6 +122,12 @@ class Deal:
     def _take(self, store: Store, call: Facts, lessee: Lessee) -> None:
         found = self._oci.get("annotations")
         annotations = found if isinstance(found, dict) else {}
+        for key in annotations:
+            if key.startswith(TOKEN) and key != TOKEN:  # runc takes "TOKEN=x" for TOKEN
+                raise errors.InvalidAnnotation(
+                    f"the annotation {quote(key)} is refused: keys with {TOKEN} are cdi-hook's own",
+                    "leave it out",
+                )
         tree = {
             "id": call.container,
             "root": lessee.root,

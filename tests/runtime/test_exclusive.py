@@ -461,6 +461,26 @@ def test_an_image_s_token(host: Shared) -> None:
 
 
 @on_runc
+def test_a_forged_token(host: Shared) -> None:
+    """runc takes the annotation "cdi-hook.lease=1" for cdi-hook's own: such keys are refused."""
+    for key in (f"{TOKEN}=1", f"{TOKEN}=", f"{TOKEN}.x"):
+        bundle = host.bundle("v.com/gpu=0")
+        bundle.config["annotations"][key] = "x"
+        bundle.write()
+        _, error = host.create(bundle)
+        assert error == (
+            f'CDI device injection failed: the annotation "{key}" is refused: '
+            "keys with cdi-hook.lease are cdi-hook's own; leave it out"
+        )
+    assert host.leases() == []
+    bundle = host.bundle("")  # which has no lease
+    del bundle.config["annotations"]["cdi.k8s.io/test"]
+    bundle.config["annotations"][f"{TOKEN}=1"] = "x"
+    bundle.write()
+    assert host.create(bundle)[1] == ""
+
+
+@on_runc
 def test_no_file_without_exclusive(host: Shared) -> None:
     """Nothing of it is made, or looked at, unless the configuration has EXCLUSIVE."""
     host.lab.configure()
