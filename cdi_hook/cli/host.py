@@ -69,13 +69,16 @@ def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, 
     """Return the lease of who has each of these devices for itself, where somebody has (EXCLUSIVE)."""
     if not found.settings["EXCLUSIVE"]:
         return {}
-    from cdi_hook.leases import life, store
+    from cdi_hook.leases import inquiry
     from cdi_hook.leases.stock import Stock
 
     if os.geteuid() != 0:
         output.warn("who has which device is shown for your own containers only; root sees root's")
     try:
-        leases = life.living(store.known(f"{found.state_dir}-leases" if found.state_dir else ""))
+        leases = inquiry.living(f"{found.state_dir}-leases" if found.state_dir else "")
+        for doubt in dict.fromkeys(lease.how for lease in leases if lease.how not in inquiry.STATES):
+            ids = words.some(lease["id"] for lease in leases if lease.how == doubt)
+            output.warn(f"whether these containers are gone can't be told: {ids}: {doubt}")
         return {name: one.tree for name, one in Stock(registry).holders(names, leases).items()}
     except CDIError as error:
         output.warn(str(error))

@@ -3,9 +3,10 @@
 
     same.py    what a device's name stands for on this host, and whether two names stand for the same
     store.py   the leases: one file, a lock beside it
-    life.py    whether the container that has a lease is still there
+    life.py    the processes that create a container
     choice.py  which names `any` may take, and in which order
     taking.py  one container takes a lease, or hears who is in its way
+    inquiry.py whether the containers that are in the way are still there
 
 A lease is taken before the runtime starts. Nobody releases it: whoever wants its device next asks
 whether its container still exists. inject/deal.py says what a request wants. Nothing here is imported

@@ -7,12 +7,12 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import log, words
+from cdi_hook.base import log, programs, words
 from cdi_hook.errors import LeaseError
-from cdi_hook.leases.life import CREATING
+from cdi_hook.leases import inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cdi_hook.leases.same import Hardware
     from cdi_hook.leases.store import Lease
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _HASH, _ID = 64, 12  # characters of an id that an engine chose, and how many of these it shows
-_STATES = ("created", "running", "paused", "stopped", CREATING)
+_NEW_S = 60  # under load each container is created and not started for a moment
 
 
 def holder(tree: dict[str, Any]) -> str:
@@ -48,11 +48,18 @@ def _short(tree: dict[str, Any]) -> str:
 
 def of_named(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> LeaseError:
     """Return the error for devices that were asked for by name; ``removes`` are as in remove()."""
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for device, lease, leased in blockers:
-        also = "" if leased.name == device.name else f", which has {leased.name}"
-        found.setdefault(device.name, f"{device.name} is in use by {holder(lease.tree)}{also}")
-    return LeaseError(words.some(found.values(), _SHOWN), _fix(blockers, there, removes))
+        has = found.setdefault(device.name, {}).setdefault(holder(lease.tree), [])
+        has += [leased.name] if leased.name != device.name else []
+    told = [f"{name} is in use by {_holders(holders)}" for name, holders in found.items()]
+    return LeaseError(words.some(told, _SHOWN), _fix(blockers, there, removes))
+
+
+def _holders(holders: Mapping[str, Sequence[str]]) -> str:
+    """Return who has a device, each with what it has of it, in words."""
+    told = (f"{who}, which has {words.some(has)}" if has else who for who, has in holders.items())
+    return words.some(told, _SHOWN, " and ")
 
 
 def of_draw(
@@ -81,14 +88,14 @@ def of_draw(
 
 def _fix(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> str:
     """Return what frees the device of a container that nobody will start, or that may be gone; else ""."""
-    trees = [lease.tree for _, lease, _ in blockers]
     for tree, how in there:
-        if tree in trees and how == "created":
+        if how == inquiry.CREATED and time.time() - tree["since"] > _NEW_S:
             return f"{_short(tree)} was created and not started; to remove it, {remove(tree, removes)}"
     for tree, how in there:
-        if tree in trees and how not in _STATES:
-            who = _short(tree)
-            return f"whether {who} is gone can't be told: {how}; to remove it, {remove(tree, removes)}"
+        if how not in inquiry.STATES:
+            who = f"whether {_short(tree)} is gone can't be told: {how}"
+            release = programs.advice(f'"cdi-hook release {blockers[0][0].name}"')
+            return f"{who}; if it is, {release} frees the device"
     return ""
 
 

@@ -1,113 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the container that has a lease is still there.
+"""The processes that create a container: which they are, and whether they are still there.
 
-First the processes that create it are looked for, and only when they are gone its runtime is asked: while a
-container is being created, its runtime says that there is none. Only "stopped", another container's
-token, or the runtime's words for no such container free a device. Whatever else is said, or isn't, holds it.
+While they are, the container is being created, and its runtime may say that there is none.
 """
 
 from __future__ import annotations
 
 import posix
 
-from cdi_hook.leases.store import TOKEN
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
-
-    from cdi_hook.base.process import Answer
-    from cdi_hook.leases.store import Lease
 
     Creator = list[Any]  # [pid, start time in ticks, pid namespace], as store.py has it
 
-CREATING = "creating"
-MOST_S = 10.0  # for all answers of runtimes that one create waits for
-# What `state` says of a container that isn't there, by runtime: the end of the last line on stderr.
-_GONE = (
-    'msg="container does not exist"',  # runc
-    "/{id}/status`: No such file or directory",  # crun
-    "loading container: file does not exist",  # runsc
-)
+INITIAL = "pid:[4026531836]"  # the pid namespace from which all processes can be seen
 
 
 def creator(pid: int | str = "self") -> Creator:
     """Return what tells a process from all others; raises OSError if there is none."""
     fields = _stat(pid)
     number = posix.getpid() if pid == "self" else int(pid)
-    return [number, int(fields[19]), _namespace()]
+    return [number, int(fields[19]), namespace()]
 
 
 def is_there(one: Creator) -> bool:
-    """Say whether a process is there; one of another pid namespace can't be seen, so it may be."""
-    pid, start, namespace = one
+    """Say whether a process may be there; one that can't be seen may be."""
+    pid, start, space = one
     try:
-        if namespace != _namespace():
-            return True
+        if space != namespace():
+            return _may_be_elsewhere(pid, start)
         fields = _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return _is_hidden(pid)
     except OSError:
         return True
-    is_dead = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1  # else its other threads still run
-    return int(fields[19]) == start and not is_dead
+    is_it = int(fields[19]) == start and not _is_dead(fields)
+    return is_it or posix.readlink("/proc/self") != str(posix.getpid())  # a /proc of another namespace
+
+
+def _is_dead(fields: list[bytes]) -> bool:
+    return fields[0] in (b"Z", b"X") and int(fields[17]) <= 1  # else its other threads still run
+
+
+def _is_hidden(pid: int) -> bool:
+    """Say whether a process has a pid, though /proc has none: with hidepid it hides those of others."""
+    try:
+        posix.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _may_be_elsewhere(pid: int, start: int) -> bool:
+    """Say whether a process of another pid namespace may be there that has this pid in it."""
+    try:
+        if namespace() != INITIAL or not _stat(1):  # with hidepid there is no /proc/1
+            return True
+    except OSError:
+        return True
+    for name in filter(str.isdecimal, posix.listdir("/proc")):
+        try:
+            pids = _read(f"/proc/{name}/status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+            if len(pids) > 1 and int(pids[-1]) == pid:
+                fields = _stat(name)
+                if int(fields[19]) == start and not _is_dead(fields):
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has just ended
+    return False
 
 
 def _stat(pid: int | str) -> list[bytes]:
     """Return what proc_pid_stat(5) has after a process's name: the state, ..., [17] threads, [19] start."""
-    descriptor = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+    return _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+
+
+def _read(path: str) -> bytes:
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return posix.read(descriptor, 4096).rpartition(b") ")[2].split()
+        return posix.read(descriptor, 1 << 16)
     finally:
         posix.close(descriptor)
 
 
-def _namespace() -> str:
+def namespace() -> str:
+    """Return which pid namespace we are in."""
     return posix.readlink("/proc/self/ns/pid")
 
 
-def how(lease: Lease, left_s: float) -> str:
-    """Return how a lease's container is, in a word of the OCI specification or why that can't be told.
-
-    "" if it is gone. The runtime has ``left_s`` seconds to answer.
-    """
-    if any(map(is_there, lease["creators"])):
-        return CREATING if lease["state"] else "running"
-    if not lease["state"]:
-        return ""
-    if left_s <= 0:
-        return f"its runtime wasn't asked, because others took {MOST_S:g} s to answer"
-    from cdi_hook.base import process  # 10 ms
-
-    environ = {name: value for name, value in posix.environ.items() if name != b"XDG_RUNTIME_DIR"}
-    if lease["xdg"] is not None:
-        environ[b"XDG_RUNTIME_DIR"] = lease["xdg"].encode("utf-8", "surrogateescape")
-    answer = process.ask(lease["state"], environ, left_s)
-    return meaning(answer, lease["id"], lease["token"])
-
-
-def living(leases: Iterable[Lease]) -> list[Lease]:
-    """Return the leases whose containers aren't known to be gone; each runtime is asked."""
-    import time
-
-    end = time.monotonic() + MOST_S
-    return [one for one in leases if how(one, end - time.monotonic())]
-
-
-def meaning(answer: Answer, container: str, token: str) -> str:
-    """Return what a runtime's answer to `state` means, as `how` does."""
-    if answer.status is None:
-        return answer.err
-    if not answer.out.strip():
-        words = answer.err.strip()
-        return "" if words.endswith(tuple(one.format(id=container) for one in _GONE)) else f"{answer.why}"
-    import json
-
+def cgroups(pid: int | str = "self") -> dict[str, str]:
+    """Return the cgroups of a process, by their controllers ("": cgroup v2); {} if that can't be read."""
     try:
-        tree = json.loads(answer.out)
-        status, annotations = tree["status"], tree.get("annotations") or {}
-        found = annotations.get(TOKEN, token)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return f"its runtime's answer is no state: {answer.out[:80]}"
-    return "" if status == "stopped" or found != token else str(status)[:80]
+        text = _read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
+    except OSError:
+        return {}
+    return {names: path for line in text.splitlines() for _, names, path in [line.split(":", 2)]}

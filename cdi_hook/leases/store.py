@@ -13,6 +13,9 @@ Both go when the machine stops, as its containers do. The file is an object of J
         "creators": [[pid, start time, pid namespace], ...], the processes that create it,
         "state":    the command that asks the runtime; [] if the creators are the container's own process,
         "xdg":      the XDG_RUNTIME_DIR of that command, or null,
+        "outside":  the cgroups that its creators were in,
+        "cgroup":   its own, if somebody has seen it with processes: [where the hierarchy is mounted,
+                    device and inode there, the path below that, its inode], or null,
         "devices":  [[name, keys, capabilities], ...], as in same.py}, ...]}
 
 A field that isn't known is kept.
@@ -42,12 +45,17 @@ _SHAPE = {
     "token": str, "id": str, "root": str, "bundle": str, "engine": str, "since": (int, float),
     "creators": list, "state": list, "devices": list,
 }  # fmt: skip
+_CGROUP = [str, int, int, str, int]
 
 
 class Lease:
-    """One container's lease; ``tree`` is what the file has of it."""
+    """One container's lease; ``tree`` is what the file has of it.
 
-    __slots__ = ("_devices", "tree")
+    inquiry.py finds out ``how`` the container is, in a word of the OCI specification or why that can't be
+    told ("": it is gone; None: nobody asked), and which cgroup it has ("learnt").
+    """
+
+    __slots__ = ("_devices", "how", "learnt", "tree")
 
     def __init__(self, tree: dict[str, Any]) -> None:
         """Take what the file has; raises TypeError, KeyError or ValueError if it can't be a lease."""
@@ -61,14 +69,24 @@ class Lease:
             names = (name, *keys, *capabilities)
             if type(keys) is not list or type(capabilities) is not list or {*map(type, names)} != {str}:
                 raise TypeError("devices")
-        words = [*tree["state"], *([] if tree["xdg"] is None else [tree["xdg"]])]
+        words = [*tree["state"], *([] if tree["xdg"] is None else [tree["xdg"]]), *tree.get("outside", ())]
+        cgroup = tree.get("cgroup")
+        if cgroup is not None and [*map(type, cgroup)] != _CGROUP:
+            raise TypeError("cgroup")
         if not all(isinstance(one, str) for one in words) or not abs(tree["since"]) < _LAST:
-            raise TypeError("state, xdg or since")
+            raise TypeError("state, xdg, outside or since")
         self.tree = tree
+        self.how: str | None = None
+        self.learnt: list[Any] | None = None
         self._devices: list[Hardware] | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.tree[name]
+
+    @property
+    def cgroup(self) -> list[Any] | None:
+        """The container's own cgroup, if it is known."""
+        return self.learnt or self.tree.get("cgroup")
 
     @property
     def devices(self) -> list[Hardware]:
@@ -181,7 +199,8 @@ class Store:
 
     def write(self, leases: Sequence[Lease]) -> None:
         """Put these leases in the file's place; raises LeaseError, and then it is as it was."""
-        text = json_text.dumps({"format": _FORMAT, "leases": [one.tree for one in leases]})
+        trees = [{**one.tree, "cgroup": one.learnt} if one.learnt else one.tree for one in leases]
+        text = json_text.dumps({"format": _FORMAT, "leases": trees})
         try:
             files.replace(_LEASES, text.encode(), 0o600, directory=self._directory, is_alone=True)
         except OSError as error:
@@ -212,6 +231,22 @@ def _make(directory: str) -> None:
         posix.mkdir(directory, 0o700)
     except FileExistsError:  # another process has just made it
         pass
+
+
+def settle(leases: Sequence[Lease], asked: Iterable[Lease]) -> tuple[list[Lease], bool]:
+    """Say of leases what was found out of the same ones before.
+
+    Return those that aren't known to be gone, and whether the file lacks what was found out.
+    """
+    by_token: dict[str, list[Lease]] = {}
+    for lease in asked:
+        by_token.setdefault(lease["token"], []).append(lease)
+    for lease in leases:
+        for same in by_token.get(lease["token"], ()):
+            if same.tree == lease.tree:
+                lease.how, lease.learnt = same.how, same.learnt
+    there = [lease for lease in leases if lease.how != ""]
+    return there, len(there) < len(leases) or any(lease.learnt for lease in there)
 
 
 def known(directory: str) -> list[Lease]:

@@ -13,7 +13,7 @@ import time
 from cdi_hook import errors
 from cdi_hook.base import json_text
 from cdi_hook.leases import choice, life, same
-from cdi_hook.leases.store import Lease
+from cdi_hook.leases.store import Lease, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Taking:
     """One container's transaction."""
 
     __slots__ = (
-        "_answers", "_ignore", "_ignored", "_me", "_mine", "_old", "_token", "_tree", "blockers", "draws",
+        "_ignore", "_ignored", "_me", "_mine", "_old", "_token", "_tree", "blockers", "draws",
         "held", "lacking", "taken",
     )  # fmt: skip
 
@@ -57,7 +57,6 @@ class Taking:
         self.lacking: list[str] = []  # those that are held by another, if it was refused
         self._tree, self._token, self._ignore = tree, token, ignore
         self._ignored: frozenset[str] | None = None
-        self._answers: list[tuple[dict[str, Any], str]] = []  # a lease, and how its container is
         self._mine: Lease | None = None
         self._old: Lease | None = None
         try:
@@ -72,22 +71,35 @@ class Taking:
 
         Raises LeaseError, and then nothing was taken.
         """
+        asked: list[Lease] = []
         end = 0.0
         while True:
             with store:
-                others = self._look(store.read())
+                leases = store.read()
+                there, is_news = settle(leases, asked)
+                others = self._look(there)
+                unasked = self._unasked
                 if self._is_met:
-                    return self._write(store, others)
+                    return self._write(store, others, is_news=is_news)
+                if self._ignored is not None and not unasked:
+                    if is_news:
+                        store.write(there)
+                    raise self._refusal(removes)
             if self._ignored is None and not self._old:
                 self._ignored = self._ignore(self._names(others))
                 continue
-            lease = self._old or next(
-                (lease for _, lease, _ in self.blockers if not self._has_asked(lease)), None
-            )
-            if lease is None:
-                raise self._refusal(removes)
-            end = end or time.monotonic() + life.MOST_S
-            self._answers.append((lease.tree, life.how(lease, end - time.monotonic())))
+            from cdi_hook.leases import inquiry
+
+            end = end or time.monotonic() + inquiry.MOST_S
+            inquiry.ask(unasked, leases, end - time.monotonic())
+            asked += unasked
+
+    @property
+    def _unasked(self) -> list[Lease]:
+        """The leases in the way of which it isn't known how their containers are."""
+        if self._old:
+            return [self._old]
+        return list({id(lease): lease for _, lease, _ in self.blockers if lease.how is None}.values())
 
     @property
     def _is_met(self) -> bool:
@@ -98,18 +110,14 @@ class Taking:
         """The first draw that lacks a device."""
         return next((draw for draw in self.draws if len(self.taken[draw.name]) < draw.number), None)
 
-    def _look(self, leases: Iterable[Lease]) -> list[Lease]:
-        """Find out what can be had; return the leases of other containers that aren't known to be gone."""
-        leases = [lease for lease in leases if (lease.tree, "") not in self._answers]
+    def _look(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Find out what can be had beside these leases; return those of other containers."""
         self._mine = next(filter(self._is_own, leases), None)
         others = [lease for lease in leases if lease is not self._mine]
         self._choose(others)
         # An engine restarts a container with its id: then it may get what it had.
-        self._old = next((one for one in others if self._is_of_us(one) and not self._has_asked(one)), None)
+        self._old = next((lease for lease in others if lease.how is None and self._is_of_us(lease)), None)
         return others
-
-    def _has_asked(self, lease: Lease) -> bool:
-        return any(tree == lease.tree for tree, _ in self._answers)
 
     def _names(self, others: Iterable[Lease]) -> list[str]:
         """Return the names of all devices that are compared."""
@@ -160,8 +168,8 @@ class Taking:
         """Say whether a lease is of the container with this id, of this runtime, under this root."""
         return bool(self._tree["state"]) and all(self._tree[name] == lease[name] for name in ("state", "xdg"))
 
-    def _write(self, store: Store, others: Sequence[Lease]) -> str:
-        """Write what was chosen, if that changes anything; return the lease's token."""
+    def _write(self, store: Store, others: Sequence[Lease], *, is_news: bool) -> str:
+        """Write what was chosen, unless the file has it already; return the lease's token."""
         lease = self._mine or Lease(
             {
                 "token": posix.urandom(16).hex(),
@@ -174,7 +182,7 @@ class Taking:
         )
         before = json_text.dumps(lease.tree)
         self._grow(lease)
-        if json_text.dumps(lease.tree) != before:
+        if is_news or json_text.dumps(lease.tree) != before:
             store.write([*others, lease])
         token: str = lease["token"]
         return token
@@ -189,14 +197,22 @@ class Taking:
             old = [one for one in lease["creators"] if one != self._me and life.is_there(one)]
             lease.tree["creators"] = [*old, self._me]
             lease.tree["state"] = lease["state"] or state
+            lease.tree["outside"] = sorted(set(life.cgroups().values()))
+            lease.tree["cgroup"] = None if state else self._own_cgroup(lease)
         lease.cover([*self.held, *(device for devices in self.taken.values() for device in devices)])
+
+    def _own_cgroup(self, lease: Lease) -> list[Any] | None:
+        """Return the cgroup of a container whose first process is known, as a hook knows it."""
+        from cdi_hook.leases import inquiry
+
+        return inquiry.learn(lease, life.cgroups(self._me[0]))
 
     # What people see.
 
     def _refusal(self, removes: Sequence[str]) -> errors.LeaseError:
         from cdi_hook.leases import in_use
 
-        there = [answer for answer in self._answers if answer[1]]
+        there = [(lease.tree, lease.how or "") for _, lease, _ in self.blockers]
         wanted = {device.name for device in self.held}
         named = [blocker for blocker in self.blockers if blocker[0].name in wanted]
         if named:

@@ -62,6 +62,14 @@ RUNTIMES = {
     "crun-v2": Runtime("crun", _UNIFIED),
     "runsc": Runtime("runsc", options=("--network=none",)),
 }
+# The hybrid layout without its v2: for what is told by cgroups.
+ALONE = {
+    "runc-v1-alone": Runtime(
+        "runc",
+        ("unshare", "-m", "--propagation", "private", "sh", "-ec",
+         'umount /sys/fs/cgroup/unified; exec "$@"', "sh"),
+    )
+}  # fmt: skip
 NATIVE = [name for name, runtime in RUNTIMES.items() if runtime.is_native]
 
 BUSYBOX = Path("/bin/busybox")

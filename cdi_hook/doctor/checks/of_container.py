@@ -22,7 +22,7 @@ from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices, quote
 from cdi_hook.inject import bundle, pipeline, request
-from cdi_hook.leases import choice, life, store
+from cdi_hook.leases import choice, inquiry, store
 from cdi_hook.names import is_qualified_name
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ class _Case:
             return
         directory = self._patient.host.state_dir
         leases = store.known(f"{directory}-leases" if directory else "")
-        for lease in life.living(one for one in leases if one["id"] == self._container.identity):
+        own = [lease for lease in leases if lease["id"] == self._container.identity]
+        inquiry.ask(own, leases, inquiry.SHORT_S)
+        for lease in filter(lambda lease: lease.how, own):
             names = words.some(dict.fromkeys(one.name for one in lease.devices))
             yield Finding(OK, f"no other container may have {names}, which {self._who} holds (EXCLUSIVE)")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""life: whether a container that has a lease is still there."""
+"""life: whether the processes that create a container are still there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cdi_hook.base.process import Answer
 from cdi_hook.leases import life
-from cdi_hook.leases.store import TOKEN, Lease
-
-from .test_store import TREE
 
 GONE = [1 << 22, 1, os.readlink("/proc/self/ns/pid")]  # larger than any pid
 
@@ -86,91 +81,46 @@ def test_a_name_with_parentheses(tmp_path: Path) -> None:
         process.kill()
 
 
-def test_another_pid_namespace_can_not_be_seen() -> None:
-    """A process there may be there, whatever has its pid here."""
-    assert life.is_there([GONE[0], 1, "pid:[1]"])
-    assert not life.is_there(GONE)
+@pytest.mark.skipif(os.geteuid() != 0, reason="unshare and mount need root")
+def test_a_pid_namespace_below_ours() -> None:
+    """From the initial one all processes can be seen; from any other, those elsewhere may be there."""
+    program = (
+        "from cdi_hook.leases import life; print(life.creator(), flush=True); __import__('sys').stdin.read()"
+    )
+    command = ["unshare", "-pf", "--mount-proc", sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        one = json.loads(process.stdout.readline().replace("'", '"'))
+        assert one[2] != life.namespace()
+        assert life.is_there(one)
+        assert life.is_there([one[0], one[1] + 1, one[2]]) is (life.namespace() != life.INITIAL)
+        process.communicate("")
+    assert life.is_there(one) is (life.namespace() != life.INITIAL)
+    program = f"from cdi_hook.leases import life; print(life.is_there({GONE}))"
+    command = ["unshare", "-pf", "--mount-proc", sys.executable, "-c", program]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True\n"
 
 
-def answer(out: object = "", err: str = "", status: int | None = 1) -> str:
-    text = out if isinstance(out, str) else json.dumps(out)
-    return life.meaning(Answer(status, text, err), "c1", "t")
+@pytest.mark.skipif(os.geteuid() != 0, reason="unshare and mount need root")
+def test_a_proc_that_hides_processes() -> None:
+    """hidepid makes another user's process look as if it were gone, and so does a /proc of another namespace."""
+    with subprocess.Popen(["sleep", "100"]) as process:
+        one = life.creator(process.pid)
+        program = f"from cdi_hook.leases import life; print(life.is_there({one}), life.is_there({GONE}))"
+        script = 'mount -t proc -o hidepid=2 none /proc && exec setpriv --reuid 65534 --clear-groups "$@"'
+        command = ["unshare", "-m", "sh", "-ec", script, "sh", sys.executable, "-c", program]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True False\n"
+        process.kill()
+    program = (
+        "import os; from cdi_hook.leases import life; "
+        "one = [os.getpid(), 1, life.namespace()]; print(life.is_there(one))"
+    )
+    command = ["unshare", "-pf", sys.executable, "-c", program]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True\n"
 
 
-@pytest.mark.parametrize("status", ["creating", "created", "running", "paused", "odd"])
-def test_what_holds(status: str) -> None:
-    """Any status but "stopped" does, with our token or without any."""
-    for found in ({TOKEN: "t"}, {}, None):
-        assert answer({"status": status, "annotations": found}, status=0) == status
-
-
-def test_what_frees() -> None:
-    """A container that was stopped, another container with its id, and no such container."""
-    assert answer({"status": "stopped", "annotations": {TOKEN: "t"}}) == ""
-    assert answer({"status": "running", "annotations": {TOKEN: "u"}}) == ""
-    assert answer(err='time="2026-11-29T20:36:25Z" level=error msg="container does not exist"\n') == ""
-    assert answer(err="error opening file `/run/crun/c1/status`: No such file or directory\n") == ""
-    assert answer(err="loading container: file does not exist\n") == ""
-
-
-@pytest.mark.parametrize(
-    ("out", "err", "words"),
-    [
-        ("", "", "exit status 1"),
-        ("", "container does not exist", "container does not exist"),
-        ("", 'msg="container does not exist"\nmsg="permission denied"', 'msg="permission denied"'),
-        ("", "error opening file `/run/crun/c2/status`: No such file or directory", "error opening file `/run/crun/c2/status`: No such file or directory"),
-        ("[]", "", "its runtime's answer is no state: []"),
-        ("no", 'msg="container does not exist"', "its runtime's answer is no state: no"),
-        ('{"status": "running", "annotations": 7}', "", "its runtime's answer is no state: {\"status\": \"running\", \"annotations\": 7}"),
-        ("[" * 100_000, "", f"its runtime's answer is no state: {'[' * 80}"),
-    ],
-)  # fmt: skip
-def test_nonsense_holds(out: str, err: str, words: str) -> None:
-    """What isn't understood is told, and holds."""
-    assert answer(out, err) == words
-
-
-def lease(**fields: Any) -> Lease:
-    return Lease({**TREE, "creators": [GONE], **fields})
-
-
-def script(directory: Path, text: str) -> list[str]:
-    """Make a runtime of a shell script; return the command that asks it."""
-    path = directory / "runtime"
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return [str(path), "--root", "/r", "state", "c1"]
-
-
-def test_the_creators_come_first(tmp_path: Path) -> None:
-    """While one of them lives the runtime isn't asked: it would say that there is no such container."""
-    command = script(tmp_path, f"touch {tmp_path}/asked; echo 'msg=\"container does not exist\"' >&2; exit 1")
-    assert life.how(lease(creators=[GONE, life.creator()], state=command), 9) == "creating"
-    assert not (tmp_path / "asked").exists()
-    assert life.how(lease(state=command), 9) == ""
-    assert (tmp_path / "asked").exists()
-
-
-def test_a_container_s_own_process() -> None:
-    """The hook's lease is by the container's first process: there is nobody to ask."""
-    assert life.how(lease(creators=[life.creator()], state=[]), 9) == "running"
-    assert life.how(lease(state=[]), 9) == ""
-
-
-def test_how_the_runtime_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the arguments and the XDG_RUNTIME_DIR of the create, or without one if that had none."""
-    command = script(tmp_path, 'echo "{\\"status\\": \\"$* ${XDG_RUNTIME_DIR-none}\\"}"')
-    monkeypatch.setitem(__import__("posix").environ, b"XDG_RUNTIME_DIR", b"/mine")
-    assert life.how(lease(state=command), 9) == "--root /r state c1 none"
-    assert life.how(lease(state=command, xdg="/theirs"), 9) == "--root /r state c1 /theirs"
-
-
-def test_a_runtime_that_hangs_or_is_gone_holds(tmp_path: Path) -> None:
-    """Neither frees a device, and neither is waited for beyond the bound."""
-    start = time.monotonic()
-    command = script(tmp_path, "exec sleep 100")
-    assert life.how(lease(state=command), 0.3) == f"{' '.join(command)} took longer than 0.3 s"
-    assert time.monotonic() - start < 5
-    assert "wasn't asked" in life.how(lease(state=command), 0)
-    assert "can't run /nonexistent/runc" in life.how(lease(state=["/nonexistent/runc", "state", "c1"]), 9)
+def test_the_cgroups_of_a_process() -> None:
+    """They are the kernel's, by controllers; there are none of a process that is gone."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    assert life.cgroups() == {line.split(":")[1]: line.split(":", 2)[2] for line in lines}
+    assert life.cgroups(1 << 22) == {}
