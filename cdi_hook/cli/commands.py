@@ -48,6 +48,7 @@ COMMANDS = {
     ),
     "index": ("cdi_hook.cli.command.indexing", "compile the CDI specs before a container needs them"),
     "completion": ("cdi_hook.cli.command.completion", "print a script that completes commands and options"),
+    "release": ("cdi_hook.cli.command.release", "free an exclusive device of a container that is gone"),
 }
 
 # Those that runtimes and engines call.

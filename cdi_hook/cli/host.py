@@ -75,7 +75,7 @@ def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, 
     if os.geteuid() != 0:
         output.warn("who has which device is shown for your own containers only; root sees root's")
     try:
-        leases = inquiry.living(f"{found.state_dir}-leases" if found.state_dir else "")
+        leases = inquiry.living(found.lease_dir)
         for doubt in dict.fromkeys(lease.how for lease in leases if lease.how not in inquiry.STATES):
             ids = words.some(lease["id"] for lease in leases if lease.how == doubt)
             output.warn(f"whether these containers are gone can't be told: {ids}: {doubt}")

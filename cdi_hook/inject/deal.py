@@ -92,10 +92,8 @@ class Deal:
             others = [same.Hardware(one.name, one.keys & keys, one.capabilities & keys) for one in others]
         return [*listed, *(one for one in others if one.keys)]
 
-    def settle(self, state_dir: str) -> None:
-        """Take a lease for all, and have the request name what was taken.
-
-        ``state_dir`` is as in settings.
+    def settle(self, lease_dir: str, *, is_trial: bool = False) -> None:
+        """Take a lease for all, and have the request name what was taken; a trial takes none.
 
         Raises LeaseError or InvalidRequest, and then nothing was taken.
         """
@@ -107,19 +105,19 @@ class Deal:
             )
         self._check_draws()
         self._check_policy()
-        if not state_dir:
+        if not lease_dir:
             raise errors.LeaseError(
                 "there is no place for leases of exclusive devices: XDG_RUNTIME_DIR isn't set",
                 "log in by a session that sets it, as `machinectl shell` does",
             )
-        store = Store(f"{state_dir}-leases")
+        store = Store(lease_dir)
         try:
-            self._take(store, call, call.lessee)
+            self._take(store, call, call.lessee, is_trial)
         finally:
             store.close()
         self._name_what_was_taken()
 
-    def _take(self, store: Store, call: Facts, lessee: Lessee) -> None:
+    def _take(self, store: Store, call: Facts, lessee: Lessee, is_trial: bool) -> None:
         found = self._oci.get("annotations")
         annotations = found if isinstance(found, dict) else {}
         for key in annotations:
@@ -139,7 +137,7 @@ class Deal:
         token = annotations.get(TOKEN)
         taking = Taking(tree, lessee.pid, token, self._held, self._draws, self._stock.ignored)
         try:
-            self._token = taking.take(store, audit.REMOVES)
+            self._token = taking.take(store, audit.REMOVES, is_trial=is_trial)
         except errors.LeaseError as error:
             if taking.lacking:
                 error.about = request.asked(taking.lacking, self._wanted)

@@ -72,6 +72,11 @@ class Host:
             keep_index=keep_index,
         )
 
+    @property
+    def lease_dir(self) -> str:
+        """Where leases of exclusive devices are ("": nowhere)."""
+        return f"{self.state_dir}-leases" if self.state_dir else ""
+
     def log(self, level: str, message: str, errors: str = "") -> bool:
         """Append a line to LOG, if one is configured and can be written; say whether it was."""
         if not self.settings["LOG"]:
@@ -117,11 +122,11 @@ def inject(
                 problems = "; ".join(host.settings.problems)
                 raise errors.ConfigError(f"the configuration can't be used: {problems}")
             registry = host.registry(keep_index=keep_index)
-            deal = _deal(oci, wanted, host, warn, registry)
+            dealt = deal(oci, wanted, host, warn, registry)
             _check_policy(wanted, oci, host)
             call.changes = _edit(oci, wanted, host, warn, registry, runtime, late)
-            if deal:
-                call.changes += deal.record(late=late)
+            if dealt:
+                call.changes += dealt.record(late=late)
         else:
             call.doubt = _doubt(oci, host)
     except errors.CDIError as error:
@@ -153,8 +158,14 @@ def _edit(
     return changes
 
 
-def _deal(
-    oci: dict[str, Any], wanted: request.DeviceRequest, host: Host, warn: Warn, registry: Registry
+def deal(
+    oci: dict[str, Any],
+    wanted: request.DeviceRequest,
+    host: Host,
+    warn: Warn,
+    registry: Registry,
+    *,
+    is_trial: bool = False,
 ) -> Deal | None:
     """Take leases for the exclusive devices that a container asks for; None if it asks for none."""
     if not (host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
@@ -162,14 +173,14 @@ def _deal(
     from cdi_hook.inject.deal import Deal
 
     try:
-        deal = Deal(wanted, oci, host.settings, host.call, registry)
+        made = Deal(wanted, oci, host.settings, host.call, registry)
     except (errors.InjectionError, errors.UnresolvableDevices) as error:
         _complete(error, wanted, warn, registry)
         raise
-    if not deal.is_needed:
+    if not made.is_needed:
         return None
-    deal.settle(host.state_dir)
-    return deal
+    made.settle(host.lease_dir, is_trial=is_trial)
+    return made
 
 
 def _complete(

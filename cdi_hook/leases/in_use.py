@@ -26,6 +26,10 @@ _HASH, _ID = 64, 12  # characters of an id that an engine chose, and how many of
 _NEW_S = 60  # under load each container is created and not started for a moment
 
 
+class InUse(LeaseError):
+    """A device that another container has, and that may be free later."""
+
+
 def holder(tree: dict[str, Any]) -> str:
     """Return who has a lease, in words."""
     at = time.localtime(tree["since"])
@@ -53,7 +57,7 @@ def of_named(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) 
         has = found.setdefault(device.name, {}).setdefault(holder(lease.tree), [])
         has += [leased.name] if leased.name != device.name else []
     told = [f"{name} is in use by {_holders(holders)}" for name, holders in found.items()]
-    return LeaseError(words.some(told, _SHOWN), _fix(blockers, there, removes))
+    return InUse(words.some(told, _SHOWN), _fix(blockers, there, removes))
 
 
 def _holders(holders: Mapping[str, Sequence[str]]) -> str:
@@ -83,7 +87,7 @@ def of_draw(
     how = f"{count} of {kind} {'are' if len(every) > 1 else 'is'} in use"
     if len(taken) < len(every):
         how = f"{name} asks for {number}, and of the {len(every)} devices {len(taken)} are in use"
-    return LeaseError(f"{how}: {words.some(taken.values(), _SHOWN)}", _fix(blockers, there, removes))
+    return InUse(f"{how}: {words.some(taken.values(), _SHOWN)}", _fix(blockers, there, removes))
 
 
 def _fix(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> str:

@@ -75,15 +75,7 @@ def living(directory: str) -> list[Lease]:
     """
     leases = store.known(directory)
     ask(leases, leases, SHORT_S)
-    if store.settle(leases, ())[1]:
-        kept = store.Store(directory)
-        try:
-            with kept:
-                there, is_news = store.settle(kept.read(), leases)
-                if is_news:
-                    kept.write(there)
-        finally:
-            kept.close()
+    store.keep(directory, leases)
     return [lease for lease in leases if lease.how != ""]
 
 

@@ -249,6 +249,20 @@ def settle(leases: Sequence[Lease], asked: Iterable[Lease]) -> tuple[list[Lease]
     return there, len(there) < len(leases) or any(lease.learnt for lease in there)
 
 
+def keep(directory: str, asked: Sequence[Lease]) -> None:
+    """Write what was found out of leases, if that is news; raises LeaseError."""
+    if not settle(asked, ())[1]:
+        return
+    store = Store(directory)
+    try:
+        with store:
+            there, is_news = settle(store.read(), asked)
+            if is_news:
+                store.write(there)
+    finally:
+        store.close()
+
+
 def known(directory: str) -> list[Lease]:
     """Return the leases as they are, for those who only look; none where there is no such dir."""
     if not directory or files.is_gone(directory):

@@ -66,10 +66,10 @@ class Taking:
                 f"the process {pid} that creates the container can't be looked at: {error.strerror}"
             ) from error
 
-    def take(self, store: Store, removes: Sequence[str]) -> str:
+    def take(self, store: Store, removes: Sequence[str], *, is_trial: bool = False) -> str:
         """Take the lease, and return its token; ``removes`` are as in in_use.remove().
 
-        Raises LeaseError, and then nothing was taken.
+        A trial takes nothing. Raises LeaseError, and then nothing was taken.
         """
         asked: list[Lease] = []
         end = 0.0
@@ -80,7 +80,7 @@ class Taking:
                 others = self._look(there)
                 unasked = self._unasked
                 if self._is_met:
-                    return self._write(store, others, is_news=is_news)
+                    return "" if is_trial else self._write(store, others, is_news=is_news)
                 if self._ignored is not None and not unasked:
                     if is_news:
                         store.write(there)

@@ -153,8 +153,7 @@ class _Case:
         """Yield which devices it has for itself."""
         if not self._settings["EXCLUSIVE"]:
             return
-        directory = self._patient.host.state_dir
-        leases = store.known(f"{directory}-leases" if directory else "")
+        leases = store.known(self._patient.host.lease_dir)
         own = [lease for lease in leases if lease["id"] == self._container.identity]
         inquiry.ask(own, leases, inquiry.SHORT_S)
         for lease in filter(lambda lease: lease.how, own):

@@ -81,14 +81,14 @@ def check_configuration(patient: Patient) -> list[Finding]:
 
 def check_exclusive(patient: Patient) -> list[Finding]:
     """Say what EXCLUSIVE doesn't see, and whether its leases can be read."""
-    settings, directory = patient.host.settings, patient.host.state_dir
+    settings, directory = patient.host.settings, patient.host.lease_dir
     if not settings["EXCLUSIVE"]:
         return []
     if not directory:
         fact = "EXCLUSIVE needs a place for leases, and XDG_RUNTIME_DIR isn't set"
         return [Finding(ERROR, fact, "log in by a session that sets it")]
     try:
-        leases = store.known(f"{directory}-leases")
+        leases = store.known(directory)
     except LeaseError as error:
         return [Finding(ERROR, error.cause, error.fix)]
     fact = (

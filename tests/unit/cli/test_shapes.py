@@ -43,7 +43,9 @@ def asked(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capfd.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {*STAGES, "completion"}])
+@pytest.mark.parametrize(
+    "name", [name for name in COMMANDS if name not in {*STAGES, "completion", "release"}]
+)
 def test_shape(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     """A command ends as its row says, its items have what the row says, and its help names all that."""
     shape: Shape = importlib.import_module(f"tests.unit.cli.test_{name}").SHAPE
