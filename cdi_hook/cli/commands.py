@@ -49,6 +49,7 @@ COMMANDS = {
     "index": ("cdi_hook.cli.command.indexing", "compile the CDI specs before a container needs them"),
     "completion": ("cdi_hook.cli.command.completion", "print a script that completes commands and options"),
     "release": ("cdi_hook.cli.command.release", "free an exclusive device of a container that is gone"),
+    "wait": ("cdi_hook.cli.command.wait", "wait until a container could have an exclusive device"),
 }
 
 # Those that runtimes and engines call.

@@ -44,7 +44,7 @@ def asked(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in COMMANDS if name not in {*STAGES, "completion", "release"}]
+    "name", [name for name in COMMANDS if name not in {*STAGES, "completion", "release", "wait"}]
 )
 def test_shape(cdi_hook: World, state: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     """A command ends as its row says, its items have what the row says, and its help names all that."""
