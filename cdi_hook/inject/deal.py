@@ -59,7 +59,7 @@ class Deal:
             for name in wanted.device_ids
             if choice.may_be_draw(name) and name not in self._stock.specs
         ]
-        drawn = [draw.name for draw in self._draws]
+        drawn = {draw.name for draw in self._draws}
         self._held = self._exclusive([name for name in wanted.device_ids if name not in drawn])
         self._taken: dict[str, list[str]] = {}  # by the name of a draw
         self._token = ""

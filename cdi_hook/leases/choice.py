@@ -9,7 +9,7 @@ from cdi_hook.leases import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cdi_hook.leases.same import Hardware
 
@@ -63,7 +63,10 @@ def order(name: str) -> tuple[bool, list[tuple[bool, int, str]]]:
 
 def candidates(devices: Sequence[Hardware]) -> list[Hardware]:
     """Return those of a kind's devices that aren't several others together, in natural order."""
-    found = [one for one in devices if not same.is_union(one, devices)]
+    near: dict[str, list[Hardware]] = {}
+    for device in devices:
+        _note(device, device.keys, near)
+    found = [one for one in devices if not same.is_union(one, _near(one.keys, near))]
     return sorted(found, key=lambda one: order(one.name))
 
 
@@ -72,9 +75,24 @@ def pick(
 ) -> list[Hardware]:
     """Return the first so many devices, or fewer, that conflict neither with what is taken nor each other."""
     found: list[Hardware] = []
-    for one in devices:
+    near: dict[str, list[Hardware]] = {}
+    for device in taken:
+        _note(device, device.keys, near)
+    for device in devices:
         if len(found) == number:
             break
-        if not any(same.conflict(one, other, ignored) for other in (*taken, *found)):
-            found.append(one)
+        own = device.keys - ignored
+        if not any(same.conflict(device, other, ignored) for other in _near(own, near)):
+            found.append(device)
+            _note(device, own, near)
     return found
+
+
+def _note(device: Hardware, keys: Iterable[str], near: dict[str, list[Hardware]]) -> None:
+    for key in keys:
+        near.setdefault(key, []).append(device)
+
+
+def _near(keys: Iterable[str], near: Mapping[str, Sequence[Hardware]]) -> list[Hardware]:
+    """Return the devices that have one of these keys; 16,000 can't all be compared with each other."""
+    return [device for key in keys for device in near.get(key, ())]

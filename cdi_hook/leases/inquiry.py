@@ -90,7 +90,7 @@ def _seen(lease: Lease) -> str | None:
         if creators:
             return CREATING if has_state else RUNNING
     directory, paths = _kept(lease)
-    if not lease.cgroup:
+    if paths and not lease.cgroup:
         lease.learnt = learn(lease, paths)
     is_empty = _is_empty(lease)
     if is_empty is False:

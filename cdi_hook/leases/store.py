@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TOKEN = "cdi-hook.lease"  # noqa: S105 # the annotation's key; no secret
 _FORMAT = 1
 _LEASES, _LOCK = "leases", "lock"
+_HEAD, _TAIL = b'{"format":%d,"leases":[' % _FORMAT, b"]}"  # as write() has them
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _WAIT_S, _POLL_S = 20.0, 0.005  # a lock is kept for some ms: who waits longer waits for a stopped process
 _LAST = 1e11  # s, for a clock that is wrong: the year 5138
@@ -110,12 +111,13 @@ class Lease:
 class Store:
     """The leases in a dir. Within a with statement nobody else reads or changes them."""
 
-    __slots__ = ("_directory", "_lock", "path")
+    __slots__ = ("_directory", "_lock", "_rest", "path")
 
     def __init__(self, directory: str) -> None:
         """Open the dir, and make it if it is missing; raises LeaseError if it isn't ours alone."""
         self.path = f"{directory}/{_LEASES}"
         self._lock = -1
+        self._rest = b""
         try:
             try:
                 self._directory = posix.open(directory, _DIRECTORY)
@@ -173,8 +175,13 @@ class Store:
     def __exit__(self, *_: object) -> None:
         posix.close(self._lock)
 
-    def read(self) -> list[Lease]:
-        """Return the leases; raises LeaseError if the file can't be read or is damaged."""
+    def read(self, about: Sequence[str] = ()) -> list[Lease]:
+        """Return the leases; raises LeaseError if the file can't be read or is damaged.
+
+        Where no lease has any of the texts that they are to be ``about``, none is returned, and write()
+        keeps them all unread: reading 64 leases costs a fifth of a container's start.
+        """
+        self._rest = b""
         try:
             descriptor = posix.open(_LEASES, files.READ | posix.O_NOFOLLOW, dir_fd=self._directory)
         except FileNotFoundError:
@@ -185,6 +192,10 @@ class Store:
             data, status = files.read_open(descriptor, self.path)
             if status.st_uid != posix.geteuid():
                 raise ValueError(f"it belongs to uid {status.st_uid}")
+            is_plain = about and data.startswith(_HEAD) and data.endswith(_TAIL)
+            if is_plain and not any(json_text.dumps(text).encode() in data for text in about):
+                self._rest = data[len(_HEAD) : -len(_TAIL)]
+                return []
             tree = json_text.loads_own(data)
             if tree["format"] != _FORMAT:
                 raise ValueError("another version of cdi-hook wrote it")
@@ -200,9 +211,10 @@ class Store:
     def write(self, leases: Sequence[Lease]) -> None:
         """Put these leases in the file's place; raises LeaseError, and then it is as it was."""
         trees = [{**one.tree, "cgroup": one.learnt} if one.learnt else one.tree for one in leases]
-        text = json_text.dumps({"format": _FORMAT, "leases": trees})
+        own = json_text.dumps(trees)[1:-1].encode()
+        text = _HEAD + b",".join(filter(None, (self._rest, own))) + _TAIL
         try:
-            files.replace(_LEASES, text.encode(), 0o600, directory=self._directory, is_alone=True)
+            files.replace(_LEASES, text, 0o600, directory=self._directory, is_alone=True)
         except OSError as error:
             raise self._failure(_LEASES, error) from error
 

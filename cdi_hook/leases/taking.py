@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cdi_hook.leases.store import Store
 
 _NONE: frozenset[str] = frozenset()
+_MANY = 16  # keys: to look for more in the file of leases costs as much as to read it
 
 
 class Taking:
@@ -75,7 +76,7 @@ class Taking:
         end = 0.0
         while True:
             with store:
-                leases = store.read()
+                leases = store.read(self._about)
                 there, is_news = settle(leases, asked)
                 others = self._look(there)
                 unasked = self._unasked
@@ -93,6 +94,12 @@ class Taking:
             end = end or time.monotonic() + inquiry.MOST_S
             inquiry.ask(unasked, leases, end - time.monotonic())
             asked += unasked
+
+    @property
+    def _about(self) -> list[str]:
+        """What a lease has that can be of concern: our id, or a key; none if there are many keys."""
+        keys = {key for device in self.held for key in device.keys}
+        return [] if self.draws or len(keys) > _MANY else [self._tree["id"], *keys]
 
     @property
     def _unasked(self) -> list[Lease]:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,7 +21,7 @@ from cdi_hook.leases.store import TOKEN
 
 from . import test_exclusive as exclusive
 from .lab import ALONE, NATIVE, TIMEOUT_S
-from .test_exclusive import each_runtime
+from .test_exclusive import ANY, CDI_HOOK, device, each_runtime, gpu, on_runc, said
 
 if TYPE_CHECKING:
     from .test_exclusive import Shared
@@ -236,4 +238,110 @@ def test_a_container_without_a_cgroup(host: Shared) -> None:
         f'the container is not using cgroups; if it is, "cdi-hook release {GPU}" frees the device'
     )
     host.delete(container)
+    host.got(GPU)
+
+
+def cpu(host: Shared, asked: str) -> tuple[float, str]:
+    """Fail to create a container; return the CPU that it took, in s, and what was said."""
+    bundle = host.bundle(asked)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _, error = host.create(bundle)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, error
+
+
+@on_runc
+def test_what_a_refusal_costs(host: Shared) -> None:
+    """No program is started for a container whose cgroup has processes, not even the first time."""
+    runtime, asked = host.lab.directory / "runtime", host.lab.directory / "asked"
+    runtime.write_text(f'#!/bin/sh\necho "$*" >>{asked}\nexec {shutil.which("runc")} "$@"\n')
+    runtime.chmod(0o755)
+    host.conf("v.com/gpu=*", RUNTIMES=str(runtime))
+    host.spec(*(device(one, *gpu(one)) for one in range(64)))
+    for _ in range(64):
+        host.got()
+    asked.unlink()
+    costs = []
+    for name in (ANY, "v.com/gpu=63", ANY):
+        cost, error = cpu(host, name)
+        assert "in use" in error
+        costs.append(cost)
+    assert not asked.exists()
+    assert min(costs) <= 0.2, costs
+
+
+@on_runc
+def test_a_thousand_that_are_dead(host: Shared) -> None:
+    """The runtime is asked once which containers it has, and then they are no more."""
+    container, _ = host.got(GPU)
+    host.delete(container)
+    file = host.run / "cdi-hook-leases/leases"
+    (lease,) = host.leases()
+    command = lease["state"][:-1]
+    dead = [
+        {**lease, "token": str(one), "id": f"{one}", "state": [*command, f"{one}"]} for one in range(1000)
+    ]
+    file.write_text(json.dumps({"format": 1, "leases": dead}))
+    container, _ = host.got(GPU)
+    assert [one["id"] for one in host.leases()] == [container]
+    file.write_text(json.dumps({"format": 1, "leases": [*dead, *host.leases()]}))
+    assert f"{GPU} is in use by {container}" in host.refused(GPU)  # it keeps what it found out
+    assert [one["id"] for one in host.leases()] == [container]
+
+
+@on_runc
+def test_sixteen_thousand_draws(host: Shared) -> None:
+    """What whoever creates a container may write has a bound."""
+    cost, error = cpu(host, ",".join(f"v.com/gpu=any:{one}" for one in range(1, 16_001)))
+    assert '"v.com/gpu=any:2" is asked for beside "v.com/gpu=any:1"' in error
+    assert cost < 1
+    host.spec(*(device(one, *gpu(one)) for one in range(2000)))
+    cost, error = cpu(host, "v.com/gpu=any:16000")
+    assert "v.com/gpu=any:16000 asks for 16000 devices, and v.com/gpu has 2000 devices" in error
+    assert cost < 3  # most of it is to read the spec
+
+
+@on_runc
+def test_list_and_a_runtime_that_hangs(host: Shared) -> None:
+    """It is waited for 2 s in all, and named."""
+    runtime = host.lab.directory / "runtime"
+    runtime.write_text(f'#!/bin/sh\nexec {shutil.which("runc")} "$@"\n')
+    runtime.chmod(0o755)
+    host.conf("v.com/gpu=*", RUNTIMES=str(runtime))
+    first, _ = host.got()
+    second, _ = host.got()
+    host.delete(first)
+    host.delete(second)
+    runtime.write_text("#!/bin/sh\nexec sleep 100\n")
+    start = time.monotonic()
+    done = subprocess.run(
+        [*host.lab.runtime.prefix[:2], CDI_HOOK, "list"], env=host.lab.environ, capture_output=True, text=True,
+        check=False, timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert 2 <= time.monotonic() - start < 6
+    lines = done.stderr.splitlines()
+    who = "cdi-hook: warning: whether these containers are gone can't be told"
+    state = f"{runtime} --root {host.lab.state_root} state {first}"
+    assert lines == [
+        f"{who}: {first}: {state} took longer than 2 s",
+        f"{who}: {second}: there was no time left to ask its runtime",
+    ]
+    assert done.stdout.count("in use by") == 5
+
+
+@on_runc
+def test_release_and_wait(host: Shared) -> None:
+    """Who has a device hears what else has it; a script waits until it is free."""
+    container, _ = host.got(GPU)
+    assert "0 by" not in said(host, "wait", ANY, "--timeout", "0")
+    assert f"{GPU} is in use by {container}" in said(host, "wait", GPU, "--timeout", "0", fails=True)
+    assert '"v.com/gpu=0" is in use; stop the container' in said(host, "release", GPU, fails=True)
+    within = host.lab.runtime.prefix[:2]
+    with subprocess.Popen([*within, CDI_HOOK, "wait", GPU], env=host.lab.environ) as waiting:
+        time.sleep(1)
+        assert waiting.poll() is None
+        host.delete(container)
+        assert waiting.wait(TIMEOUT_S) == 0
+    container, _ = host.got(GPU)
+    assert said(host, "release", "--force", "v.com/gpu=GPU-0000").startswith(container)
     host.got(GPU)

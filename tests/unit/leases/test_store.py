@@ -110,6 +110,31 @@ def test_a_damaged_file(directory: Path, text: str) -> None:
     assert file.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
+def test_leases_that_are_of_no_concern(directory: Path) -> None:
+    """Those without a text are kept unread; if one has it, or if the file isn't as we write it, all are read."""
+    file = written(directory, TREE, {**TREE, "id": "c2", "devices": [['"é', ["net é\n"], []]]})
+    before = read(directory)
+    new = Lease({**TREE, "token": "u", "id": "c3"})
+    made = Store(str(directory))
+    with made:
+        assert [len(made.read(about)) for about in (["c1"], ["x", "c 195:0"], ["net é\n"])] == [2, 2, 2]
+        assert made.read(["c3", "c 195:1", "c1 "]) == []
+        made.write([new])
+    assert read(directory) == [*before, new.tree]
+    with made:
+        assert made.read(["x"]) == []
+        made.write([])
+        assert len(made.read()) == 3
+        made.write([])
+        assert made.read(["x"]) == []
+        made.write([new])
+    assert read(directory) == [new.tree]
+    file.write_bytes(file.read_bytes()[:-1])
+    with made, pytest.raises(LeaseError, match="is damaged"):
+        made.read(["x"])
+    made.close()
+
+
 def fifo(path: Path) -> None:
     os.mkfifo(path)
 
