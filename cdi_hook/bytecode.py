@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What start.py starts, with the modules of a create from one file.
 
-To import them one by one would cost a create a third more. A module that only a failure needs, or LOG, is
-executed when something of it is first used, as with importlib.util.LazyLoader; the others at once.
+To import them one by one would cost a create a third more. A module that only some need (packing.py says
+which) is executed when something of it is first used, as with importlib.util.LazyLoader.
 
 As other byte-code the file lies in __pycache__, is made by whoever starts first
 and may write there, and counts while the sources are what they were. Where it
@@ -10,7 +10,7 @@ doesn't, the modules are imported. By marshal:
 
     (sys.hexversion, ((module, path below our dir, mtime in ns, size, code or a rare one's by marshal), ...))
 
-The modules are all that shim.py and audit.py (for LOG) import, in the order in which Python was done with
+The modules are all that shim.py and the rare ones import, in the order in which Python was done with
 them. A new one, or one in a package, is there by itself.
 """
 
@@ -18,6 +18,10 @@ import gc
 import marshal
 import posix
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HERE = __file__[: -len("/bytecode.py")]
 _FILE = f"/__pycache__/start.{sys.implementation.cache_tag}.opt-2.pyc"
@@ -63,12 +67,24 @@ class _Rare(type(sys)):  # type: ignore[misc]  # mypy takes no such class; types
     def __getattr__(self, name: str) -> object:
         """Execute it, which makes it a module like others, and return what it has by a name."""
         self.__class__ = type(sys)  # type: ignore[assignment]  # this is a subclass
-        code = _rare.pop(str(self.__name__))
-        exec(marshal.loads(code), self.__dict__)  # noqa: S102, S302 # as an import does
+        _, path, mtime, size, code = _rare.pop(str(self.__name__))
+        self.__file__ = HERE + path
+        if _holds(path, mtime, size):
+            code = marshal.loads(code)  # noqa: S302 # as trusted as other byte-code
+        else:
+            with open(HERE + path, "rb") as source:
+                code = compile(source.read(), HERE + path, "exec")
+        exec(code, self.__dict__)  # noqa: S102 # as an import does
         return getattr(self, name)
 
 
-_rare: dict[str, bytes] = {}  # the code of such modules
+_rare = {}  # type: dict[str, tuple[Any, ...]] # what the file has of such modules; __future__ costs a create 1 %
+
+
+def _holds(path: str, mtime: int, size: int) -> bool:
+    """Say whether a source is the one that was packed."""
+    status = posix.stat(HERE + path)
+    return bool(status.st_mtime_ns == mtime and status.st_size == size)
 
 
 def _load() -> bool:
@@ -79,21 +95,23 @@ def _load() -> bool:
         posix.close(file)
         if version != sys.hexversion:
             raise ImportError
-        for name, path, mtime, size, code in modules:
-            status = posix.stat(HERE + path)
-            if status.st_mtime_ns != mtime or status.st_size != size:
-                raise ImportError
-            module = sys.modules[name] = (_Rare if type(code) is bytes else type(sys))(name)
-            module.__file__ = HERE + path
-            if path.endswith("/__init__.py"):
-                module.__path__ = [module.__file__[: -len("/__init__.py")]]
-        for name, _, _, _, code in modules:
-            if type(code) is bytes:
-                _rare[name] = code
-            else:
-                exec(code, sys.modules[name].__dict__)  # noqa: S102 # as an import does
+        new: Any = type(sys)
+        for packed in modules:
+            name, path, mtime, size, code = packed
             parent, _, child = name.rpartition(".")
-            setattr(sys.modules[parent], child, sys.modules[name])
+            if type(code) is bytes:
+                module = _Rare(name)
+                _rare[name] = packed
+                if path.endswith("/__init__.py"):
+                    module.__path__ = [f"{HERE}/{child}"]
+            elif _holds(path, mtime, size):
+                module = new(name)
+                module.__file__ = HERE + path
+                exec(code, module.__dict__)  # noqa: S102 # as an import does
+            else:
+                raise ImportError
+            sys.modules[name] = module
+            setattr(sys.modules[parent], child, module)
     except Exception:  # noqa: BLE001 # whatever is wrong with it, it isn't needed
         for name in _ours():
             del sys.modules[name]

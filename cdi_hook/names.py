@@ -8,6 +8,7 @@ devices exist.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ def parse_qualified_name(text: str) -> tuple[str, str, str]:
     """
     vendor, class_, name = parse_device(text)
     if not vendor:
-        raise errors.InvalidName(f"unqualified device {errors.quote(text)}, missing vendor")
+        raise errors.InvalidName(f"unqualified device {quote(text)}, missing vendor")
     try:
         validate_kind_part(vendor, "vendor")
         validate_kind_part(class_, "class")
         validate_device_name(name)
     except errors.InvalidName as error:
-        raise errors.InvalidName(f"invalid device {errors.quote(text)}: {error}") from None
+        raise errors.InvalidName(f"invalid device {quote(text)}: {error}") from None
     return vendor, class_, name
 
 
@@ -80,14 +81,12 @@ def validate_kind_part(text: str, part: str) -> None:
         raise errors.InvalidName(f"invalid {part}. empty name")
     first, between, last = _split(text)
     if first not in _LETTERS:
-        raise errors.InvalidName(f"invalid {part}. {errors.quote(text)}, should start with letter")
+        raise errors.InvalidName(f"invalid {part}. {quote(text)}, should start with letter")
     for character in between:
         if character not in _KIND_CHARACTERS:
-            raise errors.InvalidName(
-                f"invalid {part}. invalid character '{character}' in name {errors.quote(text)}"
-            )
+            raise errors.InvalidName(f"invalid {part}. invalid character '{character}' in name {quote(text)}")
     if last not in _ALPHANUMERIC:
-        raise errors.InvalidName(f"invalid {part}. {errors.quote(text)}, should end with a letter or digit")
+        raise errors.InvalidName(f"invalid {part}. {quote(text)}, should end with a letter or digit")
 
 
 def validate_device_name(name: str) -> None:
@@ -96,12 +95,12 @@ def validate_device_name(name: str) -> None:
         raise errors.InvalidName("invalid (empty) device name")
     first, between, last = _split(name)
     if first not in _ALPHANUMERIC:
-        raise errors.InvalidName(f"invalid name {errors.quote(name)}, should start with a letter or digit")
+        raise errors.InvalidName(f"invalid name {quote(name)}, should start with a letter or digit")
     for character in between:
         if character not in _DEVICE_CHARACTERS:
-            raise errors.InvalidName(f"invalid character '{character}' in device name {errors.quote(name)}")
+            raise errors.InvalidName(f"invalid character '{character}' in device name {quote(name)}")
     if last not in _ALPHANUMERIC:
-        raise errors.InvalidName(f"invalid name {errors.quote(name)}, should end with a letter or digit")
+        raise errors.InvalidName(f"invalid name {quote(name)}, should end with a letter or digit")
 
 
 def as_list(names: Sequence[str], what: str) -> list[str]:

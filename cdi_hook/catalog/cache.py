@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cdi_hook.base import patience, volumes
 from cdi_hook.base.files import Identity, clean, content, identify, text
+from cdi_hook.base.quoting import quote
 from cdi_hook.base.trust import Untrusted, trusted
 from cdi_hook.catalog.inventory import Inventory, Place, Problems
 from cdi_hook.edits import editor
-from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices, quote
+from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices
 from cdi_hook.names import as_list
 from cdi_hook.specs import specfile
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path

@@ -48,8 +48,6 @@ SAID_BY_A_SPEC = ("invalid", "conflict")
 class Index:
     """The index at a path, of the specs in some dirs, which were trusted strictly or not."""
 
-    __slots__ = ("path", "spec_dirs", "strict")
-
     def __init__(self, path: str, spec_dirs: Sequence[str], strict: bool) -> None:
         self.path = path
         self.spec_dirs = list(spec_dirs)

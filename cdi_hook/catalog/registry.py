@@ -31,8 +31,6 @@ def _look(directory: str) -> None:
 class Registry:
     """The devices in some spec dirs."""
 
-    __slots__ = ("_cache", "_keeps_index", "_may_map_ids", "_parts", "index")
-
     def __init__(
         self,
         spec_dirs: Sequence[str],

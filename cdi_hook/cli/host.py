@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import programs, words
+from cdi_hook.base.quoting import quote
 from cdi_hook.cli import output
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     import argparse

@@ -62,8 +62,6 @@ class Config:
     because it is of another kind or we may not.
     """
 
-    __slots__ = ("failure", "hiding", "origins", "path", "problems", "values")
-
     def __init__(self, path: str) -> None:
         self.path = path
         self.values = dict(_DEFAULTS)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import os
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import rootfs, syscalls
 from cdi_hook.container.rootfs import Rootfs
-from cdi_hook.errors import CDIError, InjectionError, quote
+from cdi_hook.errors import CDIError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ import errno
 import os
 import stat
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import syscalls
-from cdi_hook.errors import CDIError, InjectionError, quote
+from cdi_hook.errors import CDIError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text
 from cdi_hook.base.process import ask
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits import kinds, target
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

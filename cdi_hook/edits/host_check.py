@@ -10,8 +10,9 @@ import grp
 import os
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits import kinds, proof, target
-from cdi_hook.errors import WARNING, Finding, HostMismatch, InjectionError, quote
+from cdi_hook.errors import WARNING, Finding, HostMismatch, InjectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

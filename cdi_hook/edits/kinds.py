@@ -12,6 +12,7 @@ import posix
 
 from cdi_hook import errors
 from cdi_hook.base import files
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits.target import (
     Change,
     Wanted,
@@ -181,7 +182,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
         problem = "invalid argument"
     if problem and not complete:
         raise errors.HostMismatch(
-            f"failed to stat CDI host device {errors.quote(host_path)}: {problem}", node=host_path
+            f"failed to stat CDI host device {quote(host_path)}: {problem}", node=host_path
         )
     if not problem:
         if mode is None:
@@ -189,7 +190,7 @@ def _oci_device(node: Edits, target: Target) -> tuple[str, OCI]:
         if not complete:
             type_ = type_ or host_type
             if type_ != host_type:
-                pair = f"({errors.quote(path)}, {errors.quote(host_path)})"
+                pair = f"({quote(path)}, {quote(host_path)})"
                 raise errors.HostMismatch(f"CDI device {pair}, host type mismatch ({type_}, {host_type})")
             if type_ != "p" and not major:
                 major, minor = posix.major(status.st_rdev), posix.minor(status.st_rdev)
@@ -299,7 +300,7 @@ def is_exposed(hook: Edits) -> bool:
 def _oci_hook(edit: Edits, target: Target) -> tuple[str, OCI]:
     name = edit.get("hookName", "")
     if name not in HOOK_NAMES:
-        raise errors.InjectionError(f"unknown hook name {errors.quote(name)}")
+        raise errors.InjectionError(f"unknown hook name {quote(name)}")
     hook: OCI = {"path": edit.get("path", "")}
     for field in ("args", "env"):
         if edit.get(field):
@@ -358,7 +359,7 @@ def _hook_hindrance(edit: Edits) -> str:
 
 def _late_hook(edit: Edits) -> str:
     name = edit["hookName"]
-    return "" if HOOK_NAMES[name] else f"{name} hook {errors.quote(edit['path'])}"
+    return "" if HOOK_NAMES[name] else f"{name} hook {quote(edit['path'])}"
 
 
 # Mounts.
@@ -393,7 +394,7 @@ def _mount_hindrance(edit: Edits) -> str:
         return lack(edit["hostPath"]) or _usurped(edit["hostPath"])
     if type_:
         return ""
-    source, place = errors.quote(edit["hostPath"]), errors.quote(edit["containerPath"])
+    source, place = quote(edit["hostPath"]), quote(edit["containerPath"])
     return f'"options: [bind]" is missing for the mount of {source} at {place}'
 
 
@@ -404,7 +405,7 @@ def _usurped(path: str) -> str:
     status = posix.lstat(path)
     if status.st_mode & _S_IFMT == _S_IFDIR and status.st_uid == 0:
         return ""
-    return f"{errors.quote(path)} is no dir of root's, so anybody may have made it: remove it, then start MPS"
+    return f"{quote(path)} is no dir of root's, so anybody may have made it: remove it, then start MPS"
 
 
 def _add_mounts(target: Target, wanted: list[Wanted]) -> None:
@@ -490,7 +491,7 @@ def _add_gids(target: Target, wanted: list[Wanted]) -> None:
 KINDS = {
     "env": Kind(
         "variables", ("list", STRING), _variable, _add_env, ((_ENV, strings),),
-        too_late=lambda variable: f"variable {errors.quote(variable)}",
+        too_late=lambda variable: f"variable {quote(variable)}",
     ),
     "deviceNodes": Kind(
         "device nodes",
@@ -561,7 +562,7 @@ def each_kind(part: Edits) -> Iterator[tuple[str, Sequence[Any]]]:
             continue
         kind = KINDS.get(name)
         if kind is None:
-            raise errors.InjectionError(f"unknown kind of container edits {errors.quote(name)}")
+            raise errors.InjectionError(f"unknown kind of container edits {quote(name)}")
         if value is not None:
             yield name, value if kind.is_list else (value,)
 
@@ -580,4 +581,4 @@ def merge(parts: Iterable[Edits]) -> Edits:
 
 def lack(path: str) -> str:
     """Say that the host lacks a file, if it does; of a relative path that isn't known."""
-    return f"the host has no {errors.quote(path)}" if path[:1] == "/" and files.is_gone(path) else ""
+    return f"the host has no {quote(path)}" if path[:1] == "/" and files.is_gone(path) else ""

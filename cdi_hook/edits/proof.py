@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import files, json_text
-from cdi_hook.errors import quote
+from cdi_hook.base.quoting import quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

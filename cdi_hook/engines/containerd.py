@@ -40,6 +40,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base.process import ask
+from cdi_hook.base.quoting import quote
 from cdi_hook.engines.client import KnownContainer, Unreachable, ask_json, bundle, dig
 from cdi_hook.engines.client import program as program_of
 from cdi_hook.engines.edit import file_change
@@ -47,7 +48,6 @@ from cdi_hook.engines.edit.config_editor import Editor, Files, is_ours, to_copy
 from cdi_hook.engines.edit.document import UnusableConfiguration, named
 from cdi_hook.engines.edit.toml_document import TOMLText
 from cdi_hook.engines.engine import POD, Engine, HelpText, OwnCDI, Prober
-from cdi_hook.errors import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,9 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits.kinds import HOOK_ENV
-from cdi_hook.errors import CDIError, InvalidName, quote
+from cdi_hook.errors import CDIError, InvalidName
 from cdi_hook.generate import node_edits
 from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.spec_data import checked

@@ -15,7 +15,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import files
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

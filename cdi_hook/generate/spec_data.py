@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits import proof
-from cdi_hook.errors import InvalidName, quote
+from cdi_hook.errors import InvalidName
 from cdi_hook.generate import naming, node_edits
 from cdi_hook.generate.device_class import ALL
 from cdi_hook.specs.model import ANNOTATION, Spec

@@ -21,6 +21,7 @@ import _thread
 import posix
 
 from cdi_hook.base import json_text, log
+from cdi_hook.base.quoting import quote
 from cdi_hook.errors import (
     BundleError,
     CDIError,
@@ -31,7 +32,6 @@ from cdi_hook.errors import (
     TooLate,
     UnresolvableDevices,
     defect,
-    quote,
 )
 from cdi_hook.inject import bundle, pipeline, request
 from cdi_hook.leases.lessee import Lessee

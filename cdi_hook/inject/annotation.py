@@ -7,6 +7,7 @@ What a container's annotations ask for by this host's configuration is request.p
 from __future__ import annotations
 
 from cdi_hook import errors, names
+from cdi_hook.base.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def parse_annotations(annotations: Mapping[str, str]) -> tuple[list[str], list[s
     for key in keys:
         for device in annotations[key].split(","):
             if not names.is_qualified_name(device):
-                raise errors.InvalidAnnotation(f"invalid CDI device name {errors.quote(device)}")
+                raise errors.InvalidAnnotation(f"invalid CDI device name {quote(device)}")
             devices.append(device)
     return keys, devices
 
@@ -50,21 +51,15 @@ def annotation_key(plugin: str, device_id: str) -> str:
     name = f"{plugin}_{device_id.replace('/', '_')}"
     data = names.as_bytes(name)
     if len(data) > _MAX_NAME:
-        raise errors.InvalidAnnotation(f"invalid plugin+deviceID {errors.quote(name)}, too long")
+        raise errors.InvalidAnnotation(f"invalid plugin+deviceID {quote(name)}, too long")
     first, last = chr(data[0]), chr(data[-1])
     if not _is_alphanumeric(first):
-        raise errors.InvalidAnnotation(
-            f"invalid name {errors.quote(name)}, first '{first}' should be alphanumeric"
-        )
+        raise errors.InvalidAnnotation(f"invalid name {quote(name)}, first '{first}' should be alphanumeric")
     for character in data[1:-1].decode("utf-8", "replace"):
         if not _is_alphanumeric(character) and character not in "_-.":
-            raise errors.InvalidAnnotation(
-                f"invalid name {errors.quote(name)}, invalid character '{character}'"
-            )
+            raise errors.InvalidAnnotation(f"invalid name {quote(name)}, invalid character '{character}'")
     if not _is_alphanumeric(last):
-        raise errors.InvalidAnnotation(
-            f"invalid name {errors.quote(name)}, last '{last}' should be alphanumeric"
-        )
+        raise errors.InvalidAnnotation(f"invalid name {quote(name)}, last '{last}' should be alphanumeric")
     return ANNOTATION_PREFIX + name
 
 
@@ -97,7 +92,7 @@ def update_annotations(
             return {**annotations, key: annotation_value(devices)}
     except (errors.InvalidAnnotation, errors.InvalidName) as error:
         raise errors.InvalidAnnotation(f"{failed}: {error}") from error
-    raise errors.InvalidAnnotation(f"{failed}, key {errors.quote(key)} used")
+    raise errors.InvalidAnnotation(f"{failed}, key {quote(key)} used")
 
 
 def _is_alphanumeric(character: str) -> bool:

@@ -12,6 +12,7 @@ import posix
 
 from cdi_hook import errors
 from cdi_hook.base import files, json_text
+from cdi_hook.base.quoting import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def load(path: str) -> tuple[dict[str, Any], Place] | None:
     except OSError as error:
         if not links and isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return None
-        raise errors.BundleError(f"can't read {errors.quote(path)}: {error.strerror}") from error
+        raise errors.BundleError(f"can't read {quote(path)}: {error.strerror}") from error
     try:
         tree = json_text.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise errors.BundleError(f"{errors.quote(path)} is not valid JSON: {error}") from error
+        raise errors.BundleError(f"{quote(path)} is not valid JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise errors.BundleError(f"{errors.quote(path)} is not a JSON object")
+        raise errors.BundleError(f"{quote(path)} is not a JSON object")
     return tree, (directory, name, path, status)
 
 
@@ -80,4 +81,4 @@ def replace(place: Place, text: str) -> None:
             name, text.encode(), was.st_mode & 0o7777, (was.st_uid, was.st_gid), directory=directory
         )
     except OSError as error:
-        raise errors.BundleError(f"can't replace {errors.quote(path)}: {error.strerror}") from error
+        raise errors.BundleError(f"can't replace {quote(path)}: {error.strerror}") from error

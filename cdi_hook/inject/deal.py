@@ -13,10 +13,10 @@ A device that a spec calls "any" or "any:2" is asked for like every other.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 from cdi_hook.config.rule import matches
 from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target, Wanted
-from cdi_hook.errors import quote
 from cdi_hook.inject import audit, request
 from cdi_hook.leases import choice, same
 from cdi_hook.leases.stock import Stock

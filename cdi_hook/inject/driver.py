@@ -9,6 +9,7 @@ went wrong while the specs were read is logged.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 from cdi_hook.inject import pipeline
 from cdi_hook.names import as_list
 
@@ -103,6 +104,6 @@ def inject(drivers: dict[str, CDIDriver], oci: dict[str, Any], request: DeviceRe
     """Have the requested driver serve a request; raises InvalidRequest when there is no such driver."""
     if request.driver not in drivers:
         raise errors.InvalidRequest(
-            f"could not select device driver {errors.quote(request.driver)} with capabilities: []"
+            f"could not select device driver {quote(request.driver)} with capabilities: []"
         )
     return drivers[request.driver].inject(oci, request)

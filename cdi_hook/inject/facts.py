@@ -22,11 +22,6 @@ class Facts:
     whether a CRI engine may have called. ``unlogged`` is why a line isn't in LOG, "" if all are.
     """
 
-    __slots__ = (
-        "bundle", "changes", "container", "doubt", "lessee", "may_be_pod", "no_lease", "oci", "request",
-        "root", "start", "unlogged",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.container = self.bundle = self.root = self.doubt = self.no_lease = self.unlogged = ""
         self.lessee: Lessee | None = None

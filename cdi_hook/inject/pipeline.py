@@ -46,8 +46,6 @@ class Host:
     call that we are in.
     """
 
-    __slots__ = ("call", "is_root", "settings", "spec_dirs", "state_dir", "strict")
-
     def __init__(self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = ()) -> None:
         """Read the configuration that the environment names; ``spec_dirs`` replace the configured dirs."""
         self.settings = settings.load(environ)

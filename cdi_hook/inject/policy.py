@@ -8,8 +8,8 @@ variable, must be allowed each time.
 from __future__ import annotations
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 from cdi_hook.config.rule import matches
-from cdi_hook.errors import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

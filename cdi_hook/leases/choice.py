@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from cdi_hook import errors
-from cdi_hook.errors import quote
+from cdi_hook.base.quoting import quote
 from cdi_hook.leases import same
 
 TYPE_CHECKING = False

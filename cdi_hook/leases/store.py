@@ -28,6 +28,7 @@ import time
 
 from cdi_hook import errors
 from cdi_hook.base import files, json_text
+from cdi_hook.base.quoting import quote
 from cdi_hook.leases.same import Hardware
 
 TYPE_CHECKING = False
@@ -127,12 +128,12 @@ class Store:
             status = posix.fstat(self._directory)
         except OSError as error:
             raise errors.LeaseError(
-                f"there is no place for leases: {errors.quote(directory)}: {error.strerror}"
+                f"there is no place for leases: {quote(directory)}: {error.strerror}"
             ) from error
         if status.st_uid != posix.geteuid() or status.st_mode & 0o077:
             posix.close(self._directory)
             raise errors.LeaseError(
-                f"{errors.quote(directory)} is no place for leases, because others own it or may enter it "
+                f"{quote(directory)} is no place for leases, because others own it or may enter it "
                 f"(uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}); remove it"
             )
 
@@ -157,7 +158,7 @@ class Store:
                     continue
                 self.__exit__()
                 raise errors.LeaseError(
-                    f"another process has locked {errors.quote(self._beside(_LOCK))} for {_WAIT_S:g} s; "
+                    f"another process has locked {quote(self._beside(_LOCK))} for {_WAIT_S:g} s; "
                     "`fuser -v` on that file shows it"
                 ) from None
             except OSError as error:
@@ -168,9 +169,7 @@ class Store:
             _is_at(self._directory, self.path.rpartition("/")[0]) and _is_at(self._lock, self._beside(_LOCK))
         ):
             self.__exit__()  # others may have made new ones, with a lock of their own
-            raise errors.LeaseError(
-                f"somebody has just removed {errors.quote(self._beside(_LOCK))}", "try again"
-            )
+            raise errors.LeaseError(f"somebody has just removed {quote(self._beside(_LOCK))}", "try again")
 
     def __exit__(self, *_: object) -> None:
         posix.close(self._lock)
@@ -204,7 +203,7 @@ class Store:
             raise self._failure(_LEASES, error) from error
         except (ValueError, SystemError, TypeError, KeyError, RecursionError) as error:
             raise errors.LeaseError(
-                f"{errors.quote(self.path)} is damaged ({error}), so which container has which exclusive "
+                f"{quote(self.path)} is damaged ({error}), so which container has which exclusive "
                 "device isn't known; stop the containers that have one, then remove that file"
             ) from error
 
@@ -220,7 +219,7 @@ class Store:
 
     def _failure(self, name: str, error: OSError) -> errors.LeaseError:
         return errors.LeaseError(
-            f"no lease can be taken for an exclusive device: {errors.quote(self._beside(name))}: "
+            f"no lease can be taken for an exclusive device: {quote(self._beside(name))}: "
             f"{error.strerror or error}"
         )
 

@@ -16,8 +16,9 @@ import os
 import stat
 
 from cdi_hook.base import files
+from cdi_hook.base.quoting import quote
 from cdi_hook.container.rootfs import OnVolume, TooMuch, mount_of
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 from cdi_hook.libraries import elf, ldcache, links, texts
 
 TYPE_CHECKING = False

@@ -7,7 +7,8 @@ import errno
 import os
 
 from cdi_hook.base.files import TEMPORARY
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import InjectionError
 from cdi_hook.libraries import texts
 
 TYPE_CHECKING = False

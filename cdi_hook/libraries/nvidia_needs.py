@@ -14,9 +14,10 @@ import os
 import stat
 
 from cdi_hook.base import json_text
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import rootfs, syscalls
 from cdi_hook.container.rootfs import by
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 from cdi_hook.libraries import elf, texts
 
 TYPE_CHECKING = False

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import resource
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import syscalls
 from cdi_hook.container.rootfs import NOT_ITSELF, Rootfs, TooMuch, by, is_rootfs
-from cdi_hook.errors import BundleError, InjectionError, quote
+from cdi_hook.errors import BundleError, InjectionError
 from cdi_hook.libraries import ldconfig, links, nvidia_needs, texts
 
 TYPE_CHECKING = False

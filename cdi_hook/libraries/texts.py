@@ -11,8 +11,9 @@ import os
 import stat
 
 from cdi_hook.base import files
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import rootfs
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import os
 import struct
 import zlib
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.config import settings
 from cdi_hook.container import syscalls
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 from cdi_hook.live import bpf
 
 TYPE_CHECKING = False

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

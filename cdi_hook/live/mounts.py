@@ -11,9 +11,10 @@ import errno
 import os
 import stat
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.config import settings
 from cdi_hook.container import rootfs, syscalls
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

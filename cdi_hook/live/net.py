@@ -19,8 +19,9 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.container import syscalls
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.errors import InjectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 
 from cdi_hook.base.process import ask
-from cdi_hook.errors import InjectionError, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -112,11 +112,6 @@ class Invocation:
     options of their own, and only `command`, `log`, `log_format` and `root` are of use.
     """
 
-    __slots__ = (
-        "bundle", "command", "config", "configs", "container_id", "global_options", "has_one_id", "log",
-        "log_format", "root",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.command = ""  # "" when there is none
         self.bundle = ""  # "" when not given: the cwd
@@ -145,11 +140,6 @@ def parse(arguments: Sequence[str]) -> Invocation:
 
 class _Reading:
     """Arguments that are being read, and whether all runtimes read them alike."""
-
-    __slots__ = (
-        "_arguments", "_has_command", "_has_id", "_in_doubt", "_is_cluster", "_last_flag", "_may_be_value",
-        "_only_crun", "_options_end", "at", "found", "is_done",
-    )  # fmt: skip
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.found = Invocation()

@@ -9,11 +9,14 @@ import marshal
 import os
 from typing import Any
 
-from cdi_hook.inject import audit  # noqa: F401 # for what it imports
-from cdi_hook.runtime import shim  # noqa: F401
+from cdi_hook.inject import audit, deal, policy  # noqa: F401 # for what they import
+from cdi_hook.runtime import later, shim  # noqa: F401
 
-# What only a failure needs, or LOG.
-_RARE = ("cdi_hook.errors", "cdi_hook.base.log", "cdi_hook.inject.audit")
+# What only a failure needs, or a key of the configuration.
+_RARE = (
+    "cdi_hook.errors", "cdi_hook.base.log", "cdi_hook.config.rule", "cdi_hook.inject.audit",
+    "cdi_hook.inject.deal", "cdi_hook.inject.policy", "cdi_hook.leases", "cdi_hook.runtime.later",
+)  # fmt: skip
 
 
 def pack(paths: dict[str, str], directory: str, installed: str) -> tuple[Any, ...]:
@@ -22,11 +25,12 @@ def pack(paths: dict[str, str], directory: str, installed: str) -> tuple[Any, ..
     Raises OSError or SyntaxError.
     """
     modules = []
-    for name, path in paths.items():
+    # rooms come first, because what is in them is put into them
+    for name, path in sorted(paths.items(), key=lambda item: not item[1].endswith("/__init__.py")):
         with open(directory + path, "rb") as source:
             status = os.fstat(source.fileno())
             code = _compile(source.read(), installed + path)
-        if name in _RARE or path.endswith("/__init__.py"):
+        if name.startswith(_RARE) or path.endswith("/__init__.py"):
             code = marshal.dumps(code)
         modules.append((name, path, status.st_mtime_ns, status.st_size, code))
     return tuple(modules)

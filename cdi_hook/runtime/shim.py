@@ -12,6 +12,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
+from cdi_hook.base.quoting import quote
 from cdi_hook.inject import bundle, pipeline
 from cdi_hook.runtime import argv
 
@@ -51,8 +52,6 @@ def main(arguments: Sequence[str]) -> int:
 
 class Call:
     """One call of the runtime: what it was told, and where its messages go."""
-
-    __slots__ = ("_invocation", "host")
 
     def __init__(self, invocation: argv.Invocation, host: pipeline.Host) -> None:
         self._invocation = invocation
@@ -161,7 +160,7 @@ def _exec(runtime: str, arguments: Sequence[str], stat: str) -> NoReturn:
         posix.execv(runtime, [runtime, *arguments])
     except OSError as error:
         raise errors.RuntimeNotFound(
-            f"can't run the OCI runtime {errors.quote(runtime)}: {error.strerror}"
+            f"can't run the OCI runtime {quote(runtime)}: {error.strerror}"
         ) from error
 
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Callable, Union
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
-from cdi_hook.errors import ERROR, Finding, quote
+from cdi_hook.errors import ERROR, Finding
 from cdi_hook.specs.scalars import float_text
 from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
 from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode

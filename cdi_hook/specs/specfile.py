@@ -7,7 +7,8 @@ import os
 from typing import Any
 
 from cdi_hook.base import files
-from cdi_hook.errors import ERROR, CDIError, Finding, InvalidName, InvalidSpec, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import ERROR, CDIError, Finding, InvalidName, InvalidSpec
 from cdi_hook.names import parse_qualifier
 from cdi_hook.specs.dump import dump
 from cdi_hook.specs.model import SCHEMA, Spec, refuse

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import EXPOSED_HOOK, HOOK_ENV, HOOK_NAMES, KINDS, is_exposed
-from cdi_hook.errors import ERROR, WARNING, Finding, InvalidName, quote
+from cdi_hook.errors import ERROR, WARNING, Finding, InvalidName
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
 from cdi_hook.specs.versions import USABLE, VERSIONS, requirement
 

@@ -73,7 +73,7 @@ def test_any_arguments_are_read(arguments: list[str]) -> None:
     read: list[dict[str, Any]] = []
     for _ in range(2):
         invocation = argv.parse(arguments)
-        read.append({name: getattr(invocation, name) for name in argv.Invocation.__slots__})
+        read.append({name: getattr(invocation, name) for name in vars(argv.Invocation())})
     assert arguments == before
     assert read[0] == read[1]
     assert read[0]["command"] in ("", *arguments)

@@ -9,8 +9,9 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdi_hook import errors, names
+from cdi_hook import names
 from cdi_hook.base import log
+from cdi_hook.base.quoting import quote
 from cdi_hook.config import rule
 from cdi_hook.errors import CDIError, InvalidAnnotation, InvalidName
 from cdi_hook.inject.annotation import annotation_value, parse_annotations, update_annotations
@@ -97,7 +98,7 @@ def test_annotations_are_read_whole_or_refused(annotations: dict[str, str]) -> N
 @given(TEXTS)
 def test_a_quoted_text_can_be_read_back(text: str) -> None:
     """What is in quotes can be printed, is one line, and stands for exactly one text."""
-    quoted = errors.quote(text)
+    quoted = quote(text)
     assert quoted.isprintable()
     assert quoted[0] == quoted[-1] == '"'
     assert ast.literal_eval(quoted) == re.sub("[\udc80-\udcff]", lambda one: chr(ord(one[0]) - 0xDC00), text)

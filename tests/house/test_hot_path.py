@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -193,12 +192,13 @@ class Host:
         return json.loads(last.partition(", ")[2].partition("], ")[0] + "]") if last else []
 
     def modules(self, call: Call) -> int:
-        """Count the modules that are there when the runtime takes over, beyond those of an empty Python."""
+        """Count the modules that were executed when the runtime takes over, beyond those of an empty Python."""
         python = self._python(call, self.prepare(call))
         if not python:
             return 0
         program = (
-            "import posix, sys; posix.execv = lambda *_: posix._exit(posix.write(1, b'%d' % len(sys.modules)) and 0); "
+            "import posix, sys; count = lambda: sum(type(one).__name__ != '_Rare' for one in sys.modules.values()); "
+            "posix.execv = lambda *_: posix._exit(posix.write(1, b'%d' % count()) and 0); "
             "del sys.argv[0]; __file__ = sys.argv[0]; exec(compile(open(__file__).read(), __file__, 'exec'))"
         )
         self.prepare(call)
@@ -264,8 +264,6 @@ if __name__ == "__main__":  # print the lines for hot-path.txt
 
     with tempfile.TemporaryDirectory() as name:
         made = Host(Path(name))
-        for name, call in CALLS.items():
+        for which, call in CALLS.items():
             for measure in MEASURES:
-                print(
-                    f"{name:<14} {measure:<13} {measured(made, call, measure)}", file=sys.stdout, flush=True
-                )
+                print(f"{which:<14} {measure:<13} {measured(made, call, measure)}", flush=True)

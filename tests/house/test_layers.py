@@ -14,13 +14,13 @@ from .tree import ROOT, modules
 
 # A room, or a module beside the rooms, and the rooms that it may import from: all of them come before it.
 ROOMS = {
-    "errors": "",
-    "names": "errors",
     "base": "",
+    "errors": "",
+    "names": "base errors",
     "edits": "base errors",
     "specs": "base edits errors names",
     "catalog": "base edits errors names specs",
-    "container": "errors",
+    "container": "base errors",
     "libraries": "base container errors",
     "generate": "base catalog edits errors libraries names specs",
     "config": "base errors generate names",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.errors import quote
+from cdi_hook.base.quoting import quote
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from cdi_hook.base import programs, trust, words
 from cdi_hook.base.process import ask
+from cdi_hook.base.quoting import quote
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_debug, add_json
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit import plan
 from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.configuration import Configuration
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.errors import CDIError
 
 if TYPE_CHECKING:
     import argparse

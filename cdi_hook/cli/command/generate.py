@@ -8,11 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import files, words
+from cdi_hook.base.quoting import quote
 from cdi_hook.catalog import selinux
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.edits import host_check
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.errors import CDIError
 from cdi_hook.generate import classes, spec_data
 from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.outputs import SpecFiles

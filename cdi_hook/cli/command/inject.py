@@ -8,9 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import json_text
+from cdi_hook.base.quoting import quote
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
-from cdi_hook.errors import BundleError, quote
+from cdi_hook.errors import BundleError
 from cdi_hook.hooks import entry
 from cdi_hook.inject import bundle, pipeline
 

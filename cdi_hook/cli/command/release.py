@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdi_hook.base.quoting import quote
 from cdi_hook.cli import host, output
-from cdi_hook.errors import UnresolvableDevices, quote
+from cdi_hook.errors import UnresolvableDevices
 from cdi_hook.leases import in_use, inquiry, store
 from cdi_hook.leases.stock import Stock
 

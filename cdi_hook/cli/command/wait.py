@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from cdi_hook.cli import host, output
-from cdi_hook.inject import facts, pipeline, request
+from cdi_hook.inject import pipeline, request
 from cdi_hook.leases.in_use import InUse
+from cdi_hook.leases.lessee import Lessee
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     end = time.monotonic() + options.timeout
     found = host.host(options)
     host.warn_of_problems(found)
-    found.call.lessee = facts.Lessee("self")
+    found.call.lessee = Lessee("self")
     prefix = (*found.settings.words("ANNOTATION_PREFIXES"), "")[0]
     while True:
         oci = {"annotations": {f"{prefix}wait": options.name}}

@@ -12,6 +12,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import json_text, programs, words
+from cdi_hook.base.quoting import quote
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_engines
 from cdi_hook.doctor.patient import as_root, ask_root
@@ -20,7 +21,7 @@ from cdi_hook.engines import ENGINES, client
 from cdi_hook.engines.edit.config_editor import NAME
 from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
-from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices, quote
+from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices
 from cdi_hook.inject import bundle, pipeline, request
 from cdi_hook.leases import choice, inquiry, store
 from cdi_hook.names import is_qualified_name

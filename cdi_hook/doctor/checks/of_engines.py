@@ -11,13 +11,14 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdi_hook.base import files, programs
+from cdi_hook.base.quoting import quote
 from cdi_hook.catalog import selinux
 from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.engines import ENGINES, client
 from cdi_hook.engines.edit.config_editor import NAME
 from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
-from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError, Finding, quote
+from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,8 @@ import stat
 from dataclasses import dataclass, field
 
 from cdi_hook.base import files
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.base.quoting import quote
+from cdi_hook.errors import CDIError
 
 _BACKUP = ".before-cdi-hook"
 WITH_DIR = "it and its dir"  # the first line of a file for which a dir was made ends so

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cdi_hook.base import programs
+from cdi_hook.base.quoting import quote
 from cdi_hook.edits.kinds import HOOK_ENV
-from cdi_hook.errors import CDIError, quote
+from cdi_hook.errors import CDIError
 from cdi_hook.libraries.needs import TIMEOUT_S
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from cdi_hook.runtime import argv
 
 from .reading import FIELDS
@@ -22,10 +20,8 @@ def test_a_tuple_will_do() -> None:
 
 
 def test_an_invocation_holds_what_it_says() -> None:
-    """An Invocation has the fields of the contract and no room for others."""
-    assert sorted((*FIELDS, "configs", "global_options", "has_one_id")) == sorted(argv.Invocation.__slots__)
-    with pytest.raises(AttributeError):
-        argv.Invocation().other = ""  # type: ignore[attr-defined]
+    """An Invocation has the fields of the contract, and no others."""
+    assert sorted((*FIELDS, "configs", "global_options", "has_one_id")) == sorted(vars(argv.Invocation()))
 
 
 def test_imports_nothing() -> None:
