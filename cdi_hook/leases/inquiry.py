@@ -197,12 +197,13 @@ def _kept(lease: Lease) -> tuple[str, Mapping[str, str]]:
 
 def learn(lease: Lease, paths: Mapping[str, str]) -> Cgroup | None:
     """Return the cgroup that is the container's own, of those that it is in; None without processes there."""
-    for name in _HIERARCHIES:
+    outside = lease.tree.get("outside") or ()
+    for name in _HIERARCHIES if outside else ():
         top = f"{_ROOT}/{name}" if name else _ROOT
         if not name and files.is_gone(f"{_ROOT}/cgroup.controllers"):
             top = f"{_ROOT}/unified"
         path = paths.get(name, "").removeprefix(top)
-        is_creators = any(f"{one}/".startswith(f"{path}/") for one in lease.tree.get("outside", ()))
+        is_creators = any(f"{one}/".startswith(f"{path}/") for one in outside)
         if is_creators or len(path) < 2 or "/.." in path:
             continue
         try:

@@ -92,9 +92,14 @@ def namespace() -> str:
 
 
 def cgroups(pid: int | str = "self") -> dict[str, str]:
-    """Return the cgroups of a process, by their controllers ("": cgroup v2); {} if that can't be read."""
+    """Return the cgroups of a process, by their controllers ("": cgroup v2); {} if that can't be read.
+
+    Raises OSError if it is our own process, and the kernel has cgroups.
+    """
     try:
         text = _read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
-    except OSError:
+    except OSError as error:
+        if pid == "self" and not isinstance(error, FileNotFoundError):
+            raise
         return {}
     return {names: path for line in text.splitlines() for _, names, path in [line.split(":", 2)]}

@@ -32,7 +32,7 @@ class Taking:
     """One container's transaction."""
 
     __slots__ = (
-        "_ignore", "_ignored", "_me", "_mine", "_old", "_token", "_tree", "blockers", "draws",
+        "_ignore", "_ignored", "_me", "_mine", "_old", "_outside", "_token", "_tree", "blockers", "draws",
         "held", "lacking", "taken",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Taking:
         self._old: Lease | None = None
         try:
             self._me = life.creator(pid)
+            self._outside = sorted(set(life.cgroups().values()))
         except OSError as error:
             raise errors.LeaseError(
                 f"the process {pid} that creates the container can't be looked at: {error.strerror}"
@@ -204,7 +205,7 @@ class Taking:
             old = [one for one in lease["creators"] if one != self._me and life.is_there(one)]
             lease.tree["creators"] = [*old, self._me]
             lease.tree["state"] = lease["state"] or state
-            lease.tree["outside"] = sorted(set(life.cgroups().values()))
+            lease.tree["outside"] = self._outside
             lease.tree["cgroup"] = None if state else self._own_cgroup(lease)
         lease.cover([*self.held, *(device for devices in self.taken.values() for device in devices)])
 
