@@ -291,6 +291,8 @@ def why_not(lab: Lab) -> str:
     """Return why a runtime can't run a container here, or ""."""
     if not shutil.which(lab.runtime.name, path=ENGINES_PATH):
         return f"{lab.runtime.name} isn't installed"
+    if lab.runtime.is_native and lab.runtime.prefix != _UNIFIED and LAYOUT != "v1":
+        return "this machine has no devices controller of cgroup v1"
     bundle = lab.bundle("echo it works")
     command = lab.command("run", "--bundle", str(bundle.path), lab.container(), program=lab.runtime.name)
     completed = subprocess.run(
@@ -301,6 +303,4 @@ def why_not(lab: Lab) -> str:
         who = f"{lab.runtime.name} can't run a container here"
         without = ", which needs root" if os.geteuid() != 0 else ""
         return f"{who}{without}: {' '.join(completed.stdout.split())}"
-    if lab.runtime.is_native and not lab.runtime.prefix and LAYOUT != "v1":
-        return "this machine has no devices controller of cgroup v1"
     return ""

@@ -573,6 +573,7 @@ def test_fifty_at_once_for_eight(busybox_lab: tuple[Lab, Path], turn: int) -> No
     refused = [text for text, status in zip(said, statuses) if status != 0]
     assert len(refused) == 42
     assert all("all 8 devices of v.com/gpu are in use: 0 by" in text for text in refused), refused
+    assert not any("remove" in text or "can't be told" in text for text in refused), refused
 
 
 @each_runtime

@@ -161,6 +161,16 @@ def test_one_that_is_deleted(host: Shared) -> None:
         host.delete(other)
 
 
+@pytest.mark.parametrize("busybox_lab", ["runsc"], indirect=True)
+def test_a_runtime_that_keeps_its_containers_in_another_way(host: Shared) -> None:
+    """Of such a one the cgroup is learnt by the pid in its `state`, which may not be in all hierarchies."""
+    container, _ = host.got(GPU)
+    assert f"{GPU} is in use by {container}" in host.refused(GPU)
+    assert host.leases()[0]["cgroup"][3].endswith(f"/{container}")
+    host.delete(container)
+    host.got(GPU)
+
+
 @each_layout
 def test_a_cgroup_s_path_that_is_used_again(host: Shared) -> None:
     """It is another cgroup then."""
