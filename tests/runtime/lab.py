@@ -184,7 +184,7 @@ class Lab:
             self.environ[variable] = str(directory / name)
         self.specs.mkdir()
         self.configure()
-        self._containers: list[str] = []
+        self.containers: list[str] = []
 
     def configure(self, **values: str) -> None:
         """Write the configuration: this runtime, this spec dir, and the given settings."""
@@ -216,7 +216,7 @@ class Lab:
     def container(self, container: str = "") -> str:
         """Return the id of a container to create, which is deleted at the end in any case."""
         container = container or f"cdi-hook-test-{uuid.uuid4().hex[:12]}"
-        self._containers.append(container)
+        self.containers.append(container)
         return container
 
     def command(self, *arguments: str, program: str | Path = CDI_RUNTIME) -> list[str]:
@@ -279,7 +279,7 @@ class Lab:
 
     def close(self) -> None:
         """Delete the remaining containers, with the real runtime."""
-        for container in self._containers if self.state_root.exists() else ():
+        for container in self.containers if self.state_root.exists() else ():
             subprocess.run(
                 self.command("delete", "--force", container, program=self.runtime.name),
                 env=self.environ, cwd=self.directory, timeout=TIMEOUT_S, check=False,

@@ -21,12 +21,14 @@ from cdi_hook.leases.store import TOKEN
 
 from . import test_exclusive as exclusive
 from .lab import ALONE, NATIVE, TIMEOUT_S
-from .test_exclusive import ANY, CDI_HOOK, device, each_runtime, gpu, on_runc, said
+from .test_exclusive import ANY, CDI_HOOK, Shared, device, each_runtime, gpu, on_runc, said
 
 if TYPE_CHECKING:
-    from .test_exclusive import Shared
+    from collections.abc import Generator
 
-busybox_lab, host = exclusive.busybox_lab, exclusive.host  # fixtures
+    from .lab import Lab
+
+busybox_lab = exclusive.busybox_lab  # a fixture
 
 GPU = "v.com/gpu=0"
 # Its first thread ends, and another goes on.
@@ -50,6 +52,29 @@ def threads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = source.with_suffix("")
     subprocess.run(["cc", "-static", "-pthread", "-o", program, source], check=True)
     return program
+
+
+@pytest.fixture
+def host(busybox_lab: tuple[Lab, Path]) -> Generator[Shared]:
+    """A host with two GPUs, of whose containers nothing is left in the end."""
+    made = Shared(*busybox_lab, number=2)
+    yield made
+    for container in made.lab.containers:
+        end(container)
+        find = (
+            "find",
+            "/sys/fs/cgroup",
+            "-depth",
+            "-type",
+            "d",
+            "-name",
+            container,
+            "-exec",
+            "rmdir",
+            "{}",
+            ";",
+        )
+        subprocess.run(find, check=False, stderr=subprocess.DEVNULL)
 
 
 def start(
