@@ -7,8 +7,8 @@ module builds on those above it:
     yaml_nodes   a file's text -> nodes, as go-yaml v2 parses it
     scalars      a scalar's text <-> its value
     yaml_values  text -> values, as go-yaml v2 decodes it
-    shape        text -> values of a schema's types, and findings
     versions     the CDI version that a spec needs
+    shape        text -> values of a schema's types, and findings
     validation   a spec's errors, as findings
     model        a spec's schema; Spec and Device, which are valid
     dump         a spec -> text

@@ -21,6 +21,7 @@ from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import ERROR, Finding
 from cdi_hook.specs.scalars import float_text
+from cdi_hook.specs.versions import DRAFTS, NEWER
 from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
 from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode
 
@@ -150,6 +151,8 @@ def _shape_object(value: LinedMapping, fields: Any, path: str, findings: Finding
 
 def _field_instead(key: str, fields: Mapping[str, Schema]) -> str:
     """Return where a field that isn't known here belongs, or what it may be meant for."""
+    if key in DRAFTS:
+        return f"it is of {NEWER}"
     homes = []
     for name, schema in fields.items():
         inner = schema[1] if isinstance(schema, tuple) else schema

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from cdi_hook.base import files
@@ -45,12 +46,35 @@ def parse(data: bytes, path: str, priority: int = 0) -> Spec:
     if findings:
         if not {"cdiVersion", "devices"}.intersection(value or ()) and (no_spec := _no_spec(data)):
             findings = [Finding(ERROR, no_spec)]
+        elif isinstance(value, dict):
+            findings += _further(value, findings)
     elif value is None:
         findings = [Finding(ERROR, "the file is empty")]
     else:
         findings = validate(value)
     refuse(quote(path), findings)
     return Spec(value, path, priority, is_valid=True)
+
+
+def _further(value: dict[str, Any], findings: list[Finding]) -> list[Finding]:
+    """Return what else is wrong with what could be read of a spec, but for gaps that its findings explain."""
+    misread = {one.place for one in findings}
+    gaps = misread | {_parent(place) for place in misread}
+    return [
+        one
+        for one in validate(value)
+        if _is_there(value, one.place) or not (one.place in gaps or _parent(one.place) in misread)
+    ]
+
+
+def _parent(place: str) -> str:
+    return place.rpartition(".")[0]
+
+
+def _is_there(value: Any, place: str) -> bool:
+    for step in re.findall(r"[^.\[\]]+", place):
+        value = value[int(step)] if isinstance(value, list) else value.get(step)
+    return bool(value)
 
 
 def _no_spec(data: bytes) -> str:

@@ -7,6 +7,7 @@ has checked the data's types before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
@@ -15,9 +16,10 @@ from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import EXPOSED_HOOK, HOOK_ENV, HOOK_NAMES, KINDS, is_exposed
 from cdi_hook.errors import ERROR, WARNING, Finding, InvalidName
 from cdi_hook.names import parse_qualifier, validate_device_name, validate_kind_part
-from cdi_hook.specs.versions import USABLE, VERSIONS, requirement
+from cdi_hook.specs.versions import NEWER, USABLE, VERSIONS, requirement
 
 NODE_TYPES = ("", "b", "c", "u", "p")
+_ODD = 0o7111  # bits of a mode that no device node has use for: to execute, and the special ones
 
 # The edits of one kind, and their place in the spec -> findings.
 Rule = Callable[[Any, str], Iterable[Finding]]
@@ -51,23 +53,50 @@ def warnings(data: dict[str, Any]) -> Iterator[Finding]:
                 "take a longer name",
                 ".kind",
             )
+    for node, place in _edits_of(data, "deviceNodes"):
+        mode = node.get("fileMode")
+        if mode is not None and _is_decimal(mode):
+            message = f"fileMode {mode} is decimal, and as a mode it is 0{mode:o}"
+            yield Finding(
+                WARNING, message, f"write 0{mode} (in JSON {int(str(mode), 8)})", f"{place}.fileMode"
+            )
+    for mount, place in _edits_of(data, "mounts"):
+        source = mount["hostPath"]
+        if source.startswith("~") or "$" in source:
+            message = (
+                f"nothing replaces ~ or a variable in {quote(source)}, so it is looked for by that very name"
+            )
+            yield Finding(WARNING, message, "write the whole path", f"{place}.hostPath")
     yield from exposed_hooks(data)
+
+
+def _is_decimal(mode: int) -> bool:
+    """Say whether a mode is odd, and its decimal digits, read as octal ones, are a common one."""
+    digits = str(mode)
+    meant = int(digits, 8) if len(digits) == 3 and not digits.strip("01234567") else _ODD
+    return bool(mode & _ODD) and (not meant & _ODD or meant == 0o777)
+
+
+def _edits_of(data: dict[str, Any], kind: str) -> Iterator[tuple[Any, str]]:
+    """Yield a valid spec's edits of a kind, each with its place."""
+    parts = [("", data), *((f".devices[{index}]", one) for index, one in enumerate(data["devices"]))]
+    for path, part in parts:
+        for index, edit in enumerate((part.get("containerEdits") or {}).get(kind) or ()):
+            yield edit, f"{path}.containerEdits.{kind}[{index}]"
 
 
 def exposed_hooks(data: dict[str, Any]) -> Iterator[Finding]:
     """Yield a finding for each hook of a valid spec that an image's variables may reach."""
-    parts = [("", data), *((f".devices[{index}]", one) for index, one in enumerate(data["devices"]))]
-    for path, part in parts:
-        for index, hook in enumerate((part.get("containerEdits") or {}).get("hooks") or ()):
-            if is_exposed(hook):
-                yield Finding(
-                    WARNING,
-                    f"the {EXPOSED_HOOK} hook {quote(hook['path'])} has no env. If an engine's own CDI "
-                    "injects it, runc before 1.3 runs it as root on the host with the container's variables, "
-                    "so that an image can run any program there (CVE-2025-23266). cdi-runtime gives it one",
-                    f'write env: ["{HOOK_ENV[0]}"], or generate the spec again',
-                    f"{path}.containerEdits.hooks[{index}]",
-                )
+    for hook, place in _edits_of(data, "hooks"):
+        if is_exposed(hook):
+            yield Finding(
+                WARNING,
+                f"the {EXPOSED_HOOK} hook {quote(hook['path'])} has no env. If an engine's own CDI "
+                "injects it, runc before 1.3 runs it as root on the host with the container's variables, "
+                "so that an image can run any program there (CVE-2025-23266). cdi-runtime gives it one",
+                f'write env: ["{HOOK_ENV[0]}"], or generate the spec again',
+                place,
+            )
 
 
 def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
@@ -76,10 +105,17 @@ def _validate_version(data: dict[str, Any]) -> Iterator[Finding]:
     minimum, what = requirement(data)
     need = f"{what or 'this spec'} needs {minimum}"
     if version not in VERSIONS:
-        message = f"invalid version {quote(declared)}, not one of {', '.join(USABLE)}"
+        problem = f": {NEWER}" if _is_newer(version) else f", not one of {', '.join(USABLE)}"
+        message = f"invalid version {quote(declared)}{problem}"
         yield Finding(ERROR, message if declared else "there is no cdiVersion", need, ".cdiVersion")
     elif VERSIONS.index(minimum) < VERSIONS.index(version):
         yield Finding(ERROR, f"{declared} is too low: {need}", place=".cdiVersion")
+
+
+def _is_newer(version: str) -> bool:
+    if not re.fullmatch(r"\d{1,9}\.\d{1,9}\.\d{1,9}", version):
+        return False
+    return [*map(int, version.split("."))] > [*map(int, VERSIONS[0].split("."))]
 
 
 def validate_kind(kind: str) -> Iterator[Finding]:

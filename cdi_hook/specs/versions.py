@@ -15,6 +15,8 @@ VERSIONS = ("1.1.0", "1.0.0", "0.8.0", "0.7.0", "0.6.0", "0.5.0", "0.4.0", "0.3.
 _EARLIEST = "0.3.0"
 # Those that a spec can have, the oldest first: whatever a spec has, these need at least 0.3.0.
 USABLE = VERSIONS[VERSIONS.index(_EARLIEST) :: -1]
+NEWER = f"a newer CDI than this knows ({VERSIONS[0]})"
+DRAFTS = ("deviceCgroupRules",)  # fields that CDI's next version may bring
 
 # For these versions' features the reference implementation, which keeps pointers to a loop
 # variable, sees only the edits of the last device and of the spec itself.

@@ -38,6 +38,21 @@ def compose(data: bytes) -> Node | None:
         raise SyntaxProblem(_describe(error)) from error
 
 
+def next_document(data: bytes) -> int:
+    """Return the line of a second document, which nobody reads; 0 if there is none."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
+    try:
+        while not isinstance(loader.get_event(), DocumentEndEvent):
+            pass
+        event = loader.get_event()
+        return 0 if isinstance(event, yaml.StreamEndEvent) else line(event)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        return int(mark.line) + 1 if mark else 1
+    finally:
+        loader.dispose()
+
+
 def _compose(data: bytes) -> Node | None:
     # PyYAML may lack its C parser. The other one differs only in rare syntax.
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -13,9 +13,10 @@ from cdi_hook.catalog.cache import Cache
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.edits import host_check
-from cdi_hook.errors import ERROR, CDIError, Finding, InvalidSpec
+from cdi_hook.errors import ERROR, WARNING, CDIError, Finding, InvalidSpec
 from cdi_hook.specs import specfile, validation
 from cdi_hook.specs.model import SPEC_EXTENSIONS, Spec
+from cdi_hook.specs.yaml_nodes import next_document
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +41,8 @@ mounts, and the programs of hooks have to be there, or a container that asks for
 device doesn't start. Each thing that is missing is a warning, and so is what
 troubles some engines: a cdiVersion that is higher than needed, a vendor or class of
 one letter, a createContainer hook without env, which lets an image run programs on
-the host (CVE-2025-23266).
+the host (CVE-2025-23266). So is what means something else than it seems to: a
+fileMode in decimal, ~ or a variable in the source of a mount, a second document.
 
   FILE: warning: .devices[3].containerEdits.mounts[0]: MESSAGE
 
@@ -142,15 +144,18 @@ def _report(path: str, problems: list[Finding], *, with_host: bool) -> Checked:
     """Return the report for a file; ``problems`` are a Cache's for it."""
     try:
         if path == _STDIN:
-            path = "stdin"
-            loaded = specfile.parse(_stdin(), path)
+            path, text = "stdin", _stdin()
         else:
-            loaded = specfile.load(path)
+            text = specfile.read_file(path, path)
+        loaded = specfile.parse(text, path)
     except InvalidSpec as error:
         return Checked(path, None, error.findings, [])
     except OSError as error:
         return Checked(path, None, [Finding(ERROR, (error.strerror or str(error)).lower())], [])
-    warnings = [*validation.warnings(loaded.data), *(_missing(loaded) if with_host else ())]
+    line = next_document(text)
+    more = f"line {line}: a file has one spec, and what begins here isn't read"
+    second = [Finding(WARNING, more, "make a file of its own of it")] if line else []
+    warnings = [*second, *validation.warnings(loaded.data), *(_missing(loaded) if with_host else ())]
     return Checked(path, loaded, [_placed(one, loaded) for one in problems], warnings)
 
 

@@ -262,6 +262,102 @@ def test_what_the_host_lacks_is_a_warning(cdi_hook: World) -> None:
         assert report["is_valid"] is True
 
 
+SEEMING = """\
+cdiVersion: 0.4.0
+kind: v.com/gpu
+devices:
+- name: a
+  containerEdits:
+    deviceNodes:
+    - {path: /dev/null, fileMode: 666}
+    - {path: /dev/null, fileMode: 0666}
+    - {path: /dev/null, fileMode: 400}  # which is 0620
+    - {path: /dev/null, fileMode: 777}
+    - {path: /dev/null, fileMode: 511}  # which is 0777
+    mounts:
+    - {hostPath: ~/data, containerPath: /a, options: [bind]}
+    - {hostPath: $HOME/data, containerPath: /b, options: [bind]}
+    - {hostPath: tmpfs, containerPath: /c, type: tmpfs}
+"""
+OF_WHAT_SEEMS = [
+    (
+        "deviceNodes[0].fileMode",
+        "fileMode 666 is decimal, and as a mode it is 01232; write 0666 (in JSON 438)",
+    ),
+    (
+        "deviceNodes[3].fileMode",
+        "fileMode 777 is decimal, and as a mode it is 01411; write 0777 (in JSON 511)",
+    ),
+    *(
+        (
+            f"mounts[{index}].hostPath",
+            f'nothing replaces ~ or a variable in "{path}", so it is looked for by that very name; '
+            "write the whole path",
+        )
+        for index, path in enumerate(("~/data", "$HOME/data"))
+    ),
+]
+
+
+def test_what_means_something_else_than_it_seems_to(cdi_hook: World) -> None:
+    """A decimal mode, ~ and a variable in a mount's source are warnings, and the file stays valid."""
+    path = cdi_hook.spec("a.yaml", SEEMING)
+    place = ".devices[0].containerEdits"
+    lines = "".join(f"{path}: warning: {place}.{where}: {message}\n" for where, message in OF_WHAT_SEEMS)
+    assert cdi_hook("validate") == (0, f"{path}: v.com/gpu, 1 device, CDI 0.4.0\n{lines}", "")
+
+
+@pytest.mark.parametrize(
+    ("second", "line"),
+    [("---\nkind: v.com/b\n", 4), ("...\n---\nkind: [\n", 5), ("...\n}\n", 5), ("...\n", 0), ("# end\n", 0)],
+)
+def test_second_document(cdi_hook: World, second: str, line: int) -> None:
+    """A file has one spec: what begins after it isn't read, with a warning, whatever it is."""
+    text = "cdiVersion: 0.3.0\nkind: v.com/gpu\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"
+    said = f"line {line}: a file has one spec, and what begins here isn't read; make a file of its own of it"
+    warning = f"stdin: warning: {said}\n" if line else ""
+    valid = "stdin: v.com/gpu, 1 device, CDI 0.3.0\n"
+    assert cdi_hook("validate", "-", stdin=text + second) == (0, valid + warning, "")
+
+
+MISREAD = """\
+cdiVersion: 0.3.0
+kind: 1v/c
+foo: 1
+devices:
+- name: a
+  containerEdits:
+    deviceCgroupRules: ["c 1:3 rwm"]
+    env: [A, {B: 1}]
+    deviceNodes:
+    - {path: /dev/null, type: x}
+    - {pth: /dev/zero}
+- name: b
+  deviceNodes: []
+- containerEdits: {env: [A=1]}
+- 7
+"""
+
+
+def test_a_field_that_is_unknown_hides_nothing(cdi_hook: World) -> None:
+    """What else is wrong is shown with it, but not what is only missing because it couldn't be read."""
+    path = cdi_hook.spec("a.yaml", MISREAD)
+    edits = ".devices[0].containerEdits"
+    out = [
+        f'{edits}: unknown field "deviceCgroupRules" (line 7); it is of a newer CDI than this knows (1.1.0)',
+        f'{edits}.deviceNodes[1]: unknown field "pth" (line 11); did you mean path?',
+        f"{edits}.env[1]: expected a string, found a mapping (line 8)",
+        '.devices[1]: unknown field "deviceNodes" (line 13); it belongs in containerEdits',
+        ".devices[3]: expected a mapping, found 7 (line 15)",
+        'unknown field "foo" (line 3); write one of cdiVersion, kind, annotations, devices, containerEdits',
+        '.kind: invalid vendor. "1v", should start with letter',
+        f'{edits}.env[0]: "A" is no variable; one is written NAME=value',
+        f'{edits}.deviceNodes[0].type: device "/dev/null": invalid type "x"; it is one of b, c, u, p',
+        ".devices[2].name: there is no name",
+    ]
+    assert cdi_hook("validate") == (1, "".join(f"{path}: {line}\n" for line in out), "")
+
+
 def test_stdin(cdi_hook: World) -> None:
     """A spec is read from stdin for the file -."""
     text = "cdiVersion: 0.3.0\nkind: v.com/gpu\ndevices: [{name: a, containerEdits: {env: [A=1]}}]\n"

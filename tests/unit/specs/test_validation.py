@@ -78,6 +78,12 @@ def test_a_version_is_too_high_only_if_no_device_needs_it() -> None:
             [f'.cdiVersion: invalid version "9", {KNOWN_VERSIONS}; this spec needs 0.3.0'],
         ),
         (
+            {"cdiVersion": "v1.2.0"},
+            [
+                '.cdiVersion: invalid version "v1.2.0": a newer CDI than this knows (1.1.0); this spec needs 0.3.0'
+            ],
+        ),
+        (
             {"cdiVersion": "0.6.0", "containerEdits": {"additionalGids": [1]}},
             [".cdiVersion: 0.6.0 is too low: additionalGids needs 0.7.0"],
         ),
