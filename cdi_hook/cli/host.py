@@ -63,7 +63,9 @@ def no_such_device(name: str, known: Inventory) -> str:
     within = [one for one in known.devices if name.strip("*/") in one]  # a class, or a device's own name
     near = words.near(name, known.devices, 3) or within[:3]
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
-    return f"there is no device {quote(name)}; {programs.advice(advice)}"
+    from cdi_hook.inject import explain
+
+    return f"there is no device {quote(name)}; {programs.advice(explain.of_host(name, known) or advice)}"
 
 
 def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -225,7 +225,12 @@ def _set(config: Config, key: str, text: str, where: str) -> None:
     if problems:
         config.complain(f"{where}: {key}: {problems[0]}", key)
     if used or not problems:
-        config.values[key] = " ".join(used)
+        value, former = " ".join(used), config.values.get(key)
+        if config.origins.get(key, "default") != "default" and value != former:
+            problem = f"{where}: {key}: {config.origins[key]} says something else; write one line"
+            config.complain(problem, key)
+            value = f"{former} {value}" if kind in _LISTS else value
+        config.values[key] = value
         config.origins[key] = where
 
 

@@ -15,10 +15,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cdi_hook.errors import InvalidName
+from cdi_hook.generate.device_class import ALL
 from cdi_hook.names import validate_device_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cdi_hook.generate.device_class import Found
 
 _DIGITS = 8
 
@@ -62,3 +65,12 @@ def distinct(devices: Sequence[Sequence[str]], reserved: str) -> list[dict[str, 
                 own[unique] = origin[name]
         found.append(own)
     return found
+
+
+def names(found: Found) -> list[dict[str, str]]:
+    """Return the names that a spec has for each of the devices, each with what it is made of.
+
+    A device without a name is only a part of "all".
+    """
+    made = iter(distinct([device.names for device in found.devices if device.names], ALL))
+    return [next(made) if device.names else {} for device in found.devices]

@@ -19,14 +19,13 @@ from cdi_hook.catalog import selinux
 from cdi_hook.catalog.cache import Cache
 from cdi_hook.errors import CDIError
 from cdi_hook.generate import changes
+from cdi_hook.generate.renewal import CONFIGURED, MARK
 from cdi_hook.specs import specfile
 from cdi_hook.specs.dump import dump
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-_MARK = "# Made by `cdi-hook generate"
-_CONFIGURED = f"{_MARK} --configured`, which"
 _EXTENSION = ".yaml"
 
 
@@ -46,21 +45,21 @@ class SpecFiles:
         name = name or specfile.name_for(data) + _EXTENSION
         path = os.path.join(self._directory, name)
         first = (
-            f"{_CONFIGURED} replaces and removes this file"
+            f"{CONFIGURED} replaces and removes this file"
             if is_configured
-            else f"{_MARK}`, which replaces this file"
+            else f"{MARK}`, which replaces this file"
         )
         text = f"{first} as long as this line is here.\n".encode() + dump(data, name)
         there = _read(path)
         try:
             self._check_conflicts(data, name)
         except CDIError:
-            if is_configured and there and there.startswith(_CONFIGURED.encode()):
+            if is_configured and there and there.startswith(CONFIGURED.encode()):
                 os.unlink(path)  # of two files neither counts, so ours gives way
             raise
         if there == text:
             return path
-        if there is not None and not there.startswith(_MARK.encode()):
+        if there is not None and not there.startswith(MARK.encode()):
             raise CDIError(
                 f"{path} isn't replaced: cdi-hook generate didn't make it, or somebody has edited it"
             )
@@ -84,7 +83,7 @@ class SpecFiles:
         names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
         for name in sorted(names):
             path = os.path.join(self._directory, name)
-            if path not in keep and (_read(path) or b"").startswith(_CONFIGURED.encode()):
+            if path not in keep and (_read(path) or b"").startswith(CONFIGURED.encode()):
                 os.unlink(path)
                 old.append(path)
         return old

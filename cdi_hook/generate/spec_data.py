@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from cdi_hook.generate.device_class import Found
 
 
-def names(found: Found) -> list[dict[str, str]]:
-    """Return the names that a spec has for each of the devices, each with what it is made of.
-
-    A device without a name is only a part of "all".
-    """
-    made = iter(naming.distinct([device.names for device in found.devices if device.names], ALL))
-    return [next(made) if device.names else {} for device in found.devices]
-
-
 def spec(found: Found, kind: str = "") -> dict[str, Any]:
     """Return the spec for what was found, with another kind than its own if that is given.
 
@@ -36,7 +27,7 @@ def spec(found: Found, kind: str = "") -> dict[str, Any]:
     """
     devices = [
         _device(name, device.edits, device.proofs.get(own, ()))
-        for device, its in zip(found.devices, names(found))
+        for device, its in zip(found.devices, naming.names(found))
         for name, own in its.items()
     ]
     everything = node_edits.together([device.edits for device in found.devices])

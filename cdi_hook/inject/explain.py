@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from cdi_hook.base import files, programs, volumes, words
 from cdi_hook.edits import host_check
 from cdi_hook.errors import HostMismatch, InjectionError, UnresolvableDevices
-from cdi_hook.generate import classes
+from cdi_hook.generate import renewal
 from cdi_hook.inject.request import asked
 from cdi_hook.leases import choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from cdi_hook.catalog.inventory import Inventory
     from cdi_hook.catalog.registry import Registry
     from cdi_hook.errors import Finding
     from cdi_hook.inject.request import DeviceRequest
@@ -62,13 +63,27 @@ def complete(error: InjectionError | UnresolvableDevices, request: DeviceRequest
     device, path = error.source or (None, "")
     if isinstance(error, HostMismatch):
         advice = host_check.path_advice(error.node)
-        error.cause, error.fix = advice or error.cause, "" if advice else GENERATE
+        error.cause, error.fix = advice or error.cause, "" if advice else _restore(error)
     if not path:
         error.about = asked(request.device_ids[:_SHOWN], request)
     elif device is None:
         error.about = f"it is for all devices of {path}, {asked(request.device_ids[:_SHOWN], request)}"
     else:
         error.about = f"device {device} ({asked([device], request)}) is defined by {path}"
+
+
+def _restore(error: HostMismatch) -> str:
+    """Return how the host comes to have again what a spec says."""
+    device, path = error.source or (None, "")
+    class_ = renewal.class_of(device or "")
+    is_gone = error.node and files.is_gone(error.node)
+    command = renewal.command(path, class_) if class_ and is_gone else ""
+    if not command:
+        return GENERATE
+    return programs.advice(
+        "it was there when the spec was made: plug it in, or load its driver; or make the spec of what is "
+        f'there now: "{command}"'
+    )
 
 
 def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, registry: Registry) -> None:
@@ -98,10 +113,13 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {words.some(theirs, separator=' | ')}")
-    near = {close: None for name in unknown[:_SHOWN] for close in words.near(name, known, 3)}
+    unspecified = {name: said for name in unknown[:_SHOWN] if (said := of_host(name, found))}
+    parts += unspecified.values()
+    strange = [name for name in unknown[:_SHOWN] if name not in unspecified]
+    near = {close: None for name in strange for close in words.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
-    elif unknown:
+    elif strange:
         parts.append(f"known devices: {words.some(known)}" if known else "no device is known")
     maker = next(filter(None, (_maker(name, known) for name in unknown[:_SHOWN])), "")
     if maker:
@@ -118,12 +136,23 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
 
 def _maker(name: str, known: Iterable[str]) -> str:
     """Return what makes the first spec of a kind that `cdi-hook generate` knows, "" for others."""
+    kind, class_ = name.partition("=")[0], renewal.class_of(name)
+    if not class_ or any(one.startswith(f"{kind}=") for one in known):
+        return ""
+    return f'"cdi-hook generate {class_} --output /etc/cdi" makes the spec of {kind}'
+
+
+def of_host(name: str, known: Inventory) -> str:
+    """Say that the host has a device which the specs of its kind don't have, and what adds it; else ""."""
     kind = name.partition("=")[0]
-    is_known = any(one.startswith(f"{kind}=") for one in known)
-    for class_ in () if is_known else classes.CLASSES:
-        if kind in classes.get(class_).kinds:
-            return f'"cdi-hook generate {class_} --output /etc/cdi" makes the spec of {kind}'
-    return ""
+    specs = {place.spec for device, place in known.devices.items() if device.startswith(f"{kind}=")}
+    class_ = renewal.class_of(name) if specs else ""
+    if not class_ or not renewal.is_here(name, class_):
+        return ""
+    path = min(specs)
+    command = renewal.command(path, class_)
+    how = f'"{command}" adds it' if command else "add it there"
+    return f"this host has {name}, but {path} doesn't: {how}"
 
 
 def _is_of(path: str, names: list[str]) -> bool:

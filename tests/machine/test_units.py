@@ -87,6 +87,19 @@ def test_specs_follow_the_configuration(installed: Machine) -> None:
     installed.do("rm", "-r", "/run/cdi")
 
 
+def test_specs_follow_mig_devices(installed: Machine) -> None:
+    """When NVIDIA's driver makes a node for a MIG device, or takes one away, specs are made again."""
+    fuse, capability = "/run/cdi/host.local-fuse.yaml", "/dev/nvidia-caps/nvidia-cap21"
+    installed.write(CONF, "GENERATE=fuse\n")
+    for change in (("mkdir", "/dev/nvidia-caps"), ("mknod", capability, "c", "1", "3"), ("rm", capability)):
+        installed.wait(lambda: installed.call("test", "-e", fuse).returncode == 0)
+        installed.wait(functools.partial(is_idle, installed, SERVICES[0]))
+        installed.do("rm", fuse)
+        installed.do(*change)
+    installed.wait(lambda: installed.call("test", "-e", fuse).returncode == 0)
+    installed.do("rm", "-r", "/dev/nvidia-caps", CONF)
+
+
 def reached(machine: Machine, unit: str, what: str) -> int:
     """Return when a unit became active or inactive, in microseconds since the kernel's start."""
     return int(machine.do("systemctl", "show", "-P", f"{what}EnterTimestampMonotonic", unit))

@@ -14,7 +14,7 @@ from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.edits import host_check
 from cdi_hook.errors import CDIError
-from cdi_hook.generate import classes, spec_data
+from cdi_hook.generate import classes, naming, spec_data
 from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.outputs import SpecFiles
 from cdi_hook.generate.root import Root
@@ -148,7 +148,7 @@ def _classes(root: Root, options: argparse.Namespace) -> int:
         for note in one.notes(root) if found else ():
             output.note(f"note: {name}: {note}")
         if not found:
-            output.complain(f"no device of the class {name}: {'; '.join(one.missing(root))}")
+            output.complain(_nothing(name, root))
             failed = True
     kinds = [data["kind"] for data in specs]
     for kind in kinds:
@@ -156,6 +156,10 @@ def _classes(root: Root, options: argparse.Namespace) -> int:
             raise CDIError(f"there would be several specs of the kind {quote(kind)}: make them one by one")
     _write(specs, options)
     return 1 if failed else 0
+
+
+def _nothing(name: str, root: Root) -> str:
+    return f"no device of the class {name}: {'; '.join(classes.get(name).missing(root))}"
 
 
 def _wrong(options: argparse.Namespace) -> str:
@@ -283,9 +287,10 @@ def _configured(options: argparse.Namespace) -> int:
     kept, failed = set(), bool(found.settings.problems)
     for name in names:
         try:
-            for each in classes.get(name).find(root):
-                data = spec_data.spec(each)
-                kept.add(_replace(written, data, "", options))
+            specs = [spec_data.spec(each) for each in classes.get(name).find(root)]
+            kept.update([_replace(written, data, "", options) for data in specs])
+            if not specs:
+                output.note(f"note: {_nothing(name, root)}")
         except (CDIError, OSError) as error:  # the other classes are made all the same
             output.complain(f"{name}: {output.describe(error)}")
             failed = True
@@ -335,7 +340,7 @@ def _report(root: Root, name: str) -> dict[str, Any]:
         "class": name,
         "about": one.about,
         "kinds": list(one.kinds),
-        "devices": [f"{each.kind}={next(iter(its), ALL)}" for each in found for its in spec_data.names(each)],
+        "devices": [f"{each.kind}={next(iter(its), ALL)}" for each in found for its in naming.names(each)],
         "missing": [*one.missing(root), *_groups(root, found)],
     }
 

@@ -312,7 +312,8 @@ def test_what_the_configuration_wants(
     note = cdi_hook.root / "run/generate"
     made = {one: f"{one}: host.local/{one.stem[11:]}, 2 devices, CDI {{}}\n" for one in (kvm, fuse)}
     assert configured("kvm fuse amd") == 0
-    assert capfd.readouterr() == (made[kvm].format("0.7.0") + made[fuse].format("0.5.0"), "")
+    none = "cdi-hook: note: no device of the class amd: no /dev/kfd: modprobe amdgpu\n"
+    assert capfd.readouterr() == (made[kvm].format("0.7.0") + made[fuse].format("0.5.0"), none)
     assert note.exists()
     assert kvm.read_text() == KVM.format(root=other).join(
         [
@@ -322,7 +323,8 @@ def test_what_the_configuration_wants(
     )
     (other / "dev/fuse").unlink()
     assert configured("kvm fuse") == 0
-    assert capfd.readouterr() == (f"{made[kvm].format('0.7.0')}{fuse}: removed\n", "")
+    none = "cdi-hook: note: no device of the class fuse: no /dev/fuse: modprobe fuse\n"
+    assert capfd.readouterr() == (f"{made[kvm].format('0.7.0')}{fuse}: removed\n", none)
     assert configured("") == 0
     assert capfd.readouterr() == (f"{kvm}: removed\n", "")
     assert not note.exists()
@@ -378,6 +380,7 @@ def test_what_fails_stays(
         patch.setattr(classes.get("fuse"), "find", fail)
         assert configured("fuse kvm") == 1
     assert configured("\nGENERATE kvm") == 1
+    assert configured("fuse\nGENERATE=tun") == 1
     assert {path: path.read_bytes() for path in cdi_hook.specs.iterdir()} == before
     capfd.readouterr()
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.config.settings import is_system_root
+from cdi_hook.generate import classes
+from cdi_hook.generate.renewal import CONFIGURED
+from cdi_hook.generate.root import Root
 from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
@@ -199,6 +202,48 @@ def test_unknown_device(cdi_hook: World) -> None:
     assert err.startswith(f"{FAILED}unresolvable CDI devices vendor.com/gpu=gpu7 (asked for by ")
     assert f" in {cdi_hook.specs} defines it; did you mean {GPU1} or {GPU0}?; " in err
     assert (path.read_bytes(), path.stat()) == before
+
+
+@pytest.fixture
+def there() -> tuple[str, str, str]:
+    """Return a class of which this host has a device, that device, and a name of the kind that it hasn't."""
+    root = Root()
+    for name in classes.CLASSES:
+        for found in classes.get(name).find(root):
+            return name, f"{found.kind}={found.devices[0].names[0]}", f"{found.kind}=none9"
+    raise AssertionError("this host has no device of any class")
+
+
+@pytest.mark.parametrize("first", ["", "# Made by `cdi-hook generate`, which\n", f"{CONFIGURED}\n"])
+def test_what_the_host_has_and_the_spec_has_not(
+    cdi_hook: World, first: str, there: tuple[str, str, str]
+) -> None:
+    """Of hardware that came after the spec it says so, with the command that adds it, and names no other device."""
+    class_, has, none = there
+    kind, _, own = none.partition("=")
+    path = cdi_hook.spec(
+        "a.yaml",
+        f"{first}cdiVersion: 0.3.0\nkind: {kind}\n"
+        f"devices: [{{name: {own}, containerEdits: {{deviceNodes: [{{path: /dev/none9}}]}}}}]\n",
+    )
+    command = f"cdi-hook generate {class_} --output {cdi_hook.specs}" if first else ""
+    if first.startswith(CONFIGURED):
+        command = "cdi-hook generate --configured"
+    how = f'"{command}" adds it' if command else "add it there"
+    err = cdi_hook("inject", "-d", has, stdin="{}")[2]
+    assert f'defines it; this host has {has}, but {path} doesn\'t: {how}; "cdi-hook list" shows' in err
+    said = f'cdi-hook: there is no device "{has}"; this host has {has}, but {path} doesn\'t: {how}\n'
+    assert cdi_hook("show", has) == (1, "", said)
+    fix = (
+        f'it was there when the spec was made: plug it in, or load its driver; or make the spec of what is there now: "{command}"'
+        if command
+        else "if the host's devices or drivers have changed, generate that spec again"
+    )
+    assert cdi_hook("inject", "-d", none, stdin="{}")[2] == (
+        f'{FAILED}failed to stat CDI host device "/dev/none9": no such file or directory; device {none} '
+        f"(asked for by --device) is defined by {path}; {fix}\n"
+    )
+    assert "did you mean" in cdi_hook("inject", "-d", f"{kind}=none8", stdin="{}")[2]
 
 
 def test_refresh_errors_are_warnings_of_a_failure(cdi_hook: World) -> None:

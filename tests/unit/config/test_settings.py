@@ -129,6 +129,20 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     assert loaded.hiding == (loaded.problems if may_hide else [])
 
 
+def test_a_key_has_one_line(tmp_path: Path) -> None:
+    """Of two lines of a key that say different things, the second is a problem; of a list the words of both count."""
+    path = f"{tmp_path}/cdi-hook.conf"
+    loaded = load(tmp_path, "GENERATE=fuse\nLOG=/a\nLOG=/a\nGENERATE=kvm\nDENY_x=a.b/c=d\nDENY_x=*\n")
+    assert loaded.problems == [
+        f"{path}:4: GENERATE: {path}:1 says something else; write one line",
+        f"{path}:6: DENY_x: {path}:5 says something else; write one line",
+    ]
+    assert (loaded["GENERATE"], loaded["LOG"], loaded["DENY_x"]) == ("fuse kvm", "/a", "*")
+    assert loaded.hiding == []
+    loaded = load(tmp_path, "DEVICE_ENV=A\nDEVICE_ENV=B\n")
+    assert (loaded["DEVICE_ENV"], loaded.hiding) == ("A B", loaded.problems)
+
+
 @pytest.mark.parametrize(
     ("text", "key", "value", "problem"),
     [
