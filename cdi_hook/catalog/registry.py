@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.catalog.cache import Cache
     from cdi_hook.catalog.inventory import Inventory, Problems
-    from cdi_hook.edits.target import Change, Part
+    from cdi_hook.edits.target import CanMapIds, Change, Part
 
 
 def _look(directory: str) -> None:
@@ -37,18 +37,18 @@ class Registry:
         directory: str,
         *,
         strict: bool,
-        may_map_ids: bool = True,
+        can_map_ids: CanMapIds | None = None,
         keep_index: bool = True,
     ) -> None:
         """Look devices up in spec_dirs, with an index in ``directory`` ("": there is no place for one).
 
-        ``may_map_ids`` is for editor.apply. Without ``keep_index`` an index is read and never written.
+        ``can_map_ids`` is for editor.apply. Without ``keep_index`` an index is read and never written.
         """
         name = "-".join(one.strip("/").replace("/", "-") for one in spec_dirs)[:200]
         path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
         self.index = index.Index(path, spec_dirs, strict)
         self._keeps_index = keep_index
-        self._may_map_ids = may_map_ids
+        self._can_map_ids = can_map_ids
         self._cache: Cache | None = None
         self._parts: dict[str, tuple[Part, Part]] = {}  # of each device looked up: its spec's, its own
 
@@ -151,4 +151,4 @@ class Registry:
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""
-        return editor.apply(oci, parts, keep_present=True, may_map_ids=self._may_map_ids)
+        return editor.apply(oci, parts, keep_present=True, can_map_ids=self._can_map_ids)

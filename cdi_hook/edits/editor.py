@@ -16,17 +16,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cdi_hook.edits.target import OCI, Change, Part
+    from cdi_hook.edits.target import OCI, CanMapIds, Change, Part
+
+
+def _always(_source: str, _is_all: bool) -> bool:
+    return True
 
 
 def apply(
-    oci: OCI | None, parts: Iterable[Part], *, keep_present: bool = False, may_map_ids: bool = True
+    oci: OCI | None,
+    parts: Iterable[Part],
+    *,
+    keep_present: bool = False,
+    can_map_ids: CanMapIds | None = _always,
 ) -> list[Change]:
     """Apply container edits to an OCI specification, in place, and return the changes made.
 
     With keep_present, what is there already is neither added again nor moved,
-    so that applying twice changes nothing. Without may_map_ids, no mount gets
-    idmap because the container has a user namespace.
+    so that applying twice changes nothing. If the container has a user namespace, a
+    bind mount gets idmap where can_map_ids says so of its source; with None, none does.
 
     Raises InjectionError, and leaves oci as it was, when a host device can't be
     used, an edit is of no known kind, or oci isn't of the shape that the OCI
@@ -37,7 +45,7 @@ def apply(
     for kind in KINDS.values():
         for place, shape in kind.touches:
             require(oci, place, shape)
-    target = Target(oci, keep_present, may_map_ids)
+    target = Target(oci, keep_present, can_map_ids)
     by_kind: dict[str, list[Wanted]] = {name: [] for name in KINDS}
     for source, part in parts:
         try:

@@ -35,7 +35,7 @@ def hindrance(name: str, edit: Any) -> str:
     """Return why an edit of the kind ``name`` can't be carried out on this host, or ""."""
     kind = kinds.KINDS[name]
     try:
-        kind.convert(edit, target.Target({}, keep_present=False, may_map_ids=False))
+        kind.convert(edit, target.Target({}, keep_present=False, can_map_ids=None))
     except HostMismatch as error:
         return path_advice(error.node) or kinds.lack(error.node) or error.cause
     except InjectionError as error:

@@ -374,11 +374,11 @@ def _oci_mount(edit: Edits, target: Target) -> tuple[str, OCI]:
         mount["type"] = edit["type"]
     mount["source"] = edit.get("hostPath", "")
     options = list(edit.get("options", ()))
-    if target.maps_ids and "idmap" not in options and "ridmap" not in options:
+    if target.can_map_ids and "idmap" not in options and "ridmap" not in options:
         binds = [option for option in options if option in ("bind", "rbind")]
-        kind = binds[-1] if binds else edit.get("type")
-        if kind in ("bind", "rbind") and (binds or kind == "bind"):
-            options.append("ridmap" if kind == "rbind" else "idmap")
+        is_all = binds[-1:] == ["rbind"]
+        if (binds or edit.get("type") == "bind") and target.can_map_ids(mount["source"], is_all):
+            options.append("ridmap" if is_all else "idmap")
     if options:
         mount["options"] = options
     return destination, mount

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     OCI = dict[str, Any]
     Edits = dict[str, Any]  # one containerEdits object, after a spec's own schema
     Part = tuple[Source, Edits]  # what one device, or a spec for all its devices, asks for
+    CanMapIds = Callable[[str, bool], bool]  # of a mount's source, and whether of all below it
     Place = tuple[Any, ...]  # the keys and indexes that lead to something in a tree
     Shape = Callable[[Any, Place], None]  # raises InjectionError for what isn't of the shape
 
@@ -85,16 +86,20 @@ class Change:
 
 
 class Target:
-    """An OCI specification that edits go into, and the changes that were made to it."""
+    """An OCI specification that edits go into, and the changes that were made to it.
 
-    __slots__ = ("changes", "keep_present", "maps_ids", "oci", "user")
+    ``can_map_ids`` is None if no mount is to be id-mapped.
+    """
 
-    def __init__(self, oci: OCI, keep_present: bool, may_map_ids: bool) -> None:
+    __slots__ = ("can_map_ids", "changes", "keep_present", "oci", "user")
+
+    def __init__(self, oci: OCI, keep_present: bool, can_map_ids: CanMapIds | None) -> None:
         self.oci = oci
         self.keep_present = keep_present
         self.user: OCI = (oci.get("process") or {}).get("user") or {}
         namespaces = (oci.get("linux") or {}).get("namespaces") or ()
-        self.maps_ids = may_map_ids and any(one.get("type") == "user" for one in namespaces)
+        has_users = can_map_ids and any(one.get("type") == "user" for one in namespaces)
+        self.can_map_ids = can_map_ids if has_users else None
         self.changes: list[Change] = []
 
     def open(self, place: Place, kind: Callable[[], Any], wanted: Wanted) -> Any:

@@ -240,7 +240,7 @@ class Deal:
 
         So a second pass asks by name. ``late``: no variable can be added any more.
         """
-        target = Target(self._oci, keep_present=True, may_map_ids=False)
+        target = Target(self._oci, keep_present=True, can_map_ids=None)
 
         def put(kind: str, key: str, value: str) -> None:
             wanted = Wanted(kind, None, key, value, {})

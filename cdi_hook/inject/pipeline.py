@@ -66,7 +66,7 @@ class Host:
             self.spec_dirs,
             self.state_dir,
             strict=self.strict,
-            may_map_ids=self.is_root,
+            can_map_ids=_can_map_ids if self.is_root else None,
             keep_index=keep_index,
         )
 
@@ -89,6 +89,12 @@ class Host:
             self.log("info", INJECTED)
         elif self.call.doubt:
             self.log("warning", self.call.doubt)
+
+
+def _can_map_ids(source: str, is_all: bool) -> bool:
+    from cdi_hook.container import idmaps  # ctypes, 10 ms: only in a user namespace with mounts
+
+    return idmaps.can_map(source, recursive=is_all)
 
 
 def inject(

@@ -52,7 +52,7 @@ def of_edits(name: str, edits: Edits, root: str = "") -> Hardware:
 
     ``root`` is where the host's root dir is. Raises InjectionError as of_parts does.
     """
-    target = Target({}, keep_present=False, may_map_ids=False)
+    target = Target({}, keep_present=False, can_map_ids=None)
     keys, capabilities = [], []
     for node in edits.get("deviceNodes") or ():
         path = node.get("hostPath") or node["path"]

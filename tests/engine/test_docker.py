@@ -53,6 +53,36 @@ def test_device(dockers: Callable[[str], Docker], layout: str, runtime: str) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, world.SEEN, "")
 
 
+def test_user_namespace(docker: Docker) -> None:
+    """With userns-remap, a device's mounts are made: idmapped where the kernel can do that, and as they are elsewhere."""
+    box, file = docker.box, "/etc/docker/daemon.json"
+    before = box.read(file)
+    mounts = [
+        {"hostPath": source, "containerPath": target, "options": ["bind"]}
+        for target, source in (("/opt/null", "/dev/null"), ("/opt/board", "/run/board"))
+    ]
+    device = {"name": "log", "containerEdits": {"mounts": mounts}}
+    box.write(
+        "/etc/cdi/kernel.json",
+        json.dumps({"cdiVersion": "0.3.0", "kind": "vendor.com/kernel", "devices": [device]}),
+    )
+    lines = {"passwd": "remap:x:5000:5000::/:/bin/sh", "group": "remap:x:5000:"}
+    for name, line in {**lines, **dict.fromkeys(("subuid", "subgid"), "remap:100000:65536")}.items():
+        box.do("sh", "-c", f"echo {line} >>/etc/{name}")
+    box.write(file, json.dumps({**json.loads(before), "userns-remap": "remap"}))
+    try:
+        docker.restart()
+        box.do("docker", "load", "-i", world.ARCHIVE)
+        script = "stat -c %F /opt/null /opt/board; cat /proc/self/uid_map"
+        for runtime in RUNTIMES:
+            done = docker.run("--rm", script=script, device="vendor.com/kernel=log", runtime=runtime)
+            seen = f"character special file\ndirectory\n{0:10} {100000:10} {65536:10}\n"
+            assert (done.returncode, done.stdout, done.stderr) == (0, seen, "")
+    finally:
+        box.write(file, before)
+        docker.restart()
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_terminal(docker: Docker, runtime: str) -> None:
     """A container with a terminal, and so with a console socket, has the device."""

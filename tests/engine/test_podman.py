@@ -92,6 +92,25 @@ def test_user_namespace(podman: Podman, name: str) -> None:
 
 
 @pytest.mark.usefixtures("runsc")
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_mounts_that_cannot_be_mapped(podmans: Callable[..., Podman], name: str) -> None:
+    """In a user namespace, mounts from devtmpfs and sysfs are made without idmap, which the kernel can't give them."""
+    podman = podmans(rootless=False, layout="v2")
+    sources = {"/opt/null": "/dev/null", "/opt/module": "/sys/module"}
+    mounts = [
+        {"hostPath": source, "containerPath": target, "options": ["bind"]}
+        for target, source in sources.items()
+    ]
+    device = {"name": "log", "containerEdits": {"mounts": mounts}}
+    spec = {"cdiVersion": "0.3.0", "kind": "vendor.com/kernel", "devices": [device]}
+    podman.box.write("/etc/cdi/kernel.json", json.dumps(spec))
+    done = podman.run(
+        "--rm", "--uidmap=0:100000:65536", script="stat -c %F /opt/null /opt/module", runtime=name,
+        device="vendor.com/kernel=log",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "character special file\ndirectory\n"), done.stderr
+
+
 def test_gvisor(podmans: Callable[..., Podman]) -> None:
     """A gVisor container, which needs root and v1 or all of v2's controllers, has the edits that gVisor supports."""
     podman = podmans(rootless=False, layout=LAYOUT)

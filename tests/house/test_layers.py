@@ -25,7 +25,7 @@ ROOMS = {
     "generate": "base catalog edits errors libraries names specs",
     "config": "base errors generate names",
     "leases": "base catalog edits errors",
-    "inject": "base catalog config edits errors generate leases names",
+    "inject": "base catalog config container edits errors generate leases names",
     "live": "base config container edits errors",
     "runtime": "base config errors inject leases",
     "hooks": "base errors inject leases libraries live runtime",

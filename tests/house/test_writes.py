@@ -13,6 +13,7 @@ from .tree import modules
 WRITERS = {
     "base.files._open": "a new file beside the old one: a config.json, an index, a spec, an engine's configuration",
     "live.device_rules._allow_v1": "a cgroup's devices.allow",
+    "container.idmaps._user_namespace": "the maps of a user namespace of its own",
     "container.namespaces._serve": "/dev/null, in its stdout's place",
     "catalog.selinux.refused": "a question to SELinux's policy",
     "catalog.lock.Turn": "nothing, but it makes the lock",

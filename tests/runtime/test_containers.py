@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.engine.box import version
+
 from .lab import DEVICE, INDEX_DIR, NATIVE, Bundle, indexes
 
 if TYPE_CHECKING:
@@ -304,10 +306,13 @@ def test_bundle_is_the_working_directory(lab: Lab) -> None:
     assert lab.run(bundle, in_bundle=True) == "1\n"
 
 
-@pytest.mark.parametrize("runtime", ["crun-v2"], indirect=True)
+@pytest.mark.parametrize("runtime", NATIVE, indirect=True)
 def test_mounts_in_user_namespace(lab: Lab) -> None:
-    """In a container with a user namespace, mounts get idmap: files of the host's root belong to root inside too."""
-    config = lab.bundle("stat -c '%u %g' /opt/data/file; cat /opt/data/file").config
+    """In a container with a user namespace, a mount gets idmap if the kernel can map its source's file system.
+
+    Files of the host's root then belong to root inside too, but for runc before 1.2, which knows no such option.
+    """
+    config = lab.bundle("stat -c '%u %g' /opt/data/file; cat /opt/data/file; stat -c %F /opt/null").config
     config["linux"]["namespaces"].append({"type": "user"})
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = mapping
@@ -318,16 +323,20 @@ def test_mounts_in_user_namespace(lab: Lab) -> None:
         data.mkdir()
         (data / "file").write_text("of the host\n", "utf-8")
         mount = {"hostPath": str(data), "containerPath": "/opt/data", "options": ["ro", "bind"]}
-        config["annotations"]["cdi.k8s.io/test"] = lab.spec({"mounts": [mount]})
+        node = {"hostPath": "/dev/null", "containerPath": "/opt/null", "options": ["bind"]}
+        tree = {"hostPath": "/sys/module", "containerPath": "/opt/sys", "options": ["rbind"]}
+        config["annotations"]["cdi.k8s.io/test"] = lab.spec({"mounts": [mount, node, tree]})
         bundle = Bundle(directory / "bundle", lab.busybox, config)
         for one in (directory, bundle.path):
             one.chmod(0o755)
-        (bundle.rootfs / "opt/data").mkdir(parents=True)
-        for mount_point in ("proc", "sys", "dev"):
-            (bundle.rootfs / mount_point).mkdir()
-        assert lab.run(bundle) == "0 0\nof the host\n"
+        for mount_point in ("proc", "sys", "dev", "opt/data", "opt/sys"):
+            (bundle.rootfs / mount_point).mkdir(parents=True)
+        (bundle.rootfs / "opt/null").touch()
+        ids = "65534 65534" if lab.runtime.name == "runc" and version("runc") < (1, 2) else "0 0"
+        assert lab.run(bundle) == f"{ids}\nof the host\ncharacter special file\n"
         injected = bundle.injected()
-    assert injected["mounts"][-1]["options"] == ["ro", "bind", "idmap"]
+    options = [mount["options"] for mount in injected["mounts"][-3:]]
+    assert options == [["ro", "bind", "idmap"], ["bind"], ["rbind"]]
 
 
 def test_what_is_not_for_everybody_reaches_the_runtime(spy: Spy) -> None:

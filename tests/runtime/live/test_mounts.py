@@ -121,6 +121,22 @@ def test_mount_hides_nothing_that_lies_deeper(live: Live, userns: bool) -> None:
     assert [path for path in destinations if path.startswith("/m")] == ["/m", "/m/deeper"]
 
 
+def test_source_that_the_kernel_cannot_map(live: Live) -> None:
+    """In a user namespace, a mount from a file system without id-mapped mounts is made without that."""
+    edits = {
+        "mounts": [
+            {"hostPath": path, "containerPath": target, "options": ["bind"]}
+            for path, target in (
+                ("/dev/null", "/m/null"),
+                ("/sys/module", "/m/sys"),
+                (str(live.data), "/m/data"),
+            )
+        ]
+    }
+    script = "stat -c %t:%T /m/null; stat -c %u /m/sys /m/data/file"
+    assert live.run(live.bundle(script, edits, userns=True)) == "1:3\n65534\n0\n"
+
+
 @user_namespace
 def test_source_in_the_bundle(live: Live, userns: bool) -> None:
     """A mount's relative source is found in the bundle, whatever else the device brings."""
