@@ -32,10 +32,11 @@ def spec(
     env: Sequence[str] = (),
     hooks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the spec for devices NAME=PATH[:PERMISSIONS]; the other edits are for all of them.
+    """Return the spec for devices; the other edits are for all of them.
 
-    A mount is HOST:CONTAINER[:OPTION,...], an environment variable NAME=VALUE, and a hook
-    NAME:PROGRAM with arguments, quoted as in a shell. Raises CDIError.
+    A device is NAME=PATH[:CONTAINERPATH][:PERMISSIONS], a mount HOST:CONTAINER[:OPTION,...], an
+    environment variable NAME=VALUE, and a hook NAME:PROGRAM with arguments, quoted as in a shell.
+    Raises CDIError.
     """
     for problem in validation.validate_kind(kind):
         raise CDIError(f"--kind: {problem.message}", problem.fix)
@@ -73,18 +74,23 @@ def _device(root: Root, text: str) -> tuple[str, dict[str, Any]]:
         path = before
     else:
         permissions = ""
+    path, colon, inside = path.partition(":/")
     try:
         validate_device_name(name)
     except InvalidName as error:
         raise CDIError(f"--device {quote(text)}: {error}") from error
     if not equals or not path.startswith("/"):
-        raise CDIError(f"--device {quote(text)}: not of the form NAME=PATH or NAME=PATH:PERMISSIONS")
+        raise CDIError(f"--device {quote(text)}: not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]")
     if not node_edits.is_node(root, path):
         kind = f"{quote(path)} is no device node" if root.exists(path) else f"there is no {quote(path)}"
         raise CDIError(f"--device {quote(text)}: {kind}")
     edits = node_edits.edits(root, [path])
+    node = edits["deviceNodes"][0]
+    if colon:
+        node.setdefault("hostPath", path)
+        node["path"] = f"/{inside}"
     if permissions:
-        edits["deviceNodes"][0]["permissions"] = permissions
+        node["permissions"] = permissions
     return name, edits
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -236,6 +237,25 @@ def test_hooks_of_gvisor_run(lab: Lab) -> None:
     stages = ["prestart", "createRuntime", "poststart", "poststop"]
     _, ran = hooks_run(lab, stages)
     assert list(ran) == stages
+
+
+@pytest.mark.parametrize("of_engine", [False, True], ids=["", "of-engine"])
+def test_socket_of_a_service(lab: Lab, of_engine: bool) -> None:
+    """A device may mount a service's socket, as NVIDIA's do, also if the engine's own CDI has injected it already."""
+    path = lab.directory / "socket"
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(path))
+        target, options = (
+            "/run/nvidia-persistenced/socket",
+            ["nosuid", "nodev", "rbind", "rprivate", "noexec"],
+        )
+        edits = {"mounts": [{"hostPath": str(path), "containerPath": target, "options": options}]}
+        bundle = lab.bundle("echo started", [lab.spec(edits)])
+        if of_engine:
+            bundle.config["mounts"].append({"destination": target, "source": str(path), "options": options})
+            bundle.write()
+        assert lab.run(bundle) == "started\n"
+    assert [mount["destination"] for mount in bundle.injected()["mounts"]].count(target) == 1
 
 
 @native

@@ -83,10 +83,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        metavar="NAME=PATH[:PERMISSIONS]",
+        metavar="NAME=PATH[:CONTAINERPATH][:PERMISSIONS]",
         action="append",
         default=[],
-        help="make a spec with this device: the node at PATH; can be repeated",
+        help="make a spec with this device: the node at PATH, in the container at CONTAINERPATH if that is "
+        "given; can be repeated",
     )
     parser.add_argument("--kind", metavar="VENDOR/CLASS", help="the kind of --device")
     parser.add_argument(

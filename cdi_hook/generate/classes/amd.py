@@ -4,6 +4,9 @@
 A GPU that is divided into partitions has a node in the topology, and a render node, for each. The first
 partition is the PCI device itself, the others are devices of the platform. They are counted as amd-ctk
 counts them: by the GPU's place on the PCI bus, then by the number of the render node.
+
+On WSL the GPUs are one device of Windows, and a library of AMD's finds them there. What a container gets
+is what that library's page says (github.com/ROCm/librocdxg).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdi_hook.generate import node_edits, sysfs
+from cdi_hook.generate.classes.nvidia_hooks import mount
 from cdi_hook.generate.device_class import DeviceClass, Found, FoundDevice
 
 if TYPE_CHECKING:
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
 
 _KFD, _VENDOR = "/dev/kfd", "0x1002"
 _TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes"
+_DXG = "/dev/dxg"  # on WSL
+# The files that it takes there, where a container has them, and what brings those that it can't do without.
+_DXG_FILES = {
+    "/usr/lib/wsl/lib/libdxcore.so": ("/usr/lib/libdxcore.so", "in Windows, wsl --update"),
+    "/opt/rocm/lib/librocdxg.so": ("/usr/lib/librocdxg.so", "install AMD's rocdxg-roct"),
+    "/opt/rocm/share/rocdxg/dids.conf": ("/usr/share/rocdxg/dids.conf", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ class Amd(DeviceClass):
     about = "AMD GPUs, for ROCm"
     called = (
         "index as amd-ctk counts, address, GPU-UNIQUE_ID, card0, renderD128. "
-        "The address of a GPU that is divided means all its partitions. Every device has /dev/kfd."
+        "The address of a GPU that is divided means all its partitions. Every device has /dev/kfd. "
+        "On WSL there is only all."
     )
     events = ('SUBSYSTEM=="kfd"', 'SUBSYSTEM=="drm"')
 
@@ -54,6 +66,8 @@ class Amd(DeviceClass):
 
         An address, and an id that several partitions have, is a device of all these partitions.
         """
+        if root.exists(_DXG):
+            return [] if self.missing(root) else [_on_wsl(root)]
         partitions = _partitions(root)
         links = sysfs.Links(root, ("/dev/dri/by-path",))
         devices = []
@@ -72,9 +86,25 @@ class Amd(DeviceClass):
 
     def missing(self, root: Root) -> list[str]:
         """Return what keeps the GPUs from being used."""
+        if root.exists(_DXG):
+            return [
+                f"no {path}, though this is WSL: {how}"
+                for path, (_, how) in _DXG_FILES.items()
+                if how and not root.exists(path)
+            ]
         if not node_edits.is_node(root, _KFD):
             return sysfs.without_driver(root, "AMD", _VENDOR, "amdgpu") or [f"no {_KFD}: modprobe amdgpu"]
         return [] if self.find(root) else ["no AMD GPU that ROCm can use"]
+
+
+def _on_wsl(root: Root) -> Found:
+    mounts = [
+        mount(root, root.resolved(path), inside)
+        for path, (inside, _) in _DXG_FILES.items()
+        if root.exists(path)
+    ]
+    device = FoundDevice((), node_edits.edits(root, (_DXG,)))
+    return Found(Amd.kinds[0], [device], {"env": ["HSA_ENABLE_DXG_DETECTION=1"], "mounts": mounts})
 
 
 def _named(partitions: Sequence[_Partition]) -> dict[tuple[int, ...], list[str]]:

@@ -30,7 +30,13 @@ _KIND = "nvidia.com/gpu"
 _GPUS = "/proc/driver/nvidia/gpus"
 _CAPABILITIES = "/proc/driver/nvidia/capabilities"
 _MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
-_CONTROL = ("/dev/nvidia-modeset", "/dev/nvidia-uvm-tools", "/dev/nvidia-uvm", "/dev/nvidiactl")
+# In nvidia-ctk's order, with who needs each, and how nvidia-modprobe makes it.
+_CONTROL = {
+    "/dev/nvidia-modeset": ("graphics need", "-m"),
+    "/dev/nvidia-uvm-tools": ("CUDA's profilers need", "-u -c 0"),
+    "/dev/nvidia-uvm": ("CUDA needs", "-u -c 0"),
+    "/dev/nvidiactl": ("every program needs", "-c 255"),
+}
 _MANAGEMENT = "nvidia-management"  # which is there wherever GPUs are
 # Classes of nvidia_parts.py: what each is, and its nodes.
 OTHERS = {
@@ -138,8 +144,12 @@ class Nvidia(DeviceClass):
             for gpu in gpus
             if not node_edits.is_node(root, gpu.node)
         ]
-        if not node_edits.is_node(root, "/dev/nvidia-uvm") and not node_edits.is_node(root, _VGPU):
-            found.append("no /dev/nvidia-uvm, which CUDA needs: nvidia-modprobe -u -c 0 makes it")
+        is_vgpu = node_edits.is_node(root, _VGPU)
+        found += [
+            f"no {path}, which {who}: nvidia-modprobe {how} makes it"
+            for path, (who, how) in _CONTROL.items()
+            if not node_edits.is_node(root, path) and not (is_vgpu and "CUDA" in who)
+        ]
         capabilities = {path: file for gpu in gpus for paths in gpu.mig for path, file in paths.items()}
         found += [
             f"no {path}, which a MIG device needs: nvidia-modprobe -f {file} makes it"

@@ -29,7 +29,13 @@ def test_everything(tmp_path: Path) -> None:
     made = custom.spec(
         Root(str(tmp_path)),
         "vendor.com/thing",
-        ["one=/dev/a:rw", "one=/dev/b", "two=/dev/by-path/pci-0000:00:1.0:r"],
+        [
+            "one=/dev/a:rw",
+            "one=/dev/b",
+            "two=/dev/by-path/pci-0000:00:1.0:r",
+            "three=/dev/by-path/pci-0000:00:1.0:/dev/c:r",
+            "four=/dev/a:/dev/my",
+        ],
         ["/etc/a.conf:/etc/a.conf:ro", "/opt/a:/a", "/opt/a:/b:bind,ro"],
         ["A=1"],
         ["createContainer:/bin/sh --flag 'two words'", "poststop:/bin/cat"],
@@ -37,13 +43,20 @@ def test_everything(tmp_path: Path) -> None:
     a = {"path": "/dev/a", "hostPath": f"{tmp_path}/dev/a", "gid": 44, "permissions": "rw"}
     b = {"path": "/dev/b", "hostPath": f"{tmp_path}/dev/b"}
     link = {"path": "/dev/by-path/pci-0000:00:1.0", "hostPath": f"{tmp_path}/dev/b", "permissions": "r"}
+    three = {"path": "/dev/c", "hostPath": f"{tmp_path}/dev/b", "permissions": "r"}
+    four = {"path": "/dev/my", "hostPath": f"{tmp_path}/dev/a", "gid": 44}
     assert made == {
         "cdiVersion": "0.7.0",
         "kind": "vendor.com/thing",
         "devices": [
             {"name": "one", "containerEdits": {"deviceNodes": [a, b], "additionalGids": [44]}},
             {"name": "two", "containerEdits": {"deviceNodes": [link]}},
-            {"name": "all", "containerEdits": {"deviceNodes": [a, b, link], "additionalGids": [44]}},
+            {"name": "three", "containerEdits": {"deviceNodes": [three]}},
+            {"name": "four", "containerEdits": {"deviceNodes": [four], "additionalGids": [44]}},
+            {
+                "name": "all",
+                "containerEdits": {"deviceNodes": [a, b, link, three, four], "additionalGids": [44]},
+            },
         ],
         "containerEdits": {
             "env": ["A=1"],
@@ -79,13 +92,21 @@ def test_a_device_called_all() -> None:
     assert made["cdiVersion"] == "0.3.0"
 
 
+def test_another_path_in_the_container() -> None:
+    """A node that a container has elsewhere names its path on the host."""
+    (stick, _) = custom.spec(Root(), "vendor.com/thing", ["stick=/dev/null:/dev/zigbee:rw"])["devices"]
+    assert stick["containerEdits"]["deviceNodes"] == [
+        {"path": "/dev/zigbee", "hostPath": "/dev/null", "permissions": "rw"}
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((["/dev/null"],), '--device "/dev/null": there is no name; write --device null=/dev/null'),
         ((["/dev/null:rw"],), '--device "/dev/null:rw": there is no name; write --device null=/dev/null:rw'),
-        ((["null"],), '--device "null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
-        ((["a=dev/null"],), '--device "a=dev/null": not of the form NAME=PATH or NAME=PATH:PERMISSIONS'),
+        ((["null"],), '--device "null": not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]'),
+        ((["a=dev/null"],), '--device "a=dev/null": not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]'),
         ((["a b=/dev/null"],), '--device "a b=/dev/null": invalid character \' \' in device name "a b"'),
         ((["a=/dev/none:rw"],), '--device "a=/dev/none:rw": there is no "/dev/none"'),
         ((["a=/dev"],), '--device "a=/dev": "/dev" is no device node'),

@@ -213,7 +213,7 @@ def test_classes_that_are_a_row(tmp_path: Path) -> None:
         ("rdma", "nvidia", "no NVIDIA GPU on the PCI bus"),
         ("nouveau", "amd", "no AMD GPU on the PCI bus"),
         ("nouveau", "intel", "no Intel GPU on the PCI bus"),
-        ("wsl", "amd", "no AMD GPU with a driver of Linux: this is WSL, where Windows has the drivers"),
+        ("wsl", "amd", "no /opt/rocm/lib/librocdxg.so, though this is WSL: install AMD's rocdxg-roct"),
         ("wsl", "intel", "no Intel GPU with a driver of Linux: this is WSL, where Windows has the drivers"),
     ],
 )
@@ -243,6 +243,27 @@ def test_wsl(tmp_path: Path) -> None:
     (hook,) = spec["containerEdits"]["hooks"]
     assert hook["args"][2:4] == ["--link", f"{store}/nvidia-smi::/usr/bin/nvidia-smi"]
     assert "--driver-version" not in hook["args"]
+
+
+def test_amd_on_wsl(tmp_path: Path) -> None:
+    """With AMD's bridge a container on WSL gets the device, the libraries where the linker looks, and the variable."""
+    files = {
+        "opt/rocm": {"link": "rocm-7.2.0"},
+        "opt/rocm-7.2.0/lib/librocdxg.so": {"link": "librocdxg.so.1.2.2"},
+        "opt/rocm-7.2.0/lib/librocdxg.so.1.2.2": {"text": ""},
+        "opt/rocm-7.2.0/share/rocdxg/dids.conf": {"text": ""},
+    }
+    build(tmp_path, {**HOSTS["wsl"]["files"], **files})
+    spec = specs(tmp_path, "amd")["amd.com/gpu"]
+    (everything,) = spec["devices"]
+    assert (everything["name"], given(everything["containerEdits"])[0]) == ("all", {"/dev/dxg"})
+    edits = spec["containerEdits"]
+    assert edits["env"] == ["HSA_ENABLE_DXG_DETECTION=1"]
+    assert {mount["hostPath"]: mount["containerPath"] for mount in edits["mounts"]} == {
+        f"{tmp_path}/usr/lib/wsl/lib/libdxcore.so": "/usr/lib/libdxcore.so",
+        f"{tmp_path}/opt/rocm-7.2.0/lib/librocdxg.so.1.2.2": "/usr/lib/librocdxg.so",
+        f"{tmp_path}/opt/rocm-7.2.0/share/rocdxg/dids.conf": "/usr/share/rocdxg/dids.conf",
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NVIDIA = Nvidia()
+CONTROL = ["/dev/nvidia-modeset", "/dev/nvidia-uvm-tools", "/dev/nvidia-uvm", "/dev/nvidiactl"]
 LIB = "usr/lib/x86_64-linux-gnu"
 UUIDS = [f"GPU-0000000{number}-0000-0000-0000-000000000000" for number in range(3)]
 
@@ -39,8 +40,8 @@ class Host(FakeHost):
     def __init__(self, root: Path, files: dict[str, Any] | None = None) -> None:
         super().__init__(root)
         make(root, library("libcuda") if files is None else files)
-        self.node("/dev/nvidia-uvm")
-        self.node("/dev/nvidiactl")
+        for path in CONTROL:
+            self.node(path)
 
     def gpu(self, address: str, minor: int, uuid: str, *more: str) -> None:
         """Add a GPU as the driver tells of it, with its node."""
@@ -145,8 +146,7 @@ def test_mig(tmp_path: Path) -> None:
 def test_a_driver_without_gpu(tmp_path: Path) -> None:
     """Where the driver has no GPU, its own nodes are the device "control"."""
     host = Host(tmp_path)
-    control = ["/dev/nvidia-uvm", "/dev/nvidiactl"]
-    assert host.nodes() == {"control": control, "all": control}
+    assert host.nodes() == {"control": CONTROL, "all": CONTROL}
     assert NVIDIA.missing(host.place) == [
         "no GPU in /proc/driver/nvidia/gpus: install NVIDIA's driver, and load it with modprobe nvidia"
     ]
@@ -165,11 +165,14 @@ def test_what_is_missing(tmp_path: Path) -> None:
     host = Host(tmp_path, {})
     host.gpu("0000:01:00.0", 4, UUIDS[0])
     host.mig(4, 1, 0, (12, 13))
-    for name in ("nvidia4", "nvidia-uvm", "nvidia-caps/nvidia-cap13"):
-        (tmp_path / "dev" / name).unlink()
+    for path in ("/dev/nvidia4", *CONTROL, "/dev/nvidia-caps/nvidia-cap13"):
+        (tmp_path / path[1:]).unlink()
     lines = [
         "no /dev/nvidia4: nvidia-modprobe -c 4 makes it",
+        "no /dev/nvidia-modeset, which graphics need: nvidia-modprobe -m makes it",
+        "no /dev/nvidia-uvm-tools, which CUDA's profilers need: nvidia-modprobe -u -c 0 makes it",
         "no /dev/nvidia-uvm, which CUDA needs: nvidia-modprobe -u -c 0 makes it",
+        "no /dev/nvidiactl, which every program needs: nvidia-modprobe -c 255 makes it",
         "no /dev/nvidia-caps/nvidia-cap13, which a MIG device needs: nvidia-modprobe -f "
         "/proc/driver/nvidia/capabilities/gpu4/mig/gi1/ci0/access makes it",
     ]
@@ -177,7 +180,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     assert NVIDIA.missing(host.place) == [*lines, no_libraries]
     make(tmp_path, library("libcuda"))
     host.file("/sys/module/nvidia/version", "590.2")
-    assert NVIDIA.missing(host.place)[3:] == [
+    assert NVIDIA.missing(host.place)[6:] == [
         "the kernel has driver 590.2, the libraries are of 580.1: reboot, or load the driver again"
     ]
 
