@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device nodes -> containerEdits: their paths, their groups.
+"""Device nodes, and files that a device needs -> containerEdits: their paths, their groups.
 
 Major and minor numbers are left out, because they may change: a container's start reads
 them from the host's node.
@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.edits.kinds import merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cdi_hook.generate.root import Root
+
+
+# Options of mounts, as nvidia-ctk has them.
+_FILE = ("ro", "nosuid", "nodev", "rbind", "rprivate")
+SOCKET = ("nosuid", "nodev", "rbind", "rprivate", "noexec")
 
 
 def is_node(root: Root, path: str) -> bool:
@@ -46,6 +51,11 @@ def edits(root: Root, paths: Iterable[str]) -> dict[str, Any]:
             gids.append(status.st_gid)
         nodes.append(node)
     return together([{"deviceNodes": nodes, "additionalGids": gids}])
+
+
+def mount(root: Root, path: str, inside: str = "", options: Sequence[str] = _FILE) -> dict[str, Any]:
+    """Return a mount of a file or dir, in a container at the same path unless ``inside`` is another."""
+    return {"hostPath": root.on_host(path), "containerPath": inside or path, "options": [*options]}
 
 
 def together(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

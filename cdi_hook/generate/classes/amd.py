@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdi_hook.generate import node_edits, sysfs
-from cdi_hook.generate.classes.nvidia_hooks import mount
 from cdi_hook.generate.device_class import DeviceClass, Found, FoundDevice
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Amd(DeviceClass):
 
 def _on_wsl(root: Root) -> Found:
     mounts = [
-        mount(root, root.resolved(path), inside)
+        node_edits.mount(root, root.resolved(path), inside)
         for path, (inside, _) in _DXG_FILES.items()
         if root.exists(path)
     ]

@@ -12,6 +12,7 @@ from cdi_hook.base import programs
 from cdi_hook.base.quoting import quote
 from cdi_hook.edits.kinds import HOOK_ENV
 from cdi_hook.errors import CDIError
+from cdi_hook.generate.node_edits import SOCKET, mount
 from cdi_hook.libraries.needs import TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 # NVIDIA's own runtime then adds nothing of its own.
 ENV = "NVIDIA_VISIBLE_DEVICES=void"
-_FILE_OPTIONS = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
-_SOCKET_OPTIONS = ["nosuid", "nodev", "rbind", "rprivate", "noexec"]
 _OUR_HOOK, _ITS_HOOK, _ITS_TOOL = "cdi-hook", "nvidia-cdi-hook", "nvidia-ctk"
 
 
@@ -46,7 +45,7 @@ class DriverFiles:
         """Return the containerEdits; raises CDIError if ``hook``, the value of --hook, is no such program."""
         mounts = [
             *(mount(root, path, inside) for path, inside in self.mounts),
-            *(mount(root, path, path, _SOCKET_OPTIONS) for path in self.sockets),
+            *(mount(root, path, options=SOCKET) for path in self.sockets),
         ]
         return {
             "env": [ENV],
@@ -87,13 +86,6 @@ class DriverFiles:
 
     def _link_options(self) -> list[str]:
         return [word for target, path in self.links for word in ("--link", f"{target}::{path}")]
-
-
-def mount(
-    root: Root, path: str, inside: str, options: Sequence[str] = tuple(_FILE_OPTIONS)
-) -> dict[str, Any]:
-    """Return a mount, read-only unless there are other options."""
-    return {"hostPath": root.on_host(path), "containerPath": inside, "options": [*options]}
 
 
 def _program(hook: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.generate import node_edits
 from cdi_hook.generate.classes.nvidia import OTHERS, Nvidia, driver_edits
 from cdi_hook.generate.classes.nvidia_driver import Driver
-from cdi_hook.generate.classes.nvidia_hooks import ENV, mount
+from cdi_hook.generate.classes.nvidia_hooks import ENV
 from cdi_hook.generate.classes.nvidia_jetson import Jetson
 from cdi_hook.generate.classes.nvidia_wsl import Wsl
 from cdi_hook.generate.device_class import DeviceClass, Found, FoundDevice
@@ -45,7 +45,9 @@ class NvidiaPart(DeviceClass):
         if not paths:
             return []
         edits = node_edits.edits(root, dict.fromkeys(paths))
-        if mounts := [mount(root, root.resolved(path), path) for path in self._mounts if root.exists(path)]:
+        if mounts := [
+            node_edits.mount(root, root.resolved(path), path) for path in self._mounts if root.exists(path)
+        ]:
             edits["mounts"] = mounts
         return [Found(self.kinds[0], [FoundDevice((), edits)], {"env": [ENV]})]
 

@@ -30,7 +30,7 @@ class V4l(Subsystem):
             "v4l",
             "cameras and video codecs, all nodes of one together",
             "video0, by-id name, address.",
-            of=("video4linux", "media"),
+            of="video4linux media",
             pattern=r"(video|v4l-subdev|vbi|radio|media)\d+",
             links=("/dev/v4l/by-id", "/dev/v4l/by-path"),
             together=True,

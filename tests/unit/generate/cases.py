@@ -356,6 +356,64 @@ def _wwan(host: FakeHost) -> None:
     host.device(f"{usb}/usbmisc/hiddev0", "usbmisc", "usb/hiddev0")
 
 
+def _on_pci(subsystem: str, *names: str, folder: str = "") -> Callable[[FakeHost], None]:
+    """Return what makes a host with PCI devices of a subsystem; in a folder, a node is called by the number."""
+
+    def build(host: FakeHost) -> None:
+        for number, name in enumerate(names):
+            address = f"pci0000:00/0000:0{number}:00.0"
+            host.device(address, "pci")
+            node = f"{folder}/{name.rpartition('!')[2]}" if folder else name
+            host.device(f"{address}/{subsystem}/{name}", subsystem, node)
+
+    return build
+
+
+def _tenstorrent(host: FakeHost) -> None:
+    _on_pci("tenstorrent", "tenstorrent!0", folder="tenstorrent")(host)
+    host.link("/dev/tenstorrent/by-id/blackhole-CEF5", "../0")
+
+
+def _tape(host: FakeHost) -> None:
+    host.device("pci0000:00/0000:00:17.0", "pci")
+    at = "pci0000:00/0000:00:17.0/host0/target0:0:{0}/0:0:{0}:0"
+    for number, kind, own in ((0, "1", ("st0", "nst0", "st0a")), (1, "8", ("sch0",)), (2, "0", ())):
+        path = at.format(number)
+        host.device(path, "scsi", files={"type": kind})
+        for name in own:
+            of = "scsi_changer" if name == "sch0" else "scsi_tape"
+            host.device(f"{path}/{of}/{name}", of, name, gid=26)
+        host.device(f"{path}/scsi_generic/sg{number}", "scsi_generic", f"sg{number}", gid=26)
+    host.link("/dev/tape/by-id/scsi-350-nst", "../../nst0")
+
+
+def _memryx(host: FakeHost) -> None:
+    _nodes("/dev/memx0", "/dev/memx0_feature", "/dev/memx10", "/dev/memxy")(host)
+    host.file("/run/mxa_manager/socket")
+
+
+def _ascend(host: FakeHost) -> None:
+    _nodes("/dev/davinci0", "/dev/davinci11", "/dev/davinci_manager", "/dev/devmm_svm", "/dev/vdavinci0")(
+        host
+    )
+    for path in ("driver/lib64/common", "driver/lib64/driver", "driver/include"):
+        host.file(f"/usr/local/Ascend/{path}/x")
+    host.file("/usr/local/bin/npu-smi")
+
+
+def _rebellions(host: FakeHost) -> None:
+    _on_pci("rebellions", "rbln0", "rbln1")(host)
+    host.device("virtual/rebellions/rsd0", "rebellions", "rsd0")
+    host.node("/dev/rblnfs0")
+    library = "/usr/lib/x86_64-linux-gnu/librbln-ml.so"
+    host.file(f"{library}.1.2")
+    host.link(f"{library}.1", "librbln-ml.so.1.2")
+    host.file("/usr/bin/rbln-smi")
+
+
+_RNGD = [f"/dev/rngd/npu0{name}" for name in ("bar4", "ch0", "ch0r", "dmar", "mgmt", "pe0", "pe0-1")]
+
+
 def _under(names: Sequence[str], nodes: Sequence[str]) -> dict[str, Sequence[str]]:
     """Return nodes under several names."""
     return dict.fromkeys(names, nodes)
@@ -566,6 +624,78 @@ CASES = {
         },
     ),
     "apex": Case(_one("apex", "apex_0"), {"host.local/apex": _under(("apex_0", "thing"), ["/dev/apex_0"])}),
+    "ascend": Case(
+        _ascend,
+        {
+            "ascend.com/npu": {
+                "": ["/dev/davinci_manager", "/dev/devmm_svm"],
+                "0": ["/dev/davinci0"],
+                "11": ["/dev/davinci11"],
+            }
+        },
+    ),
+    "cambricon": Case(
+        _nodes("/dev/cambricon_dev0", "/dev/cambricon_ipcm0", "/dev/cambricon_dev1", "/dev/cambricon_ctl"),
+        {
+            "host.local/cambricon": {
+                "": ["/dev/cambricon_ctl"],
+                "0": ["/dev/cambricon_dev0", "/dev/cambricon_ipcm0"],
+                "1": ["/dev/cambricon_dev1"],
+            }
+        },
+    ),
+    "deepx": Case(
+        _on_pci("dxrt", "dxrt0"), {"host.local/deepx": _under(("dxrt0", "0000:00:00.0"), ["/dev/dxrt0"])}
+    ),
+    "furiosa": Case(
+        _nodes(*_RNGD, "/dev/rngd/npu1mgmt", "/dev/rngd/other"),
+        {"host.local/furiosa": {"npu0": _RNGD, "npu1": ["/dev/rngd/npu1mgmt"]}},
+    ),
+    "galcore": Case(_nodes("/dev/galcore"), {"host.local/galcore": {"galcore": ["/dev/galcore"]}}),
+    "iluvatar": Case(
+        _nodes("/dev/iluvatar0", "/dev/iluvatar-other"), {"host.local/iluvatar": {"iluvatar0": ["/dev/iluvatar0"]}}
+    ),
+    "memryx": Case(
+        _memryx,
+        {"host.local/memryx": {"memx0": ["/dev/memx0", "/dev/memx0_feature"], "memx10": ["/dev/memx10"]}},
+    ),
+    "neuron": Case(
+        _on_pci("neuron_device", "neuron0"),
+        {"host.local/neuron": _under(("neuron0", "0000:00:00.0"), ["/dev/neuron0"])},
+    ),
+    "ntsync": Case(_nodes("/dev/ntsync"), {"host.local/ntsync": {"ntsync": ["/dev/ntsync"]}}),
+    "rebellions": Case(
+        _rebellions,
+        {
+            "rebellions.ai/npu": {
+                **_under(("0", "0000:00:00.0"), ["/dev/rbln0"]),
+                **_under(("1", "0000:01:00.0"), ["/dev/rbln1"]),
+                "rsd0": ["/dev/rsd0"],
+            }
+        },
+    ),
+    "tape": Case(
+        _tape,
+        {
+            "host.local/tape": {
+                **_under(
+                    ("nst0", "st0", "st0a", "sg0", "scsi-350-nst"),
+                    ["/dev/nst0", "/dev/tape/by-id/scsi-350-nst -> /dev/nst0", "/dev/st0", "/dev/st0a", "/dev/sg0"],
+                ),
+                **_under(("sch0", "sg1"), ["/dev/sch0", "/dev/sg1"]),
+            }
+        },
+    ),
+    "tenstorrent": Case(
+        _tenstorrent,
+        {
+            "host.local/tenstorrent": _under(
+                ("0", "blackhole-CEF5", "0000:00:00.0"),
+                ["/dev/tenstorrent/0", "/dev/tenstorrent/by-id/blackhole-CEF5 -> /dev/tenstorrent/0"],
+            )
+        },
+    ),
+    "uhid": Case(_nodes("/dev/uhid"), {"host.local/uhid": {"uhid": ["/dev/uhid"]}}),
     "cdrom": Case(
         _cdrom,
         {

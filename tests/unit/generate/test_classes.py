@@ -79,6 +79,47 @@ def test_a_host_without_devices(name: str, tmp_path: Path) -> None:
     assert all(line.startswith("no ") and line.isprintable() for line in missing)
 
 
+READ_ONLY = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
+FILES = {
+    "ascend": {
+        "/usr/local/Ascend/driver/lib64": READ_ONLY,
+        "/usr/local/Ascend/driver/include": READ_ONLY,
+        "/usr/local/bin/npu-smi": READ_ONLY,
+    },
+    "memryx": {"/run/mxa_manager": ["nosuid", "nodev", "rbind", "rprivate", "noexec"]},
+    "rebellions": {
+        "/usr/bin/rbln-smi": READ_ONLY,
+        "/usr/lib/x86_64-linux-gnu/librbln-ml.so.1.2": READ_ONLY,
+    },
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_all_devices_need(name: str, tmp_path: Path) -> None:
+    """What a vendor's tool mounts beside the nodes is mounted at its own path, as far as the host has it."""
+    CASES[name].build(FakeHost(tmp_path))
+    (found,) = classes.get(name).find(Root(str(tmp_path)))
+    mounts = {mount["containerPath"]: mount["options"] for mount in found.edits["mounts"]}
+    assert {mount["hostPath"] for mount in found.edits["mounts"]} == {f"{tmp_path}{path}" for path in mounts}
+    assert mounts == FILES[name]
+    libraries = "/usr/local/Ascend/driver/lib64"
+    env = [f"LD_LIBRARY_PATH={libraries}/common:{libraries}/driver"] if name == "ascend" else None
+    assert found.edits.get("env") == env
+
+
+def test_libraries_of_rebellions(tmp_path: Path) -> None:
+    """The hook makes the links of the libraries, and has the container's linker find them."""
+    CASES["rebellions"].build(FakeHost(tmp_path))
+    (found,) = classes.get("rebellions").find(Root(str(tmp_path)))
+    (hook,) = found.edits["hooks"]
+    place = "/usr/lib/x86_64-linux-gnu"
+    assert hook["hookName"] == "createContainer"
+    assert hook["args"] == [
+        "cdi-hook", "createContainer", "--link", f"librbln-ml.so.1.2::{place}/librbln-ml.so.1",
+        "--ldcache", place, "--library", f"{place}/librbln-ml.so.1.2", "--driver-root", str(tmp_path),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["accel", "dri", "intel", "serial", "usb"])
 def test_a_device_without_its_node(name: str, tmp_path: Path) -> None:
     """If the kernel has a device, and /dev lacks its node, the device isn't offered, and the node is named."""
