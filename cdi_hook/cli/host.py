@@ -65,7 +65,8 @@ def no_such_device(name: str, known: Inventory) -> str:
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
     from cdi_hook.inject import explain
 
-    return f"there is no device {quote(name)}; {programs.advice(explain.of_host(name, known) or advice)}"
+    advice = explain.of_host([name], known).get(name, advice)
+    return f"there is no device {quote(name)}; {programs.advice(advice)}"
 
 
 def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, dict[str, Any]]:

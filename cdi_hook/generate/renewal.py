@@ -25,14 +25,13 @@ def class_of(name: str) -> str:
     return next((class_ for class_ in classes.CLASSES if kind in classes.get(class_).kinds), "")
 
 
-def is_here(name: str, class_: str) -> bool:
-    """Say whether the host has a device of a class now; False if nobody can tell."""
-    kind, _, own = name.partition("=")
+def names_now(class_: str) -> set[str]:
+    """Return the qualified names of a class's devices that the host has now; none if nobody can tell."""
     try:
         found = classes.get(class_).find(Root())
     except (CDIError, OSError):
-        return False
-    return any(own in its for each in found if each.kind == kind for its in naming.names(each))
+        return set()
+    return {f"{each.kind}={name}" for each in found for own in naming.names(each) for name in own}
 
 
 def command(path: str, class_: str) -> str:

@@ -113,7 +113,7 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     theirs = [refused.pop(path) for path in list(refused) if _is_of(path, shown)]
     if theirs:
         parts.append(f"refused: {words.some(theirs, separator=' | ')}")
-    unspecified = {name: said for name in unknown[:_SHOWN] if (said := of_host(name, found))}
+    unspecified = of_host(unknown[:_SHOWN], found)
     parts += unspecified.values()
     strange = [name for name in unknown[:_SHOWN] if name not in unspecified]
     near = {close: None for name in strange for close in words.near(name, known, 3)}
@@ -142,17 +142,22 @@ def _maker(name: str, known: Iterable[str]) -> str:
     return f'"cdi-hook generate {class_} --output /etc/cdi" makes the spec of {kind}'
 
 
-def of_host(name: str, known: Inventory) -> str:
-    """Say that the host has a device which the specs of its kind don't have, and what adds it; else ""."""
-    kind = name.partition("=")[0]
-    specs = {place.spec for device, place in known.devices.items() if device.startswith(f"{kind}=")}
-    class_ = renewal.class_of(name) if specs else ""
-    if not class_ or not renewal.is_here(name, class_):
-        return ""
-    path = min(specs)
-    command = renewal.command(path, class_)
-    how = f'"{command}" adds it' if command else "add it there"
-    return f"this host has {name}, but {path} doesn't: {how}"
+def of_host(names: Iterable[str], known: Inventory) -> dict[str, str]:
+    """Say of which of these devices that no spec has the host has them, and what adds each to its spec."""
+    now: dict[str, set[str]] = {}  # by class: an image may name several of one
+    said = {}
+    for name in names:
+        kind = name.partition("=")[0]
+        specs = {place.spec for device, place in known.devices.items() if device.startswith(f"{kind}=")}
+        class_ = renewal.class_of(name) if specs else ""
+        if class_ and class_ not in now:
+            now[class_] = renewal.names_now(class_)
+        if class_ and name in now[class_]:
+            path = min(specs)
+            command = renewal.command(path, class_)
+            how = f'"{command}" adds it' if command else "add it there"
+            said[name] = f"this host has {name}, but {path} doesn't: {how}"
+    return said
 
 
 def _is_of(path: str, names: list[str]) -> bool:
