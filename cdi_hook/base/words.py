@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of messages: names that are near a misspelt one, long lists cut short, numbers of things.
-
-No container's start imports this, unless it fails: difflib takes a while.
-"""
+"""Words of messages: names that are near a misspelt one, long lists cut short, numbers of things."""
 
 from __future__ import annotations
 
-import bisect
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +19,9 @@ def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
     """
     if len(word) > _LONGEST:
         return []
+    import bisect
+    import difflib  # 10 ms
+
     spellings, word = {one.lower(): one for one in known}, word.lower()
     alike: Iterable[str] = spellings
     if len(spellings) > _MOST:

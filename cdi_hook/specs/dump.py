@@ -15,7 +15,7 @@ from cdi_hook.specs.model import SCHEMA
 from cdi_hook.specs.scalars import TAG, resolve
 
 if TYPE_CHECKING:
-    from cdi_hook.specs.shape import Schema
+    from cdi_hook.specs.schema import Schema
 
 # What JSON needn't escape, and YAML, as which every spec is read, doesn't take as it is.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

@@ -14,7 +14,7 @@ from cdi_hook.edits import editor
 from cdi_hook.edits.kinds import KINDS, PROOF, STRING
 from cdi_hook.errors import Finding, InvalidSpec
 from cdi_hook.names import parse_qualifier
-from cdi_hook.specs.shape import check
+from cdi_hook.specs.schema import check
 from cdi_hook.specs.validation import validate, validate_edits
 
 if TYPE_CHECKING:

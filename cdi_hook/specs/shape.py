@@ -4,30 +4,27 @@
 The reference implementation reads a spec with go-yaml v2, converts it to JSON by the
 target's types, and decodes that strictly. yaml_nodes.py and yaml_values.py do the first
 step, and this module does the others. model.py has the schema of CDI.
-
-A schema is STRING, BOOL, INT64 or UINT32, ``("list", item)``, ``("map", value)``
-or a dict of field name -> schema, for an object.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from typing import Any, Callable, Union
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from cdi_hook.base.quoting import quote
 from cdi_hook.base.words import instead
 from cdi_hook.edits.kinds import BOOL, INT64, STRING, UINT32
 from cdi_hook.errors import ERROR, Finding
 from cdi_hook.specs.scalars import float_text
+from cdi_hook.specs.schema import RANGES, ZEROES, wanted
 from cdi_hook.specs.versions import DRAFTS, NEWER
 from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
 from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode
 
-Schema = Union[str, tuple[str, Any], Mapping[str, Any]]
+if TYPE_CHECKING:
+    from cdi_hook.specs.schema import Schema
+
 Findings = list[Finding]
-_SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 can't encode
 
 _MOST_ADVICE = 100  # findings that say what to write instead: to find that takes longest
 _LONG = 60  # characters; more of a text aren't shown
@@ -56,32 +53,6 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
     return _shape(value, schema, "", None, findings), findings
 
 
-def check(value: object, schema: Schema, path: str = "") -> Iterator[Finding]:
-    """Yield what isn't of the schema's types in plain data. Unlike in a file, nothing is converted."""
-    if isinstance(schema, str):
-        is_right = type(value) is type(_ZEROES[schema]) and _SCALARS[schema](value) is not None
-        if is_right and not (isinstance(value, str) and _SURROGATE.search(value)):
-            return
-    elif isinstance(schema, tuple):
-        if schema[0] == "list" and isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from check(item, schema[1], f"{path}[{index}]")
-            return
-        if schema[0] == "map" and isinstance(value, dict):
-            for key, child in value.items():
-                yield from check(key, STRING, path)
-                yield from check(child, schema[1], f"{path}[{quote(str(key))}]")
-            return
-    elif isinstance(value, dict):
-        for name, child in value.items():
-            if name in schema:
-                yield from check(child, schema[name], f"{path}.{name}")
-            else:
-                yield Finding(ERROR, f"unknown field {quote(str(name))}", place=path)
-        return
-    yield Finding(ERROR, f"expected {_wanted(schema)}, found {value!r}", place=path)
-
-
 def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:
     """Return value in the schema's type; None, with a finding, if it has another type.
 
@@ -101,7 +72,7 @@ def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings
     if shaped is None:
         where = f" (line {line(node)})" if node else ""
         findings.append(
-            Finding(ERROR, f"expected {_wanted(schema)}, found {_found(value)}{where}", place=path)
+            Finding(ERROR, f"expected {wanted(schema)}, found {_found(value)}{where}", place=path)
         )
     return shaped
 
@@ -123,7 +94,7 @@ def _shape_list(value: LinedSequence, item: Any, path: str, findings: Findings, 
         there = before[index] if index < len(before or ()) else None
         result = _shape(child, item, f"{path}[{index}]", value.nodes[index], findings, there)
         if result is None:  # null means the zero value; or there is a finding
-            result = _ZEROES[item] if isinstance(item, str) else {}
+            result = ZEROES[item] if isinstance(item, str) else {}
         shaped.append(result)
     return shaped
 
@@ -177,6 +148,8 @@ def _string(value: Any) -> str | None:
 
 def _whole(value: Any, low: int, high: int) -> int | None:
     if isinstance(value, float) and abs(value) < 1e21 and value == int(value):
+        from decimal import Decimal
+
         value = int(Decimal(repr(value)))  # the shortest digits, then zeros
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < high else None
 
@@ -184,22 +157,15 @@ def _whole(value: Any, low: int, high: int) -> int | None:
 def _uint32(value: Any) -> int | None:
     if isinstance(value, float) and str(value) == "-0.0":
         return None
-    return _whole(value, 0, 1 << 32)
+    return _whole(value, *RANGES[UINT32])
 
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     STRING: _string,
     BOOL: lambda value: value if isinstance(value, bool) else None,
-    INT64: lambda value: _whole(value, -(1 << 63), 1 << 63),
+    INT64: lambda value: _whole(value, *RANGES[INT64]),
     UINT32: _uint32,
 }
-_ZEROES = {STRING: "", BOOL: False, INT64: 0, UINT32: 0}
-
-
-def _wanted(schema: Schema) -> str:
-    if isinstance(schema, str):
-        return schema
-    return "a list" if isinstance(schema, tuple) and schema[0] == "list" else "a mapping"
 
 
 def _found(value: object) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cdi_hook.edits import editor
 from cdi_hook.edits.kinds import BOOL, STRING
 from cdi_hook.errors import InjectionError, InvalidSpec
-from cdi_hook.specs import dump, model, scalars, shape, validation, versions, yaml_nodes
+from cdi_hook.specs import dump, model, scalars, shape, specfile, validation, versions, yaml_nodes
 from cdi_hook.specs.yaml_values import decode
 
 from .strategies import JSON, SPECS
@@ -300,3 +300,30 @@ def test_the_lowest_version_is_the_lowest(spec: dict[str, Any]) -> None:
             one for one in validation.validate({**spec, "cdiVersion": version}) if one.place == ".cdiVersion"
         ]
         assert bool(found) is (number > versions.VERSIONS.index(needed))
+
+
+@given(
+    SPECS,
+    st.sampled_from([None, 0, 2, "\t"]),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\n "), (",", "\n:")]),
+    st.booleans(),
+)
+@example(
+    {"cdiVersion": "0.6.0", "kind": "a.com/b", "annotations": {"z": "# 1", "a": "- x: &y"}, "devices": []},
+    None, (",", ":"), False,
+)  # fmt: skip
+def test_json_is_read_without_yaml_as_with_it(
+    spec: dict[str, Any], indent: int | str | None, separators: tuple[str, str], sort_keys: bool
+) -> None:
+    """A spec in JSON that is read without YAML is the very one that YAML reads, its order too, and without findings."""
+    spec.update(cdiVersion=versions.VERSIONS[0], kind="vendor.com/device")  # most are valid then
+    for number, device in enumerate(spec["devices"]):
+        device["name"] = f"{number}"
+    text = json.dumps(spec, indent=indent, separators=separators, sort_keys=sort_keys, ensure_ascii=False)
+    data = text.encode("utf-8", "surrogatepass")
+    plain = specfile._plain_json(data)
+    if plain is not None:
+        value, findings = shape.read(data, model.SCHEMA)
+        assert not findings
+        assert not validation.validate(value)
+        assert json.dumps(plain) == json.dumps(value)

@@ -59,7 +59,8 @@ CALLS = {
     "tiny": Call(_TINY),
     "tiny, own /var": Call(_TINY, mounts="mount --bind /var /var"),
     "tiny, image": Call(_TINY, conf="image", mounts="mount -o ro,loop $here/etc.image /etc"),
-    "tiny, cold": Call(_TINY, has_index=False),
+    "cold, JSON": Call(_TINY, conf="json", has_index=False),
+    "cold, YAML": Call(_TINY, conf="yaml", has_index=False),
     "H100": Call(f"{_H100}=all"),
     "H100 leased": Call(f"{_H100}=all", conf="exclusive"),
     "H100 any": Call(f"{_H100}=any", conf="exclusive"),
@@ -92,7 +93,7 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.config_json = directory / "bundle/config.json"
-        for name in ("bundle", "etc", "lower", "run/cdi"):
+        for name in ("bundle", "etc", "lower", "run/cdi", "run/json", "run/yaml"):
             (directory / name).mkdir(parents=True)
         make = [
             "make",
@@ -113,12 +114,16 @@ class Host:
             for hook in edits.get("hooks", ()):
                 hook["path"] = "/bin/true"
         (directory / "run/cdi/nvidia.json").write_text(json.dumps(spec))
-        (directory / "run/cdi/tiny.json").write_text(json.dumps(TINY))
+        for name in ("cdi", "json"):
+            (directory / f"run/{name}/tiny.json").write_text(json.dumps(TINY))
+        (directory / "run/yaml/tiny.yaml").write_text(yaml.safe_dump(TINY))
         self._make_image()
         plain = "RUNTIMES=/bin/true\nSPEC_TRUST=none\n"
         for name, more in (
             ("plain", "SPEC_DIRS=/var/run/cdi\n"),
             ("image", "SPEC_DIRS=/etc/cdi\n"),
+            ("json", "SPEC_DIRS=/var/run/json\n"),
+            ("yaml", "SPEC_DIRS=/var/run/yaml\n"),
             ("exclusive", "SPEC_DIRS=/var/run/cdi\nEXCLUSIVE=nvidia.com/gpu=*\n"),
         ):
             (directory / f"etc/{name}.conf").write_text(f"{plain}{more}")
