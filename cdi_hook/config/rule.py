@@ -10,12 +10,13 @@ from cdi_hook.names import parse_device
 
 # What a rule may ask for beside a device's name, each followed by its value.
 CONDITIONS = ("from=", "namespace=")
+ENGINE = "engine"  # the source of what an engine itself gives
 
 
 class Rule:
     """A rule of ALLOW or DENY: patterns of devices, and on which conditions they count.
 
-    ``sources`` are words of ANNOTATION_PREFIXES and DEVICE_ENV, or DEVICE_MOUNTS; ``namespaces``
+    ``sources`` are words of ANNOTATION_PREFIXES and DEVICE_ENV, DEVICE_MOUNTS, or ENGINE; ``namespaces``
     are patterns. One of each must fit; where there are none, any does. ``key`` and ``origin``
     say where the rule stands.
     """

@@ -84,6 +84,14 @@ class Config:
         """Whether not every device is allowed to everybody."""
         return self["ALLOW"] != "*" or self["DENY"] != "" or len(self.values) > len(KEYS)
 
+    @property
+    def judges_engines(self) -> bool:
+        """Whether what engines give by themselves is judged, too."""
+        return self["EXCLUSIVE"] != "" or any(
+            value and (key.startswith("DENY") or "from=engine" in value.split())
+            for key, value in self.values.items()
+        )
+
     def rules(self, key: str) -> list[Rule]:
         """Return the rules of ALLOW or DENY. With others beside it the default is none."""
         from cdi_hook.config.rule import Rule
@@ -187,7 +195,7 @@ def _kind_of(key: str) -> str:
 
 def _check_sources(config: Config) -> None:
     """Complain of rules about sources that there aren't: with a slip in it, a rule would never count."""
-    known = {*config.words("ANNOTATION_PREFIXES"), *config.words("DEVICE_ENV")}
+    known = {*config.words("ANNOTATION_PREFIXES"), *config.words("DEVICE_ENV"), "engine"}
     known.add(config["DEVICE_MOUNTS"].rstrip("/"))
     for key in ("ALLOW", "DENY"):
         for rule in config.rules(key):
@@ -195,7 +203,7 @@ def _check_sources(config: Config) -> None:
                 if source not in known:
                     config.complain(
                         f"{rule.origin}: {rule.key}: from={source} is none of ANNOTATION_PREFIXES, "
-                        "DEVICE_ENV and DEVICE_MOUNTS",
+                        "DEVICE_ENV and DEVICE_MOUNTS, and not engine",
                         rule.key,
                     )
 

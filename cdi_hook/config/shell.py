@@ -101,8 +101,8 @@ def _lines(settings: settings.Config) -> bytes:
     values = {
         "cdi_runtimes": settings["RUNTIMES"],
         "cdi_sources": " ".join(f"-e {pattern}" for pattern in patterns),
-        # Where a line can't be used, anything may be a request: Python looks, and says so.
-        "cdi_odd": "1" if settings.problems else "",
+        # Where a line can't be used, anything may be a request. What an engine gave, no search finds.
+        "cdi_odd": "1" if settings.problems or settings.judges_engines else "",
     }
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
     return text.encode("utf-8", "surrogateescape") + _WHOLE

@@ -19,24 +19,22 @@ from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target, Wanted
 from cdi_hook.inject import audit, request
 from cdi_hook.leases import choice, same
-from cdi_hook.leases.stock import Stock
-from cdi_hook.leases.store import TOKEN, Store
+from cdi_hook.leases.store import TOKEN, Store, known
 from cdi_hook.leases.taking import Taking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from cdi_hook.catalog.registry import Registry
     from cdi_hook.config.settings import Config
     from cdi_hook.edits.target import Change
     from cdi_hook.inject.facts import Facts
     from cdi_hook.leases.lessee import Lessee
     from cdi_hook.leases.same import Hardware
+    from cdi_hook.leases.stock import Stock
 
 DEALT = "CDI_DEALT"  # the container's variable with the devices that `any` became
-_NONE: frozenset[str] = frozenset()
 
 
 class Deal:
@@ -48,26 +46,33 @@ class Deal:
         oci: dict[str, Any],
         config: Config,
         call: Facts,
-        registry: Registry,
+        stock: Stock,
+        given: Sequence[Hardware],
     ) -> None:
-        """Find out which they are; raises InvalidRequest for an `any` that can't be understood."""
+        """Find out which they are; raises InvalidRequest for an `any` that can't be understood.
+
+        ``given`` are those that the engine gives. Raises LeaseError if the leases can't be read.
+        """
         self._wanted, self._oci, self._config, self._call = wanted, oci, config, call
         self._patterns = config.words("EXCLUSIVE")
-        self._stock = Stock(registry)
+        self._stock = stock
         self._draws = [
             choice.Draw(name)
             for name in wanted.device_ids
             if choice.may_be_draw(name) and name not in self._stock.specs
         ]
         drawn = {draw.name for draw in self._draws}
-        self._held = self._exclusive([name for name in wanted.device_ids if name not in drawn])
+        self._held: list[Hardware] = []
+        self._watched: list[Hardware] = []  # what isn't exclusive, and yet somebody's because of a lease
+        named = [name for name in wanted.device_ids if name not in drawn]
+        self._sort([*stock.hardware(named, strict=True), *given])
         self._taken: dict[str, list[str]] = {}  # by the name of a draw
         self._token = ""
 
     @property
     def is_needed(self) -> bool:
         """Whether the container asks for an exclusive device at all."""
-        return bool(self._draws or self._held)
+        return bool(self._draws or self._held or self._watched)
 
     @property
     def _told(self) -> str:
@@ -78,39 +83,51 @@ class Deal:
     def _is_listed(self, name: str) -> bool:
         return any(matches(name, one) for one in self._patterns)
 
-    def _exclusive(self, names: list[str]) -> list[Hardware]:
-        """Return those of the named devices that are exclusive, by their own name or another one."""
-        found = self._stock.hardware(names, strict=True)
-        listed = [one for one in found if self._is_listed(one.name)]
-        if len(listed) == len(found):
-            return listed
-        known = [name for name in self._stock.specs if self._is_listed(name)]
-        keys = frozenset().union(*(one.keys for one in self._stock.hardware(known)))
-        others = [one for one in found if one not in listed and one.keys & keys]
-        if others:  # of such a device only that part is exclusive
-            keys -= self._stock.ignored(known)
-            others = [same.Hardware(one.name, one.keys & keys, one.capabilities & keys) for one in others]
-        return [*listed, *(one for one in others if one.keys)]
+    def _sort(self, devices: Sequence[Hardware]) -> None:
+        """Find those that are exclusive by their own name or another one, and those that a lease is for."""
+        self._held = [device for device in devices if self._is_listed(device.name)]
+        others = [device for device in devices if device not in self._held]
+        if not others:
+            return
+        wanted = frozenset().union(*(device.keys for device in others))
+        if self._call.lessee:
+            leases = known(self._stock.directory)
+        else:  # nobody asks for these later
+            from cdi_hook.leases import inquiry
 
-    def settle(self, lease_dir: str, *, is_trial: bool = False) -> None:
+            leases = inquiry.living(self._stock.directory)
+        leases = [lease for lease in leases if lease.has_any(wanted)]
+        leased = [device for lease in leases for device in lease.devices]
+        stored = frozenset().union(*(device.keys for device in leased))
+        exclusive = self._stock.hardware(name for name in self._stock.specs if self._is_listed(name))
+        keys = frozenset().union(*(device.keys for device in exclusive))
+        if any(device.keys & (keys | stored) for device in others):
+            common = self._stock.common(leased)
+            self._watched = [device for device in others if device.keys & stored - common]
+            for device in others:
+                part = device.keys & keys - common  # of such a device only that is exclusive
+                if part:
+                    self._held.append(same.Hardware(device.name, part, device.capabilities & part))
+
+    def settle(self, *, is_trial: bool = False) -> None:
         """Take a lease for all, and have the request name what was taken; a trial takes none.
 
         Raises LeaseError or InvalidRequest, and then nothing was taken.
         """
         call = self._call
         if call.lessee is None:
-            name = [*(one.name for one in self._held), *(draw.name for draw in self._draws)][0]
+            name = [one.name for one in (*self._held, *self._watched)][:1] or [self._draws[0].name]
             raise errors.LeaseError(
-                f"{name} is for one container at a time ({self._told}), and {call.no_lease}"
+                f"{name[0]} is for one container at a time ({self._told}), and {call.no_lease}"
             )
         self._check_draws()
         self._check_policy()
-        if not lease_dir:
+        if not self._stock.directory:
             raise errors.LeaseError(
                 "there is no place for leases of exclusive devices: XDG_RUNTIME_DIR isn't set",
                 "log in by a session that sets it, as `machinectl shell` does",
             )
-        store = Store(lease_dir)
+        store = Store(self._stock.directory)
         try:
             self._take(store, call, call.lessee, is_trial)
         finally:
@@ -135,7 +152,7 @@ class Deal:
             "xdg": lessee.xdg,
         }
         token = annotations.get(TOKEN)
-        taking = Taking(tree, lessee.pid, token, self._held, self._draws, self._stock.ignored)
+        taking = Taking(tree, lessee.pid, token, self._held, self._watched, self._draws, self._stock.common)
         try:
             self._token = taking.take(store, audit.REMOVES, is_trial=is_trial)
         except errors.LeaseError as error:
@@ -162,7 +179,7 @@ class Deal:
                     "ask for it by one: the name of the device that is taken is written there",
                 )
             names = [name for name in self._stock.specs if name.partition("=")[0] == draw.kind]
-            devices = self._stock.hardware(names)
+            devices = [one for one in self._stock.hardware(names) if one.name not in self._stock.gone]
             listed = [one for one in devices if self._is_listed(one.name)]
             if not listed:
                 known = f"{draw.kind} isn't in" if names else f"no spec defines a {draw.kind}, see"
@@ -190,18 +207,22 @@ class Deal:
             draw.name: [one for one in self._wanted.asked if one[0] == draw.name] for draw in self._draws
         }
 
-        def check(names: Iterable[str], sources: Sequence[request.Asked]) -> None:
-            one = request.DeviceRequest()
-            one.asked = [(name, origin, words) for name in names for _, origin, words in sources]
-            policy.check(one, config, *where, {name: self._aliases(name) for name in names})
+        held = [one.name for one in self._held]
+        names = [*held, *(one.name for draw in self._draws for one in draw.candidates)]
+        aliases = policy.aliases(names, config, self._stock)
 
-        for held in self._held:
-            check([held.name], [one for one in self._wanted.asked if one[0] == held.name])
+        def check(name: str, sources: Sequence[request.Asked]) -> None:
+            one = request.DeviceRequest()
+            one.asked = [(name, origin, words) for _, origin, words in sources]
+            policy.check(one, config, *where, aliases)
+
+        for name in held:
+            check(name, [one for one in self._wanted.asked if one[0] == name])
         for draw in self._draws:
             allowed, why = [], None
             for candidate in draw.candidates:
                 try:
-                    check([candidate.name], asked[draw.name])
+                    check(candidate.name, asked[draw.name])
                     allowed.append(candidate)
                 except errors.InvalidRequest as error:
                     why = why or error
@@ -210,17 +231,6 @@ class Deal:
                     f"this container may have no device of {draw.kind}: {why.cause}", why.fix
                 )
             draw.candidates = allowed
-
-    def _aliases(self, name: str) -> list[str]:
-        """Return the other names of a device, or of a part of it: DENY on one of them denies it."""
-        if not self._config.rules("DENY"):
-            return []
-        (own,) = self._stock.hardware([name])
-        near = [
-            one for one in self._stock.hardware(self._stock.specs) if one.name != name and one.keys & own.keys
-        ]
-        ignored = self._stock.ignored([name, *(one.name for one in near)]) if near else _NONE
-        return [one.name for one in near if same.is_part(one, own, ignored)]
 
     # What people see.
 
@@ -255,7 +265,8 @@ class Deal:
             new.setdefault(key, []).extend(self._taken.get(name, [item]))
         for key, names in new.items():
             put("annotations", key, ",".join(names))
-        put("annotations", TOKEN, self._token)
+        if self._token:
+            put("annotations", TOKEN, self._token)
         names = [name for several in self._taken.values() for name in several]
         if names and not late:
             put("env", DEALT, f"{DEALT}={','.join(names)}")

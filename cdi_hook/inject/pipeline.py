@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
     from cdi_hook.edits.target import Change, Part
     from cdi_hook.inject.deal import Deal
+    from cdi_hook.leases.same import Hardware
+    from cdi_hook.leases.stock import Stock
 
     Warn = Callable[[str, list[str]], None]  # a message, and the errors behind it
 
 REFRESH_ERRORS = "Refreshing the CDI registry generated errors"
 
 INJECTED = "CDI devices injected"
+GIVEN = "CDI devices given by the engine"
 UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
 CLAIMED = (
     "by its annotations this is a Kubernetes pod's sandbox, so it gets no CDI device (SANDBOXES=skip); "
@@ -85,10 +88,13 @@ class Host:
 
     def log_outcome(self) -> None:
         """Have LOG tell which devices the container has got, or might have asked for."""
-        if self.call.request and self.call.request.device_ids:
-            self.log("info", INJECTED)
+        wanted = self.call.request
+        if wanted and wanted.origins:
+            self.log("info", INJECTED if wanted.device_ids else GIVEN)
         elif self.call.doubt:
             self.log("warning", self.call.doubt)
+        if self.call.note:
+            self.log("info", self.call.note)
 
 
 def _can_map_ids(source: str, is_all: bool) -> bool:
@@ -121,18 +127,26 @@ def inject(
             if named
             else request.collect(oci, host.settings, call.container)
         )
-        if wanted.device_ids:
+        registry = host.registry(keep_index=keep_index)
+        stock, given = None, []
+        if host.settings.judges_engines:
+            from cdi_hook.inject import gifts
+            from cdi_hook.leases.stock import Stock
+
+            stock = Stock(registry, host.lease_dir)
+            given = gifts.find(oci, wanted, host.settings, call, stock, is_root=host.is_root)
+        if wanted.device_ids or given:
             if host.settings.problems:
                 problems = "; ".join(host.settings.problems)
                 raise errors.ConfigError(f"the configuration can't be used: {problems}")
-            registry = host.registry(keep_index=keep_index)
-            dealt = deal(oci, wanted, host, warn, registry)
-            _check_policy(wanted, oci, host)
-            call.changes = _edit(oci, wanted, host, warn, registry, runtime, late)
+            dealt = deal(oci, wanted, host, warn, registry, stock, given)
+            if wanted.device_ids:
+                _check_policy(wanted, oci, host, stock)
+                call.changes = _edit(oci, wanted, host, warn, registry, runtime, late)
             if dealt:
                 call.changes += dealt.record(late=late)
-        else:
-            call.doubt = _doubt(oci, host)
+        if not wanted.device_ids:
+            call.doubt = call.doubt or _doubt(oci, host)
     except errors.CDIError as error:
         error.of_request = True
         raise
@@ -168,22 +182,24 @@ def deal(
     host: Host,
     warn: Warn,
     registry: Registry,
+    stock: Stock | None,
+    given: Sequence[Hardware] = (),
     *,
     is_trial: bool = False,
 ) -> Deal | None:
-    """Take leases for the exclusive devices that a container asks for; None if it asks for none."""
-    if not (host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
+    """Take leases for the exclusive devices that a container asks for or has; None if there are none."""
+    if not (stock and host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
         return None
     from cdi_hook.inject.deal import Deal
 
     try:
-        made = Deal(wanted, oci, host.settings, host.call, registry)
+        made = Deal(wanted, oci, host.settings, host.call, stock, given)
     except (errors.InjectionError, errors.UnresolvableDevices) as error:
         _complete(error, wanted, warn, registry)
         raise
     if not made.is_needed:
         return None
-    made.settle(host.lease_dir, is_trial=is_trial)
+    made.settle(is_trial=is_trial)
     return made
 
 
@@ -204,19 +220,22 @@ def _complete(
 def _apply_late(
     oci: dict[str, Any], parts: Sequence[Part], host: Host, warn: Warn, registry: Registry
 ) -> list[Change]:
-    from cdi_hook.inject import too_late
+    from cdi_hook.edits import too_late
 
     is_fatal = host.settings["HOOK_UNSUPPORTED"] == "fail"
     return too_late.apply(oci, parts, registry.apply, None if is_fatal else lambda text: warn(text, []))
 
 
-def _check_policy(wanted: request.DeviceRequest, oci: dict[str, Any], host: Host) -> None:
+def _check_policy(
+    wanted: request.DeviceRequest, oci: dict[str, Any], host: Host, stock: Stock | None
+) -> None:
     config = host.settings
     if config.has_policy:
         from cdi_hook.inject import policy
 
         bundle = host.call.bundle if host.call.may_be_pod else ""
-        policy.check(wanted, config, *request.namespaces(oci, bundle))
+        aliases = policy.aliases(wanted.device_ids, config, stock) if stock else {}
+        policy.check(wanted, config, *request.namespaces(oci, bundle), aliases)
 
 
 def _doubt(oci: dict[str, Any], host: Host) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cdi_hook import errors
 from cdi_hook.base.quoting import quote
-from cdi_hook.config.rule import matches
+from cdi_hook.config.rule import ENGINE, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cdi_hook.config.rule import Rule
     from cdi_hook.config.settings import Config
     from cdi_hook.inject.request import DeviceRequest
+    from cdi_hook.leases.stock import Stock
 
 
 def check(
@@ -31,7 +32,8 @@ def check(
 
     ``namespaces`` are those that the container claims to be in. ``is_known`` says whether one of
     them is true. So a rule of ALLOW has to fit them all, and a rule of DENY any.
-    ``aliases`` has other names of a device: DENY on one of them denies it.
+    ``aliases`` has other names of a device: DENY on one of them denies it. Rules of ALLOW are about what an
+    engine gave only if they say so; it has no name of its own, so one of the names is enough for these.
     """
     allow, deny = config.rules("ALLOW"), config.rules("DENY")
     denying = [rule for rule in deny if _is_in(rule, namespaces, any)]
@@ -41,10 +43,15 @@ def check(
     for name, origin, words in request.asked:
         asked.setdefault((name, tuple(words)), origin)
     for (name, words), origin in asked.items():
+        names = (name, *aliases.get(name, ()))
+        known = allow
+        if words == (ENGINE,):
+            known = [rule for rule in allow if ENGINE in rule.sources]
         if words not in counting:
-            counting[words] = Patterns(_from(denying, words)), Patterns(_from(allowing, words))
+            limiting = [rule for rule in allowing if rule in known]
+            counting[words] = Patterns(_from(denying, words)), Patterns(_from(limiting, words))
         denies, allows = counting[words]  # of the rules whose conditions hold
-        for one in (name, *aliases.get(name, ())):
+        for one in names:
             denied = denies.find(one)
             if denied:
                 break
@@ -52,20 +59,26 @@ def check(
             reason = (
                 f"{_told(denied, one)} refuses {'it' if one == name else f'{one}, which is a name of it'}"
             )
-        elif allows.find(name):
+        elif any(map(allows.find, names if words == (ENGINE,) else names[:1])) or not known:
             continue
-        elif allowed := [rule for rule in allow if any(matches(name, one) for one in rule.patterns)]:
+        elif allowed := [rule for rule in known if any(matches(name, one) for one in rule.patterns)]:
             reason = f"it is allowed only as in {_some([_told(rule, name) for rule in allowed])}"
             if any(rule.namespaces for rule in allowed):
                 claims = " and ".join(map(quote, namespaces))
                 where = f"in namespace {claims}" if is_known else "in no namespace of Kubernetes"
                 reason += f"; the container is {where}"
         else:
-            lines = [f"{rule.key}={_words(rule, rule.patterns)} ({rule.origin})" for rule in allow]
+            lines = [f"{rule.key}={_words(rule, rule.patterns)} ({rule.origin})" for rule in known]
             reason = f"it matches no pattern of {_some(lines)}; whoever runs this host can add {name} there"
         raise errors.InvalidRequest(
             f"device {name} (asked for by {origin}) is not allowed on this host: {reason}"
         )
+
+
+def aliases(names: Iterable[str], config: Config, stock: Stock) -> dict[str, list[str]]:
+    """Return the other names of devices, or of parts of these, that a rule of DENY has."""
+    denying = Patterns(config.rules("DENY"))
+    return stock.aliases(names, [name for name in stock.specs if denying.find(name)])
 
 
 def _from(rules: Iterable[Rule], words: Sequence[str]) -> list[Rule]:

@@ -79,12 +79,12 @@ class DeviceRequest:
         self.asked: Sequence[Asked] = [(one, self.origins.get(one, ""), ()) for one in self.device_ids]
 
     def ask(self, asked: Sequence[Asked]) -> None:
-        """Have it ask for these devices in place of those that it has."""
+        """Have it ask for these devices in place of those that it asks for."""
         self.asked = asked
-        self.origins = {}
+        self.origins = {name: one for name, one in self.origins.items() if name not in self.device_ids}
         for name, origin, _ in asked:
             self.origins.setdefault(name, origin)
-        self.device_ids = list(self.origins)
+        self.device_ids = list(dict.fromkeys(name for name, _, _ in asked))
 
 
 def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:

@@ -10,5 +10,5 @@
 
 A lease is taken before the runtime starts. Nobody releases it: whoever wants its device next asks
 whether its container still exists. inject/deal.py says what a request wants. Nothing here is imported
-unless the configuration has EXCLUSIVE.
+unless the configuration has EXCLUSIVE or DENY.
 """

@@ -3,32 +3,42 @@
 
 A GPU is "0", its UUID, and a part of "all", and a name of another spec may have its nodes too. So a device
 is told by its own nodes' numbers and by the host's names of its net devices. Without either it is told by
-its edits. What a spec gives to all of its devices tells nothing. Nothing is kept here.
+its edits. What a spec gives to all of its devices is common, and tells nothing. Nothing is kept here.
 """
 
 from __future__ import annotations
 
+import posix
+
+from cdi_hook import errors
 from cdi_hook.base import json_text
 from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from cdi_hook.edits.target import Edits, Part
 
 # The dir of the nodes that let a container use one slice of an NVIDIA GPU, besides the GPU's own node.
 _CAPABILITIES = "nvidia-caps"
+# Nodes by which drivers control all of their devices. They are common, whatever specs say.
+CONTROL = (
+    "/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/kfd",
+    "/dev/vfio/vfio", "/dev/iommu", "/dev/infiniband/rdma_cm", "/dev/snd/timer", "/dev/snd/seq",
+)  # fmt: skip
+_GONE = "gone "
 _LONGEST = 256  # characters of edits that are a key as they stand; of longer ones their digest is
 
 
 class Hardware:
     """What a qualified name stands for.
 
-    ``keys`` are "c 195:0" or "b 8:0" for a node with these numbers, "net eth0" for a net device, else one
-    that only equal edits have. ``capabilities`` are those keys that are of nodes in nvidia-caps.
+    ``keys`` are "c 195:0" or "b 8:0" for a node with these numbers, "gone /dev/x" for one that the host
+    doesn't have, "net eth0" for a net device, else one that only equal edits have. ``capabilities`` are those
+    keys that are of nodes in nvidia-caps.
     """
 
     __slots__ = ("capabilities", "keys", "name")
@@ -47,16 +57,22 @@ def of_parts(parts: Iterable[Part]) -> list[Hardware]:
     return [of_edits(name, edits) for (name, _), edits in parts if name is not None]
 
 
-def of_edits(name: str, edits: Edits, root: str = "") -> Hardware:
+def of_edits(name: str, edits: Edits, root: str = "", *, strict: bool = True) -> Hardware:
     """Return what a device stands for that has these container edits of its own.
 
-    ``root`` is where the host's root dir is. Raises InjectionError as of_parts does.
+    ``root`` is where the host's root dir is. If ``strict``, raises InjectionError as of_parts does.
     """
     target = Target({}, keep_present=False, can_map_ids=None)
     keys, capabilities = [], []
     for node in edits.get("deviceNodes") or ():
         path = node.get("hostPath") or node["path"]
-        _, numbers = kinds.KINDS["deviceNodes"].convert({**node, "hostPath": f"{root}{path}"}, target)
+        try:
+            _, numbers = kinds.KINDS["deviceNodes"].convert({**node, "hostPath": f"{root}{path}"}, target)
+        except errors.HostMismatch:
+            if strict:
+                raise
+            keys.append(f"{_GONE}{path}")
+            continue
         if numbers["type"] in ("b", "c", "u"):
             letter = "b" if numbers["type"] == "b" else "c"
             keys.append(f"{letter} {numbers['major']}:{numbers['minor']}")
@@ -92,18 +108,35 @@ def conflict(one: Hardware, other: Hardware, ignored: frozenset[str] = frozenset
     return not (one.capabilities - other.capabilities and other.capabilities - one.capabilities)
 
 
-def for_all(specs: Mapping[str, Sequence[Hardware]]) -> frozenset[str]:
-    """Return the keys that each device of a spec has beside its own, such as those of /dev/kfd.
+def control() -> frozenset[str]:
+    """Return the keys of the nodes in CONTROL. The host says what these are: a spec may say anything."""
+    found = set()
+    for path in CONTROL:
+        try:
+            number = posix.lstat(path).st_rdev
+        except OSError:
+            continue
+        found.add(f"c {posix.major(number)}:{posix.minor(number)}")
+    return frozenset(found)
 
-    ``specs`` are all the devices of each spec. Where devices have capabilities, a GPU's node is of that kind
-    and yet tells something: whoever has the whole GPU conflicts with them.
+
+def common(specs: Iterable[Sequence[Hardware]], others: Iterable[Hardware] = ()) -> frozenset[str]:
+    """Return the keys that tell nothing: of control nodes, and of what specs give to all of their devices.
+
+    ``specs`` are all the devices of each spec. A spec gives to all what each device has beside others of its
+    own. It can't say that of a node that tells a device of another spec, or one of ``others``. Where devices
+    have capabilities, a GPU's node is in each and yet tells something: whoever has the whole GPU conflicts
+    with them. What is gone keeps nobody apart.
     """
-    found: frozenset[str] = frozenset()
-    for devices in specs.values():
-        shared = frozenset.intersection(*(one.keys for one in devices))
-        if all(one.keys - shared and not one.capabilities for one in devices):
-            found |= shared
-    return found
+    shared: set[str] = set()
+    own = {key for one in others for key in one.keys}
+    for devices in specs:
+        every = frozenset.intersection(*(one.keys for one in devices))
+        if not all(one.keys - every and not one.capabilities for one in devices):
+            every = frozenset()
+        shared |= every
+        own.update(*(one.keys - every for one in devices))
+    return control() | (shared - own) | {key for key in own if key.startswith(_GONE)}
 
 
 def is_part(one: Hardware, other: Hardware, ignored: frozenset[str] = frozenset()) -> bool:

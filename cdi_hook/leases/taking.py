@@ -33,7 +33,7 @@ class Taking:
 
     __slots__ = (
         "_ignore", "_ignored", "_me", "_mine", "_old", "_outside", "_token", "_tree", "blockers", "draws",
-        "held", "lacking", "taken",
+        "held", "lacking", "taken", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -42,17 +42,19 @@ class Taking:
         pid: int | str,
         token: object,
         held: Sequence[Hardware],
+        watched: Sequence[Hardware],
         draws: Sequence[choice.Draw],
-        ignore: Callable[[Iterable[str]], frozenset[str]],
+        ignore: Callable[[Sequence[Hardware]], frozenset[str]],
     ) -> None:
         """Say what is wanted, and who wants it; raises LeaseError if there is no such process.
 
         ``tree`` has the container's fields of a lease: id, root, bundle, engine, state and xdg. ``pid`` is
         the process that creates it, or its own first one ("self": we). ``token`` is the one that its OCI
-        spec has already. ``held`` are the devices by name, ``draws`` those that have to be chosen.
-        ``ignore`` returns the keys that don't count for devices with these names.
+        spec has already. ``held`` are the devices by name, ``watched`` those that nobody else may have
+        a lease for, and ``draws`` those that have to be chosen. ``ignore`` returns the keys that don't count
+        beside leased devices.
         """
-        self.held, self.draws = held, draws
+        self.held, self.watched, self.draws = held, watched, draws
         self.taken: dict[str, list[Hardware]] = {}  # by the name of a draw
         self.blockers: list[Blocker] = []  # what was in the way
         self.lacking: list[str] = []  # those that are held by another, if it was refused
@@ -82,13 +84,14 @@ class Taking:
                 others = self._look(there)
                 unasked = self._unasked
                 if self._is_met:
-                    return "" if is_trial else self._write(store, others, is_news=is_news)
+                    is_nothing = is_trial or not (self.held or self.draws)
+                    return "" if is_nothing else self._write(store, others, is_news=is_news)
                 if self._ignored is not None and not unasked:
                     if is_news:
                         store.write(there)
                     raise self._refusal(removes)
             if self._ignored is None and not self._old:
-                self._ignored = self._ignore(self._names(others))
+                self._ignored = self._ignore([device for lease in others for device in lease.devices])
                 continue
             from cdi_hook.leases import inquiry
 
@@ -99,7 +102,7 @@ class Taking:
     @property
     def _about(self) -> list[str]:
         """What a lease has that can be of concern: our id, or a key; none if there are many keys."""
-        keys = {key for device in self.held for key in device.keys}
+        keys = {key for device in (*self.held, *self.watched) for key in device.keys}
         return [] if self.draws or len(keys) > _MANY else [self._tree["id"], *keys]
 
     @property
@@ -127,28 +130,23 @@ class Taking:
         self._old = next((lease for lease in others if lease.how is None and self._is_of_us(lease)), None)
         return others
 
-    def _names(self, others: Iterable[Lease]) -> list[str]:
-        """Return the names of all devices that are compared."""
-        return [
-            *(device.name for lease in others for device in lease.devices),
-            *(device.name for device in self.held),
-            *(device.name for draw in self.draws for device in draw.candidates),
-        ]
-
     def _choose(self, others: Iterable[Lease]) -> None:
         """Find what each draw takes, and what is in the way; of draws only if they lack some."""
         ignored = self._ignored or _NONE
-        wanted = [*self.held, *(device for draw in self.draws for device in draw.candidates)]
+        named = [*self.held, *self.watched]
+        wanted = [*named, *(device for draw in self.draws for device in draw.candidates)]
         keys = _NONE.union(*(device.keys for device in wanted))
         near = [(lease, device) for lease in others if lease.has_any(keys) for device in lease.devices]
 
         def blockers(devices: Iterable[Hardware]) -> list[Blocker]:
-            return [
-                (device, lease, leased) for device in devices for lease, leased in near
+            found = {  # a device may be held in part, and watched
+                (device.name, id(lease), leased.name): (device, lease, leased)
+                for device in devices for lease, leased in near
                 if same.conflict(device, leased, ignored)
-            ]  # fmt: skip
+            }  # fmt: skip
+            return list(found.values())
 
-        self.blockers = blockers(self.held)
+        self.blockers = blockers(named)
         out = [*(leased for _, leased in near), *self.held]
         for draw in self.draws:
             self.taken[draw.name] = choice.pick(draw.number, draw.candidates, out, ignored)
@@ -221,7 +219,7 @@ class Taking:
         from cdi_hook.leases import in_use
 
         there = [(lease.tree, lease.how or "") for _, lease, _ in self.blockers]
-        wanted = {device.name for device in self.held}
+        wanted = {device.name for device in (*self.held, *self.watched)}
         named = [blocker for blocker in self.blockers if blocker[0].name in wanted]
         if named:
             self.lacking = list(dict.fromkeys(device.name for device, _, _ in named))

@@ -94,8 +94,12 @@ class Pod:
         environ: Mapping[str, str] | None = None,
         mounts: Mapping[str, str] | None = None,
         of: str = image.NAME,
+        nodes: Sequence[str] = (),
     ) -> str:
-        """Create a container, with its devices also in the kubelet's own field, and return its id."""
+        """Create a container, with its devices also in the kubelet's own field, and return its id.
+
+        ``nodes`` are those of the host that a device plugin gives it.
+        """
         name = uuid.uuid4().hex[:12]
         config = api_pb2.ContainerConfig(
             metadata=api_pb2.ContainerMetadata(name=name),
@@ -103,6 +107,7 @@ class Pod:
             command=["/bin/sh", "-c", script],
             labels=self._labels,
             annotations=annotations,
+            devices=[api_pb2.Device(container_path=path, host_path=path, permissions="rw") for path in nodes],
             CDI_devices=[api_pb2.CDIDevice(name=device) for device in devices],
             envs=[api_pb2.KeyValue(key=key, value=value) for key, value in (environ or {}).items()],
             mounts=[

@@ -57,7 +57,7 @@ def test_device_plugin(
     box.do("mkdir", "-p", "/var/lib/kubelet/device-plugins")
     kubelet = Kubelet(Path(f"/proc/{box.pid}/root/var/lib/kubelet/device-plugins"), *modules)
     box.daemon("python3", "-u", f"{HOME}/plugin.py", "/", f"{HOME}/devices.yaml", ready=["true"])
-    kubelet.has(KIND, forbidden="Healthy", fuse="Healthy")  # soft has the same edits as forbidden
+    kubelet.has(KIND, forbidden="Healthy", fuse="Healthy", soft="Healthy")
     answer = kubelet.allocate(KIND, "fuse")
     assert dict(answer.annotations) == {"cdi.k8s.io/plugin_vendor.com_device": world.FUSE}
     with Pod(engine) as pod:

@@ -46,7 +46,7 @@ FILES = {
             "kind": "vendor.com/device",
             "devices": [
                 {"name": "fuse", "containerEdits": _HARD},
-                {"name": "forbidden", "containerEdits": _COMMON},
+                {"name": "forbidden", "containerEdits": {**_COMMON, "env": ["CDI_TEST=forbidden"]}},
             ],
         }
     ),

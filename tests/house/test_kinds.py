@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from cdi_hook.cli.command import stages
-from cdi_hook.edits import editor, kinds, target
+from cdi_hook.edits import editor, kinds, target, too_late
 from cdi_hook.edits.kinds import HOOK_NAMES, KINDS, Kind
 from cdi_hook.errors import InjectionError, TooLate
-from cdi_hook.inject import too_late
 from cdi_hook.live.steps import PLANNED, Steps
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.validation import RULES

@@ -32,12 +32,21 @@ KEY = "cdi.k8s.io/test"
 ANY = "v.com/gpu=any"
 LEASES = Path("/run/cdi-hook-leases/leases")
 MAJOR = 195
+KFD = {"path": "/dev/kfd", "type": "c", "major": 235, "minor": 0}
 _HOLD = "mount -t tmpfs -o mode=755 none /run; echo; exec sleep infinity"
 
 
 def gpu(*minors: int) -> list[dict[str, Any]]:
     """Return nodes of GPUs, which no driver has to serve."""
     return [{"path": f"/dev/gpu{one}", "type": "c", "major": MAJOR, "minor": one} for one in minors]
+
+
+def make_kfd(host: Shared) -> dict[str, Any]:
+    """Have the host a /dev/kfd, which no driver has to serve, and return it."""
+    script = "mkdir /run/up /run/work; mount -t overlay -o lowerdir=/dev,upperdir=/run/up,workdir=/run/work none /dev"
+    mknod = f"mknod /dev/kfd c {KFD['major']} {KFD['minor']}"
+    subprocess.run([*host.lab.runtime.prefix[:2], "sh", "-ec", f"{script}; {mknod}"], check=True)
+    return KFD
 
 
 def device(name: object, *nodes: dict[str, Any], **edits: Any) -> dict[str, Any]:
@@ -324,7 +333,7 @@ def test_slices(host: Shared) -> None:
 @on_runc
 def test_what_all_devices_of_a_spec_have(host: Shared) -> None:
     """As amd-ctk's /dev/kfd: it is in each device, and keeps nobody apart."""
-    kfd = {"path": "/dev/kfd", "type": "c", "major": 235, "minor": 0}
+    kfd = make_kfd(host)
     host.spec(device(0, *gpu(0), kfd), device(1, *gpu(1), kfd), device("all", *gpu(0, 1), kfd))
     host.spec(device("kfd", kfd), kind="host.local/other")
     assert [host.got()[1], host.got()[1]] == ["v.com/gpu=0", "v.com/gpu=1"]

@@ -10,6 +10,7 @@ from cdi_hook.cli import host, output
 from cdi_hook.inject import pipeline, request
 from cdi_hook.leases.in_use import InUse
 from cdi_hook.leases.lessee import Lessee
+from cdi_hook.leases.stock import Stock
 
 if TYPE_CHECKING:
     import argparse
@@ -45,8 +46,10 @@ def run(options: argparse.Namespace) -> int:
     while True:
         oci = {"annotations": {f"{prefix}wait": options.name}}
         wanted = request.collect(oci, found.settings, "")
+        registry = found.registry()
+        stock = Stock(registry, found.lease_dir)
         try:
-            pipeline.deal(oci, wanted, found, lambda *_: None, found.registry(), is_trial=True)
+            pipeline.deal(oci, wanted, found, lambda *_: None, registry, stock, is_trial=True)
         except InUse as error:
             left_s = end - time.monotonic()
             if left_s <= 0:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KNOWN = "write one of " + ", ".join(key for key, _, _ in settings.KEYS)
 NO_PATTERN = "is no pattern of vendor.com/class=device, and no condition (from= and namespace= are)"
-NO_SOURCE = "is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS"
+NO_SOURCE = "is none of ANNOTATION_PREFIXES, DEVICE_ENV and DEVICE_MOUNTS, and not engine"
 
 
 def load(tmp_path: Path, text: str) -> settings.Config:

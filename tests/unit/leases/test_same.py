@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.errors import InjectionError
+from cdi_hook.generate import classes
+from cdi_hook.generate.classes import amd, infiniband, nvidia, vfio
 from cdi_hook.leases import same
 
 if TYPE_CHECKING:
@@ -111,15 +113,69 @@ def test_what_each_device_of_a_spec_has_does_not_count() -> None:
     """amd-ctk's specs give /dev/kfd to each device, as its own."""
     one, other = [device(CARD, KFD), device(node("/dev/dri/card2", 226, 2), KFD)]
     everything = device(CARD, node("/dev/dri/card2", 226, 2), KFD)
-    ignored = same.for_all({"/a": [one, other, everything]})
+    ignored = same.common([[one, other, everything]])
     assert ignored == {"c 235:0"}
     assert same.conflict(one, other)
     assert not same.conflict(one, other, ignored)
     assert same.conflict(one, everything, ignored)
     # One GPU with two names: what they share is all that they have.
-    assert same.for_all({"/a": [one, one]}) == set()
+    assert same.common([[one, one]]) == set()
     # Slices of one GPU: it is that which tells them from nothing but the GPU.
-    assert same.for_all({"/a": [slice_of(1, 2), slice_of(3, 4)]}) == set()
+    assert same.common([[slice_of(1, 2), slice_of(3, 4)]]) == set()
+
+
+def test_one_spec_s_word_is_not_another_s() -> None:
+    """A node that tells a device of any spec counts; a spec's parts and their whole don't change that."""
+    fuse, tun = node("/dev/fuse", 10, 229), node("/dev/net/tun", 10, 200)
+    kit = [device(GPU, fuse), device(GPU, tun)]
+    assert same.common([kit]) == {"c 195:0"}
+    for gpus in ([device(GPU)], [device(GPU), device(OTHER), device(GPU, OTHER)], [device(GPU, CARD)]):
+        assert same.common([kit, gpus]) == set()
+        assert same.common([[*kit, device(GPU, fuse, tun)], gpus]) == set()
+    assert same.common([kit], [device(GPU)]) == set()  # a lease of a kind that no spec has
+    assert same.common([[device(CARD, KFD), device(OTHER, KFD)], [device(KFD), device(fuse)]]) == set()
+
+
+def test_control_nodes_are_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a spec makes of them; the host says which these are, and no spec."""
+    null, zero = (
+        f"c {os.major(number)}:{os.minor(number)}" for number in map(rdev, ("/dev/null", "/dev/zero"))
+    )
+    monkeypatch.setattr(same, "CONTROL", ("/dev/null", "/nonexistent/kfd"))
+    kit = [
+        device({"path": "/nonexistent/kfd", "hostPath": "/dev/zero"}, GPU),
+        device({"path": "/dev/zero"}, CARD),
+    ]
+    assert same.common(
+        [[device({"path": "/dev/null"}), device(GPU)], kit, [device({"path": "/dev/zero"})]]
+    ) == {null}
+    assert same.common([kit]) == {null, zero}
+
+
+def rdev(path: str) -> int:
+    return os.stat(path).st_rdev
+
+
+def test_control_nodes_are_those_of_generated_specs() -> None:
+    """CONTROL has what the classes give to all of their devices."""
+    said = {
+        *nvidia._CONTROL,
+        amd._KFD,
+        *vfio.SHARED,
+        infiniband._MANAGER,
+        *vars(classes.get("snd"))["_shared"],
+    }
+    assert set(same.CONTROL) == said
+
+
+def test_what_is_gone_keeps_nobody_apart() -> None:
+    """Beside it the rest of the device counts, and what all have is still common."""
+    gone = same.of_edits("v.com/d=1", {"deviceNodes": [{"path": "/nonexistent/x"}, KFD]}, strict=False)
+    assert gone.keys == {"gone /nonexistent/x", "c 235:0"}
+    common = same.common([[device(CARD, KFD), gone]])
+    assert common == {"gone /nonexistent/x", "c 235:0"}
+    whole = same.of_edits("v.com/d=1", {"deviceNodes": [{"path": "/nonexistent/x"}, GPU]}, strict=False)
+    assert same.is_part(whole, device(GPU), same.common([[whole]]))
 
 
 def test_unions_and_parts() -> None:

@@ -72,7 +72,7 @@ class Host:
         """Return the transaction of the container c9."""
         tree = {name: TREE[name] for name in ("root", "bundle", "engine", "xdg")}
         tree |= {"id": "c9", "state": [*self.command, "state", "c9"], **fields}
-        return Taking(tree, "self", token, [*held], [*draws], lambda _: ignored)
+        return Taking(tree, "self", token, [*held], [], [*draws], lambda _: ignored)
 
     def take(self, taking: Taking) -> str:
         """Carry it out; return the lease's token."""
@@ -160,4 +160,4 @@ def test_a_creator_that_is_gone() -> None:
     """The hook may be called too late."""
     tree = {name: TREE[name] for name in ("id", "root", "bundle", "engine", "state", "xdg")}
     with pytest.raises(LeaseError, match="4194304 that creates the container"):
-        Taking(tree, 1 << 22, None, [], [], lambda _: frozenset())
+        Taking(tree, 1 << 22, None, [], [], [], lambda _: frozenset())
