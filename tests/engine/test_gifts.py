@@ -105,7 +105,7 @@ class TestDocker:
         furnish(docker.box, "DENY=vendor.com/*")
         done = self.run(docker, runtime, "--rm", *options)
         assert (done.returncode, done.stdout, done.stderr) == (125, "", f"docker: {ERROR}{DENIED}\n")
-        assert log(docker.box) == [(DENIED, "")]
+        assert log(docker.box) == [(DENIED, GIVEN[1])]
         furnish(docker.box, "EXCLUSIVE=vendor.com/*")
         first = self.run(docker, runtime, "--detach", *options, script="exec sleep 1000")
         assert (first.returncode, first.stderr) == (0, "")

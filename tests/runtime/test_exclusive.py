@@ -736,9 +736,8 @@ CDI_HOOK = ROOT / "packaging/bin/cdi-hook"
 
 def said(host: Shared, *arguments: str, stdin: str = "", fails: bool = False) -> str:
     """Run cdi-hook on the host; return what it prints."""
-    within = host.lab.runtime.prefix[:2]
     done = subprocess.run(
-        [*within, CDI_HOOK, *arguments], env=host.lab.environ, cwd=host.lab.directory, input=stdin, text=True,
+        [*host.lab.runtime.prefix, CDI_HOOK, *arguments], env=host.lab.environ, cwd=host.lab.directory, input=stdin, text=True,
         timeout=TIMEOUT_S, capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode != 0) == fails, done

@@ -256,11 +256,12 @@ def test_debug_shows_where(cdi_hook: World) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "validate"])
-def test_without_pyyaml(command: str) -> None:
+def test_without_pyyaml(tmp_path: Path, command: str) -> None:
     """If PyYAML is missing, any command that needs it says so in one line."""
+    (tmp_path / "v.yaml").write_text("kind: v.com/d\n")
     modules = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['yaml'] = None"
     program = f"{modules}; from cdi_hook import cli; cli.run()"
-    arguments = [sys.executable, "-IS", "-c", program, command, "--spec-dir", "/nowhere"]
+    arguments = [sys.executable, "-IS", "-c", program, command, "--spec-dir", str(tmp_path)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     message = (
         "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "

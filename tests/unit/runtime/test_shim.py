@@ -582,7 +582,6 @@ def test_a_log_on_a_full_disk_stops_nothing(host: Host) -> None:
 def test_a_defect_has_no_traceback_without_debug(host: Host) -> None:
     """An unforeseen error is one line; with the runtime's own --debug it has a traceback."""
     host.config_json.write_text(json.dumps({"annotations": {"cdi.k8s.io/a": "vendor.com/thing=one"}}))
-    (host.directory / "cdi" / "vendor.yaml").unlink()
     broken = host.directory / "broken"
     broken.mkdir()
     (broken / "cdi_hook").symlink_to(ROOT / "cdi_hook")
