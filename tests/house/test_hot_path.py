@@ -7,11 +7,14 @@ its number fails here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,7 +23,7 @@ import yaml
 from .tree import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 FILE = ROOT / "tests/house/hot-path.txt"
 PYTHON, SHELL = "/usr/bin/python3", "/bin/sh"
@@ -157,7 +160,7 @@ class Host:
         plain["annotations"] = {"cdi.k8s.io/test": call.asked} if call.asked else {}
         self.config_json.write_text(json.dumps(plain))
         shutil.rmtree(self.directory / "run/cdi-hook-leases", ignore_errors=True)  # the last one's
-        for index in () if call.has_index else (self.directory / "run/cdi-hook").glob("*.index"):
+        for index in () if call.has_index else (self.directory / "run/cdi-hook").glob(f"*-{call.conf}.index"):
             index.unlink()
         return [SHELL, runtime, "create", "--bundle", str(self.config_json.parent), "id"]
 
@@ -217,8 +220,15 @@ def measured(host: Host, call: Call, measure: str) -> int:
     return int(getattr(host, measure.replace("-", "_"))(call))
 
 
+@contextlib.contextmanager
+def made() -> Iterator[Host]:
+    """Make a host in a dir whose path has always the same length, which a shell's instructions depend on."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # a new one
+        yield Host(Path(directory))
+
+
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+def host() -> Iterator[Host]:
     """A host."""
     for tool in ("strace", "valgrind", "mksquashfs"):
         if not shutil.which(tool):
@@ -226,7 +236,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     version = subprocess.run([PYTHON, "-V"], check=True, capture_output=True, text=True).stdout.split()[1]
     if not version.startswith("3.13.") or not os.path.realpath(SHELL).endswith("/dash"):
         pytest.skip("hot-path.txt is of Python 3.13 and dash")
-    return Host(tmp_path_factory.mktemp("hot"))
+    with made() as host:
+        yield host
 
 
 @pytest.mark.xdist_group("hot path")
@@ -264,11 +275,7 @@ def test_the_file_has_all_calls() -> None:
 
 
 if __name__ == "__main__":  # print the lines for hot-path.txt
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as name:
-        made = Host(Path(name))
+    with made() as one:
         for which, call in CALLS.items():
             for measure in MEASURES:
-                print(f"{which:<14} {measure:<13} {measured(made, call, measure)}", flush=True)
+                print(f"{which:<14} {measure:<13} {measured(one, call, measure)}", flush=True)
