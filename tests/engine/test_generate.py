@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from . import image, world
 from .box import LAYOUT, USER, version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .box import Box
     from .docker import Docker
@@ -25,8 +26,9 @@ SEEN = f"{USER}\nfuse\n{GROUP} 660\nnode\n"
 DEVICES = "host.local/fuse=fuse,example.com/grouped=one"
 
 
-def generate(box: Box) -> None:
-    """Make the spec of a class, and one by hand of a node that belongs to a group; both as a person does."""
+@contextlib.contextmanager
+def generated(box: Box) -> Iterator[None]:
+    """Have the spec of a class, and one by hand of a node that belongs to a group; both made as a person does."""
     if box.call("test", "-e", NODE).returncode:
         box.do("mknod", "-m", "660", NODE, "c", "10", "229")
         box.do("chown", f"0:{GROUP}", NODE)
@@ -37,6 +39,10 @@ def generate(box: Box) -> None:
     assert box.do("cdi-hook", "generate", *by_hand) == (
         "/etc/cdi/example.com-grouped.yaml: example.com/grouped, 2 devices, CDI 0.7.0"
     )
+    try:
+        yield
+    finally:
+        box.do("rm", "/etc/cdi/host.local-fuse.yaml", "/etc/cdi/example.com-grouped.yaml")
 
 
 @pytest.mark.xdist_group("docker")
@@ -44,13 +50,13 @@ def generate(box: Box) -> None:
 def test_docker(dockers: Callable[[str], Docker], runtime: str) -> None:
     """A docker container has generated devices, and a user in it may open a node of a group that the user isn't in."""
     docker = dockers(LAYOUT)
-    generate(docker.box)
-    done = docker.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
-    assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
-    annotation = f"{world.KEY}=host.local/fuse=all"
-    done = docker.call(
-        "run", "--rm", "--network=none", "--annotation", annotation, image.NAME, "ls", "/dev/fuse"
-    )
+    with generated(docker.box):
+        done = docker.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
+        assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
+        annotation = f"{world.KEY}=host.local/fuse=all"
+        done = docker.call(
+            "run", "--rm", "--network=none", "--annotation", annotation, image.NAME, "ls", "/dev/fuse"
+        )
     assert (done.returncode, done.stdout, done.stderr) == (0, "/dev/fuse\n", "")
 
 
@@ -61,6 +67,6 @@ def test_podman(podmans: Callable[..., Podman], runtime: str) -> None:
     if version("podman") < (5, 0):
         pytest.skip("this podman may take a comma in --annotation for its end, as 4.3 does")
     podman = podmans(rootless=False, layout=LAYOUT)
-    generate(podman.box)
-    done = podman.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
+    with generated(podman.box):
+        done = podman.run("--rm", "--user", f"{USER}:{USER}", script=LOOK, device=DEVICES, runtime=runtime)
     assert (done.returncode, done.stdout, done.stderr) == (0, SEEN, "")
