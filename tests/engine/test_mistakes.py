@@ -106,7 +106,8 @@ MISTAKES: dict[str, list[Case]] = {
     ],
     "cdiVersion 0.6 / 2.0.0": [
         refused(GOOD.replace("0.3.0", "'0.6'"), f'.cdiVersion: invalid version "0.6", {KNOWN}; this spec needs 0.3.0'),
-        refused(edits("netDevices: [{hostInterfaceName: a, name: b}]", "2.0.0"), f'.cdiVersion: invalid version "2.0.0", {KNOWN}; netDevices needs 1.1.0'),
+        refused(edits("netDevices: [{hostInterfaceName: a, name: b}]", "2.0.0"),
+                '.cdiVersion: invalid version "2.0.0": a newer CDI than this knows (1.1.0); netDevices needs 1.1.0'),
     ],
     "version too low": [
         refused(edits("intelRdt: {}", "0.5.0"), ".cdiVersion: 0.5.0 is too low: intelRdt needs 0.7.0"),
@@ -235,6 +236,19 @@ MISTAKES: dict[str, list[Case]] = {
         Case("; did you mean list?\n", command=("cdi-hook", "lst"), status=2),
         Case("unrecognized arguments: --ouput x; did you mean --output?\n", command=("cdi-hook", "generate", "kvm", "--ouput", "x"), status=2),
     ],
+    "a mode in decimal, ~ in a mount, a second document": [
+        validated(edits("deviceNodes: [{path: /dev/null, fileMode: 666}]"), "warning: .devices[0].containerEdits.deviceNodes[0]."
+                  "fileMode: fileMode 666 is decimal, and as a mode it is 01232; write 0666 (in JSON 438)", 0),
+        validated(f"{GOOD}---\n{GOOD}", "warning: line 7: a file has one spec, and what begins here isn't read; make a file of its own of it", 0),
+    ],
+    "hardware that came after the spec was made": [
+        Case(f"; this host has host.local/fuse=fuse, but {SPECS}/vendor.yaml doesn't: add it there; ", "host.local/fuse=fuse",
+             "cdiVersion: 0.3.0\nkind: host.local/fuse\ndevices: [{name: other, containerEdits: {env: [A=1]}}]\n"),
+    ],
+    "two lines of one key": [
+        Case(f"the configuration can't be used: {CONF}:4: GENERATE: {CONF}:3 says something else; write one line", GPU,
+             conf="GENERATE=fuse\nGENERATE=kvm\n"),
+    ],
     "validate /etc/passwd": [
         Case("/etc/passwd: this is no CDI spec: it has no cdiVersion, kind or devices\n", command=("cdi-hook", "validate", "/etc/passwd")),
     ],
@@ -259,7 +273,7 @@ MISSPELT = "key `cdi.k8s.io` without slash, `cdi.k8s/x`"
 def test_every_row_is_here() -> None:
     """Every kind of mistake is a row here, and none is there twice."""
     rows = {*MISTAKES, *SEEN_BY_DOCTOR, *MISSING, MISSPELT}
-    assert len(rows) == len(MISTAKES) + len(SEEN_BY_DOCTOR) + len(MISSING) + 1 == 44
+    assert len(rows) == len(MISTAKES) + len(SEEN_BY_DOCTOR) + len(MISSING) + 1 == 47
 
 
 def furnish(box: Box, case: Case) -> None:
