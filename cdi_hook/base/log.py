@@ -87,13 +87,13 @@ def append(path: str, text: str) -> bool:
     return True
 
 
-def add(path: str, text: str, more: int = 0) -> None:
-    """Append text to a log file, which is made if it is missing; raises OSError.
+def add(path: str, text: str, more: int = 0, mode: int = 0o644) -> None:
+    """Append text to a log file, which is made with this mode if it is missing; raises OSError.
 
     ``more`` are further flags to open it with.
     """
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
-    descriptor = posix.open(path, flags | more, 0o644)
+    descriptor = posix.open(path, flags | more, mode)
     try:
         data = _encode(text)
         if posix.write(descriptor, data) < len(data):

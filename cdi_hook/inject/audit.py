@@ -73,7 +73,7 @@ def write(settings: Config, call: Facts, level: str, message: str, errors: str =
     make = line if level == "info" else _formatted
     # Others may make links where logs are: on Ubuntu a group may write to /var/log.
     try:
-        log.add(settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW)
+        log.add(settings["LOG"], make(level, message, fields), posix.O_NOFOLLOW, 0o640)
     except OSError as error:
         call.unlogged = error.strerror or str(error)
         return False

@@ -73,5 +73,9 @@ def test_log_is_rotated(unified: Machine) -> None:
         unified.do("rm", "-f", INDEX)
         unified.create(name, "true")
         assert unified.read("/var/log/cdi-hook.log").count("\n") == 1
+        assert unified.do("stat", "--format=%a %U:%G", "/var/log/cdi-hook.log") == "640 root:root"
         unified.do(*rotate)
         assert unified.read("/var/log/cdi-hook.log") == ""
+        assert unified.do("stat", "--format=%a %U:%G", "/var/log/cdi-hook.log") == "640 root:root"
+        if name == "first":
+            unified.do("rm", "/var/log/cdi-hook.log")

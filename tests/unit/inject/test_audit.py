@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,3 +153,17 @@ def test_a_link_in_the_place_of_the_log(tmp_path: Path) -> None:
     host = Host({b"CDI_HOOK_CONFIG": str(conf).encode()})
     assert not audit.write(host.settings, host.call, "error", "message")
     assert not victim.exists()
+
+
+def test_who_may_read_it(tmp_path: Path) -> None:
+    """LOG is made so that its owner's group may read it and others may not; one that is there keeps its mode."""
+    host, log = made(tmp_path), tmp_path / "log"
+    before = os.umask(0)
+    try:
+        assert host.log("info", "a")
+        assert log.stat().st_mode & 0o7777 == 0o640
+        log.chmod(0o604)
+        assert host.log("error", "b")
+        assert log.stat().st_mode & 0o7777 == 0o604
+    finally:
+        os.umask(before)
