@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdi_hook.base.quoting import quote
 from cdi_hook.edits.kinds import HOOK_ENV
 from cdi_hook.errors import CDIError, InvalidName
-from cdi_hook.generate import node_edits
+from cdi_hook.generate import naming, node_edits
 from cdi_hook.generate.device_class import ALL
 from cdi_hook.generate.spec_data import checked
 from cdi_hook.names import validate_device_name
@@ -79,6 +79,8 @@ def _device(root: Root, text: str) -> tuple[str, dict[str, Any]]:
         validate_device_name(name)
     except InvalidName as error:
         raise CDIError(f"--device {quote(text)}: {error}") from error
+    if naming.valid(name) != name:
+        raise CDIError(f"--device {quote(text)}: {name} asks for any device that is free (EXCLUSIVE)")
     if not equals or not path.startswith("/"):
         raise CDIError(f"--device {quote(text)}: not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]")
     if not node_edits.is_node(root, path):

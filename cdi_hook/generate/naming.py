@@ -3,7 +3,7 @@
 
 A name that is valid stays. In any other one, each character that a CDI name can't have
 becomes "_", and a few digits of a checksum of the name are added, so that two such names
-don't become one.
+don't become one. "any" and "any:2" aren't valid here: they ask for a device that is free (EXCLUSIVE).
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _DIGITS = 8
 def valid(name: str) -> str:
     """Return the CDI device name for a name."""
     try:
-        validate_device_name(name)
+        validate_device_name(name if name.partition(":")[0] != "any" else "")
     except InvalidName:
         checksum = hashlib.sha256(os.fsencode(name)).hexdigest()[:_DIGITS]
         plain = re.sub(r"[^A-Za-z0-9_.:-]", "_", name).strip("_.:-")
+        plain = plain.replace(":", "_") if plain.startswith("any:") else plain
         return f"{plain}-{checksum}" if plain else checksum
     return name
 

@@ -108,6 +108,8 @@ def test_another_path_in_the_container() -> None:
         ((["null"],), '--device "null": not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]'),
         ((["a=dev/null"],), '--device "a=dev/null": not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]'),
         ((["a b=/dev/null"],), '--device "a b=/dev/null": invalid character \' \' in device name "a b"'),
+        ((["any=/dev/null"],), '--device "any=/dev/null": any asks for any device that is free (EXCLUSIVE)'),
+        ((["any:2=/dev/null"],), '--device "any:2=/dev/null": any:2 asks for any device that is free (EXCLUSIVE)'),
         ((["a=/dev/none:rw"],), '--device "a=/dev/none:rw": there is no "/dev/none"'),
         ((["a=/dev"],), '--device "a=/dev": "/dev" is no device node'),
         ((["a=/dev/null:rx"],), '--device "a=/dev/null:rx": there is no "/dev/null:rx"'),

@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdi_hook.generate import naming
+from cdi_hook.leases.choice import may_be_draw
 from cdi_hook.names import validate_device_name
 
-NAMES = st.text(min_size=1, max_size=12) | st.text("ab0 /#=:-._", min_size=1, max_size=4)
+NAMES = (
+    st.text(min_size=1, max_size=12)
+    | st.text("ab0 /#=:-._", min_size=1, max_size=4)
+    | st.tuples(st.sampled_from(["", " ", ":_"]), st.sampled_from(["", ":", ":2", ":é"])).map("any".join)
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,9 @@ NAMES = st.text(min_size=1, max_size=12) | st.text("ab0 /#=:-._", min_size=1, ma
         ("-1-", "1-a267d6bd"),
         ("..", "5ec1f7e7"),
         ("\udcff", "a8100ae6"),
+        ("any", "any-d6a7cd2a"),
+        ("any:2", "any_2-13138bf2"),
+        ("Any", "Any"),
     ],
 )
 def test_a_name(name: str, expected: str) -> None:
@@ -33,10 +41,11 @@ def test_a_name(name: str, expected: str) -> None:
 
 @given(NAMES)
 def test_every_name_becomes_valid(name: str) -> None:
-    """Any text becomes a valid name, and a valid name stays as it is."""
+    """Any text becomes a valid name, and a valid name stays as it is; none asks for any device that is free."""
     made = naming.valid(name)
     validate_device_name(made)
     assert naming.valid(made) == made
+    assert not may_be_draw(f"host.local/snd={made}")
 
 
 @given(NAMES, NAMES)
