@@ -11,6 +11,7 @@ from cdi_hook.names import parse_device
 # What a rule may ask for beside a device's name, each followed by its value.
 CONDITIONS = ("from=", "namespace=")
 ENGINE = "engine"  # the source of what an engine itself gives
+_UNKNOWN = frozenset("[{,")  # what other patterns have, and no name
 
 
 class Rule:
@@ -32,6 +33,12 @@ class Rule:
         conditions = dict(zip(CONDITIONS, (self.sources, self.namespaces)))
         for word in value.split():
             name, equals, wanted = word.partition("=")
+            if unknown := _UNKNOWN & set(word):
+                form = name if equals and not _UNKNOWN & set(name) else "vendor.com/class"
+                raise ValueError(
+                    f'"{word}": "{min(unknown)}" isn\'t known in a pattern, only * and ? are; '
+                    f"write several patterns with spaces between them, such as {form}=0 {form}=1"
+                )
             if name + equals in conditions:
                 if not wanted:
                     raise ValueError(f"{word} has no value")

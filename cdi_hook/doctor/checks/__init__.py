@@ -24,6 +24,7 @@ CHECKS: dict[str, Callable[[Patient], list[Finding]]] = {
     "runtimes": of_host.check_runtimes,
     "configuration": of_host.check_configuration,
     "exclusive": of_host.check_exclusive,
+    "patterns": of_host.check_patterns,
     "specs": of_specs.check_dirs,
     "overlooked": of_specs.check_overlooked,
     "stale": of_specs.check_stale,

@@ -23,6 +23,7 @@ from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import ERROR, FAILED, OK, UNKNOWN, WARNING, CDIError, Finding, UnresolvableDevices
 from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.inject.deal import DEALT
 from cdi_hook.leases import choice, inquiry, store
 from cdi_hook.names import is_qualified_name
 
@@ -361,7 +362,8 @@ def _looks_like(
         name, _, value = str(one).partition("=")
         is_known = _KNOWN.fullmatch(name) and value not in request.NOTHING and not names
         # an image may have such a variable, so one word in it is no request beside a request
-        if name not in variables and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
+        is_other = name not in (*variables, DEALT)  # which says what the container has
+        if is_other and (is_known or (_VARIABLE.fullmatch(name) and _names_devices(value))):
             shown = f"{value[:_MOST]}..." if len(value) > _MOST else value
             fact = f"{who} has the variable {name}={shown}, which asks for nothing"
             fix = f"{ask()}, or DEVICE_ENV={name} in cdi-hook.conf"

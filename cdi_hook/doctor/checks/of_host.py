@@ -12,8 +12,9 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from cdi_hook.base import files, packages, words
+from cdi_hook.base import files, packages, programs, words
 from cdi_hook.base.process import ask
+from cdi_hook.config.rule import matches
 from cdi_hook.doctor import logs
 from cdi_hook.doctor.checks import of_specs
 from cdi_hook.doctor.patient import as_root, ask_root
@@ -97,6 +98,25 @@ def check_exclusive(patient: Patient) -> list[Finding]:
         "before it was set, what an engine's own --device or --gpus gives, and containers of other users"
     )
     return [Finding(OK, fact)]
+
+
+def check_patterns(patient: Patient) -> list[Finding]:
+    """Find patterns of EXCLUSIVE, ALLOW and DENY that match no device, as one with a slip in it does."""
+    settings, names = patient.host.settings, patient.cache.devices()
+    written = [
+        (f"EXCLUSIVE={one}", one, settings.origins["EXCLUSIVE"]) for one in settings.words("EXCLUSIVE")
+    ]
+    for rule in (*settings.rules("ALLOW"), *settings.rules("DENY")):
+        written += [(f"{rule.key}={one}", one, rule.origin) for one in rule.patterns]
+    return [
+        Finding(
+            WARNING,
+            f"{what} ({origin}) matches no device of this host",
+            f"{programs.command()} list shows their names",
+        )
+        for what, pattern, origin in written
+        if names and not any(matches(name, pattern) for name in names)
+    ]
 
 
 def check_runtimes(patient: Patient) -> list[Finding]:

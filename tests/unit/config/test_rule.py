@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdi_hook.config.rule import matches
+from cdi_hook.config.rule import Rule, matches
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,25 @@ from cdi_hook.config.rule import matches
 def test_patterns(text: str, pattern: str, expected: bool) -> None:
     """A star stands for any text, a question mark for one character, and everything else for itself."""
     assert matches(text, pattern) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "sign", "form"),
+    [
+        ("v.com/gpu=[01]", "[", "v.com/gpu"),
+        ("v.com/gpu=0,v.com/gpu=1", ",", "v.com/gpu"),
+        ("v.com/gpu={0,1}*", ",", "v.com/gpu"),
+        ("v.com/{gpu,kvm}=*", ",", "vendor.com/class"),
+        ("{*", "{", "vendor.com/class"),
+        ("namespace=ml-[ab]", "[", "namespace"),
+    ],
+)
+def test_signs_of_other_patterns(word: str, sign: str, form: str) -> None:
+    """A sign that no name has, and that would match nothing, is an error with the form that works."""
+    with pytest.raises(ValueError, match="isn't known") as raised:
+        Rule("ALLOW", f"* {word}", "")
+    assert str(raised.value) == (
+        f'"{word}": "{sign}" isn\'t known in a pattern, only * and ? are; write several patterns '
+        f"with spaces between them, such as {form}=0 {form}=1"
+    )
+    assert Rule("ALLOW", f"* {form}=0 {form}=1", "").patterns[0] == "*"

@@ -288,6 +288,11 @@ def test_rules_beside_a_line_that_is_written(tmp_path: Path) -> None:
         ),
         ("v.com/gpu=* namespace=x", "it takes patterns of devices, and no conditions"),
         ("v.com/gpu=* from=GPU", "it takes patterns of devices, and no conditions"),
+        (
+            "v.com/gpu=[01]",
+            '"v.com/gpu=[01]": "[" isn\'t known in a pattern, only * and ? are; write several patterns '
+            "with spaces between them, such as v.com/gpu=0 v.com/gpu=1",
+        ),
     ],
 )
 def test_exclusive_takes_patterns(tmp_path: Path, value: str, problem: str) -> None:

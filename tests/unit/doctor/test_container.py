@@ -162,6 +162,7 @@ def test_what_only_looks_like_asking(
                 "A=b=c",
                 "E=",
                 "$(reboot)=vendor.com/gpu=gpu0",
+                "CDI_DEALT=vendor.com/gpu=gpu0",
             ),
         ),
     ],

@@ -89,6 +89,25 @@ def test_configuration(place: Place) -> None:
     ]
 
 
+def test_patterns_that_match_no_device(place: Place) -> None:
+    """Each is named with its line; with no device at all, and without the keys, there is nothing to say."""
+    rules = {"EXCLUSIVE": "vendor.com/gpu=* vendor.com/gup=*", "DENY_a": "vendor.com/gpu=any namespace=x"}
+    place.configure(ALLOW="vendor.com/*=gpu? v.com/gpu=gpu0", **rules)
+    assert said(of_host.check_patterns, place) == []
+    place.spec()
+    fix = "cdi-hook list shows their names"
+    assert said(of_host.check_patterns, place) == [
+        ("warning", f"{what} (/T/cdi-hook.conf:{line}) matches no device of this host", fix)
+        for what, line in (
+            ("EXCLUSIVE=vendor.com/gup=*", 3),
+            ("ALLOW=v.com/gpu=gpu0", 2),
+            ("DENY_a=vendor.com/gpu=any", 4),
+        )
+    ]
+    place.configure()
+    assert said(of_host.check_patterns, place) == []
+
+
 def test_log_that_cannot_be_written(place: Place) -> None:
     """A LOG in a dir that isn't there is found."""
     place.configure(LOG=str(place.root / "nowhere/log"))
