@@ -182,11 +182,16 @@ class Deal:
             devices = [one for one in self._stock.hardware(names) if one.name not in self._stock.gone]
             listed = [one for one in devices if self._is_listed(one.name)]
             if not listed:
-                known = f"{draw.kind} isn't in" if names else f"no spec defines a {draw.kind}, see"
+                known, fix = f"no spec defines a {draw.kind}, see", "name a device; cdi-hook list shows them"
+                if any(map(self._is_listed, names)):
+                    known = f"this host lacks the nodes of each {draw.kind} in"
+                    fix = "cdi-hook validate says what is missing"
+                elif names:
+                    known = f"{draw.kind} isn't in"
                 raise errors.InvalidRequest(
                     f"{quote(draw.name)} (asked for by {origins[draw.name]}) takes a device that is for one "
                     f"container at a time, and {known} {self._told}",
-                    "name a device; cdi-hook list shows them",
+                    fix,
                 )
             unions = {one.name for one in devices} - {one.name for one in choice.candidates(devices)}
             draw.candidates = [one for one in choice.candidates(listed) if one.name not in unions]

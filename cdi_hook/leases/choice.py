@@ -38,7 +38,7 @@ class Draw:
                 f"{quote(name)} doesn't say how many devices to take",
                 f"write {self.kind}={ANY}, or {self.kind}={ANY}:2 for two",
             )
-        self.number = int(number[:9])
+        self.number = int(number[:9])  # more than there are, if it is cut
         self.candidates: list[Hardware] = []
 
 

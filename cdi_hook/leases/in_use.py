@@ -70,23 +70,29 @@ def of_draw(
     name: str,
     number: int,
     every: Sequence[Hardware],
+    has_others: bool,
     blockers: Sequence[Blocker],
     there: There,
     removes: Sequence[str],
 ) -> LeaseError:
-    """Return the error for a draw of so many devices that isn't met; ``every`` are all that it may take."""
+    """Return the error for a draw of so many devices that isn't met.
+
+    ``every`` are all that it may take, ``has_others`` whether the container asks for more by other names.
+    """
     kind = name.partition("=")[0]
+    beside = " besides those that it also asks for" if has_others else ""
     if number > len(every):
         has = words.count(len(every), "device")
-        return LeaseError(f"{name} asks for {number} devices, and {kind} has {has} for this container")
+        return LeaseError(f"{name} asks for more than {kind} has for this container{beside}: {has}")
     taken: dict[str, str] = {}
     for device, lease, _ in blockers:
         if any(one is device for one in every):
             taken.setdefault(device.name, f"{device.name.partition('=')[2]} by {holder(lease.tree)}")
     count = f"all {len(every)} devices" if len(every) > 1 else "the only device"
-    how = f"{count} of {kind} {'are' if len(every) > 1 else 'is'} in use"
+    how = f"{count} of {kind}{beside} {'are' if len(every) > 1 else 'is'} in use"
     if len(taken) < len(every):
-        how = f"{name} asks for {number}, and of the {len(every)} devices {len(taken)} are in use"
+        are = "is" if len(taken) == 1 else "are"
+        how = f"{name} asks for {number}, and of the {len(every)} devices{beside} {len(taken)} {are} in use"
     return InUse(f"{how}: {words.some(taken.values(), _SHOWN)}", _fix(blockers, there, removes))
 
 

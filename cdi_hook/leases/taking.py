@@ -226,8 +226,13 @@ class Taking:
             return in_use.of_named(named, there, removes)
         short = self._short
         assert short
-        every = choice.pick(len(short.candidates), short.candidates, (), self._ignored or _NONE)
-        return in_use.of_draw(short.name, short.number, every, self.blockers, there, removes)
+        own = [*self.held, *(one for name in self.taken if name != short.name for one in self.taken[name])]
+        every, more = (
+            choice.pick(len(short.candidates), short.candidates, out, self._ignored or _NONE)
+            for out in (own, ())
+        )
+        has_others = len(every) < len(more)
+        return in_use.of_draw(short.name, short.number, every, has_others, self.blockers, there, removes)
 
 
 def _is_same_dir(one: str, other: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +141,23 @@ class TestDocker:
         docker.box.do("kill", "-9", str(pid))
         assert set(self.dealt(docker, first, 4)) == {"v.com/seat=0"}
         assert re.fullmatch(in_use(first, second, "docker"), self.refused(docker, runtime))
+
+    def test_a_restart_that_comes_second(self, docker: Docker, runtime: str) -> None:
+        """While docker waits to restart a container, its device is free; without it docker gives up, until `start`."""
+        done = docker.run(
+            "--detach", "--restart=always", script="exit 1", device="v.com/seat=0", runtime=runtime
+        )
+        first = done.stdout.strip()
+        docker.box.wait(lambda: docker.inspect(first, "RestartCount") >= 5)  # then it waits for 3.2 s
+        docker.box.wait(lambda: docker.inspect(first, "State.Pid") == 0)
+        second = self.start(docker, runtime, asked="v.com/seat=0")
+        docker.box.wait(lambda: docker.inspect(first, "State.Status") == "exited")
+        assert f"v.com/seat=0 is in use by {second[:12]} (docker" in docker.inspect(first, "State.Error")
+        docker.do("rm", "--force", second)
+        time.sleep(8)
+        assert docker.inspect(first, "State.Status") == "exited"
+        docker.do("start", first)
+        docker.box.wait(lambda: docker.inspect(first, "RestartCount") >= 2)
 
     def test_create_without_start(self, docker: Docker, runtime: str) -> None:
         """docker calls no runtime then, so nothing is taken."""

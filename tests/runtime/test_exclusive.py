@@ -363,7 +363,10 @@ def test_net_devices_and_edits(host: Shared) -> None:
         ("v.com/gpu=any:0", '"v.com/gpu=any:0" doesn\'t say how many devices to take; write v.com/gpu=any, or v.com/gpu=any:2 for two'),
         ("v.com/gpu=any:x", '"v.com/gpu=any:x" doesn\'t say how many devices to take; write v.com/gpu=any, or v.com/gpu=any:2 for two'),
         ("v.com/gpu=any:01", '"v.com/gpu=any:01" doesn\'t say how many devices to take; write v.com/gpu=any, or v.com/gpu=any:2 for two'),
-        ("v.com/gpu=any:3", "v.com/gpu=any:3 asks for 3 devices, and v.com/gpu has 2 devices for this container"),
+        ("v.com/gpu=any:3", "v.com/gpu=any:3 asks for more than v.com/gpu has for this container: 2 devices"),
+        ("v.com/gpu=any:1000000008", "v.com/gpu=any:1000000008 asks for more than v.com/gpu has for this container: 2 devices"),
+        ("v.com/gpu=1,v.com/gpu=any:2", "v.com/gpu=any:2 asks for more than v.com/gpu has for this container besides those that it also asks for: 1 device"),
+        ("v.com/gpu=all,v.com/gpu=any", "v.com/gpu=any asks for more than v.com/gpu has for this container besides those that it also asks for: 0 devices"),
         ("v.com/gpu=any,v.com/gpu=any", '"v.com/gpu=any" is asked for beside "v.com/gpu=any"; write one v.com/gpu=any:N, with N for how many in all'),
         ("v.com/gpu=any,v.com/gpu=any:2", '"v.com/gpu=any:2" is asked for beside "v.com/gpu=any"; write one v.com/gpu=any:N, with N for how many in all'),
     ],
@@ -385,6 +388,15 @@ def test_any_of_a_kind_that_is_not_exclusive(host: Shared) -> None:
     assert host.refused("v.com/other=any") == (
         f'"v.com/other=any" {asked}, and v.com/other isn\'t in {told}; name a device; cdi-hook list shows them'
     )
+    host.spec(device(0, path_of_none := {"path": "/dev/cdi-hook-none"}), kind="w.com/lost")
+    host.spec(device(1, path_of_none), device(0, *gpu(0)), kind="w.com/part")
+    host.conf("v.com/gpu=* w.com/e=* w.com/lost=* w.com/part=1")
+    told = f"EXCLUSIVE=v.com/gpu=* w.com/e=* w.com/lost=* w.com/part=1, {conf}:3"
+    for name in ("w.com/lost=any", "w.com/part=any"):
+        assert host.refused(name) == (
+            f'"{name}" {asked}, and this host lacks the nodes of each {name[:-4]} in {told}; '
+            "cdi-hook validate says what is missing"
+        )
     assert host.refused("w.com/e=any") == (
         f'"w.com/e=any" {asked}, and no spec defines a w.com/e, see {told}; name a device; cdi-hook list shows them'
     )
@@ -413,6 +425,23 @@ def test_any_and_a_name(host: Shared) -> None:
     assert annotations["cdi.k8s.io/other"] == "v.com/gpu=GPU-0000"
     assert bundle.injected()["process"]["env"][-1] == "CDI_DEALT=v.com/gpu=1"
     assert len(host.leases()) == 1
+
+
+@on_runc
+def test_who_has_the_others(host: Shared) -> None:
+    """What the container asks for by name too isn't counted as in use, nor as what it could have."""
+    host.spec(*(device(one, *gpu(one)) for one in range(4)))
+    container, _ = host.got("v.com/gpu=1")
+    assert host.refused("v.com/gpu=any:4").startswith(
+        f"v.com/gpu=any:4 asks for 4, and of the 4 devices 1 is in use: 1 by {container} ("
+    )
+    assert host.refused("v.com/gpu=0,v.com/gpu=any:3").startswith(
+        f"v.com/gpu=any:3 asks for 3, and of the 3 devices besides those that it also asks for 1 is in use: 1 by {container} ("
+    )
+    host.got("v.com/gpu=any:2")
+    assert host.refused("v.com/gpu=3,v.com/gpu=any").startswith(
+        "all 3 devices of v.com/gpu besides those that it also asks for are in use: 0 by "
+    )
 
 
 @on_runc
@@ -445,10 +474,25 @@ def test_the_policy_of_any(host: Shared) -> None:
     host.conf("v.com/gpu=*", ALLOW="v.com/gpu=GPU-0001")
     assert host.got()[1] == "v.com/gpu=GPU-0001"
     assert "it matches no pattern of ALLOW" in host.refused("v.com/gpu=1")
-    host.conf("v.com/gpu=*", DENY="v.com/gpu=any v.com/gpu=*-*", ALLOW="v.com/gpu=*")
+    host.conf("v.com/gpu=*", DENY="v.com/gpu=*-*", ALLOW="v.com/gpu=*")
     assert "this container may have no device of v.com/gpu: device v.com/gpu=0" in host.refused()
     host.conf("v.com/gpu=*", DENY="v.com/gpu=all")
     assert host.got()[1] == "v.com/gpu=0"
+
+
+@on_runc
+@pytest.mark.parametrize("key", ["ALLOW", "DENY_ml"])
+@pytest.mark.parametrize("pattern", ["v.com/gpu=any", "v.com/gpu=any:2"])
+def test_a_rule_about_any(host: Shared, key: str, pattern: str) -> None:
+    """It is an error for who asks for any of that kind, unless a device is called so."""
+    host.conf("v.com/*", **{key: pattern})
+    asked = "v.com/gpu=any:1" if pattern == ANY else ANY
+    assert host.refused(asked) == (
+        f"{host.lab.configuration}:5: {key}={pattern}: rules are about what {asked} takes; "
+        "write v.com/gpu=* for all that it may take"
+    )
+    host.spec(device(pattern[10:], *gpu(0)), device(1, *gpu(1)))
+    assert "rules are about" not in host.create(host.bundle(asked))[1]
 
 
 @on_runc
