@@ -76,14 +76,14 @@ def holders(found: Host, registry: Registry, names: Sequence[str]) -> dict[str, 
     from cdi_hook.leases import inquiry
     from cdi_hook.leases.stock import Stock
 
-    if os.geteuid() != 0:
-        output.warn("who has which device is shown for your own containers only; root sees root's")
     try:
-        leases = inquiry.living(found.lease_dir)
+        stock = Stock(registry)
+        paths = {key: path for device in stock.hardware(names) for key, path in device.paths.items()}
+        leases = inquiry.living(found.lease_dir, paths)
         for doubt in dict.fromkeys(lease.how for lease in leases if lease.how not in inquiry.STATES):
             ids = words.some(lease["id"] for lease in leases if lease.how == doubt)
             output.warn(f"whether these containers are gone can't be told: {ids}: {doubt}")
-        return {name: one.tree for name, one in Stock(registry).holders(names, leases).items()}
+        return {name: one.tree for name, one in stock.holders(names, leases).items()}
     except CDIError as error:
         output.warn(str(error))
         return {}

@@ -18,7 +18,7 @@ from cdi_hook.config.rule import matches
 from cdi_hook.edits import kinds
 from cdi_hook.edits.target import Target, Wanted
 from cdi_hook.inject import audit, request
-from cdi_hook.leases import choice, same
+from cdi_hook.leases import choice
 from cdi_hook.leases.store import TOKEN, Store, known
 from cdi_hook.leases.taking import Taking
 
@@ -107,7 +107,7 @@ class Deal:
             for device in others:
                 part = device.keys & keys - common  # of such a device only that is exclusive
                 if part:
-                    self._held.append(same.Hardware(device.name, part, device.capabilities & part))
+                    self._held.append(device.part(part))
 
     def settle(self, *, is_trial: bool = False) -> None:
         """Take a lease for all, and have the request name what was taken; a trial takes none.
@@ -215,6 +215,9 @@ class Deal:
         held = [one.name for one in self._held]
         names = [*held, *(one.name for draw in self._draws for one in draw.candidates)]
         aliases = policy.aliases(names, config, self._stock)
+        for draw in self._draws:
+            for one in draw.candidates:
+                aliases.setdefault(one.name, []).extend((draw.name, f"{draw.kind}={choice.ANY}"))
 
         def check(name: str, sources: Sequence[request.Asked]) -> None:
             one = request.DeviceRequest()

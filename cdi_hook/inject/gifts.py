@@ -175,7 +175,7 @@ def find(
     for device in near:
         part = device.keys & keys
         if part:
-            given.append(same.Hardware(device.name, part, device.capabilities & part))
+            given.append(device.part(part))
             names[device.name] = list({one.name: None for one in near if one.keys & part})
             wanted.origins[device.name] = f"the engine, which lets it open {min(part)}"
         keys -= part

@@ -4,6 +4,7 @@
     same.py    what a device's name stands for on this host, and whether two names stand for the same
     store.py   the leases: one file, a lock beside it
     life.py    the processes that create a container
+    claims.py  what other users of this host say that their containers have
     choice.py  which names `any` may take, and in which order
     taking.py  one container takes a lease, or hears who is in its way
     inquiry.py whether the containers that are in the way are still there

@@ -35,14 +35,15 @@ def holder(tree: dict[str, Any]) -> str:
     at = time.localtime(tree["since"])
     today = time.strftime("%F", at) == time.strftime("%F")
     since = time.strftime("%H:%M" if today else "%F %H:%M", at)
-    engine = f"{tree['engine']}, " if tree["engine"] else ""
+    engine = "".join(f"{word}, " for word in (tree["engine"], tree.get("user")) if word)
     return f"{_short(tree)} ({engine}since {since})"
 
 
 def record(tree: dict[str, Any]) -> dict[str, Any]:
     """Return who has a lease, as --json has it."""
     since = time.strftime(log.TIME, time.gmtime(tree["since"]))
-    return {"container": tree["id"], "engine": tree["engine"] or None, "since": since}
+    user = tree.get("user")
+    return {"container": tree["id"], "engine": tree["engine"] or None, "user": user, "since": since}
 
 
 def _short(tree: dict[str, Any]) -> str:
@@ -105,7 +106,8 @@ def _fix(blockers: Sequence[Blocker], there: There, removes: Sequence[str]) -> s
         if how not in inquiry.STATES:
             who = f"whether {_short(tree)} is gone can't be told: {how}"
             release = programs.advice(f'"cdi-hook release {blockers[0][0].name}"')
-            return f"{who}; if it is, {release} frees the device"
+            by = f" by {tree['user']}" if "user" in tree else ""
+            return f"{who}; if it is, {release}{by} frees the device"
     return ""
 
 

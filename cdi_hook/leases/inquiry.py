@@ -22,6 +22,7 @@ import time
 
 from cdi_hook.base import files, json_text
 from cdi_hook.leases import life, store
+from cdi_hook.leases.claims import Claims
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ STATES = (CREATING, CREATED, RUNNING, "paused")  # of a container that is there 
 NONE, _STOPPED = "no such container", "stopped"  # the words that can free a device
 MOST_S, SHORT_S = 10.0, 2.0  # for all answers of runtimes: that a create waits for, and that a person does
 _FEW = 3  # leases of a runtime; of more it is first asked which containers it has
+_HASH = 64  # characters of an id that an engine chose
 _BLIND = "its cgroup can't be looked at from here"
 # What `state` says of a container that isn't there, by runtime: the end of the last line on stderr.
 _GONE = (
@@ -57,8 +59,9 @@ def ask(leases: Sequence[Lease], known: Sequence[Lease], most_s: float = MOST_S)
     """
     end = time.monotonic() + most_s
     by_runtime: dict[tuple[Any, ...], list[Lease]] = {}
+    named = life.named(lease["id"] for lease in leases if "user" in lease.tree)
     for lease in leases:
-        lease.how = _seen(lease)
+        lease.how = _claimed(lease, named) if "user" in lease.tree else _seen(lease)
         if lease.how is None:
             by_runtime.setdefault((lease["xdg"], *lease["state"][:-2]), []).append(lease)
     for asked in by_runtime.values():
@@ -68,15 +71,27 @@ def ask(leases: Sequence[Lease], known: Sequence[Lease], most_s: float = MOST_S)
             lease.how = _verdict(lease, _state(lease, known, end) if is_listed else NONE, end)
 
 
-def living(directory: str) -> list[Lease]:
+def living(directory: str, paths: Mapping[str, str] | None = None) -> list[Lease]:
     """Return the leases in a dir whose containers aren't known to be gone, and keep there what was found out.
 
-    Raises LeaseError.
+    With ``paths``, as in claims.py, return those of other users too. Raises LeaseError.
     """
     leases = store.known(directory)
     ask(leases, leases, SHORT_S)
     store.keep(directory, leases)
+    if paths is not None:
+        own = posix.stat("/" if files.is_gone(directory) else directory)
+        strangers = store.neighbours(Claims(directory, own), paths)
+        ask(strangers, ())
+        leases += strangers
     return [lease for lease in leases if lease.how != ""]
+
+
+def _claimed(lease: Lease, named: set[str]) -> str:
+    """Return how a neighbour's container is, which an engine's id tells: ``named`` are those of processes."""
+    if len(lease["id"]) != _HASH or not _sees_all(lease):
+        return f"only {lease['user']} can ask its runtime"
+    return RUNNING if lease["id"] in named else ""
 
 
 def _seen(lease: Lease) -> str | None:

@@ -10,6 +10,7 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Creator = list[Any]  # [pid, start time in ticks, pid namespace], as store.py has it
@@ -71,6 +72,37 @@ def _may_be_elsewhere(pid: int, start: int) -> bool:
         except (FileNotFoundError, ProcessLookupError):
             pass  # it has just ended
     return False
+
+
+def named(words: Iterable[str]) -> set[str]:
+    """Return those of these words that a process has in its arguments or cgroup; all if one may be hidden."""
+    found = {*words}
+    try:
+        if found and _stat(1) and posix.readlink("/proc/self") == str(posix.getpid()):  # as above
+            text = b"\n".join(_each("cmdline", "cgroup"))
+            found = {word for word in found if word.encode() in text}
+    except OSError:
+        pass
+    return found
+
+
+def groups(uid: int) -> list[int]:
+    """Return the groups that a user's processes are in."""
+    found: set[bytes] = set()
+    for text in _each("status"):
+        fields = dict(line.partition(b":")[::2] for line in text.splitlines())
+        if int(fields[b"Uid"].split()[1]) == uid:
+            found.update(fields[b"Gid"].split()[1:2], fields[b"Groups"].split())
+    return [*map(int, found)]
+
+
+def _each(*names: str) -> Iterator[bytes]:
+    """Yield what /proc has of each process in files with these names."""
+    for pid in filter(str.isdecimal, posix.listdir("/proc")):
+        try:
+            yield b"".join(_read(f"/proc/{pid}/{name}") for name in names)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has just ended
 
 
 def _stat(pid: int | str) -> list[bytes]:

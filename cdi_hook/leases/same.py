@@ -17,10 +17,10 @@ from cdi_hook.edits.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from cdi_hook.edits.target import Edits, Part
+    from cdi_hook.edits.target import Edits
 
 # The dir of the nodes that let a container use one slice of an NVIDIA GPU, besides the GPU's own node.
 _CAPABILITIES = "nvidia-caps"
@@ -30,7 +30,6 @@ CONTROL = (
     "/dev/vfio/vfio", "/dev/iommu", "/dev/infiniband/rdma_cm", "/dev/snd/timer", "/dev/snd/seq",
 )  # fmt: skip
 _GONE = "gone "
-_LONGEST = 256  # characters of edits that are a key as they stand; of longer ones their digest is
 
 
 class Hardware:
@@ -38,32 +37,37 @@ class Hardware:
 
     ``keys`` are "c 195:0" or "b 8:0" for a node with these numbers, "gone /dev/x" for one that the host
     doesn't have, "net eth0" for a net device, else one that only equal edits have. ``capabilities`` are those
-    keys that are of nodes in nvidia-caps.
+    keys that are of nodes in nvidia-caps. ``paths`` has the node's path on this host by its key, if a spec
+    told.
     """
 
-    __slots__ = ("capabilities", "keys", "name")
+    __slots__ = ("capabilities", "keys", "name", "paths")
 
-    def __init__(self, name: str, keys: Iterable[str], capabilities: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        keys: Iterable[str],
+        capabilities: Iterable[str] = (),
+        paths: Mapping[str, str] = {},  # nobody alters it
+    ) -> None:
         self.name = name
+        self.paths = paths
         self.keys = frozenset(keys)
         self.capabilities = frozenset(capabilities)
 
-
-def of_parts(parts: Iterable[Part]) -> list[Hardware]:
-    """Return what devices stand for, of the parts that they ask for; those of whole specs don't count.
-
-    Raises InjectionError for a node that the host doesn't have.
-    """
-    return [of_edits(name, edits) for (name, _), edits in parts if name is not None]
+    def part(self, keys: frozenset[str]) -> Hardware:
+        """Return what of it has these keys."""
+        return Hardware(self.name, self.keys & keys, self.capabilities & keys, self.paths)
 
 
 def of_edits(name: str, edits: Edits, root: str = "", *, strict: bool = True) -> Hardware:
     """Return what a device stands for that has these container edits of its own.
 
-    ``root`` is where the host's root dir is. If ``strict``, raises InjectionError as of_parts does.
+    ``root`` is where the host's root dir is. If ``strict``, raises InjectionError for a
+    node that the host doesn't have.
     """
     target = Target({}, keep_present=False, can_map_ids=None)
-    keys, capabilities = [], []
+    keys, capabilities, paths = [], [], {}
     for node in edits.get("deviceNodes") or ():
         path = node.get("hostPath") or node["path"]
         try:
@@ -76,19 +80,18 @@ def of_edits(name: str, edits: Edits, root: str = "", *, strict: bool = True) ->
         if numbers["type"] in ("b", "c", "u"):
             letter = "b" if numbers["type"] == "b" else "c"
             keys.append(f"{letter} {numbers['major']}:{numbers['minor']}")
+            paths[keys[-1]] = f"{root}{path}"
             if path.split("/")[-2:-1] == [_CAPABILITIES]:
                 capabilities.append(keys[-1])
     keys += [f"net {one['hostInterfaceName']}" for one in edits.get("netDevices") or ()]
-    return Hardware(name, keys or [_key_of(edits)], capabilities)
+    return Hardware(name, keys or [_key_of(edits)], capabilities, paths)
 
 
 def _key_of(edits: Edits) -> str:
     text = json_text.dumps(_sorted({kind: edit for kind, edit in edits.items() if kind != kinds.PROOF}))
-    if len(text) > _LONGEST:
-        import hashlib  # 5 ms
+    import hashlib  # 5 ms, for a device that is edits alone
 
-        text = hashlib.sha256(text.encode()).hexdigest()
-    return f"edits {text}"
+    return f"edits {hashlib.sha256(text.encode()).hexdigest()}"  # which all users may know
 
 
 def _sorted(tree: Any) -> Any:

@@ -13,7 +13,7 @@ import time
 from cdi_hook import errors
 from cdi_hook.base import json_text
 from cdi_hook.leases import choice, life, same
-from cdi_hook.leases.store import Lease, settle
+from cdi_hook.leases.store import Lease, neighbours, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 _NONE: frozenset[str] = frozenset()
 _MANY = 16  # keys: to look for more in the file of leases costs as much as to read it
+_TIE_S, _POLL_S = 0.5, 0.005  # how long a neighbour has who has to withdraw
+_MOST_TRIES = 1000
 
 
 class Taking:
     """One container's transaction."""
 
     __slots__ = (
-        "_ignore", "_ignored", "_me", "_mine", "_old", "_outside", "_token", "_tree", "blockers", "draws",
-        "held", "lacking", "taken", "watched",
+        "_ignore", "_ignored", "_me", "_mine", "_old", "_outside", "_paths", "_token", "_tree", "blockers",
+        "draws", "held", "lacking", "taken", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +62,8 @@ class Taking:
         self.lacking: list[str] = []  # those that are held by another, if it was refused
         self._tree, self._token, self._ignore = tree, token, ignore
         self._ignored: frozenset[str] | None = None
+        wanted = [*held, *watched, *(device for draw in draws for device in draw.candidates)]
+        self._paths = {key: path for device in wanted for key, path in device.paths.items()}
         self._mine: Lease | None = None
         self._old: Lease | None = None
         try:
@@ -77,15 +81,21 @@ class Taking:
         """
         asked: list[Lease] = []
         end = 0.0
-        while True:
+        for _ in range(_MOST_TRIES):
             with store:
                 leases = store.read(self._about)
                 there, is_news = settle(leases, asked)
-                others = self._look(there)
+                strangers, _ = settle(neighbours(store.claims, self._paths), asked)
+                others = self._look(there, strangers)
                 unasked = self._unasked
                 if self._is_met:
-                    is_nothing = is_trial or not (self.held or self.draws)
-                    return "" if is_nothing else self._write(store, others, is_news=is_news)
+                    if is_trial or not (self.held or self.draws):
+                        return ""
+                    token = self._write(store, others, is_news=is_news)
+                    if self._is_first(store, asked):
+                        return token
+                    store.write(there)
+                    continue
                 if self._ignored is not None and not unasked:
                     if is_news:
                         store.write(there)
@@ -98,6 +108,7 @@ class Taking:
             end = end or time.monotonic() + inquiry.MOST_S
             inquiry.ask(unasked, leases, end - time.monotonic())
             asked += unasked
+        raise errors.LeaseError("other users ask for the same devices again and again", "try again")
 
     @property
     def _about(self) -> list[str]:
@@ -121,11 +132,11 @@ class Taking:
         """The first draw that lacks a device."""
         return next((draw for draw in self.draws if len(self.taken[draw.name]) < draw.number), None)
 
-    def _look(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Find out what can be had beside these leases; return those of other containers."""
+    def _look(self, leases: Sequence[Lease], strangers: Sequence[Lease]) -> list[Lease]:
+        """Find out what can be had beside all of these; return the leases of other containers."""
         self._mine = next(filter(self._is_own, leases), None)
         others = [lease for lease in leases if lease is not self._mine]
-        self._choose(others)
+        self._choose([*others, *strangers])
         # An engine restarts a container with its id: then it may get what it had.
         self._old = next((lease for lease in others if lease.how is None and self._is_of_us(lease)), None)
         return others
@@ -153,6 +164,23 @@ class Taking:
             out += self.taken[draw.name]
             if len(self.taken[draw.name]) < draw.number:
                 self.blockers += blockers(draw.candidates)
+
+    def _is_first(self, store: Store, asked: Sequence[Lease]) -> bool:
+        """Say whether we keep what we took: of neighbours at once, that one does whose path comes first."""
+        end = time.monotonic() + _TIE_S
+        taken = [*self.held, *(device for devices in self.taken.values() for device in devices)]
+        while store.claims.path:
+            rivals = [
+                lease["file"] for lease in settle(neighbours(store.claims, self._paths), asked)[0]
+                for claimed in lease.devices
+                if any(same.conflict(device, claimed, self._ignored or _NONE) for device in taken)
+            ]  # fmt: skip
+            if not rivals:
+                break
+            if min(rivals) < store.claims.path or time.monotonic() > end:
+                return False
+            time.sleep(_POLL_S)  # until it has withdrawn
+        return True
 
     # Our own lease.
 
@@ -187,6 +215,8 @@ class Taking:
             }
         )
         before = json_text.dumps(lease.tree)
+        if self._mine:
+            lease = Lease(json_text.loads_own(before.encode()))
         self._grow(lease)
         if is_news or json_text.dumps(lease.tree) != before:
             store.write([*others, lease])
@@ -227,12 +257,8 @@ class Taking:
         short = self._short
         assert short
         own = [*self.held, *(one for name in self.taken if name != short.name for one in self.taken[name])]
-        every, more = (
-            choice.pick(len(short.candidates), short.candidates, out, self._ignored or _NONE)
-            for out in (own, ())
-        )
-        has_others = len(every) < len(more)
-        return in_use.of_draw(short.name, short.number, every, has_others, self.blockers, there, removes)
+        every = choice.pick(len(short.candidates), short.candidates, own, self._ignored or _NONE)
+        return in_use.of_draw(short.name, short.number, every, bool(own), self.blockers, there, removes)
 
 
 def _is_same_dir(one: str, other: str) -> bool:

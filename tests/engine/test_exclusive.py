@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -18,7 +18,7 @@ from .docker import ERROR
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .box import Box
+    from .box import Box, Completed
     from .containerd import Containerd
     from .crio import Crio
     from .docker import Docker
@@ -267,6 +267,72 @@ class TestPodman:
         assert f"{container[:12]} was created and not started; to remove it, {fix}" in error
         podman.do(*fix.split())
         self.start(podman, runtime, "v.com/seat=0")
+
+
+class TestNeighbours:
+    """root and two users, each with a podman, on one host with one device."""
+
+    pytestmark = pytest.mark.xdist_group("podman")
+    _ADD_USER = """
+    grep -q ^other: /etc/passwd && exit
+    echo other:x:4712:4712::/home/other:/bin/sh >>/etc/passwd
+    echo other:x:4712: >>/etc/group
+    for file in /etc/subuid /etc/subgid; do echo other:200000:65536 >>$file; done
+    for place in /home/other /run/user/other; do install -d -m 700 -o 4712 -g 4712 $place; done
+    """
+    _OTHER: ClassVar = {"HOME": "/home/other", "XDG_RUNTIME_DIR": "/run/user/other"}
+
+    @pytest.fixture
+    def podmans_of(self, podmans: Callable[..., Podman]) -> Generator[dict[str, Callable[..., Completed]]]:
+        """What runs podman as each."""
+        user = podmans(rootless=True, layout="v2")
+        box = user.box
+        box.do("sh", "-ec", self._ADD_USER)
+        furnish(box)
+        box.write(CONF, f"{world.FILES[CONF]}EXCLUSIVE={world.FUSE}\n")
+        box.do("sh", "-c", "rm -rf /run/cdi-hook-* /run/user/*/cdi-hook-leases /dev/shm/cdi-hook-*")
+
+        def of(uid: int, environ: dict[str, str]) -> Callable[..., Completed]:
+            return lambda *arguments: box.call("podman", *arguments, user=uid, environ=environ)
+
+        made = {"root": of(0, {}), "user": of(user.user, {}), "other": of(4712, self._OTHER)}
+        for podman in made.values():
+            assert podman("load", "--quiet", "--input", world.ARCHIVE).returncode == 0
+        yield made
+        for podman in made.values():
+            podman("rm", "--all", "--force", "--time=0")
+        clear(box)
+
+    def run(self, podman: Callable[..., Completed], runtime: str) -> str:
+        """Run a container; return its id, or why there is none."""
+        ask = ("--annotation", f"{world.KEY}={world.FUSE}")
+        done = podman("--runtime", runtime, "run", "--detach", *ask, image.NAME, "sleep", "1000")
+        assert (done.returncode == 0) == (done.stderr == ""), done
+        return done.stdout.strip() or done.stderr
+
+    @pytest.mark.parametrize("runtime", ["cdi", "cdi-crun"])
+    @pytest.mark.parametrize(
+        ("first", "told"),
+        [
+            ("user", {"other": "another user", "root": "uid 4711"}),
+            ("other", {"user": "another user", "root": "uid 4712"}),
+            ("root", {"user": "root", "other": "root"}),
+        ],
+    )
+    def test_one_device(
+        self, podmans_of: dict[str, Callable[..., Completed]], runtime: str, first: str, told: dict[str, str]
+    ) -> None:
+        """One container has it, whosever that is, and once it is gone the next one, whosever that is."""
+        container = self.run(podmans_of[first], runtime)
+        assert re.fullmatch("[0-9a-f]{64}", container)
+        for name, who in told.items():
+            error = self.run(podmans_of[name], runtime)
+            assert f"{world.FUSE} is in use by {container[:12]} ({who}, since " in error
+            assert "can't be told" not in error
+        assert podmans_of[first]("stop", "--time=0", container).returncode == 0
+        second = next(iter(told))
+        assert re.fullmatch("[0-9a-f]{64}", self.run(podmans_of[second], runtime))
+        assert f"{world.FUSE} is in use by " in podmans_of[first]("start", container).stderr
 
 
 class TestContainerd:

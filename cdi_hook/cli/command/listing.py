@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "devices: name, path (of the spec), priority (of its dir; the highest wins), "
         "shadowed (paths of specs whose device of this name doesn't count), "
-        "holder (container, engine, since: who has it for itself by EXCLUSIVE; or null)",
+        "holder (container, engine, user, since: who has it for itself by EXCLUSIVE; or null)",
     )
 
 

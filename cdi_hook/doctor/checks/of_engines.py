@@ -86,7 +86,9 @@ def _own_cdi(engine: Engine, configuration: Configuration, version: str) -> str:
     editor = next(iter(configuration.editors.values()), None)
     if not engine.own_cdi.is_on(editor.cdi if editor else None, version):
         return "its own CDI is off"
-    return f"its own CDI is on: it injects {engine.own_cdi.injects} itself, whatever ALLOW and DENY say"
+    injects = engine.own_cdi.injects
+    rules = "of rules only DENY, and ALLOW with from=engine, judge that"
+    return f"its own CDI is on: it injects {injects} itself; {rules}"
 
 
 def _configure(engine: Engine) -> str:

@@ -20,7 +20,7 @@ from cdi_hook.doctor.checks import of_specs
 from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.edits import features, kinds
 from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, Finding, LeaseError
-from cdi_hook.leases import store
+from cdi_hook.leases import claims, store
 
 if TYPE_CHECKING:
     from cdi_hook.doctor.patient import Patient
@@ -94,10 +94,15 @@ def check_exclusive(patient: Patient) -> list[Finding]:
         return [Finding(ERROR, error.cause, error.fix)]
     fact = (
         f"EXCLUSIVE={settings['EXCLUSIVE']}: {words.count(len(leases), 'lease')}; "
-        "it doesn't see containers from "
-        "before it was set, what an engine's own --device or --gpus gives, and containers of other users"
+        "it doesn't see containers from before it was set, nor those that another runtime runs"
     )
-    return [Finding(OK, fact)]
+    findings = [Finding(OK, fact)]
+    if not claims.is_possible():
+        fact = (
+            f"EXCLUSIVE doesn't see containers of other users: {claims.SHARED} isn't there, or isn't sticky"
+        )
+        findings.append(Finding(WARNING, fact, f"mount a tmpfs with mode 1777 on {claims.SHARED}"))
+    return findings
 
 
 def check_patterns(patient: Patient) -> list[Finding]:

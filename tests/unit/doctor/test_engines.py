@@ -133,7 +133,7 @@ def test_docker_has_cdi(
     docker.file(runtimes={"cdi": {"path": docker.runtime}}, **({"features": features} if features else {}))
     docker.says("cdi")
     ((_, fact, _),) = said(of_engines.check, place)
-    on = "on: it injects what --device vendor.com/class=name asks for itself, whatever ALLOW and DENY say"
+    on = "on: it injects what --device vendor.com/class=name asks for itself; of rules only DENY, and ALLOW with from=engine, judge that"
     assert fact.partition("; its own CDI is ")[2] == (on if is_on else "off")
     monkeypatch.setattr(ENGINES["docker"], "own_cdi", None)  # as of an engine that has none
     assert said(of_engines.check, place)[0][1].endswith("; it has no CDI of its own")
@@ -288,7 +288,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
         (
             "ok",
             "containerd 1.7.24 runs cdi-runtime as its runtime cdi; its own CDI is on: it injects what the kubelet's "
-            "CDI field and containers' annotations cdi.k8s.io/ ask for itself, whatever ALLOW and DENY say",
+            "CDI field and containers' annotations cdi.k8s.io/ ask for itself; of rules only DENY, and ALLOW with from=engine, judge that",
             "",
         ),
     ]

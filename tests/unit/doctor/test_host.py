@@ -89,6 +89,20 @@ def test_configuration(place: Place) -> None:
     ]
 
 
+def test_a_host_without_a_place_for_claims(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There EXCLUSIVE doesn't hold between users."""
+    place.configure(EXCLUSIVE="vendor.com/gpu=*")
+    assert [level for level, _, _ in said(of_host.check_exclusive, place)] == ["ok"]
+    monkeypatch.setattr("cdi_hook.leases.claims.SHARED", str(place.root))
+    assert said(of_host.check_exclusive, place)[1:] == [
+        (
+            "warning",
+            "EXCLUSIVE doesn't see containers of other users: /T isn't there, or isn't sticky",
+            "mount a tmpfs with mode 1777 on /T",
+        )
+    ]
+
+
 def test_patterns_that_match_no_device(place: Place) -> None:
     """Each is named with its line; with no device at all, and without the keys, there is nothing to say."""
     rules = {"EXCLUSIVE": "vendor.com/gpu=* vendor.com/gup=*", "DENY_a": "vendor.com/gpu=any namespace=x"}

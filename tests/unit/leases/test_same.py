@@ -69,17 +69,6 @@ def test_without_nodes_equal_edits_are_the_same(tmp_path: Path) -> None:
     assert next(iter(device({"path": str(tmp_path / "fifo")}).keys)).startswith("edits ")
 
 
-def test_what_the_spec_gives_to_all_does_not_count() -> None:
-    """The containerEdits of a spec are of no device."""
-    parts: list[Any] = [
-        ((None, "/a"), {"deviceNodes": [KFD]}),
-        (("v.com/d=0", "/a"), {"deviceNodes": [CARD]}),
-    ]
-    (found,) = same.of_parts(parts)
-    assert found.name == "v.com/d=0"
-    assert found.keys == {"c 226:1"}
-
-
 @pytest.mark.parametrize(
     ("one", "other", "is_conflict"),
     [

@@ -125,7 +125,7 @@ def test_one_that_is_there_is_in_the_way(host: Host) -> None:
     assert taking.lacking == ["v.com/d=0"]
     assert [tree["id"] for tree in read(host.directory)] == ["c1"]
     taking = host.taking(draws=[draw(2, gpu(0), gpu(1))])
-    assert "v.com/d=any:2 asks for 2, and of the 2 devices 1 are in use: 0 by c1" in host.refused(taking)
+    assert "v.com/d=any:2 asks for 2, and of the 2 devices 1 is in use: 0 by c1" in host.refused(taking)
     assert taking.lacking == []
 
 
