@@ -21,8 +21,7 @@ import posix
 import time
 
 from cdi_hook.base import files, json_text
-from cdi_hook.leases import life, store
-from cdi_hook.leases.claims import Claims
+from cdi_hook.leases import claims, life, neighbours, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def ask(leases: Sequence[Lease], known: Sequence[Lease], most_s: float = MOST_S)
     """
     end = time.monotonic() + most_s
     by_runtime: dict[tuple[Any, ...], list[Lease]] = {}
-    named = life.named(lease["id"] for lease in leases if "user" in lease.tree)
+    named = neighbours.named(lease["id"] for lease in leases if "user" in lease.tree)
     for lease in leases:
         lease.how = _claimed(lease, named) if "user" in lease.tree else _seen(lease)
         if lease.how is None:
@@ -74,14 +73,14 @@ def ask(leases: Sequence[Lease], known: Sequence[Lease], most_s: float = MOST_S)
 def living(directory: str, paths: Mapping[str, str] | None = None) -> list[Lease]:
     """Return the leases in a dir whose containers aren't known to be gone, and keep there what was found out.
 
-    With ``paths``, as in claims.py, return those of other users too. Raises LeaseError.
+    With ``paths``, as in neighbours.py, return those of other users too. Raises LeaseError.
     """
     leases = store.known(directory)
     ask(leases, leases, SHORT_S)
     store.keep(directory, leases)
     if paths is not None:
-        own = posix.stat("/" if files.is_gone(directory) else directory)
-        strangers = store.neighbours(Claims(directory, own), paths)
+        own = claims.own(directory, posix.stat("/" if files.is_gone(directory) else directory))
+        strangers = neighbours.leases(claims.strangers(own), paths)
         ask(strangers, ())
         leases += strangers
     return [lease for lease in leases if lease.how != ""]

@@ -10,7 +10,6 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Creator = list[Any]  # [pid, start time in ticks, pid namespace], as store.py has it
@@ -64,7 +63,7 @@ def _may_be_elsewhere(pid: int, start: int) -> bool:
         return True
     for name in filter(str.isdecimal, posix.listdir("/proc")):
         try:
-            pids = _read(f"/proc/{name}/status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+            pids = read(f"/proc/{name}/status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
             if len(pids) > 1 and int(pids[-1]) == pid:
                 fields = _stat(name)
                 if int(fields[19]) == start and not _is_dead(fields):
@@ -74,43 +73,13 @@ def _may_be_elsewhere(pid: int, start: int) -> bool:
     return False
 
 
-def named(words: Iterable[str]) -> set[str]:
-    """Return those of these words that a process has in its arguments or cgroup; all if one may be hidden."""
-    found = {*words}
-    try:
-        if found and _stat(1) and posix.readlink("/proc/self") == str(posix.getpid()):  # as above
-            text = b"\n".join(_each("cmdline", "cgroup"))
-            found = {word for word in found if word.encode() in text}
-    except OSError:
-        pass
-    return found
-
-
-def groups(uid: int) -> list[int]:
-    """Return the groups that a user's processes are in."""
-    found: set[bytes] = set()
-    for text in _each("status"):
-        fields = dict(line.partition(b":")[::2] for line in text.splitlines())
-        if int(fields[b"Uid"].split()[1]) == uid:
-            found.update(fields[b"Gid"].split()[1:2], fields[b"Groups"].split())
-    return [*map(int, found)]
-
-
-def _each(*names: str) -> Iterator[bytes]:
-    """Yield what /proc has of each process in files with these names."""
-    for pid in filter(str.isdecimal, posix.listdir("/proc")):
-        try:
-            yield b"".join(_read(f"/proc/{pid}/{name}") for name in names)
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # it has just ended
-
-
 def _stat(pid: int | str) -> list[bytes]:
     """Return what proc_pid_stat(5) has after a process's name: the state, ..., [17] threads, [19] start."""
-    return _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+    return read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """Return what a file of /proc has; raises OSError."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return posix.read(descriptor, 1 << 16)
@@ -129,7 +98,7 @@ def cgroups(pid: int | str = "self") -> dict[str, str]:
     Raises OSError if it is our own process, and the kernel has cgroups.
     """
     try:
-        text = _read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
+        text = read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
     except OSError as error:
         if pid == "self" and not isinstance(error, FileNotFoundError):
             raise

@@ -28,6 +28,8 @@ _CAPABILITIES = "nvidia-caps"
 CONTROL = (
     "/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/kfd",
     "/dev/vfio/vfio", "/dev/iommu", "/dev/infiniband/rdma_cm", "/dev/snd/timer", "/dev/snd/seq",
+    "/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc", "/dev/dvpp_cmdlist", "/dev/cambricon_ctl",
+    "/dev/cambricon_gdr",
 )  # fmt: skip
 _GONE = "gone "
 

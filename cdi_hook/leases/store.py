@@ -29,12 +29,12 @@ import time
 from cdi_hook import errors
 from cdi_hook.base import files, json_text
 from cdi_hook.base.quoting import quote
-from cdi_hook.leases.claims import Claims
+from cdi_hook.leases import claims
 from cdi_hook.leases.same import Hardware
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 TOKEN = "cdi-hook.lease"  # noqa: S105 # the annotation's key; no secret
@@ -48,7 +48,6 @@ _SHAPE = {
     "token": str, "id": str, "root": str, "bundle": str, "engine": str, "since": (int, float),
     "creators": list, "state": list, "devices": list,
 }  # fmt: skip
-_LONG = 256  # characters of a name that another user chose
 _CGROUP = [str, int, int, str, int]
 
 
@@ -114,7 +113,7 @@ class Lease:
 class Store:
     """The leases in a dir. Within a with statement nobody else reads or changes them."""
 
-    __slots__ = ("_directory", "_lock", "_rest", "claims", "path")
+    __slots__ = ("_directory", "_lock", "_rest", "claim", "path", "start_of_claims")
 
     def __init__(self, directory: str) -> None:
         """Open the dir, and make it if it is missing; raises LeaseError if it isn't ours alone."""
@@ -138,7 +137,7 @@ class Store:
                 f"{quote(directory)} is no place for leases, because others own it or may enter it "
                 f"(uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}); remove it"
             )
-        self.claims = Claims(directory, status)
+        self.start_of_claims, self.claim = claims.own(directory, status), ""
 
     def close(self) -> None:
         """Close the dir."""
@@ -216,10 +215,10 @@ class Store:
         own = json_text.dumps(trees)[1:-1].encode()
         text = _HEAD + b",".join(filter(None, (self._rest, own))) + _TAIL
         try:
-            self.claims.publish(text)
+            self.claim = claims.publish(self.start_of_claims, text)
         except OSError as error:
             raise errors.LeaseError(
-                f"other users can't be told of a lease: {errors.quote(self.claims.path)}: {error.strerror}"
+                f"other users can't be told of a lease: {quote(error.filename)}: {error.strerror}"
             ) from error
         try:
             files.replace(_LEASES, text, 0o600, directory=self._directory, is_alone=True)
@@ -281,20 +280,6 @@ def keep(directory: str, asked: Sequence[Lease]) -> None:
                 store.write(there)
     finally:
         store.close()
-
-
-def neighbours(claims: Claims, paths: Mapping[str, str]) -> list[Lease]:
-    """Return the leases of other users; ``paths`` and the further fields are those of claims.py."""
-    found = []
-    for tree in claims.others(paths):
-        try:
-            lease = Lease(tree)
-        except (TypeError, KeyError, ValueError):
-            continue
-        texts = (lease["id"], *(name for name, _, _ in lease["devices"]))
-        if all(text.isascii() and text.isprintable() and len(text) < _LONG for text in texts):
-            found.append(lease)
-    return found
 
 
 def known(directory: str) -> list[Lease]:

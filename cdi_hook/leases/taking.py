@@ -12,8 +12,8 @@ import time
 
 from cdi_hook import errors
 from cdi_hook.base import json_text
-from cdi_hook.leases import choice, life, same
-from cdi_hook.leases.store import Lease, neighbours, settle
+from cdi_hook.leases import choice, claims, life, same
+from cdi_hook.leases.store import Lease, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Taking:
             with store:
                 leases = store.read(self._about)
                 there, is_news = settle(leases, asked)
-                strangers, _ = settle(neighbours(store.claims, self._paths), asked)
+                strangers, _ = settle(self._strangers(store), asked)
                 others = self._look(there, strangers)
                 unasked = self._unasked
                 if self._is_met:
@@ -165,19 +165,28 @@ class Taking:
             if len(self.taken[draw.name]) < draw.number:
                 self.blockers += blockers(draw.candidates)
 
+    def _strangers(self, store: Store) -> list[Lease]:
+        """Return the leases of other users."""
+        paths = claims.strangers(store.start_of_claims)
+        if not paths:
+            return []
+        from cdi_hook.leases import neighbours
+
+        return neighbours.leases(paths, self._paths)
+
     def _is_first(self, store: Store, asked: Sequence[Lease]) -> bool:
         """Say whether we keep what we took: of neighbours at once, that one does whose path comes first."""
         end = time.monotonic() + _TIE_S
         taken = [*self.held, *(device for devices in self.taken.values() for device in devices)]
-        while store.claims.path:
+        while store.claim:
             rivals = [
-                lease["file"] for lease in settle(neighbours(store.claims, self._paths), asked)[0]
+                lease["file"] for lease in settle(self._strangers(store), asked)[0]
                 for claimed in lease.devices
                 if any(same.conflict(device, claimed, self._ignored or _NONE) for device in taken)
             ]  # fmt: skip
             if not rivals:
                 break
-            if min(rivals) < store.claims.path or time.monotonic() > end:
+            if min(rivals) < store.claim or time.monotonic() > end:
                 return False
             time.sleep(_POLL_S)  # until it has withdrawn
         return True

@@ -265,8 +265,8 @@ def test_no_mount_of_a_distribution_is_dear(host: Host, mounts: str) -> None:
 
 @pytest.mark.xdist_group("hot path")
 def test_a_lease_costs_little(host: Host) -> None:
-    """A create that takes a lease costs at most 1.15 of one that takes none: Python's part alone, without a runtime."""
-    assert host.instructions(CALLS["H100 leased"]) <= 1.15 * host.instructions(CALLS["H100"])
+    """A create that takes a lease costs at most 1.16 of one that takes none: Python's part alone, without a runtime."""
+    assert host.instructions(CALLS["H100 leased"]) <= 1.16 * host.instructions(CALLS["H100"])
 
 
 def test_the_file_has_all_calls() -> None:

@@ -18,7 +18,7 @@ WRITERS = {
     "catalog.selinux.refused": "a question to SELinux's policy",
     "catalog.lock.Turn": "nothing, but it makes the lock",
     "leases.store.Store": "nothing, but it makes the lock",
-    "leases.claims.Claims": "what other users may know of leases: a new file each time",
+    "leases.claims.publish": "what other users may know of leases: a new file each time",
     "base.log.add": "the runtime's --log, and LOG",
 }
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}

@@ -59,25 +59,25 @@ draws = [choice.Draw(f"v.com/d=any:{draw}")] if draw else []
 for one in draws:
     one.candidates = devices
 if stop == "publish":
-    publish = claims.Claims.publish
-    def waiting(self, trees):
+    publish = claims.publish
+    def waiting(*arguments):
         print("waiting", flush=True)
         while not os.path.exists("/run/go"):
             time.sleep(0.001)
-        publish(self, trees)
-    claims.Claims.publish = waiting
+        return publish(*arguments)
+    claims.publish = waiting
 elif stop:
-    others, calls = claims.Claims.others, []
-    def stopping(self, paths):
-        calls.append(self)
+    strangers, calls = claims.strangers, []
+    def stopping(start):
+        calls.append(start)
         if len(calls) == 2:
             print("published", flush=True)
             time.sleep(1000)
-        return others(self, paths)
-    claims.Claims.others = stopping
+        return strangers(start)
+    claims.strangers = stopping
 for identity, pid in containers:
     tree = {"id": identity, "root": "", "bundle": "/b", "engine": "", "state": [], "xdg": None}
-    taking = Taking(tree, pid, None, [] if draws else devices, draws, lambda _: frozenset())
+    taking = Taking(tree, pid, None, [] if draws else devices, [], draws, lambda _: frozenset())
     store = Store(directory)
     try:
         taking.take(store, ())

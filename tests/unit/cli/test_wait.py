@@ -68,7 +68,10 @@ def test_one_that_is_freed(leases: Path, capfd: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("vendor.com/gpu=any:2", "vendor.com/gpu=any:2 asks for 2 devices, and vendor.com/gpu has 1 device"),
+        (
+            "vendor.com/gpu=any:2",
+            "vendor.com/gpu=any:2 asks for more than vendor.com/gpu has for this container: 1 device",
+        ),
         ("other.com/gpu=any", "no spec defines a other.com/gpu"),
         ("vendor.com/gpu=gpu8", "unresolvable CDI devices vendor.com/gpu=gpu8"),
         ("gpu0", 'invalid CDI device name "gpu0"'),

@@ -233,7 +233,7 @@ def test_a_full_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cdi_hook.leases.claims.SHARED", "/nowhere")
+    monkeypatch.setattr("cdi_hook.leases.claims.publish", lambda *_: "")
     monkeypatch.setattr("posix.write", full)
     with pytest.raises(LeaseError, match=re.escape(f'"{file}": No space left on device')):
         written(directory)
