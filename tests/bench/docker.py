@@ -19,7 +19,7 @@ from .measuring import WARM_UP, Samples, compiled, install, peer, peer_configura
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = "plain"
+PLAIN, OWN = "plain", "docker's own CDI"
 ARCHIVE = "/run/board/image.tar"
 KEY, DEVICE = "cdi.k8s.io/bench", "bench.com/device=null"
 SPEC = {
@@ -41,6 +41,7 @@ SPEC = {
 DAEMON = {
     "runtimes": {OURS: {"path": f"/usr/bin/{OURS}"}, PEER: {"path": peer() or PEER}},
     "default-runtime": OURS,
+    "features": {"cdi": True},
     # A box has no network to be set up.
     "bridge": "none",
     "iptables": False,
@@ -53,6 +54,7 @@ NOTHING, ONE = "docker run, nothing asked", "docker run, a device"
 RUNS = (
     (NOTHING, PLAIN, ("--runtime", "runc")),
     (NOTHING, OURS, ()),
+    (ONE, OWN, ("--runtime", "runc", "--device", DEVICE)),
     (ONE, OURS, ("--annotation", f"{KEY}={DEVICE}")),
     (NOTHING, PEER, ("--runtime", PEER)),
     (ONE, PEER, ("--runtime", PEER, "--annotation", f"{KEY}={DEVICE}")),

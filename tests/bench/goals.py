@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .cases import FLOOR, MOST, OURS, PASSED_ON, PEER, devices_name
+from .cases import FLOOR, LIFE, LIVES, MOST, OURS, PEER, devices_name
 from .docker import NOTHING, ONE, PLAIN
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Medians:
         """Return a peak of memory."""
         return self.all[self.environment, case, who].mb
 
-    def life(self, case: str, who: str = OURS) -> float:
+    def life(self, case: str, who: str = OURS, life: str = LIFE) -> float:
         """Return the time of a container's life: its create, and the commands that are passed on."""
-        return self.ms(case, who) + PASSED_ON * self.ms("passed on", who)
+        return self.ms(case, who) + LIVES[life] * self.ms("passed on", who)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ GOALS = (
     Goal(
         "create, nothing asked / such a script with grep", 1.15, _to_floor("nothing asked", "script and grep")
     ),
-    Goal("create, tiny / `python3 -IS`", 1.45, _to_floor("tiny", "python3 -IS")),
-    Goal("create, H100 / `python3 -IS`", 1.45, _to_floor("H100", "python3 -IS")),
+    Goal("create, tiny / `python3 -IS` that leaves by `_exit`", 1.65, _to_floor("tiny", "python3 -IS")),
+    Goal("create, H100 / `python3 -IS` that leaves by `_exit`", 1.65, _to_floor("H100", "python3 -IS")),
     Goal("a life, nothing asked / the peer's", 0.41, _to_peer("nothing asked")),
     Goal("a life, tiny / the peer's", 0.82, _to_peer("tiny")),
     Goal("a life, H100 / the peer's", 0.75, _to_peer("H100")),

@@ -146,7 +146,12 @@ class Place:
     def command(self, case: Case, who: str) -> list[str]:
         """Return a command line, as containerd has it."""
         if who == "python":
-            return [PYTHON, "-IS", "-c", ""]
+            return [
+                PYTHON,
+                "-IS",
+                "-c",
+                "import posix; posix._exit(0)",
+            ]  # as a create, it has no end of its own
         bundle = self.bundle(case)
         log = ["--root", f"{self.directory}/root", "--log", f"{bundle}/log.json", "--log-format", "json"]
         create = ["--bundle", str(bundle), "--pid-file", f"{bundle}/init.pid"]

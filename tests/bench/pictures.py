@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from .cases import ENVIRONMENTS, LIVES, OURS, PASSED_ON, PEER, SERIES
+from .cases import ASKED, ENVIRONMENTS, LIFE, LIVES, OURS, PEER, SERIES
 from .goals import Medians
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ mpl.rcParams.update(
 WIDTH = 5.2  # in inches of 72 pixels
 COLOURS = {OURS: "#1a9070", PEER: "#c8692f"}
 SPDX = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
-ASKED = {"tiny": "a variable", "H100": "an H100"}  # what a reader calls a case
+WORDS = {"tiny": "a variable", "H100": "an H100"}  # what a reader calls a case
 
 
 def _svg(figure: Figure, facts: Mapping[str, str]) -> str:
@@ -59,19 +59,19 @@ def life(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
     figure = Figure(figsize=(WIDTH, 4.4))
     panel: Any = figure.subplots()
     for who, shift in ((OURS, -0.2), (PEER, 0.2)):
-        places = [position + shift for position in range(len(LIVES))]
-        creates = [view.ms(case, who) for case in LIVES]
-        rest = [PASSED_ON * view.ms("passed on", who)] * len(LIVES)
+        places = [position + shift for position in range(len(ASKED))]
+        creates = [view.ms(case, who) for case in ASKED]
+        rest = [LIVES[LIFE] * view.ms("passed on", who)] * len(ASKED)
         panel.barh(places, creates, 0.37, color=COLOURS[who], label=f"{who}: the create")
-        label = f"the {PASSED_ON} calls that are passed on"
+        label = f"the {LIVES[LIFE]} calls that are passed on"
         panel.barh(places, rest, 0.37, creates, color=COLOURS[who], alpha=0.5, label=label)
-        for place, case in zip(places, LIVES, strict=True):
+        for place, case in zip(places, ASKED, strict=True):
             panel.text(
                 view.life(case, who) + 0.3, place, f"{view.life(case, who):.1f}", va="center", fontsize=10
             )
-    panel.set_yticks(range(len(LIVES)), [ASKED.get(case, case) for case in LIVES])
+    panel.set_yticks(range(len(ASKED)), [WORDS.get(case, case) for case in ASKED])
     panel.set_ylabel("what the container asks for")
-    panel.set_xlabel("ms of a container's life")
+    panel.set_xlabel(f"ms of a container's life ({LIFE})")
     panel.invert_yaxis()
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.12)
