@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         if runtime.startswith("?"):
             raise _no_runtime(runtime[1:], call.host)
         call.inject(runtime)
-        _exec(runtime, rest, stat)
+        _exec(runtime, call.arguments(rest), stat)
     except errors.CDIError as error:
         return call.fail(error.sentence)
     except Exception as error:  # an engine shows one line, not a traceback
@@ -84,6 +84,15 @@ class Call:
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()
         self._say_what_log_lacks()
+
+    def arguments(self, arguments: Sequence[str]) -> Sequence[str]:
+        """Return the arguments for the runtime; raises CDIError."""
+        told = self._invocation
+        if told.command != "update":
+            return arguments
+        from cdi_hook.runtime import update
+
+        return update.without_rules(arguments, len(told.global_options) + 1, told.root, self.host.settings)
 
     def fail(self, message: str) -> int:
         """Say what went wrong, in --log and on stderr, and return the exit status."""

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""update keeps a container's devices, whatever rules the engine sends along, and sets what it is to set."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .lab import ALONE, CDI_RUNTIME, DEVICE, RUNTIMES, TIMEOUT_S, Lab, Runtime, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+LAYOUTS = {
+    "crun-v1": Runtime("crun", ALONE["runc-v1-alone"].prefix),
+    **{name: RUNTIMES[name] for name in ("crun-v2", "runc-v1", "runc-v2")},
+}
+# What engines send: the rules that they know, which don't have the device.
+RULES = [
+    {"allow": False, "access": "rwm"},
+    {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+]
+PIDS = 77
+RESOURCES: dict[str, Any] = {"devices": RULES, "pids": {"limit": PIDS}}
+WAYS = ["--resources=-", "--resources -", "-r-", "--res -", "--resources=FILE", "--resources FILE", "-r FILE"]
+
+
+@pytest.fixture(params=LAYOUTS)
+def lab(request: pytest.FixtureRequest, busybox: Path, tmp_path: Path) -> Generator[Lab]:
+    """A lab with this runtime."""
+    lab = Lab(tmp_path, LAYOUTS[request.param], busybox)
+    reason = why_not(lab)
+    if reason:
+        pytest.skip(reason)
+    yield lab
+    lab.close()
+
+
+def started(lab: Lab, *, asks: bool = True) -> str:
+    """Return a container that runs, and has the device if it asks."""
+    device = lab.spec({"deviceNodes": [{"path": str(DEVICE)}]})
+    container = lab.create(lab.bundle("sleep 1000", [device] if asks else [], "job"))
+    assert lab.call("start", container).returncode == 0
+    return container
+
+
+def can_open(lab: Lab, container: str) -> bool:
+    done = lab.call("exec", container, "sh", "-c", f"true <{DEVICE} && echo opened")
+    return "opened" in done.stdout
+
+
+def update(lab: Lab, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        lab.command("update", *arguments), env=lab.environ, cwd=lab.directory, timeout=TIMEOUT_S, check=False,
+        input=text, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def limit(lab: Lab, container: str) -> str:
+    """Return how many processes the container may have."""
+    done = subprocess.run(
+        [*lab.runtime.prefix, "sh", "-c", 'find /sys/fs/cgroup -path "*$0*" -name pids.max -exec cat {} +', container],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.split()[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_device_is_kept(lab: Lab, way: str) -> None:
+    """The container can open it, and the rest of the update holds."""
+    if lab.runtime.name == "runc" and way in ("-r-", "--res -"):
+        pytest.skip("runc has no such spelling")
+    container = started(lab)
+    assert can_open(lab, container)
+    file = lab.directory / "resources.json"
+    text = json.dumps(RESOURCES)
+    file.write_text(text, "utf-8")
+    done = update(
+        lab, *way.replace("FILE", str(file)).split(), container, text=text if "FILE" not in way else ""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert can_open(lab, container)
+    assert limit(lab, container) == str(PIDS)
+    assert file.read_text("utf-8") == text
+
+
+def test_crun_takes_a_device_away(lab: Lab) -> None:
+    """That is why; runc doesn't."""
+    container = started(lab)
+    command = lab.command("update", "--resources=-", container, program=lab.runtime.name)
+    subprocess.run(command, env=lab.environ, check=True, input=json.dumps(RESOURCES), text=True)
+    assert can_open(lab, container) == (lab.runtime.name == "runc")
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [{"pids": {"limit": PIDS}}, {"devices": [], "pids": {"limit": PIDS}}],
+    ids=["no rules", "an empty list"],
+)
+def test_other_resources(lab: Lab, resources: dict[str, Any]) -> None:
+    """What has no rules holds too."""
+    container = started(lab)
+    assert update(lab, "--resources", "-", container, text=json.dumps(resources)).returncode == 0
+    assert can_open(lab, container)
+    assert limit(lab, container) == str(PIDS)
+
+
+def test_options_alone(lab: Lab) -> None:
+    """So does an update without resources of its own."""
+    container = started(lab)
+    assert update(lab, f"--pids-limit={PIDS}", container).returncode == 0
+    assert can_open(lab, container)
+    assert limit(lab, container) == str(PIDS)
+
+
+def test_no_python_without_a_device(lab: Lab) -> None:
+    """Of a container that asks for none the update goes to the runtime as it came, and its rules hold."""
+    container, trace = started(lab, asks=False), lab.directory / "trace"
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=execve",
+        "-o",
+        str(trace),
+        *lab.command("update", "-r", "-", container),
+    ]
+    done = subprocess.run(
+        command, env=lab.environ, cwd=lab.directory, check=False, input=json.dumps(RESOURCES), text=True
+    )
+    assert done.returncode == 0
+    assert "start.py" not in trace.read_text("utf-8")
+    assert limit(lab, container) == str(PIDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--resources", "-"), "{"),
+        (("--resources", "-"), "[]"),
+        (("--resources=/nonexistent",), ""),
+        (("--resources=/dev/null",), ""),
+        (("--resources",), ""),
+        (("--nonsense",), ""),
+    ],
+)
+def test_what_is_wrong(lab: Lab, arguments: tuple[str, ...], text: str) -> None:
+    """It is an error, and the container has its device."""
+    container = started(lab)
+    done = update(lab, *arguments, container, text=text)
+    assert "Traceback" not in done.stderr
+    if arguments != ("--resources=/dev/null",) and text != "[]":
+        assert done.returncode != 0
+        assert done.stderr
+    assert can_open(lab, container)
+
+
+def test_an_unknown_container(lab: Lab) -> None:
+    """It is for the runtime to say that there is none."""
+    started(lab)
+    ours = update(lab, "--resources=-", "nobody", text=json.dumps(RESOURCES))
+    theirs = subprocess.run(
+        lab.command("update", "--resources=-", "nobody", program=lab.runtime.name),
+        env=lab.environ, check=False, input=json.dumps(RESOURCES), text=True, capture_output=True,
+    )  # fmt: skip
+    assert ours.returncode == theirs.returncode != 0
+    assert "nobody" in ours.stderr
+
+
+def test_the_default_root(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --root crun's own dir counts."""
+    monkeypatch.setattr(
+        lab, "command", lambda *words, program=CDI_RUNTIME: [*lab.runtime.prefix, str(program), *words]
+    )
+    monkeypatch.setattr(lab, "state_root", lab.directory)
+    container = started(lab)
+    assert update(lab, "--resources=-", container, text=json.dumps(RESOURCES)).returncode == 0
+    assert can_open(lab, container)
+    lab.close()
