@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
-from cdi_hook.base import files, json_text
+from cdi_hook.base import json_text
 from cdi_hook.base.quoting import quote
 from cdi_hook.inject import bundle, request
 
@@ -86,16 +86,13 @@ def _has_request(root: str, container: str, settings: Config) -> bool:
 
 def _read(value: str) -> bytes:
     try:
-        if value != _STDIN:
-            return files.read(value, _MOST)
+        descriptor = 0 if value == _STDIN else posix.open(value, posix.O_RDONLY | posix.O_CLOEXEC)
         text = b""
-        while chunk := posix.read(0, 1 << 16):
+        while chunk := posix.read(descriptor, 1 << 16):
             text += chunk
             if len(text) > _MOST:
                 raise OSError(0, f"larger than {_MOST} bytes")
     except OSError as error:
         name = "stdin" if value == _STDIN else quote(value)
-        raise errors.BundleError(
-            f"can't read the resources of an update: {name}: {error.strerror}"
-        ) from error
+        raise errors.BundleError(f"can't read an update's resources: {name}: {error.strerror}") from error
     return text

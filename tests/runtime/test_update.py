@@ -25,7 +25,16 @@ RULES = [
     {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
 ]
 PIDS = 77
-WAYS = ["--resources=-", "--resources -", "-r-", "--res -", "--resources=FILE", "--resources FILE", "-r FILE"]
+WAYS = [
+    "--resources=-",
+    "--resources -",
+    "-r-",
+    "--res -",
+    "--resources=FILE",
+    "--resources FILE",
+    "-r FILE",
+    "-r /dev/stdin",
+]
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -86,9 +95,7 @@ def test_a_device_is_kept(lab: Lab, way: str) -> None:
     file = lab.directory / "resources.json"
     text = resources(lab, devices=RULES)
     file.write_text(text, "utf-8")
-    done = update(
-        lab, *way.replace("FILE", str(file)).split(), container, text=text if "FILE" not in way else ""
-    )
+    done = update(lab, *way.replace("FILE", str(file)).split(), container, text="" if "FILE" in way else text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert can_open(lab, container)
     assert is_updated(lab, container)
