@@ -88,14 +88,24 @@ def is_updated(lab: Lab, container: str) -> bool:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_device_is_kept(lab: Lab, way: str) -> None:
     """The container can open it, and the rest of the update holds."""
-    if lab.runtime.name == "runc" and way in ("-r-", "--res -"):
-        pytest.skip("runc has no such spelling")
+    check_that_it_is_kept(lab, way)
+
+
+@pytest.mark.parametrize("lab", ["crun-v1", "crun-v2"], indirect=True)
+@pytest.mark.parametrize("way", CRUNS_WAYS)
+def test_a_device_is_kept_by_cruns_words(lab: Lab, way: str) -> None:
+    """So it is where only crun knows the spelling."""
+    check_that_it_is_kept(lab, way)
+
+
+def check_that_it_is_kept(lab: Lab, way: str) -> None:
     container = started(lab)
     assert can_open(lab, container)
     file = lab.directory / "resources.json"
     text = resources(lab, devices=RULES)
     file.write_text(text, "utf-8")
-    done = update(lab, *way.replace("FILE", str(file)).split(), container, text="" if "FILE" in way else text)
+    words = way.replace("FILE", str(file)).split()
+    done = update(lab, *words, container, text="" if "FILE" in way else text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert can_open(lab, container)
     assert is_updated(lab, container)
