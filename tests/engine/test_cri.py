@@ -54,10 +54,11 @@ def test_container_annotation(engine: Containerd | Crio, handler: str) -> None:
         assert world.hooked(pod.box, container) == 1
 
 
-def test_life(engine: Containerd | Crio) -> None:
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_life(engine: Containerd | Crio, handler: str) -> None:
     """A pod's container can be joined and limited, and keeps its device."""
-    with Pod(engine, engine.passing, REQUEST) as pod:
-        container, _ = pod.run(world.LOOK, {})
+    with Pod(engine, handler) as pod:
+        container, _ = pod.run(world.LOOK, REQUEST)
         assert pod.exec(container, "sh", "-c", world.LOOK_AGAIN) == (0, world.SEEN_AGAIN, "")
         pod.update(container, 64 << 20)
         assert pod.status(container).resources.linux.memory_limit_in_bytes == 64 << 20

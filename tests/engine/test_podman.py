@@ -204,10 +204,10 @@ def test_pause(podman: Podman, container: str) -> None:
     assert podman.inspect(container, "State.Status") == "running"
 
 
-def test_update(podmans: Callable[..., Podman]) -> None:
+def test_update(podmans: Callable[..., Podman], runtime: str) -> None:
     """The container's limits can be changed, and it keeps its device."""
     podman = podmans(rootless=False, layout=LAYOUT)
-    container = podman.run("--detach", "--stop-timeout=0", runtime="cdi").stdout.strip()
+    container = podman.run("--detach", "--stop-timeout=0", runtime=runtime).stdout.strip()
     assert podman.do("podman", "update", "--memory=64m", container) == container
     again = podman.call("podman", "exec", container, "sh", "-c", world.LOOK_AGAIN)
     limit = podman.box.read(f"/sys/fs/cgroup/memory/libpod_parent/libpod-{container}/memory.limit_in_bytes")

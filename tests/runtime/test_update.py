@@ -25,16 +25,10 @@ RULES = [
     {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
 ]
 PIDS = 77
+CRUNS_WAYS = ["-r-", "--res -", "--resour=FILE"]
 WAYS = [
-    "--resources=-",
-    "--resources -",
-    "-r-",
-    "--res -",
-    "--resources=FILE",
-    "--resources FILE",
-    "-r FILE",
-    "-r /dev/stdin",
-]
+    "--resources=-", "--resources -", "--resources=FILE", "--resources FILE", "-r FILE", "-r /dev/stdin",
+]  # fmt: skip
 
 
 @pytest.fixture(params=LAYOUTS)
