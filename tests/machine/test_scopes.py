@@ -34,6 +34,8 @@ mkdir -p {BUNDLE}/rootfs/bin
 cp /bin/busybox {BUNDLE}/rootfs/bin
 for applet in {" ".join(APPLETS)}; do ln -sf busybox {BUNDLE}/rootfs/bin/$applet; done
 """
+# What an engine sends, whose rules don't have the device.
+RESOURCES = b'{"devices": [{"allow": false, "access": "rwm"}]}'
 FORMS = ["createRuntime", "runtime"]
 
 
@@ -105,6 +107,8 @@ def test_devices_stay(installed: Machine, run: Callable[..., Container], runtime
     installed.do("systemd-run", "--quiet", "--wait", "--slice=system.slice", "true")
     assert container.opens() == ["read", "write"]
     installed.do(runtime, "update", "--resources=-", NAME, stdin=b"{}")
+    assert container.opens() == ["read", "write"]
+    installed.do(f"cdi-{runtime}", "update", "--resources=-", NAME, stdin=RESOURCES)
     assert container.opens() == ["read", "write"]
     assert warnings(installed) == []
 
