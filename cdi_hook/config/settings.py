@@ -69,12 +69,14 @@ class Config:
         self.problems: list[str] = []
         self.hiding: list[str] = []
         self.failure: OSError | None = None
+        self._lacks_rules = False  # of what is judged whoever gave it
 
     def complain(self, problem: str, key: str = SOURCES[0]) -> None:
         """Note a problem, with the value of a key where that is known."""
         self.problems.append(problem)
         if key in SOURCES:
             self.hiding.append(problem)
+        self._lacks_rules = self._lacks_rules or key.startswith(("DENY", "EXCLUSIVE"))
 
     def __getitem__(self, key: str) -> str:
         return self.values[key]
@@ -87,9 +89,13 @@ class Config:
     @property
     def judges_engines(self) -> bool:
         """Whether what engines give by themselves is judged, too."""
-        return self["EXCLUSIVE"] != "" or any(
-            value and (key.startswith("DENY") or "from=engine" in value.split())
-            for key, value in self.values.items()
+        return (
+            self._lacks_rules
+            or self["EXCLUSIVE"] != ""
+            or any(
+                value and (key.startswith("DENY") or "from=engine" in value.split())
+                for key, value in self.values.items()
+            )
         )
 
     def rules(self, key: str) -> list[Rule]:

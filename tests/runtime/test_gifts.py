@@ -288,6 +288,15 @@ def test_a_bad_line_and_a_device(host: Shared) -> None:
 
 
 @on_runc
+@pytest.mark.parametrize("key", ["DENY", "DENY_ml", "EXCLUSIVE"])
+def test_a_rule_that_can_not_be_read(host: Shared, key: str) -> None:
+    """Nobody can tell what it is about: who was given a device hears of it, and nobody else."""
+    host.lab.configure(**{key: "v.com/gpu=[1]"})
+    assert f":3: {key}: " in refused(host, rule())
+    host.delete(got(host))
+
+
+@on_runc
 def test_specs_that_can_not_be_read(host: Shared) -> None:
     """An error while judging doesn't stop a container; it is told."""
     host.conf("", DENY="v.com/gpu=*")
