@@ -149,7 +149,10 @@ FORMS = {
             _asks_exclusive(is_left=is_left),
             _create_exclusive,
             _has_lease,
-            whole=lambda world: [str(world.config), str(world.run / "cdi-hook-leases/leases")],
+            whole=lambda world: [
+                str(world.config),
+                *(f"{world.run}/{name}" for name in ("cdi-hook-leases/leases", "cdi-hook-claims.ORIGIN")),
+            ],
         )
         for name, is_left in (("create, exclusive", False), ("create, exclusive, a lease is left", True))
     },

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdi_hook.base import files
+from cdi_hook.leases import same
 from tests.runtime.lab import DEVICE as DEVICE_NODE
 from tests.runtime.lab import ROOT, STANDARD_PATH
 
@@ -32,6 +33,7 @@ DEVICE = "vendor.com/device=one"
 NET_DEVICE, CACHE_DEVICE = "vendor.com/device=net", "vendor.com/device=cache"
 FEATURES = {"linux": {"netDevices": {"enabled": True}}}
 SETTLE_S = 2.1  # a configuration or a spec that changed a moment ago isn't remembered
+_ORIGIN = re.compile(r"(/cdi-hook-claims\.)[0-9a-f-]+")  # the number of the leases' dir
 _HOLD = "mount -t tmpfs -o mode=755 none /run; echo; exec sleep infinity"
 
 _V1 = Path("/sys/fs/cgroup/devices")  # else a cgroup of v2 has no device rules, unless a runtime makes some
@@ -113,7 +115,10 @@ class World:
     def have_run(self, *, kept: bool) -> None:
         """Have /run as it is after a first container, or empty."""
         for path in self.run.iterdir():
-            shutil.rmtree(path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()  # the leases' claims
         if kept:
             shutil.copytree(self._kept, self.run, dirs_exist_ok=True)
 
@@ -192,8 +197,12 @@ class World:
             for where, directories, names in os.walk(top):
                 for path in (f"{where}/{name}" for name in (*directories, *names)):
                     status = os.lstat(path)
-                    is_file = stat.S_ISREG(status.st_mode)
-                    found[path] = self._data(path, status) if is_file else oct(status.st_mode).encode()
+                    data = (
+                        self._data(path, status)
+                        if stat.S_ISREG(status.st_mode)
+                        else oct(status.st_mode).encode()
+                    )
+                    found[_ORIGIN.sub(r"\1ORIGIN", path)] = data
         return found
 
     def _data(self, path: str, status: os.stat_result) -> bytes:
@@ -217,7 +226,7 @@ class World:
         lease = {
             "token": "x", "id": "gone", "root": "", "bundle": "/b", "engine": "", "since": 1, "creators": [],
             "state": [str(self.runtime), "state", "gone"], "xdg": None,
-            "devices": [["other", ['edits {"env":["ONE=1"]}'], []]],
+            "devices": [["other", sorted(same.of_edits("other", {"env": ["ONE=1"]}).keys), []]],
         }  # fmt: skip
         directory = self.run / "cdi-hook-leases"
         directory.mkdir(mode=0o700)
