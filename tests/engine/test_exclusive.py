@@ -35,7 +35,7 @@ def furnish(box: Box) -> None:
     devices = [{"name": str(one), "containerEdits": {"env": [f"SEAT={one}"]}} for one in range(2)]
     box.write(SPEC, json.dumps({"cdiVersion": "0.6.0", "kind": "v.com/seat", "devices": devices}))
     box.write(CONF, f"{world.FILES[CONF]}EXCLUSIVE=v.com/seat=*\n")
-    box.do("sh", "-c", "rm -rf /run/cdi-hook-leases /run/user/user/cdi-hook-leases")
+    world.forget_leases(box)
 
 
 def clear(box: Box) -> None:
@@ -290,7 +290,6 @@ class TestNeighbours:
         box.do("sh", "-ec", self._ADD_USER)
         furnish(box)
         box.write(CONF, f"{world.FILES[CONF]}EXCLUSIVE={world.FUSE}\n")
-        box.do("sh", "-c", "rm -rf /run/cdi-hook-* /run/user/*/cdi-hook-leases /dev/shm/cdi-hook-*")
 
         def of(uid: int, environ: dict[str, str]) -> Callable[..., Completed]:
             return lambda *arguments: box.call("podman", *arguments, user=uid, environ=environ)

@@ -120,6 +120,11 @@ def furnish(box: Box, archive: bytes) -> None:
     box.do("mount", "--bind", "/run/board/null", "/dev/null")
 
 
+def forget_leases(box: Box) -> None:
+    """Have a box in which nobody ever had an exclusive device."""
+    box.do("sh", "-c", "rm -rf /run/cdi-hook-* /run/user/*/cdi-hook-leases /dev/shm/cdi-hook-*")
+
+
 def hooked(box: Box, container: str) -> int:
     """Return how often the device's hook ran for a container, by its full id."""
     return len(re.findall(rf'"id": *"{container}"', box.read("/run/board/hooked")))
