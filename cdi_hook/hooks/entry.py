@@ -300,13 +300,13 @@ def _write_stdout(text: bytes) -> None:
 
 def enter(stage: str, arguments: Sequence[str] = ()) -> NoReturn:
     """Run as the hook program, and exit without Python's own cleanup."""
-    needs = None
+    needs, configuration, debug = None, None, False
     if stage == "createContainer":
         from cdi_hook.libraries.needs import parse
 
         try:
-            needs = parse(arguments)
+            needs, configuration, debug = parse(arguments)
         except ValueError as error:
             log.stderr(f"cdi-hook: {log.plain(str(error))}; see cdi-hook createContainer --help\n")
             posix._exit(2)
-    posix._exit(main(stage, by_path=True, needs=needs))
+    posix._exit(main(stage, configuration, debug, by_path=True, needs=needs))

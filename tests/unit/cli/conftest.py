@@ -12,7 +12,8 @@ import pytest
 
 from cdi_hook.config import settings
 
-PROGRAM = Path(__file__).resolve().parents[3] / "packaging/bin/cdi-hook"
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = ROOT / "packaging/bin/cdi-hook"
 
 VENDOR = {
     "cdiVersion": "0.3.0",

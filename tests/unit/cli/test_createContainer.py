@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdi_hook.container.rootfs import NOT_ITSELF
+from cdi_hook.libraries import needs
 from tests import hostile
 from tests.elffile import library
 
-from .conftest import PROGRAM
+from .conftest import PROGRAM, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,10 +83,19 @@ def test_all_at_once(cdi_hook: World) -> None:
     assert b"/opt/libcuda.so.1" in (rootfs / "etc/ld.so.cache").read_bytes()
 
 
+@pytest.mark.parametrize("option", needs.OPTIONS)
+def test_without_site(cdi_hook: World, tmp_path: Path, option: str) -> None:
+    """Whichever option stands first, Python starts as for every hook, and runs nothing that is installed beside us."""
+    trace = tmp_path / "trace"
+    strace = ("strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve", "-o", str(trace))
+    create(cdi_hook, option, "/x", *LINK, stdin=state(cdi_hook), before=strace)
+    assert f'"-ISB", "-X", "utf8", "{ROOT}/' in trace.read_text()
+
+
 def test_with_other_options(cdi_hook: World) -> None:
-    """Options of all commands may stand before the others."""
+    """Options of all commands may stand before the others, and behind them."""
     text = state(cdi_hook)
-    assert create(cdi_hook, "--debug", *LINK, stdin=text) == (0, "", "")
+    assert create(cdi_hook, "--debug", *LINK, "--debug", stdin=text) == (0, "", "")
     assert (cdi_hook.bundle / "rootfs/lib/libcuda.so").is_symlink()
 
 

@@ -19,9 +19,13 @@ def test_arguments() -> None:
         "/y",
         "--driver-version",
         "580.1",
+        "--debug",
+        "--config",
+        "/z",
     ]
-    needs = parse(words)
+    needs, configuration, debug = parse(words)
     assert (needs.links, needs.dirs, needs.driver_version) == ([("a", "/b/c")], ["/x", "/y"], "580.1")
+    assert (configuration, debug) == ("/z", True)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,7 @@ def test_arguments() -> None:
         (["--ldcache", "x"], "--ldcache takes an absolute path, not x"),
         (["--ldcache"], "--ldcache takes a value"),
         (["--ldcache", "/x", "more"], "unrecognized arguments: more"),
+        (["--debug=1"], "unrecognized arguments: --debug=1"),
     ],
 )
 def test_wrong_arguments(words: list[str], message: str) -> None:

@@ -41,7 +41,7 @@ import posix, sys
 from cdi_hook.hooks import entry
 from cdi_hook.libraries import needs
 setattr(entry, sys.argv[1], float(sys.argv[2]))
-posix._exit(entry.main("createContainer", sys.argv[3], needs=needs.parse(sys.argv[4:])))
+posix._exit(entry.main("createContainer", sys.argv[3], needs=needs.parse(sys.argv[4:])[0]))
 """
 
 

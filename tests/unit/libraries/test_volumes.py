@@ -29,7 +29,7 @@ import sys
 from cdi_hook.errors import CDIError
 from cdi_hook.libraries import needs, preparing
 try:
-    preparing.prepare(needs.parse(sys.argv[2:]), sys.argv[1])
+    preparing.prepare(needs.parse(sys.argv[2:])[0], sys.argv[1])
 except CDIError as error:
     print(error)
 """

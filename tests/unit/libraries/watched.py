@@ -169,7 +169,7 @@ def prepare(world: World) -> str:
     if pid == 0:
         said = ""
         try:
-            preparing.prepare(parse(words), str(world.root))
+            preparing.prepare(parse(words)[0], str(world.root))
         except CDIError as error:
             said = str(error)
         except BaseException as error:  # noqa: BLE001 # shown as a failure of the test
