@@ -89,7 +89,7 @@ check: ## check style, types, shell scripts, workflows, and that the code runs o
 	.venv/bin/mypy
 	shellcheck $(shell_scripts)
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
-	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook
+	.venv/bin/vermin --quiet --no-tips --violations -t=3.9- cdi_hook packaging/kubernetes/device-plugin
 
 python: ## run tests/unit and tests/cases on PYTHON, 3.9 or newer, with the newest packages that it takes
 	$(PYTHON) -m venv --clear .venv/python

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cdi_hook.inject.driver import CDIDriver as CDIDriver
     from cdi_hook.inject.driver import register as register
     from cdi_hook.inject.request import DeviceRequest as DeviceRequest
+    from cdi_hook.leases.distinct import distinct_devices as distinct_devices
     from cdi_hook.names import is_qualified_name as is_qualified_name
     from cdi_hook.names import parse_qualified_name as parse_qualified_name
     from cdi_hook.names import qualified_name as qualified_name
@@ -63,6 +64,7 @@ _HOMES = {
         "register",
     ),
     "inject.request": ("DeviceRequest",),
+    "leases.distinct": ("distinct_devices",),
     "names": (
         "is_qualified_name",
         "parse_qualified_name",

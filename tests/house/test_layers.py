@@ -24,7 +24,7 @@ ROOMS = {
     "libraries": "base container errors",
     "generate": "base catalog edits errors libraries names specs",
     "config": "base errors generate names",
-    "leases": "base catalog edits errors",
+    "leases": "base catalog edits errors specs",
     "inject": "base catalog config container edits errors generate leases names",
     "live": "base config container edits errors",
     "runtime": "base config errors inject leases",
@@ -144,3 +144,10 @@ def test_other_packages_are_known_in_few_places(name: str) -> None:
     tops = {imported.partition(".")[0] for imported in IMPORTS[name]}
     others = tops - {"cdi_hook"} - set(sys.stdlib_module_names)
     assert others == {other for other, homes in OTHERS.items() if name.partition(".")[2] in homes}
+
+
+def test_the_device_plugin_is_a_client() -> None:
+    """It is made with the package's public names, as anybody's could be."""
+    files = [*ROOT.glob("packaging/kubernetes/device-plugin/*.py")]
+    found = {name for file in files for name in imports(ast.parse(file.read_text("utf-8")))}
+    assert {name for name in found if name.partition(".")[0] == "cdi_hook"} == {"cdi_hook"}

@@ -6,6 +6,7 @@ Nothing here knows Kubernetes' API; plugin.py tells the kubelet.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
@@ -17,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import cdi_hook
-from cdi_hook.inject.policy import matches
-from cdi_hook.leases import same
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -52,7 +51,7 @@ class Wish:
     def is_for(self, kind: str, name: str) -> bool:
         """Say whether it offers a device. A kind that another plugin may own has to be spelt out."""
         is_named = self.pattern.partition("=")[0] == kind
-        return (is_named or kind not in OTHERS) and matches(f"{kind}={name}", self.pattern)
+        return (is_named or kind not in OTHERS) and fnmatch.fnmatchcase(f"{kind}={name}", self.pattern)
 
 
 @dataclass(frozen=True)
@@ -147,25 +146,8 @@ class Node:
         }, refused
 
     def _devices(self, kind: str, named: list[cdi_hook.Device]) -> list[Device]:
-        known = [(self._hardware(one), one) for one in named if "::" not in one.name]
-        known.sort(key=lambda pair: (len(pair[0].keys), _natural(pair[1].name)))
-        taken: dict[str, list[same.Hardware]] = {}
-        found = []
-        for hardware, device in known:
-            near = [one for key in hardware.keys for one in taken.get(key, ())]
-            if not any(same.conflict(hardware, one) for one in near):
-                found.append(self._device(kind, device))
-                for key in hardware.keys:
-                    taken.setdefault(key, []).append(hardware)
-        return sorted(found, key=lambda one: _natural(one.name))
-
-    def _hardware(self, device: cdi_hook.Device) -> same.Hardware:
-        """Return what a name stands for; a node that isn't there is told by its path."""
-        edits = device.container_edits
-        try:
-            return same.of_edits(device.name, edits, self._root)
-        except cdi_hook.InjectionError:
-            return same.Hardware(device.name, map(_path, edits["deviceNodes"]))
+        several = cdi_hook.distinct_devices((one for one in named if "::" not in one.name), self._root)
+        return [self._device(kind, device) for device in several]
 
     def _device(self, kind: str, device: cdi_hook.Device) -> Device:
         wish = self._configuration.wish(kind, device.name)

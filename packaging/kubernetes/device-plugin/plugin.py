@@ -96,7 +96,7 @@ class Metrics:
         return "\n".join([*lines, ""])
 
 
-class Resource(services.DevicePluginServicer):
+class Resource(services.DevicePluginServicer):  # type: ignore[misc] # gRPC's code has no types
     """One resource: its devices, the socket that the kubelet asks it by, and whether the kubelet knows it."""
 
     def __init__(self, kind: str, directory: str, request: str, metrics: Metrics) -> None:
