@@ -12,7 +12,6 @@ from cdi_hook.cli.commands import COMMANDS
 
 from .tree import PACKAGE, ROOT
 
-# Modules of cdi_hook/cli that are no command.
 # Commands that are one thing, and tested as one.
 HOOKS = {"precreate", "createRuntime", "prestart"}
 

@@ -13,6 +13,7 @@ import pytest
 
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import ContainerdEditor
+from cdi_hook.inject import audit
 
 from .tree import PACKAGE, ROOT, files, filled, modules
 
@@ -61,6 +62,13 @@ def test_an_engine_is_a_module_of_its_name(engine: Engine) -> None:
 def test_an_engine_has_tests(engine: Engine) -> None:
     """An engine has a file of unit tests."""
     assert (ROOT / f"tests/unit/engines/test_{engine.name}.py").exists()
+
+
+@EVERY
+def test_a_container_of_it_is_told(engine: Engine) -> None:
+    """LOG and leases know whose a container is, by a table that a create can read; a containerd's is containerd's."""
+    told = {name for name, *_ in (*audit.ROOTS, *audit.ENGINES)}
+    assert engine.name in told or engine in CONTAINERDS
 
 
 @pytest.mark.parametrize("path", MADE)

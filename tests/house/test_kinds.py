@@ -65,8 +65,9 @@ def part(name: str, edit: Any) -> dict[str, Any]:
 
 @EVERY
 def test_a_version_of_cdi_brought_it(name: str) -> None:
-    """The versions that brought a kind and its fields are versions of CDI."""
+    """The versions that brought a kind and its fields are versions of CDI, the first of which had four kinds."""
     assert set(KINDS[name].since.values()) <= set(VERSIONS)
+    assert ("" in KINDS[name].since) == (name not in {"env", "deviceNodes", "hooks", "mounts"})
 
 
 @EVERY
