@@ -671,6 +671,7 @@ CASES = {
                 **_under(("0", "0000:00:00.0"), ["/dev/rbln0"]),
                 **_under(("1", "0000:01:00.0"), ["/dev/rbln1"]),
                 "rsd0": ["/dev/rsd0"],
+                "runtime": ["/dev/rbln0", "/dev/rbln1", "/dev/rsd0"],
             }
         },
     ),
