@@ -29,6 +29,7 @@ CLASSES = {
     "dma_heap": _PLAIN,
     "dri": _PLAIN,
     "dvb": _PLAIN,
+    "fastrpc": _PLAIN,
     "furiosa": _PLAIN,
     "fuse": _PLAIN,
     "galcore": _PLAIN,
