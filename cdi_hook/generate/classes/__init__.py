@@ -32,7 +32,6 @@ CLASSES = {
     "fastrpc": _PLAIN,
     "furiosa": _PLAIN,
     "fuse": _PLAIN,
-    "galcore": _PLAIN,
     "gpio": _PLAIN,
     "hailo": _PLAIN,
     "hidraw": _PLAIN,

@@ -666,7 +666,6 @@ CASES = {
         _nodes(*_RNGD, "/dev/rngd/npu1mgmt", "/dev/rngd/other"),
         {"host.local/furiosa": {"npu0": _RNGD, "npu1": ["/dev/rngd/npu1mgmt"]}},
     ),
-    "galcore": Case(_nodes("/dev/galcore"), {"host.local/galcore": {"galcore": ["/dev/galcore"]}}),
     "iluvatar": Case(
         _nodes("/dev/iluvatar0", "/dev/iluvatar-other"), {"host.local/iluvatar": {"iluvatar0": ["/dev/iluvatar0"]}}
     ),
