@@ -151,12 +151,17 @@ class Subsystem(DeviceClass):
         return {**edits, "mounts": mounts} if mounts else edits
 
     def missing(self, root: Root) -> list[str]:
-        """Return the nodes that the kernel has a device for, but /dev doesn't have."""
+        """Return the nodes of devices that /dev doesn't have, or has a file in place of."""
         found = self._entries(root)
         if not found:
             return [self._without]
+        why = (
+            "but a file of that name: remove it, and load the driver again"
+            if self._nodes
+            else "though the kernel has the device: udev has to make it"
+        )
         return [
-            f"no {entry.node}, though the kernel has the device: udev has to make it"
+            f"no {'node ' if self._nodes else ''}{entry.node}, {why}"
             for entry in found
             if not node_edits.is_node(root, entry.node)
         ]
