@@ -65,7 +65,7 @@ def no_such_device(name: str, known: Inventory) -> str:
     advice = f"did you mean {' or '.join(near)}?" if near else '"cdi-hook list" shows the known devices'
     from cdi_hook.inject import explain
 
-    advice = explain.of_host([name], known).get(name, advice)
+    advice = explain.of_host([name], known).get(name) or explain.maker(name, known.devices) or advice
     return f"there is no device {quote(name)}; {programs.advice(advice)}"
 
 

@@ -85,6 +85,9 @@ def _device(root: Root, text: str) -> tuple[str, dict[str, Any]]:
         raise CDIError(f"--device {quote(text)}: not of the form NAME=PATH[:CONTAINERPATH][:PERMISSIONS]")
     if not node_edits.is_node(root, path):
         kind = f"{quote(path)} is no device node" if root.exists(path) else f"there is no {quote(path)}"
+        before = path.rpartition(":")[0]
+        if before and node_edits.is_node(root, before):
+            kind = f"after {quote(before + ':')} comes a path that begins with /, or some of rwm"
         raise CDIError(f"--device {quote(text)}: {kind}")
     edits = node_edits.edits(root, [path])
     node = edits["deviceNodes"][0]

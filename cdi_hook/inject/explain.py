@@ -115,18 +115,17 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
         parts.append(f"refused: {words.some(theirs, separator=' | ')}")
     unspecified = of_host(unknown[:_SHOWN], found)
     parts += unspecified.values()
-    strange = [name for name in unknown[:_SHOWN] if name not in unspecified]
+    makers = {name: made for name in unknown[:_SHOWN] if (made := maker(name, known))}
+    strange = [name for name in unknown[:_SHOWN] if name not in unspecified and name not in makers]
     near = {close: None for name in strange for close in words.near(name, known, 3)}
     if near:
         parts.append(f"did you mean {' or '.join(list(near)[:_SHOWN])}?")
     elif strange:
         parts.append(f"known devices: {words.some(known)}" if known else "no device is known")
-    maker = next(filter(None, (_maker(name, known) for name in unknown[:_SHOWN])), "")
-    if maker:
-        parts.append(maker)
+    parts += dict.fromkeys(makers.values())
     if refused:
         parts.append(f"{'also ' if theirs else ''}refused: {words.some(refused.values(), separator=' | ')}")
-    elif unknown and not known and not maker:
+    elif unknown and not known and not makers:
         parts.append(NO_SPEC)
     lost = overlooked(registry.spec_dirs)
     if lost:
@@ -134,7 +133,7 @@ def _complete_unresolvable(error: UnresolvableDevices, request: DeviceRequest, r
     error.about, error.fix = programs.advice("; ".join(parts)), programs.advice(NEXT)
 
 
-def _maker(name: str, known: Iterable[str]) -> str:
+def maker(name: str, known: Iterable[str]) -> str:
     """Return what makes the first spec of a kind that `cdi-hook generate` knows, "" for others."""
     kind, class_ = name.partition("=")[0], renewal.class_of(name)
     if not class_ or any(one.startswith(f"{kind}=") for one in known):

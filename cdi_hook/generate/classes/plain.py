@@ -151,12 +151,17 @@ class Subsystem(DeviceClass):
         return {**edits, "mounts": mounts} if mounts else edits
 
     def missing(self, root: Root) -> list[str]:
-        """Return the nodes that the kernel has a device for, but /dev doesn't have."""
+        """Return the nodes of devices that /dev doesn't have, or has a file in place of."""
         found = self._entries(root)
         if not found:
             return [self._without]
+        why = (
+            "but a file of that name: remove it, and load the driver again"
+            if self._nodes
+            else "though the kernel has the device: udev has to make it"
+        )
         return [
-            f"no {entry.node}, though the kernel has the device: udev has to make it"
+            f"no {'node ' if self._nodes else ''}{entry.node}, {why}"
             for entry in found
             if not node_edits.is_node(root, entry.node)
         ]
@@ -259,14 +264,14 @@ _ROWS = (
     Subsystem("dvb", "television tuners", "adapter0, address.",
         of="dvb", pattern=r"dvb\d+\.\w+", folder=True,
         without=f"no television tuner: {_NO_CARD}"),
+    Subsystem("fastrpc", "Qualcomm's DSPs, each with its secure node", "fastrpc-cdsp, fastrpc-adsp.",
+        of="misc", pattern=r"fastrpc-[a-z]+\d*(-secure)?", named=r"fastrpc-[a-z]+\d*", kernel="fastrpc-*",
+        without="no Qualcomm DSP with the kernel's driver fastrpc: modprobe fastrpc"),
     Subsystem("furiosa", "FuriosaAI RNGD accelerators", "npu0.",
         nodes="/dev/rngd", pattern=r"npu\d+(mgmt|pe\d+(-\d+)?|ch\d+r?|dmar|bar[024])", named=r"npu\d+",
         kernel="*npu[0-9]*mgmt",
         without="no FuriosaAI RNGD accelerator: install FuriosaAI's driver"),
     _misc("fuse", "filesystems in user space", "modprobe fuse"),
-    Fixed("galcore", "NXP's GPUs with Vivante's driver", "galcore.",
-        {"galcore": ("/dev/galcore", "modprobe galcore; with the kernel's own (etnaviv) it is in class dri")},
-        events=('KERNEL=="galcore"',)),
     Subsystem("gpio", "GPIO chips", "gpiochip0, address.",
         of="gpio", pattern=r"gpiochip\d+",
         without="no GPIO chip"),

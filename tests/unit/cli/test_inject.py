@@ -204,6 +204,20 @@ def test_unknown_device(cdi_hook: World) -> None:
     assert (path.read_bytes(), path.stat()) == before
 
 
+def test_a_class_without_a_spec(cdi_hook: World) -> None:
+    """Of a device of a class that no spec is of, the command that makes one is said, and no device of another class."""
+    cdi_hook.spec(
+        "a.yaml",
+        "cdiVersion: 0.3.0\nkind: host.local/fuse\n"
+        "devices: [{name: fuse, containerEdits: {deviceNodes: [{path: /dev/fuse}]}}]\n",
+    )
+    how = '"cdi-hook generate tun --output /etc/cdi" makes the spec of host.local/tun'
+    err = cdi_hook("inject", "-d", "host.local/tun=tun", stdin="{}")[2]
+    assert f' in {cdi_hook.specs} defines it; {how}; "cdi-hook list" shows' in err
+    said = f'cdi-hook: there is no device "host.local/tun=tun"; {how}\n'
+    assert cdi_hook("show", "host.local/tun=tun") == (1, "", said)
+
+
 @pytest.fixture
 def there() -> tuple[str, str, str]:
     """Return a class of which this host has a device, that device, and a name of the kind that it hasn't."""

@@ -411,6 +411,11 @@ def _rebellions(host: FakeHost) -> None:
     host.file("/usr/bin/rbln-smi")
 
 
+def _fastrpc(host: FakeHost) -> None:
+    for name in ("fastrpc-adsp-secure", "fastrpc-cdsp", "fastrpc-cdsp-secure", "fastrpc-cdsp1", "fastrpc"):
+        host.device(f"virtual/misc/{name}", "misc", name, gid=44)
+
+
 _RNGD = [f"/dev/rngd/npu0{name}" for name in ("bar4", "ch0", "ch0r", "dmar", "mgmt", "pe0", "pe0-1")]
 
 
@@ -647,11 +652,20 @@ CASES = {
     "deepx": Case(
         _on_pci("dxrt", "dxrt0"), {"host.local/deepx": _under(("dxrt0", "0000:00:00.0"), ["/dev/dxrt0"])}
     ),
+    "fastrpc": Case(
+        _fastrpc,
+        {
+            "host.local/fastrpc": {
+                "fastrpc-adsp": ["/dev/fastrpc-adsp-secure"],
+                "fastrpc-cdsp": ["/dev/fastrpc-cdsp", "/dev/fastrpc-cdsp-secure"],
+                "fastrpc-cdsp1": ["/dev/fastrpc-cdsp1"],
+            }
+        },
+    ),
     "furiosa": Case(
         _nodes(*_RNGD, "/dev/rngd/npu1mgmt", "/dev/rngd/other"),
         {"host.local/furiosa": {"npu0": _RNGD, "npu1": ["/dev/rngd/npu1mgmt"]}},
     ),
-    "galcore": Case(_nodes("/dev/galcore"), {"host.local/galcore": {"galcore": ["/dev/galcore"]}}),
     "iluvatar": Case(
         _nodes("/dev/iluvatar0", "/dev/iluvatar-other"), {"host.local/iluvatar": {"iluvatar0": ["/dev/iluvatar0"]}}
     ),
@@ -671,6 +685,7 @@ CASES = {
                 **_under(("0", "0000:00:00.0"), ["/dev/rbln0"]),
                 **_under(("1", "0000:01:00.0"), ["/dev/rbln1"]),
                 "rsd0": ["/dev/rsd0"],
+                "runtime": ["/dev/rbln0", "/dev/rbln1", "/dev/rsd0"],
             }
         },
     ),

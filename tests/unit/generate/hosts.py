@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts that were made up, and what vendors' tools made of them: amd-ctk and nvidia-ctk 1.20.
+"""Hosts that were made up, and what vendors' tools made of them: amd-ctk, nvidia-ctk 1.20, rbln-ctk, mind-cluster.
+
+rbln-ctk is Rebellions', of 2026-05, without librbln-ml; mind-cluster is Huawei's, of 2026-08, with its base.list.
 
 ``files`` maps a path to {text}, {link}, {dir}, {elf: SONAME} or {node: [c|b, major, minor], mode, gid}.
 ``expect`` has an entry for each tool, and for each of nvidia-ctk's modes: its kind, and for each device

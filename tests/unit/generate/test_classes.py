@@ -137,6 +137,25 @@ def test_a_device_without_its_node(name: str, tmp_path: Path) -> None:
         assert reason == "though the kernel has the device: udev has to make it"
 
 
+@pytest.mark.parametrize("name", ["ascend", "cambricon", "memryx"])
+def test_a_file_in_place_of_a_node(name: str, tmp_path: Path) -> None:
+    """A file or link in /dev that is called as a node isn't offered, wherever it leads, and is named."""
+    CASES[name].build(FakeHost(tmp_path))
+    nodes = sorted(path for path in (tmp_path / "dev").iterdir() if path.is_char_device())
+    for number, path in enumerate(nodes):
+        path.unlink()
+        if number % 2:
+            path.symlink_to("../../../../../../../../dev/null")
+        else:
+            path.touch()
+    one = classes.get(name)
+    assert one.find(Root(str(tmp_path))) == []
+    for line in one.missing(Root(str(tmp_path))):
+        node, _, reason = line.removeprefix("no node ").partition(", ")
+        assert tmp_path / node.lstrip("/") in nodes
+        assert reason == "but a file of that name: remove it, and load the driver again"
+
+
 def test_kinds_are_those_that_a_class_names(tmp_path: Path) -> None:
     """What a class finds is of the kinds that it says it has."""
     for name, case in CASES.items():

@@ -112,7 +112,15 @@ def test_another_path_in_the_container() -> None:
         ((["any:2=/dev/null"],), '--device "any:2=/dev/null": any:2 asks for any device that is free (EXCLUSIVE)'),
         ((["a=/dev/none:rw"],), '--device "a=/dev/none:rw": there is no "/dev/none"'),
         ((["a=/dev"],), '--device "a=/dev": "/dev" is no device node'),
-        ((["a=/dev/null:rx"],), '--device "a=/dev/null:rx": there is no "/dev/null:rx"'),
+        ((["a=/dev/none:x"],), '--device "a=/dev/none:x": there is no "/dev/none:x"'),
+        *(
+            (
+                ([f"a=/dev/null:{rest}"],),
+                f'--device "a=/dev/null:{rest}": '
+                'after "/dev/null:" comes a path that begins with /, or some of rwm',
+            )
+            for rest in ("rx", "zigbee")
+        ),
         ((["a=/dev/null"], ["/etc"]), '--mount "/etc": not of the form HOST:CONTAINER or HOST:CONTAINER:OPTION,...'),
         ((["a=/dev/null"], ["/none:/x"]), '--mount "/none:/x": there is no "/none"'),
         (

@@ -30,6 +30,8 @@ CLASSES = {
     "nvidia-ctk gdrcopy": "nvidia-gdrcopy",
     "nvidia-ctk imex": "nvidia-imex",
     "nvidia-ctk management": "nvidia-management",
+    "rbln-ctk": "rebellions",
+    "mind-cluster": "ascend",
 }
 # nvidia-ctk's command gives all of its modes the kind of GPUs, whose names then collide. Its library, which
 # its device plugin uses, has these.
