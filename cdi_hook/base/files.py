@@ -20,6 +20,7 @@ READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
 TEMPORARY = ".cdi-hook.tmp"  # what is added to a file's name while a new one is written beside it
 _MOST_TRIES = 200
 MOST = 16 << 20  # bytes
+MAX_LINKS = 40  # of a path, by the kernel
 _replacing = allocate_lock()  # _create's lock is its process's, so threads need one
 
 

@@ -13,10 +13,11 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
+from cdi_hook.base import files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_LINKS = 40  # the kernel's limit
 # Dirs that are root's. Elsewhere a dir of a user's, such as a home, is theirs.
 _SYSTEM = ("bin", "boot", "etc", "lib", "lib64", "opt", "run", "sbin", "srv", "usr", "var")
 ELSEWHERE = "put it where only root can write"
@@ -86,7 +87,7 @@ def _walk(path: str) -> int:
                     ELSEWHERE if is_theirs else f"chown {link}root {shlex.quote(entry)}",
                 )
             if is_link:
-                if links == _MAX_LINKS:
+                if links == files.MAX_LINKS:
                     raise Untrusted(f"{entry} is in a loop of links")
                 links += 1
                 target = posix.readlink("", dir_fd=way[-1])

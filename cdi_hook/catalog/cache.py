@@ -17,7 +17,7 @@ from cdi_hook.base import patience, volumes
 from cdi_hook.base.files import Identity, clean, content, identify, text
 from cdi_hook.base.quoting import quote
 from cdi_hook.base.trust import Untrusted, trusted
-from cdi_hook.catalog.inventory import Inventory, Place, Problems
+from cdi_hook.catalog.inventory import Definition, Inventory, Problems
 from cdi_hook.edits import editor
 from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices
 from cdi_hook.names import as_list
@@ -61,7 +61,7 @@ class Snapshot(NamedTuple):
         devices = {}
         for name, device in sorted(self.devices.items()):
             winner = device.spec.path
-            devices[name] = Place(winner, [one for one in everywhere[name] if one != winner])
+            devices[name] = Definition(winner, [one for one in everywhere[name] if one != winner])
         return Inventory(devices, dict(sorted(self.problems.items())))
 
 

@@ -26,7 +26,7 @@ PRIVATE = 'it is not valid; not everybody may read it, so only "cdi-hook validat
 Problems = dict[str, list[Finding]]  # by path of a file or dir
 
 
-class Place(NamedTuple):
+class Definition(NamedTuple):
     """Where a device is defined: its spec's path, and the specs of lower dirs that it overrides."""
 
     spec: str
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 class Inventory(NamedTuple):
     """The devices by name, sorted, and what is wrong, by path, sorted."""
 
-    devices: dict[str, Place]
+    devices: dict[str, Definition]
     problems: Problems
 
     @property
@@ -56,7 +56,7 @@ class Inventory(NamedTuple):
 
 def of_record(paths: Sequence[str], record: dict[str, Any]) -> Inventory:
     """Return what the index's record says, with the watched paths."""
-    devices = {name: Place(paths[spec], [paths[one] for one in shadowed])
+    devices = {name: Definition(paths[spec], [paths[one] for one in shadowed])
                for name, spec, *shadowed in record["devices"]}  # fmt: skip
     problems: Problems = {}
     for path, *fields in record["problems"]:

@@ -46,7 +46,7 @@ class Container:
         self.bundle = bundle
         self.root_path = os.path.join(bundle, root_path)
         try:
-            self._process = syscalls.pidfd_open(pid)
+            self._process = os.pidfd_open(pid)
             self._others = {name for name in _NAMESPACES if not self._is_ours(name)}
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
         except OSError as error:

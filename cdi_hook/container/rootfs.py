@@ -22,6 +22,7 @@ import errno
 import os
 import stat
 
+from cdi_hook.base import files
 from cdi_hook.base.quoting import quote
 from cdi_hook.container import syscalls
 from cdi_hook.errors import CDIError, InjectionError
@@ -30,10 +31,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Found = tuple[int, str, int]  # descriptor of the dir, the name in it, descriptor of the entry or -1
+    DirEntry = tuple[int, str, int]  # descriptor of the dir, the name in it, descriptor of the entry or -1
 
 _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_LINKS = 40  # the kernel's limit
 MOST_ENTRIES = (
     100_000  # counted when listed, opened, read; Debian's /usr/lib has 2,000, conda's a few thousand
 )
@@ -187,7 +187,7 @@ class Rootfs:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return descriptor
 
-    def _walk(self, path: str, mkdir: Callable[[int, str], int] | None) -> Found:
+    def _walk(self, path: str, mkdir: Callable[[int, str], int] | None) -> DirEntry:
         """Walk to path, one part after another; ``mkdir`` makes missing dirs before the last part."""
         way = [os.dup(self._root)]  # the dirs from the root to here; ".." goes back to the one before
         pending = _parts(path)
@@ -212,7 +212,7 @@ class Rootfs:
                     target = os.readlink("", dir_fd=descriptor)
                     os.close(descriptor)
                     links += 1
-                    if links > _MAX_LINKS:
+                    if links > files.MAX_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                     if target.startswith("/"):
                         while len(way) > 1:

@@ -15,7 +15,7 @@ _libc.syscall.restype = ctypes.c_long
 
 # These numbers are the same on every architecture (asm-generic), except x32 and alpha.
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
-_PIDFD_OPEN, _OPENAT2, _MOUNT_SETATTR = 434, 437, 442
+_OPENAT2, _MOUNT_SETATTR = 437, 442
 _BPF = {"aarch64": 280, "x86_64": 321}
 
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -129,11 +129,6 @@ def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = 
 def fsmount(fd: int, attributes: int) -> int:
     """Mount a context's filesystem, detached, with MOUNT_ATTR_* attributes; return its descriptor."""
     return _syscall(_FSMOUNT, ctypes.c_int(fd), ctypes.c_uint(1), ctypes.c_uint(attributes))
-
-
-def pidfd_open(pid: int) -> int:
-    """Return a descriptor of a process (Linux 5.3)."""
-    return _syscall(_PIDFD_OPEN, ctypes.c_int(pid), ctypes.c_uint(0))
 
 
 def setns(fd: int, nstype: int) -> None:

@@ -21,7 +21,6 @@ from cdi_hook.errors import CDIError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_MAX_LINKS = 40  # the kernel's limit
 _IS_PATTERN = re.compile(r"[*?[]")
 
 
@@ -57,7 +56,7 @@ class Root:
                 here = f"{here}/{part}"
                 continue
             links += 1
-            if links > _MAX_LINKS:
+            if links > files.MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             if target.startswith("/"):
                 here = ""

@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     # Where a config.json lies: its dir's descriptor, its name there, its path for messages, what it was.
-    Place = tuple[int, str, str, posix.stat_result]
+    ConfigFile = tuple[int, str, str, posix.stat_result]
 
 # bytes. A tree in memory can be 42 times as large as its text, and cost 0.3 s for a MiB. Linux starts no
 # program with more than 2 MiB of arguments and variables, and an object of Kubernetes has 1.5 MiB.
 MOST = 3 << 20
-_MAX_LINKS = 40  # the kernel's limit
 
 
-def load(path: str) -> tuple[dict[str, Any], Place] | None:
+def load(path: str) -> tuple[dict[str, Any], ConfigFile] | None:
     """Return the tree of a config.json and where that lies; None when there is no such file.
 
     The path is resolved only here: the dir stays open, until the process ends or becomes the
@@ -43,7 +42,7 @@ def load(path: str) -> tuple[dict[str, Any], Place] | None:
             except OSError as error:
                 import errno
 
-                if error.errno != errno.ELOOP or links == _MAX_LINKS:
+                if error.errno != errno.ELOOP or links == files.MAX_LINKS:
                     raise
             links += 1
             around = directory
@@ -70,7 +69,7 @@ def _enter(path: str, directory: int | None) -> tuple[int, str]:
     return posix.open(head + slash or ".", flags, dir_fd=directory), name
 
 
-def replace(place: Place, text: str) -> None:
+def replace(place: ConfigFile, text: str) -> None:
     """Replace a config.json by text, keeping its mode and owner.
 
     Raises BundleError, and then it is as it was.

@@ -247,7 +247,7 @@ def _doubt(oci: dict[str, Any], host: Host) -> str:
     return CLAIMED if not host.call.container and host.settings["SANDBOXES"] == "skip" else ""
 
 
-def write(place: bundle.Place, oci: dict[str, Any], changes: list[Change]) -> None:
+def write(place: bundle.ConfigFile, oci: dict[str, Any], changes: list[Change]) -> None:
     """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises BundleError."""
     if changes:
         try:

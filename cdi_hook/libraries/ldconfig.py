@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.container.rootfs import Rootfs
 
-    Identity = tuple[int, int]  # device and inode
+    Inode = tuple[int, int]  # device and inode
 
 _CONF = "/etc/ld.so.conf"
 _CONF_DIR = "/etc/ld.so.conf.d"
@@ -155,7 +155,7 @@ def update(root: Rootfs, dirs: Sequence[str], before: Sequence[str], mounted: Mo
     if texts.read(root, _ALPINE) is not None:
         _write_musl_path(root, added, system)
     entries: list[ldcache.Entry] = []
-    seen: set[Identity] = set()
+    seen: set[Inode] = set()
     # An image without debian_version may have Debian's dirs all the same, as small ones do.
     # A configuration on a volume isn't read, and one need not include our files.
     for directory in dict.fromkeys([*_configured(root), *before, *dirs, *_debians_dirs()]):
@@ -218,7 +218,7 @@ def _write_musl_path(root: Rootfs, added: Sequence[str], system: Sequence[str]) 
 
 
 def _with_hwcaps(
-    root: Rootfs, directory: str, seen: set[Identity], mounted: Mounted
+    root: Rootfs, directory: str, seen: set[Inode], mounted: Mounted
 ) -> Iterator[tuple[str, str]]:
     """Yield a dir and the dirs for some processors below it, each with its processors' name."""
     try:
@@ -252,7 +252,7 @@ def _of_volumes(root: Rootfs, entries: Iterable[ldcache.Entry]) -> list[ldcache.
     return found
 
 
-def _identity(status: os.stat_result) -> Identity:
+def _identity(status: os.stat_result) -> Inode:
     return status.st_dev, status.st_ino
 
 
@@ -285,8 +285,8 @@ class _Dir:
         self._path = path
         self._hwcaps = hwcaps
         self._mounted = mounted
-        self._files: dict[str, Identity] = {}  # a name and what it is in the end
-        self._read: dict[Identity, tuple[elf.Machine, str] | None] = {}
+        self._files: dict[str, Inode] = {}  # a name and what it is in the end
+        self._read: dict[Inode, tuple[elf.Machine, str] | None] = {}
         self._links: dict[str, bool] = {}  # whether each name in it is one
         self._of_spec: set[str] = set()
 

@@ -18,7 +18,7 @@ from cdi_hook.errors import ERROR, Finding
 from cdi_hook.specs.scalars import float_text
 from cdi_hook.specs.schema import RANGES, ZEROES, wanted
 from cdi_hook.specs.versions import DRAFTS, NEWER
-from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, line
+from cdi_hook.specs.yaml_nodes import SyntaxProblem, YamlNode, line
 from cdi_hook.specs.yaml_values import LinedMapping, LinedSequence, decode
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def read(data: bytes, schema: Schema) -> tuple[Any, list[Finding]]:
     return _shape(value, schema, "", None, findings), findings
 
 
-def _shape(value: Any, schema: Schema, path: str, node: Node, findings: Findings, before: Any = None) -> Any:
+def _shape(
+    value: Any, schema: Schema, path: str, node: YamlNode, findings: Findings, before: Any = None
+) -> Any:
     """Return value in the schema's type; None, with a finding, if it has another type.
 
     ``before`` is the value of the same field in other case: the reference decodes into that.

@@ -22,7 +22,7 @@ NODE_TYPES = ("", "b", "c", "u", "p")
 _ODD = 0o7111  # bits of a mode that no device node has use for: to execute, and the special ones
 
 # The edits of one kind, and their place in the spec -> findings.
-Rule = Callable[[Any, str], Iterable[Finding]]
+Checker = Callable[[Any, str], Iterable[Finding]]
 
 
 def validate(data: dict[str, Any]) -> list[Finding]:
@@ -164,7 +164,7 @@ def validate_edits(edits: dict[str, Any] | None, path: str = "") -> list[Finding
     ]
 
 
-def _each(rule: Rule) -> Rule:
+def _each(rule: Checker) -> Checker:
     return lambda items, path: [
         finding for index, item in enumerate(items) for finding in rule(item, f"{path}[{index}]")
     ]
@@ -241,7 +241,7 @@ def _validate_rdt(rdt: dict[str, Any], path: str) -> Iterator[Finding]:
 
 # By kind of edit, in the order in which the reference implementation checks them. Of what isn't here, the
 # schema says all.
-RULES: dict[str, Rule] = {
+RULES: dict[str, Checker] = {
     "env": _validate_env,
     "deviceNodes": _each(_validate_node),
     "hooks": _each(_validate_hook),

@@ -23,14 +23,14 @@ _ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 
 # An event of PyYAML, which has no types: a scalar, an alias, or the start of a mapping or a
 # sequence. The last two have ``children``; an alias has a ``target``.
-Node = Any
+YamlNode = Any
 
 
 class SyntaxProblem(Exception):
     """Text that the reference implementation doesn't read as YAML."""
 
 
-def compose(data: bytes) -> Node | None:
+def compose(data: bytes) -> YamlNode | None:
     """Return the root of the first document, or None; raises SyntaxProblem and RecursionError."""
     try:
         return _compose(data)
@@ -53,7 +53,7 @@ def next_document(data: bytes) -> int:
         loader.dispose()
 
 
-def _compose(data: bytes) -> Node | None:
+def _compose(data: bytes) -> YamlNode | None:
     # PyYAML may lack its C parser. The other one differs only in rare syntax.
     make_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = _decode(data)
@@ -79,7 +79,7 @@ def _describe(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _document(get_event: Callable[[], Any], text: str) -> Node | None:
+def _document(get_event: Callable[[], Any], text: str) -> YamlNode | None:
     get_event()
     root = get_event()
     if isinstance(root, yaml.StreamEndEvent):
@@ -87,7 +87,7 @@ def _document(get_event: Callable[[], Any], text: str) -> Node | None:
     if root.version is not None and root.version != (1, 1):
         raise SyntaxProblem("found incompatible YAML document (only %YAML 1.1 is)")
     is_odd = "\\/" in text or "?" in text
-    anchors: dict[str, Node] = {}
+    anchors: dict[str, YamlNode] = {}
     root.flow_style = False
     children = root.children = []
     within = [root]
@@ -120,14 +120,14 @@ def _document(get_event: Callable[[], Any], text: str) -> Node | None:
             anchors[event.anchor] = event
 
 
-def _scalar(node: Node, parent: Node, text: str) -> None:
+def _scalar(node: YamlNode, parent: YamlNode, text: str) -> None:
     if node.style == '"' and _ESCAPED_SLASH.search(text, node.start_mark.index, node.end_mark.index):
         raise SyntaxProblem(f"line {line(node)}: found unknown escape character (\\/)")
     if parent.flow_style and not node.style and "?" in node.value:
         raise SyntaxProblem(f"line {line(node)}: a ? inside brackets or braces needs quotes")
 
 
-def line(node: Node) -> int:
+def line(node: YamlNode) -> int:
     """Return the line that a node begins in."""
     return int(node.start_mark.line) + 1
 

@@ -16,7 +16,7 @@ from yaml import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
 from cdi_hook.specs import scalars
 from cdi_hook.specs.scalars import TAG
-from cdi_hook.specs.yaml_nodes import Node, SyntaxProblem, compose, line
+from cdi_hook.specs.yaml_nodes import SyntaxProblem, YamlNode, compose, line
 
 _RESOLVABLE = frozenset(TAG + name for name in ("str", "bool", "int", "float", "null", "timestamp"))
 
@@ -25,14 +25,14 @@ class LinedMapping(dict[Any, Any]):
     """A decoded mapping that remembers the node of each key."""
 
     __slots__ = ("nodes",)
-    nodes: dict[Any, Node]
+    nodes: dict[Any, YamlNode]
 
 
 class LinedSequence(list[Any]):
     """A decoded sequence that remembers the node of each item."""
 
     __slots__ = ("nodes",)
-    nodes: list[Node]
+    nodes: list[YamlNode]
 
 
 def decode(data: bytes) -> Any:
@@ -46,7 +46,7 @@ class _Decoder:
         self.following: set[int] = set()
         self.count = self.alias_count = 0
 
-    def value(self, node: Node) -> Any:
+    def value(self, node: YamlNode) -> Any:
         self.count += 1
         if self.following:
             self.alias_count += 1
@@ -73,7 +73,7 @@ class _Decoder:
         ratio = 0.99 - 0.89 * (self.count - 400_000) / 3_600_000
         return self.count * min(0.99, max(0.10, ratio))
 
-    def follow(self, alias: Node, use: Any, *arguments: Any) -> Any:
+    def follow(self, alias: YamlNode, use: Any, *arguments: Any) -> Any:
         target = alias.target
         if id(target) in self.following:
             raise SyntaxProblem(f"line {line(alias)}: anchor '{alias.anchor}' value contains itself")
@@ -82,7 +82,7 @@ class _Decoder:
         self.following.discard(id(target))
         return result
 
-    def mapping(self, node: Node, mapping: LinedMapping) -> None:
+    def mapping(self, node: YamlNode, mapping: LinedMapping) -> None:
         """Fill a mapping; a key that isn't a string is (type, key), because 1 and true are different keys."""
         children = iter(node.children)
         for key_node, value_node in zip(children, children):
@@ -101,7 +101,7 @@ class _Decoder:
             mapping[key] = value
             mapping.nodes[key] = key_node
 
-    def merge(self, node: Node, mapping: LinedMapping) -> None:
+    def merge(self, node: YamlNode, mapping: LinedMapping) -> None:
         is_list = type(node) is SequenceStartEvent
         for item in node.children[::-1] if is_list else [node]:
             is_alias = isinstance(item, AliasEvent)
@@ -116,7 +116,7 @@ class _Decoder:
                 self.mapping(item, mapping)
 
 
-def _is_merge(node: Node) -> bool:
+def _is_merge(node: YamlNode) -> bool:
     if type(node) is not ScalarEvent or node.value != "<<":
         return False
     return bool(node.implicit[0]) or node.tag == TAG + "merge"
@@ -133,7 +133,7 @@ def _named(mapping: LinedMapping) -> LinedMapping:
     return named
 
 
-def _key(key: object, node: Node) -> str:
+def _key(key: object, node: YamlNode) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, int) and key < 1 << 63:
@@ -144,7 +144,7 @@ def _key(key: object, node: Node) -> str:
     raise SyntaxProblem(f"line {line(node)}: {key!r} can't be a key")
 
 
-def _scalar(node: Node) -> Any:
+def _scalar(node: YamlNode) -> Any:
     """Return the value of a scalar: str, bool, int, float or None."""
     tag, text = node.tag or "", node.value
     if not tag and not node.implicit[0]:

@@ -126,16 +126,24 @@ def test_unit_tests_lie_in_rooms() -> None:
 
 
 def test_no_name_stands_twice() -> None:
-    """One noun a thing: no two modules, and no two classes, have the same name."""
+    """One noun a thing: no two modules, and no two types, have the same name."""
     leaves = Counter(name.rpartition(".")[2] for name in ALL)
     assert {name for name, number in leaves.items() if number > 1} == FRONTS
-    classes = Counter(
-        node.name
+    types = Counter(
+        name
         for path in ALL.values()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ClassDef)
+        for name in defined(node)
+        if name[0] != "_" and not name.isupper() and name[0].isupper()
     )
-    assert [name for name, number in classes.items() if number > 1] == []
+    assert [name for name, number in types.items() if number > 1] == []
+
+
+def defined(node: ast.AST) -> list[str]:
+    """Return the names of the class or of the variables that a statement makes; a type's alias is one of these."""
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return [node.name] if isinstance(node, ast.ClassDef) else []
 
 
 @pytest.mark.parametrize("name", ALL)

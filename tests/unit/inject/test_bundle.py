@@ -18,7 +18,7 @@ from cdi_hook.inject import bundle
 ROOT = Path(__file__).parents[3]
 
 
-def place(path: Path) -> bundle.Place:
+def place(path: Path) -> bundle.ConfigFile:
     """Load a config.json and return where it lies."""
     loaded = bundle.load(str(path))
     assert loaded is not None
