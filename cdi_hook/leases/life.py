@@ -29,7 +29,7 @@ def is_there(one: Creator) -> bool:
     pid, start, space = one
     try:
         if space != namespace():
-            return _may_be_elsewhere(pid, start)
+            return _may_be_elsewhere(pid, start, space)
         fields = _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return _is_hidden(pid)
@@ -54,8 +54,8 @@ def _is_hidden(pid: int) -> bool:
     return True
 
 
-def _may_be_elsewhere(pid: int, start: int) -> bool:
-    """Say whether a process of another pid namespace may be there that has this pid in it."""
+def _may_be_elsewhere(pid: int, start: int, space: str) -> bool:
+    """Say whether a process may be there that has this pid in another pid namespace."""
     try:
         if namespace() != INITIAL or not _stat(1):  # with hidepid there is no /proc/1
             return True
@@ -66,11 +66,18 @@ def _may_be_elsewhere(pid: int, start: int) -> bool:
             pids = read(f"/proc/{name}/status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
             if len(pids) > 1 and int(pids[-1]) == pid:
                 fields = _stat(name)
-                if int(fields[19]) == start and not _is_dead(fields):
+                if int(fields[19]) == start and not _is_dead(fields) and _may_be_in(name, space):
                     return True
         except (FileNotFoundError, ProcessLookupError):
             pass  # it has just ended
     return False
+
+
+def _may_be_in(pid: str, space: str) -> bool:
+    try:
+        return namespace(pid) == space
+    except PermissionError:  # another user's
+        return True
 
 
 def _stat(pid: int | str) -> list[bytes]:
@@ -87,9 +94,9 @@ def read(path: str) -> bytes:
         posix.close(descriptor)
 
 
-def namespace() -> str:
-    """Return which pid namespace we are in."""
-    return posix.readlink("/proc/self/ns/pid")
+def namespace(pid: str = "self") -> str:
+    """Return which pid namespace a process is in; raises OSError."""
+    return posix.readlink(f"/proc/{pid}/ns/pid")
 
 
 def cgroups(pid: int | str = "self") -> dict[str, str]:

@@ -93,7 +93,12 @@ def test_a_pid_namespace_below_ours() -> None:
         one = json.loads(process.stdout.readline().replace("'", '"'))
         assert one[2] != life.namespace()
         assert life.is_there(one)
-        assert life.is_there([one[0], one[1] + 1, one[2]]) is (life.namespace() != life.INITIAL)
+        for gone in [one[0], one[1] + 1, one[2]], [one[0], one[1], "pid:[1]"]:
+            assert life.is_there(gone) is (life.namespace() != life.INITIAL)
+        # whoever may not see a process's namespace can't tell it from another with its pid
+        look = f"from cdi_hook.leases import life; print(life.is_there({[one[0], one[1], 'pid:[1]']}))"
+        nobody = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", look]
+        assert subprocess.run(nobody, check=True, capture_output=True, text=True).stdout == "True\n"
         process.communicate("")
     assert life.is_there(one) is (life.namespace() != life.INITIAL)
     program = f"from cdi_hook.leases import life; print(life.is_there({GONE}))"
