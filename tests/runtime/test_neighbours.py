@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import struct
@@ -225,7 +226,7 @@ def test_one_user_with_two_sessions(machine: Machine) -> None:
 @pytest.mark.parametrize("first", [ANN, 0])
 def test_a_neighbour_s_container_that_ended(machine: Machine, first: int) -> None:
     """With an engine's id it is seen to live, and once no process has the id, its device is free."""
-    identity = "0a" * 32
+    identity = secrets.token_hex(32)  # which no process of another test has
     pid = machine.container(first, identity)
     assert machine.take_for(first, FREE, container=(identity, pid)) == "got"
     told = machine.take(BOB, FREE)
@@ -446,7 +447,7 @@ def test_no_place_for_claims(machine: Machine, mode: str) -> None:
 @pytest.mark.parametrize("killed", [ANN, 0])
 def test_killed_between_publishing_and_reading(machine: Machine, killed: int) -> None:
     """What was never given holds nothing back, once that is seen; no file stays that nobody can remove."""
-    identity = "1b" * 32
+    identity = secrets.token_hex(32)
     pid = machine.container(killed, identity)
     process = machine.spawn(machine.taking(killed, FREE, containers=[(identity, pid)], stop="read"))
     assert process.stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import time
 from pathlib import Path
@@ -366,12 +367,13 @@ def test_labels(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("user", sorted({os.geteuid(), os.geteuid() or 65534}))
 def test_only_root_has_daemons(user: int) -> None:
     """A process with a daemon's name is the daemon if it is root's."""
-    command = ["/bin/sh", "-c", "echo cdi-daemon >/proc/$$/comm; echo; read line"]
+    name = f"cdi-{secrets.token_hex(4)}"  # of no process of another test
+    command = ["/bin/sh", "-c", f"echo {name} >/proc/$$/comm; echo; read line"]
     other = None if user == os.geteuid() else user
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=other) as process:
         assert process.stdout
         process.stdout.read(1)
-        assert of_engines.process("cdi-daemon") == ("" if user else f"/proc/{process.pid}")
+        assert of_engines.process(name) == ("" if user else f"/proc/{process.pid}")
 
 
 def test_what_mends_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
