@@ -5,8 +5,6 @@ A name's module is imported when the name is first used, because imports make a
 container's start slower.
 """
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.catalog.cache import Cache as Cache
@@ -37,53 +35,29 @@ if TYPE_CHECKING:
     from cdi_hook.specs.model import apply_edits as apply_edits
     from cdi_hook.specs.specfile import transient_spec_name as transient_spec_name
     from cdi_hook.specs.versions import minimum_version as minimum_version
+    from cdi_hook.version import __version__ as __version__
 
 _HOMES = {
-    "catalog.cache": ("Cache",),
-    "edits.target": ("Change",),
-    "errors": (
-        "BundleError",
-        "CDIError",
-        "ConfigError",
-        "Finding",
-        "InjectionError",
-        "InvalidAnnotation",
-        "InvalidName",
-        "InvalidRequest",
-        "InvalidSpec",
-        "UnresolvableDevices",
-    ),
-    "inject.annotation": (
-        "annotation_key",
-        "annotation_value",
-        "parse_annotations",
-        "update_annotations",
-    ),
-    "inject.driver": (
-        "CDIDriver",
-        "register",
-    ),
-    "inject.request": ("DeviceRequest",),
-    "leases.distinct": ("distinct_devices",),
-    "names": (
-        "is_qualified_name",
-        "parse_qualified_name",
-        "qualified_name",
-    ),
-    "specs.model": (
-        "Device",
-        "Spec",
-        "apply_edits",
-    ),
-    "specs.specfile": ("transient_spec_name",),
-    "specs.versions": ("minimum_version",),
+    "catalog.cache": "Cache",
+    "edits.target": "Change",
+    "errors": "BundleError CDIError ConfigError Finding InjectionError InvalidAnnotation InvalidName "
+    "InvalidRequest InvalidSpec UnresolvableDevices",
+    "inject.annotation": "annotation_key annotation_value parse_annotations update_annotations",
+    "inject.driver": "CDIDriver register",
+    "inject.request": "DeviceRequest",
+    "leases.distinct": "distinct_devices",
+    "names": "is_qualified_name parse_qualified_name qualified_name",
+    "specs.model": "Device Spec apply_edits",
+    "specs.specfile": "transient_spec_name",
+    "specs.versions": "minimum_version",
+    "version": "__version__",
 }
-__all__ = [name for names in _HOMES.values() for name in names]
+__all__ = [name for names in _HOMES.values() for name in names.split() if name[0] != "_"]
 
 
 def __getattr__(name: str) -> object:
     for home, names in _HOMES.items():
-        if name in names:
+        if name in names.split():
             import importlib
 
             value = getattr(importlib.import_module(f"cdi_hook.{home}"), name)

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 python=$PWD/.venv/bin/python
 
 git() { command git -c safe.directory='*' "$@"; }
-version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' cdi_hook/__init__.py)
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' cdi_hook/version.py)
 epoch=$(git log -1 --format=%ct)
 
 work=$(mktemp -d)

@@ -30,8 +30,8 @@ ready() {
 	'') say 'say which: make release VERSION=X.Y.Z' ;;
 	*[!0-9.]* | *.*.*.* | *..* | .* | *.) say "VERSION=$version is not of the form X.Y.Z" ;;
 	*.*.*)
-		grep -Fqx "__version__ = \"$version\"" cdi_hook/__init__.py ||
-			say "cdi_hook/__init__.py has another __version__ than $version"
+		grep -Fqx "__version__ = \"$version\"" cdi_hook/version.py ||
+			say "cdi_hook/version.py has another __version__ than $version"
 		grep -Eqx "## \[$version\] - 20[0-9]{2}-[0-9]{2}-[0-9]{2}" CHANGELOG.md ||
 			say "CHANGELOG.md has no line \"## [$version] - YYYY-MM-DD\""
 		! git rev-parse -q --verify "refs/tags/v$version" >/dev/null || say "there is a tag v$version already"

@@ -59,6 +59,20 @@ def identify(path: str) -> Identity | None:
     )
 
 
+def is_system_root() -> bool:
+    """Say whether all files are ours: whether we are root, and not only so inside a user namespace."""
+    if posix.geteuid() != 0:
+        return False
+    try:
+        descriptor = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return posix.read(descriptor, 64).split() == [b"0", b"0", b"4294967295"]
+    finally:
+        posix.close(descriptor)
+
+
 def content(path: str) -> str | None:
     """Return what is in a file, or the names in a dir, as text; None where it can't be read."""
     try:

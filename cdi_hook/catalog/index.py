@@ -28,9 +28,10 @@ from __future__ import annotations
 
 import posix
 
-from cdi_hook import __version__, errors
+from cdi_hook import errors
 from cdi_hook.base import json_text, volumes
 from cdi_hook.base.files import content, identify
+from cdi_hook.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import time
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook import __version__
 from cdi_hook.base import files, json_text
 from cdi_hook.catalog import index, inventory
 from cdi_hook.catalog.cache import SETTLED_NS, SILENT, UNMOUNT
 from cdi_hook.catalog.lock import Turn
 from cdi_hook.errors import CDIError
+from cdi_hook.version import __version__
 
 if TYPE_CHECKING:
     from cdi_hook.catalog.cache import Cache, Remembered

@@ -14,12 +14,12 @@ import importlib
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-from cdi_hook import __version__
 from cdi_hook.base import words
 from cdi_hook.base.quoting import quote
 from cdi_hook.cli import output
 from cdi_hook.cli.options import add_debug
 from cdi_hook.config import settings
+from cdi_hook.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

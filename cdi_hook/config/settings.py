@@ -386,20 +386,6 @@ for _key, _default, _values in KEYS:
     _CHECKS.setdefault(_values, _one_of)
 
 
-def is_system_root() -> bool:
-    """Say whether we are root, and not only so inside a user namespace."""
-    if posix.geteuid() != 0:
-        return False
-    try:
-        descriptor = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        return posix.read(descriptor, 64).split() == [b"0", b"0", b"4294967295"]
-    finally:
-        posix.close(descriptor)
-
-
 def spec_dirs(config: Config, environ: Mapping[bytes, bytes], system: bool) -> list[str]:
     """Return the spec dirs in rising priority: the configured ones, for a user also their own."""
     dirs = config["SPEC_DIRS"].split(":") if config["SPEC_DIRS"] else []

@@ -56,7 +56,7 @@ def run() -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.flush()
     try:
-        directory = settings.state_dir(environ, settings.is_system_root())
+        directory = settings.state_dir(environ, files.is_system_root())
         said = files.read(path) if before and before[0] else b""
         if directory and before and before == _times(path):
             if _is_set(path):

@@ -14,8 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import files
-from cdi_hook.catalog import selinux
+from cdi_hook.base import files, selinux
 from cdi_hook.catalog.cache import Cache
 from cdi_hook.errors import CDIError
 from cdi_hook.generate import changes

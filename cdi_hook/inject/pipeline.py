@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 
 from cdi_hook import errors
-from cdi_hook.base import json_text
+from cdi_hook.base import files, json_text
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.config import settings
 from cdi_hook.edits import editor, kinds
@@ -52,7 +52,7 @@ class Host:
     def __init__(self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = ()) -> None:
         """Read the configuration that the environment names; ``spec_dirs`` replace the configured dirs."""
         self.settings = settings.load(environ)
-        self.is_root = settings.is_system_root()
+        self.is_root = files.is_system_root()
         self.spec_dirs = list(spec_dirs) or settings.spec_dirs(self.settings, environ, self.is_root)
         self.strict = posix.geteuid() == 0 and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = settings.state_dir(environ, self.is_root)

@@ -15,8 +15,8 @@ import os
 import struct
 import zlib
 
+from cdi_hook.base import files
 from cdi_hook.base.quoting import quote
-from cdi_hook.config import settings
 from cdi_hook.container import syscalls
 from cdi_hook.errors import InjectionError
 from cdi_hook.live import bpf
@@ -44,11 +44,11 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
     if not allowed:
         return
     is_v1, cgroups = _cgroups(pid)
-    if not cgroups and settings.is_system_root():
+    if not cgroups and files.is_system_root():
         warn("the container is in the hook's own cgroup: its device rules stay as they are")
     is_told = False
     scope = os.path.basename(cgroups[0]) if cgroups else ""
-    if scope.endswith(".scope") and settings.is_system_root():
+    if scope.endswith(".scope") and files.is_system_root():
         from cdi_hook.live import systemd  # subprocess: 10 ms
 
         is_told = systemd.allow(scope.removeprefix("_"), allowed, warn)
@@ -59,7 +59,7 @@ def allow(pid: int, rules: Sequence[dict[str, Any]], warn: Callable[[str], None]
             else:
                 _allow_v2(cgroup, bpf.allowing(allowed), [_SYSTEMD_S] if is_told else [])
         except OSError as error:
-            if not isinstance(error, PermissionError) or settings.is_system_root():
+            if not isinstance(error, PermissionError) or files.is_system_root():
                 raise _error(cgroup, str(error.strerror)) from error
             warn(f"the device rules of cgroup {quote(cgroup)} stay as they are: {error.strerror}")
             break

@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 
+from cdi_hook.base import files
 from cdi_hook.base.quoting import quote
-from cdi_hook.config import settings
 from cdi_hook.container import rootfs, syscalls
 from cdi_hook.errors import InjectionError
 
@@ -199,7 +199,7 @@ class Mount:
                 tree, attr_set=syscalls.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self._idmap == "ridmap"
             )
         except PermissionError:
-            if settings.is_system_root():
+            if files.is_system_root():
                 raise
             # A user's own runtime may not map ids: the files keep the ids that they have.
         except OSError as error:

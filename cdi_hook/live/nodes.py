@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 
+from cdi_hook.base import files
 from cdi_hook.base.quoting import quote
-from cdi_hook.config import settings
 from cdi_hook.container import rootfs, syscalls
 from cdi_hook.errors import InjectionError
 
@@ -133,7 +133,7 @@ def _place(node: Node, container: Container, root: Rootfs) -> None:
     status = os.fstat(present)
     # An empty file may be left by an earlier start, as the place to bind on. If nodes can be made, such a
     # file isn't used: an image could have it to get the host's own node, and chmod that.
-    is_for_binds = container.has_user_namespace or not settings.is_system_root()
+    is_for_binds = container.has_user_namespace or not files.is_system_root()
     if is_for_binds and stat.S_ISREG(status.st_mode) and not status.st_size:
         return node.bind(root)
     if not node.is_like(status):

@@ -71,7 +71,7 @@ class World:
         self.cwd = self.top / "cwd"
         for name in ("asks", "plain"):
             (self.cwd / name).mkdir(parents=True)
-        self.state = settings.state_dir(os.environb, settings.is_system_root())
+        self.state = settings.state_dir(os.environb, files.is_system_root())
         self.configurations = [self.configure(number, text) for number, text in enumerate(CONFIGURATIONS)]
 
     def configure(self, number: int, text: str) -> settings.Config:

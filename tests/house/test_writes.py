@@ -15,7 +15,7 @@ WRITERS = {
     "live.device_rules._allow_v1": "a cgroup's devices.allow",
     "container.idmaps._user_namespace": "the maps of a user namespace of its own",
     "container.namespaces._serve": "/dev/null, in its stdout's place",
-    "catalog.selinux.refused": "a question to SELinux's policy",
+    "base.selinux.refused": "a question to SELinux's policy",
     "catalog.lock.Turn": "nothing, but it makes the lock",
     "leases.store.Store": "nothing, but it makes the lock",
     "leases.claims.publish": "what other users may know of leases: a new file each time",

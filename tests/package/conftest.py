@@ -108,8 +108,8 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, path / name)
         if version != VERSION:
-            init, conf = path / "cdi_hook/__init__.py", path / "packaging/cdi-hook.conf"
-            init.write_text(init.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
+            home, conf = path / "cdi_hook/version.py", path / "packaging/cdi-hook.conf"
+            home.write_text(home.read_text("utf-8").replace(f'"{VERSION}"', f'"{version}"'), "utf-8")
             conf.write_text(conf.read_text("utf-8") + "\n# Another line.\n", "utf-8")
             for name in ("inject/pipeline", "runtime/shim", "hooks/entry", "cli/command/inject"):
                 module = path / f"cdi_hook/{name}.py"

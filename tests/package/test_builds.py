@@ -175,7 +175,7 @@ def test_release_refuses(checkouts: Callable[..., Checkout], key: Key) -> None:
     for version in ("1.2", "1.2.3rc1", "v1.2.3", "1.2.3.4"):
         assert ready(checkout, version, key) == [f"VERSION={version} is not of the form X.Y.Z", uncommitted]
     assert ready(checkout, "1.2.3", key) == [
-        "cdi_hook/__init__.py has another __version__ than 1.2.3",
+        "cdi_hook/version.py has another __version__ than 1.2.3",
         'CHANGELOG.md has no line "## [1.2.3] - YYYY-MM-DD"',
         uncommitted,
     ]

@@ -7,9 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cdi_hook.base import files, words
+from cdi_hook.base import files, selinux, words
 from cdi_hook.base.quoting import quote
-from cdi_hook.catalog import selinux
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.edits import host_check

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cdi_hook.base import files, words
-from cdi_hook.catalog import index_writer, selinux
+from cdi_hook.base import files, selinux, words
+from cdi_hook.catalog import index_writer
 from cdi_hook.cli import host, output
 from cdi_hook.cli.options import add_json
 from cdi_hook.config import shell

@@ -10,9 +10,8 @@ import os
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from cdi_hook.base import files, programs
+from cdi_hook.base import files, programs, selinux
 from cdi_hook.base.quoting import quote
-from cdi_hook.catalog import selinux
 from cdi_hook.doctor.patient import as_root, ask_root
 from cdi_hook.engines import ENGINES, client
 from cdi_hook.engines.edit.config_editor import NAME

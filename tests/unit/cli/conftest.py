@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cdi_hook.base import files
 from cdi_hook.config import settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,7 +124,7 @@ def state(cdi_hook: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = cdi_hook.root / "run/cdi-hook"
     path.parent.mkdir()
     monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(path))
-    monkeypatch.setattr(settings, "is_system_root", lambda: False)
+    monkeypatch.setattr(files, "is_system_root", lambda: False)
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cdi_hook.base import files
 from cdi_hook.cli import main
 from cdi_hook.cli.command import generate
 from cdi_hook.config import settings
@@ -288,7 +289,7 @@ def test_unknown_class(cdi_hook: World) -> None:
 def configured(cdi_hook: World, other: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what runs --configured in this process, with /dev's devices from another root and a state dir here."""
     monkeypatch.setattr(settings, "state_dir", lambda _environ, _system: str(cdi_hook.root / "run"))
-    monkeypatch.setattr(settings, "is_system_root", lambda: True)
+    monkeypatch.setattr(files, "is_system_root", lambda: True)
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.setattr("cdi_hook.cli.command.generate.Root", _root_of(other))
 

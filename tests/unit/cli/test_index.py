@@ -11,10 +11,11 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+from cdi_hook.base import files
 from cdi_hook.catalog import index_writer
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.cli import main
-from cdi_hook.config import settings, shell
+from cdi_hook.config import shell
 from tests.unit.cli.conftest import Shape
 
 if TYPE_CHECKING:
@@ -171,6 +172,6 @@ def test_user_without_a_runtime_dir(
     """A user who has no runtime dir gets an error that says so."""
     monkeypatch.setenv("CDI_HOOK_CONFIG", str(cdi_hook.config))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(settings, "is_system_root", lambda: False)
+    monkeypatch.setattr(files, "is_system_root", lambda: False)
     message = "cdi-hook: there is no place for your own index: set XDG_RUNTIME_DIR; with sudo the host's index is made\n"
     assert run(capfd) == (1, "", message)

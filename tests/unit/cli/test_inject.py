@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdi_hook.config.settings import is_system_root
+from cdi_hook.base.files import is_system_root
 from cdi_hook.generate import classes
 from cdi_hook.generate.renewal import CONFIGURED
 from cdi_hook.generate.root import Root

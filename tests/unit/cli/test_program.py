@@ -288,8 +288,8 @@ def test_runs_where_it_is_installed(cdi_hook: World, layout: str) -> None:
     program = root / "bin/cdi-hook"
     program.parent.mkdir(parents=True)
     shutil.copytree(ROOT / "cdi_hook", lib / "cdi_hook", ignore=shutil.ignore_patterns("__pycache__"))
-    (lib / "cdi_hook/__init__.py").write_text(
-        (ROOT / "cdi_hook/__init__.py").read_text().replace(f'"{__version__}"', '"9.9.9"')
+    (lib / "cdi_hook/version.py").write_text(
+        (ROOT / "cdi_hook/version.py").read_text().replace(f'"{__version__}"', '"9.9.9"')
     )
     text = PROGRAM.read_text()
     if layout == "installed":

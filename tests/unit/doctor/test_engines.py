@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.catalog import selinux
+from cdi_hook.base import selinux
 from cdi_hook.doctor.checks import of_engines
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import ContainerdProber

@@ -79,7 +79,7 @@ def test_spec_that_is_not_trusted(place: Place, mode: int, owner: int, reason: s
 
 def test_overlooked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root's specs with another ending, in a dir of a spec dir, or in a dir that isn't in SPEC_DIRS are found."""
-    monkeypatch.setattr("cdi_hook.config.settings.is_system_root", lambda: True)  # a user's own dir is read
+    monkeypatch.setattr("cdi_hook.base.files.is_system_root", lambda: True)  # a user's own dir is read
     spec = Path(place.spec("right.yaml")).read_text()
     place.write("cdi/a.yml", spec)
     place.write("cdi/b.JSON", spec)

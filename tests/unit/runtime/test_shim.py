@@ -35,7 +35,7 @@ devices:
 OURS = ("base", "base.files", "base.json_text", "base.quoting", "base.volumes", "catalog", "catalog.index", "catalog.registry",
         "config", "config.settings", "edits", "edits.editor", "edits.kinds", "edits.target", "errors", "inject", "inject.bundle",
         "inject.facts", "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
-        "runtime.shim")  # fmt: skip
+        "runtime.shim", "version")  # fmt: skip
 ROOMS = ("base", "catalog", "config", "edits", "inject", "runtime")
 # What the one file has and no good create executes: what is in a room's own module, and this.
 RARE = {f"cdi_hook.{name}" for name in (*ROOMS, "errors")}

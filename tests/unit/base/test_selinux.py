@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdi_hook.base import trust
-from cdi_hook.catalog import selinux
+from cdi_hook.base import selinux, trust
 
 if TYPE_CHECKING:
     from pathlib import Path
