@@ -17,6 +17,7 @@ from cdi_hook.base import patience, volumes
 from cdi_hook.base.files import Identity, clean, content, identify, text
 from cdi_hook.base.quoting import quote
 from cdi_hook.base.trust import Untrusted, trusted
+from cdi_hook.catalog.index import in_order
 from cdi_hook.catalog.inventory import Definition, Inventory, Problems
 from cdi_hook.edits import editor
 from cdi_hook.errors import ERROR, CDIError, Finding, InjectionError, InvalidSpec, UnresolvableDevices
@@ -27,6 +28,7 @@ from cdi_hook.specs.model import SPEC_EXTENSIONS, Device, Spec, spec_path
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cdi_hook.catalog.index import DeviceParts
     from cdi_hook.edits.target import Change, Part
 
     Remembered = Mapping[str, tuple[str, dict[str, Any]]]  # by path: a valid spec's text and data
@@ -160,20 +162,20 @@ class Cache:
         A spec's own edits come once, before those of its first device. Raises
         UnresolvableDevices if a device isn't known.
         """
+        return in_order(self.look_up(names))
+
+    def look_up(self, names: Sequence[str]) -> list[DeviceParts]:
+        """Return what each of these devices asks for, as Index.look_up does."""
         names = as_list(names, "names")
         self._refresh_if_changed()
         unresolved = [name for name in names if name not in self._devices]
         if unresolved:
             raise UnresolvableDevices(unresolved)
-        parts: list[Part] = []
-        seen = set()
-        for name in names:
-            device = self._devices[name]
-            if id(device.spec) not in seen:
-                seen.add(id(device.spec))
-                parts.append(((None, device.spec.path), device.spec.container_edits))
-            parts.append(((name, device.spec.path), device.edits))
-        return parts
+        devices = [(name, device, device.spec) for name in names for device in [self._devices[name]]]
+        return [
+            (((None, spec.path), spec.container_edits), ((name, spec.path), device.edits))
+            for name, device, spec in devices
+        ]
 
     def inject(self, oci: dict[str, Any] | None, names: Sequence[str]) -> list[Change]:
         """Add these devices to an OCI runtime specification, in place, and return the changes.

@@ -35,10 +35,14 @@ from cdi_hook.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from cdi_hook.edits.target import Part
+
+    DeviceParts = tuple[
+        Part, Part
+    ]  # what a device's spec asks for with each of its devices, and what the device does
 
 MAGIC = b"cdi-hook\x07"
 HEAD_AT = len(MAGIC) + 8
@@ -54,15 +58,15 @@ class Index:
         self.spec_dirs = list(spec_dirs)
         self.strict = strict
 
-    def look_up(self, names: Sequence[str]) -> list[Part] | None:
-        """Return what these devices ask for, as Cache.parts does; None without an index that is fresh.
+    def look_up(self, names: Sequence[str]) -> list[DeviceParts] | None:
+        """Return what each of these devices asks for; None without an index that is fresh.
 
         Raises UnresolvableDevices for names that no spec defines.
         """
-        parts, missing = read(self.path, self._look_up, names) or (None, ())
+        asked, missing = read(self.path, self._look_up, names) or (None, ())
         if missing:
             raise errors.UnresolvableDevices(missing)
-        return parts
+        return asked
 
     def inventory(self) -> tuple[list[str], Any] | None:
         """Return the watched paths, and inventory.py's record; None as look_up does."""
@@ -92,33 +96,30 @@ class Index:
         images = start["images"]
         return not images or all(content(path) == images[path] for path, _ in watched if path in images)
 
-    def _look_up(self, descriptor: int, names: Sequence[str]) -> tuple[list[Part], list[str]] | None:
+    def _look_up(self, descriptor: int, names: Sequence[str]) -> tuple[list[DeviceParts], list[str]] | None:
         """Return what the devices ask for, and the names that no spec defines."""
         start, slots, table = head(descriptor)
-        found, missing = [], []
+        devices, missing = [], []
         for name in names:
-            same = [one for one in record(descriptor, table, number(name) % slots) if one[0] == name]
-            found += same
-            if not same:
+            own = [device for device in record(descriptor, table, number(name) % slots) if device[0] == name]
+            devices += own
+            if not own:
                 missing.append(name)
         if missing:
             said = self._inventory(descriptor)  # which knows them all the same if the index is damaged
-            known = {one[0] for one in said[1]["devices"]} if said else set(missing)
+            known = {device[0] for device in said[1]["devices"]} if said else set(missing)
             return None if known.intersection(missing) else ([], missing)
         # What a dir says doesn't count where all is defined in later ones, so it isn't asked.
-        lowest = min((spec for _, spec, _ in found), default=0)
-        if not self.is_fresh(start, max(one for one in start["places"] if one <= lowest)):
+        specs = {spec for _, spec, _ in devices}
+        lowest = min(specs, default=0)
+        if not self.is_fresh(start, max(place for place in start["places"] if place <= lowest)):
             return None
-        parts: list[Part] = []
-        seen = set()
-        for name, spec, own in found:
-            path = start["watched"][spec][0]
-            if spec not in seen:
-                seen.add(spec)
-                (common,) = record(descriptor, table, slots + spec)
-                parts.append(((None, path), common))
-            parts.append(((name, path), own))
-        return parts, []
+        common = {
+            spec: ((None, start["watched"][spec][0]), edits)
+            for spec in specs
+            for [edits] in [record(descriptor, table, slots + spec)]
+        }
+        return [(common[spec], ((name, common[spec][0][1]), edits)) for name, spec, edits in devices], []
 
     def _inventory(self, descriptor: int) -> tuple[list[str], Any] | None:
         start, slots, table = head(descriptor)
@@ -128,6 +129,18 @@ class Index:
         found = record(descriptor, table, slots + 2 * len(paths))
         # Who may write or read a spec can change without a change of what is watched, in a dir above.
         return None if any(one[-2] not in SAID_BY_A_SPEC for one in found["problems"]) else (paths, found)
+
+
+def in_order(asked: Iterable[DeviceParts]) -> list[Part]:
+    """Return what devices ask for in the order in which it applies: a spec once, before its first device."""
+    parts: list[Part] = []
+    seen = set()
+    for common, own in asked:
+        if common[0] not in seen:
+            seen.add(common[0])
+            parts.append(common)
+        parts.append(own)
+    return parts
 
 
 def read(path: str, use: Callable[..., Any], *arguments: Any) -> Any:

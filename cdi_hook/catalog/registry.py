@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.catalog.cache import Cache
+    from cdi_hook.catalog.index import DeviceParts
     from cdi_hook.catalog.inventory import Inventory, Problems
     from cdi_hook.edits.target import CanMapIds, Change, Part
 
@@ -44,13 +45,13 @@ class Registry:
 
         ``can_map_ids`` is for editor.apply. Without ``keep_index`` an index is read and never written.
         """
-        name = "-".join(one.strip("/").replace("/", "-") for one in spec_dirs)[:200]
+        name = "-".join(spec_dir.strip("/").replace("/", "-") for spec_dir in spec_dirs)[:200]
         path = f"{directory}/{name}{'.strict' if strict else ''}.index" if directory else ""
         self.index = index.Index(path, spec_dirs, strict)
         self._keeps_index = keep_index
         self._can_map_ids = can_map_ids
         self._cache: Cache | None = None
-        self._parts: dict[str, tuple[Part, Part]] = {}  # of each device looked up: its spec's, its own
+        self._asked: dict[str, DeviceParts] = {}  # of each device looked up
 
     @property
     def spec_dirs(self) -> list[str]:
@@ -111,43 +112,24 @@ class Registry:
 
         A device is looked up once: what a lease was taken for is what is injected.
         """
-        common: dict[str, Part] = {}
-        missing = [name for name in names if name not in self._parts]
-        for part in self._look_up(missing) if missing else ():
-            name, path = part[0]
-            if name is None:
-                common[path] = part
-            else:
-                self._parts[name] = common[path], part
-        found: list[Part] = []
-        seen = set()
-        for name in names:
-            of_spec, own = self._parts[name]
-            source, _ = of_spec
-            if source not in seen:
-                seen.add(source)
-                found.append(of_spec)
-            found.append(own)
-        return found
+        missing = [name for name in names if name not in self._asked]
+        for common, own in self._look_up(missing) if missing else ():
+            self._asked[str(own[0][0])] = common, own
+        return index.in_order([self._asked[name] for name in names])
 
-    def _look_up(self, names: Sequence[str]) -> list[Part]:
-        if not self.index.path:
-            return self.cache.parts(names)
-        found = self.index.look_up(names)
-        if found is None and not self._keeps_index:
-            return self.cache.parts(names)
-        if found is None:
+    def _look_up(self, names: Sequence[str]) -> list[DeviceParts]:
+        asked = self.index.look_up(names) if self.index.path else None
+        if asked is None and self.index.path and self._keeps_index:
             from cdi_hook.catalog.lock import Turn
 
             with Turn(self.index.path):
-                found = self.index.look_up(names)  # it may be there now
-                if found is None:
+                asked = self.index.look_up(names)  # it may be there now
+                if asked is None:
                     cache = self.cache
                     from cdi_hook.catalog import index_writer  # the cache is there, so it is no cost
 
                     index_writer.write(self.index, cache)
-                    found = cache.parts(names)
-        return found
+        return self.cache.look_up(names) if asked is None else asked
 
     def apply(self, oci: dict[str, Any], parts: Sequence[Part]) -> list[Change]:
         """Edit oci as these parts ask, adding nothing that is there already; return the changes."""

@@ -168,9 +168,9 @@ def test_the_index_says_what_the_specs_say(specs: list[dict[str, Any]], names: l
         Path(registry.index.path).chmod(0o600)
         known = cache.devices()
         for name in {*names, *known}:
-            assert parts(registry.index.look_up, [name]) == parts(cache.parts, [name])
-            assert (parts(cache.parts, [name]) == [name]) is (name not in known)
-        assert parts(registry.index.look_up, names) == parts(cache.parts, names)
+            assert parts(registry.index.look_up, [name]) == parts(cache.look_up, [name])
+            assert (parts(cache.look_up, [name]) == [name]) is (name not in known)
+        assert parts(registry.index.look_up, names) == parts(cache.look_up, names)
 
 
 @FEWER
@@ -194,5 +194,5 @@ def test_a_damaged_index_is_none_or_says_the_same(
         Path(path).write_bytes(whole[:at] + (b"" if cut else data + whole[at + len(data) :]))
         Path(path).chmod(0o600)
         found = parts(index.Index(path, [str(top)], False).look_up, ["v.com/c=a"])
-        assert found in (None, parts(cache.parts, ["v.com/c=a"]))
+        assert found in (None, parts(cache.look_up, ["v.com/c=a"]))
         index_writer.read(path)

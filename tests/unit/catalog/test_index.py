@@ -288,7 +288,8 @@ def test_a_damaged_index_is_no_error_and_never_wrong(tmp_path: Path) -> None:
     """If an index is cut off at any byte, or has NULs for the rest or one byte, it gives the same parts or none."""
     write(tmp_path / "low" / "a.yaml", "v.com/c", "one", "two")
     names = ["v.com/c=one", "v.com/c=two"]
-    expected = registry(tmp_path).parts(names)
+    expected = registry(tmp_path).cache.look_up(names)
+    registry(tmp_path).parts(names)
     path = index_file(tmp_path)
     remembered = index_writer.read(str(path))[1]
     assert list(remembered) == [str(tmp_path / "low" / "a.yaml")]
