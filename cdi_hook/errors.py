@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors and findings as data, and quotes for names. Only an entry point says one, and exits."""
+"""Errors and findings as data. Only an entry point says one, and exits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CDIError(Exception):
 
     ``cause`` is what went wrong, ``about`` what it concerns, where more is known of that (the device, who
     asked for it, its spec), and ``fix`` what to do about it. ``of_request`` is whether a container's
-    request for devices can't be met because of it.
+    request for devices can't be met because of it: inject/request.py says so.
     """
 
     def __init__(self, cause: str, fix: str = "") -> None:
@@ -161,29 +161,6 @@ class Finding:
         return f"Finding{self.fields}"
 
 
-_ESCAPES = {character: f"\\{letter}" for character, letter in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"')}
-
-
-def quote(text: str) -> str:
-    """Quote text as Go's ``%q`` does, as CDI implementations do in messages."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return '"' + "".join(_quoted(character) for character in text) + '"'
-
-
-def _quoted(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that wasn't UTF-8, see surrogateescape
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
 _PACKAGES = {
     "yaml": "PyYAML is missing, which reads CDI specs: install python3-yaml (Debian, Ubuntu), python3-pyyaml "
     "(Fedora, RHEL), or with pip PyYAML",
@@ -193,7 +170,5 @@ _PACKAGES = {
 def defect(error: BaseException, who: str = "") -> str:
     """Return the message for an error that nobody expected, with ``who`` can't go on."""
     if isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES:
-        missing = CDIError(_PACKAGES[error.name])
-        missing.of_request = who != ""
-        return missing.sentence
+        return f"{FAILED if who else ''}{_PACKAGES[error.name]}"
     return f"{who} can't go on: {type(error).__name__}: {error} (--debug shows where)".lstrip()

@@ -1,55 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits that come too late for a container that is being created: refused, or left out with a warning."""
+"""Edits that come too late for a container that is being created: what they are, and those that don't."""
 
 from __future__ import annotations
 
-from cdi_hook.base import json_text
 from cdi_hook.edits.kinds import KINDS, each_kind
-from cdi_hook.errors import TooLate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from cdi_hook.edits.target import Change, Edits, Part
     from cdi_hook.errors import Source
 
-    Apply = Callable[[dict[str, Any], Sequence[Part]], list[Change]]
+ADVICE = (
+    "use cdi-runtime or the precreate hook, which come earlier, or set HOOK_UNSUPPORTED=warn to have "
+    "it left out"
+)
 
 
-def apply(
-    oci: dict[str, Any], parts: Sequence[Part], how: Apply, warn: Callable[[str], None] | None
-) -> list[Change]:
-    """Edit oci as these parts ask, and return the changes; ``how`` is Registry.apply.
-
-    ``warn`` gets what comes too late, which is left out. Without ``warn`` it is TooLate.
-    """
-    possible = [(source, _possible(edits)) for source, edits in parts]
-    before = json_text.dumps(oci) if warn and possible != parts else ""
-    changes = how(oci, parts)
-    late = [change for change in changes if _too_late(change)]  # what an earlier injection has made isn't
-    if not late:
-        return changes
-    if not warn:
-        raise TooLate(
-            _needs(late),
-            "use cdi-runtime or the precreate hook, which come earlier, or set HOOK_UNSUPPORTED=warn to have "
-            "it left out",
-        )
-    warn(f"{_needs(late)}, and left out because of HOOK_UNSUPPORTED=warn")
-    oci.clear()
-    oci.update(json_text.loads(before))
-    return how(oci, possible)
-
-
-def _needs(late: Sequence[Change]) -> str:
-    needs: dict[Source, list[str]] = {}
-    for change in late:
-        for source in change.sources:
-            needs.setdefault(source, []).append(_too_late(change))
-    asking = [f"{_who(source)} needs {', '.join(what)}" for source, what in needs.items()]
+def needs(changes: Sequence[Change]) -> str:
+    """Say which devices need changes that come too late; "" if none does."""
+    by_source: dict[Source, list[str]] = {}
+    for change in changes:
+        what = _too_late(change)  # what an earlier injection has made isn't
+        for source in change.sources if what else ():
+            by_source.setdefault(source, []).append(what)
+    if not by_source:
+        return ""
+    asking = [f"{_who(*source)} needs {', '.join(what)}" for source, what in by_source.items()]
     return f"{'; '.join(asking)}: too late for a container that is being created"
+
+
+def possible(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts without the edits that come too late."""
+    return [(source, _possible(edits)) for source, edits in parts]
 
 
 def _too_late(change: Change) -> str:
@@ -63,14 +47,13 @@ def _too_late(change: Change) -> str:
 def _possible(edits: Edits) -> Edits:
     """Return the container edits that can still be made."""
     possible: Edits = {}
-    for name, several in each_kind(edits):
+    for name, wanted in each_kind(edits):
         kind = KINDS[name]
-        left = [edit for edit in several if kind.too_late is not None and not kind.too_late(edit)]
+        left = [edit for edit in wanted if kind.too_late is not None and not kind.too_late(edit)]
         if left:
             possible[name] = left if kind.is_list else left[0]
     return possible
 
 
-def _who(source: Source) -> str:
-    device, path = source
+def _who(device: str | None, path: str) -> str:
     return f"any device of {path}" if device is None else f"device {device} ({path})"

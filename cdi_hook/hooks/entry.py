@@ -20,9 +20,9 @@ from __future__ import annotations
 import _thread
 import posix
 
-from cdi_hook.base import json_text, log
-from cdi_hook.base.quoting import quote
+from cdi_hook.base import files, json_text, log
 from cdi_hook.errors import (
+    FAILED,
     BundleError,
     CDIError,
     ConfigError,
@@ -34,6 +34,7 @@ from cdi_hook.errors import (
     defect,
 )
 from cdi_hook.inject import bundle, pipeline, request
+from cdi_hook.inject.request import Facts
 from cdi_hook.leases.lessee import Lessee
 from cdi_hook.runtime import argv
 
@@ -124,55 +125,48 @@ class Hook:
     def precreate(self) -> None:
         """Write the OCI spec from stdin to stdout, edited."""
         text = self._read_stdin()
-        oci = parse_stdin(text, "an OCI spec")
-        self._host.call.bundle = posix.getcwd()
-        self._host.call.may_be_pod = False  # only podman calls this
-        self._host.call.no_lease = "podman's precreate hooks aren't told the container's id: use cdi-runtime"
+        oci = bundle.parse(text, "an OCI spec")
+        self._host.call = Facts(
+            bundle=posix.getcwd(),
+            no_lease="podman's precreate hooks aren't told the container's id: use cdi-runtime",
+            may_be_pod=False,  # only podman calls this
+        )
         changes = pipeline.inject(oci, self._host, self._warn_of_errors)
         _write_stdout(json_text.dumps(oci).encode() if changes else text)
         self._host.log_outcome()
 
     def inject_live(self) -> None:
         """Inject into the container whose state is on stdin."""
-        state = parse_stdin(self._read_stdin(), "a container's state")
-        path = f"{_bundle(state)}/config.json"
-        call = self._host.call
-        call.container, call.bundle, call.root = (
-            str(state.get(name, "")) for name in ("id", "bundle", "root")
-        )
-        found = bundle.load(path)
-        if found is None:
-            raise BundleError(f"no bundle at {quote(state['bundle'])}: there is no {quote(path)}")
-        oci, place = found
-        call.lessee = Lessee(state["pid"])
+        state = bundle.parse(self._read_stdin(), "a container's state")
+        directory = _bundle(state)
+        told = [str(state.get(name, "")) for name in ("id", "bundle", "root")]
+        call = self._host.call = Facts(*told, lessee=Lessee(state["pid"]))
+        oci, place = bundle.load_from(directory)
         changes = pipeline.inject(oci, self._host, self._warn_of_errors, late=True)
         if changes:
             from cdi_hook.live import carryout  # ctypes: 5 ms
 
             posix.chdir(state["bundle"])
             try:
-                carryout.carry_out(
-                    changes, oci, state, lambda: bundle.replace(place, json_text.dumps(oci)), self._warn
-                )
+                with call:
+                    carryout.carry_out(
+                        changes, oci, state, lambda: bundle.replace(place, json_text.dumps(oci)), self._warn
+                    )
             except CDIError as error:
                 assert call.request
                 error.about = request.asked(call.request.device_ids, call.request)
-                error.of_request = True
                 raise
         self._host.log_outcome()
 
     def prepare(self, needs: Needs) -> None:
         """Do what the container whose state is on stdin needs."""
-        state = parse_stdin(self._read_stdin(), "a container's state")
-        call = self._host.call
-        call.container, call.bundle = (str(state.get(name, "")) for name in ("id", "bundle"))
+        state = bundle.parse(self._read_stdin(), "a container's state")
+        self._host.call = Facts(*(str(state.get(name, "")) for name in ("id", "bundle")))
+        path = _rootfs(state)
         from cdi_hook.libraries import preparing  # ctypes: 5 ms
 
-        try:
-            preparing.prepare(needs, _rootfs(state))
-        except InjectionError as error:
-            error.of_request = True
-            raise
+        with self._host.call:
+            preparing.prepare(needs, path)
 
     def end_in_time(self) -> None:
         """End this process if it works too long.
@@ -196,13 +190,12 @@ class Hook:
             if left <= 0
             else f"takes more than {MOST_CPU_S} s of CPU: name fewer dirs in the image's /etc/ld.so.conf"
         )
-        error = InjectionError(f"cdi-hook createContainer {message}")
-        error.of_request = True
+        message = f"{FAILED}cdi-hook createContainer {message}"
         try:
-            _thread.start_new_thread(self.say, ("error", error.sentence))  # LOG may be what doesn't answer
+            _thread.start_new_thread(self.say, ("error", message))  # LOG may be what doesn't answer
             time.sleep(1)
         finally:
-            posix._exit(_status(error))
+            posix._exit(_status(InjectionError(message)))
 
     def _read_stdin(self) -> bytes:
         chunks = []
@@ -234,19 +227,6 @@ class Hook:
         whole = whole.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0").decode()
         syslog.openlog("cdi-hook", 0, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR if level == "error" else syslog.LOG_WARNING, whole)
-
-
-def parse_stdin(text: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object on stdin; raises BundleError if it isn't one, or is too large."""
-    if len(text) > bundle.MOST:
-        raise BundleError(f"stdin must be {what}, but it is larger than {bundle.MOST} bytes")
-    try:
-        tree = json_text.loads(text.decode("utf-8"))
-    except ValueError as error:
-        raise BundleError(f"stdin must be {what}, but it is not valid JSON: {error}") from error
-    if not isinstance(tree, dict):
-        raise BundleError(f"stdin must be {what}, but it is not a JSON object")
-    return tree
 
 
 def _bundle(state: dict[str, Any]) -> str:
@@ -287,7 +267,10 @@ def _rootfs(state: dict[str, Any]) -> str:
             path = root.get("path") if isinstance(root, dict) else None
     if not (isinstance(path, str) and path and isinstance(directory, str) and directory.startswith("/")):
         raise BundleError("the container's state on stdin doesn't lead to its rootfs")
-    return path if path.startswith("/") else f"{directory}/{path}"
+    path = path if path.startswith("/") else f"{directory}/{path}"
+    if files.identify(path) == files.identify("/"):
+        raise BundleError("the rootfs of the container's state on stdin is that of the host")
+    return path
 
 
 def _write_stdout(text: bytes) -> None:

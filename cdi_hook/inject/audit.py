@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.config.settings import Config
-    from cdi_hook.inject.facts import Facts
+    from cdi_hook.inject.request import Facts
 
 MOST = 64 << 10  # bytes of a line; some read a log's lines up to that
 _MOST_TEXT, _MOST_MESSAGE = 4096, 16_000  # bytes, as JSON, of a path or an id, and of the message
@@ -61,11 +61,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _NAMES = {"asctime": "time", "levelname": "level", "message": "msg"}
 
 
-def write(settings: Config, call: Facts, level: str, message: str, errors: str = "") -> bool:
+def write(settings: Config, call: Facts, start: float, level: str, message: str, errors: str = "") -> bool:
     """Append a line to LOG if its level is at least LOG_LEVEL; False when that can't be done."""
     if LEVELS.index(level) < LEVELS.index(settings["LOG_LEVEL"]):
         return True
-    fields = about(call)
+    fields = about(call, start)
     if errors:
         fields["errors"] = _fit(errors, log.MOST_ERRORS)
     message = _fit(log.short(message), _MOST_MESSAGE)
@@ -107,8 +107,8 @@ def _formatted(level: str, message: str, fields: dict[str, Any]) -> str:
     return f"{formatter.format(record)}\n"
 
 
-def about(call: Facts) -> dict[str, Any]:
-    """Return what is known of a call, as the fields of a line."""
+def about(call: Facts, start: float) -> dict[str, Any]:
+    """Return what is known of a call, as the fields of a line; ``start`` is when our code started, in s."""
     annotations = (call.oci or {}).get("annotations")
     annotations = annotations if isinstance(annotations, dict) else {}
     there = [one for one in request.PODS if one[1] in annotations] or request.PODS
@@ -128,7 +128,7 @@ def about(call: Facts) -> dict[str, Any]:
         ],
         "specs": list(specs),
         "changes": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        "ms": round((time.monotonic() - call.start) * 1000, 3),
+        "ms": round((time.monotonic() - start) * 1000, 3),
     }
     return {name: value for name, value in fields.items() if value}
 

@@ -53,13 +53,34 @@ def load(path: str) -> tuple[dict[str, Any], ConfigFile] | None:
         if not links and isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return None
         raise errors.BundleError(f"can't read {quote(path)}: {error.strerror}") from error
+    return _object(data, quote(path)), (directory, name, path, status)
+
+
+def load_from(bundle: str) -> tuple[dict[str, Any], ConfigFile]:
+    """Return what load() does for a bundle's dir; raises BundleError if there is no config.json, too."""
+    path = f"{bundle}/config.json"
+    loaded = load(path)
+    if loaded is None:
+        raise errors.BundleError(f"no bundle at {quote(bundle)}: there is no {quote(path)}")
+    return loaded
+
+
+def parse(stdin: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object on stdin; raises BundleError if it isn't one, or is too large."""
+    it = f"stdin must be {what}, but it"
+    if len(stdin) > MOST:
+        raise errors.BundleError(f"{it} is larger than {MOST} bytes")
+    return _object(stdin, it)
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
     try:
         tree = json_text.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise errors.BundleError(f"{quote(path)} is not valid JSON: {error}") from error
+        raise errors.BundleError(f"{what} is not valid JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise errors.BundleError(f"{quote(path)} is not a JSON object")
-    return tree, (directory, name, path, status)
+        raise errors.BundleError(f"{what} is not a JSON object")
+    return tree
 
 
 def _enter(path: str, directory: int | None) -> tuple[int, str]:

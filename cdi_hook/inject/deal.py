@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cdi_hook.config.settings import Config
     from cdi_hook.edits.target import Change
-    from cdi_hook.inject.facts import Facts
+    from cdi_hook.inject.request import Facts
     from cdi_hook.leases.lessee import Lessee
     from cdi_hook.leases.same import Hardware
     from cdi_hook.leases.stock import Stock

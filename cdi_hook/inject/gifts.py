@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from cdi_hook.config.settings import Config
-    from cdi_hook.inject.facts import Facts
-    from cdi_hook.inject.request import DeviceRequest
+    from cdi_hook.inject.request import DeviceRequest, Facts
     from cdi_hook.leases.same import Hardware
     from cdi_hook.leases.stock import Stock
 

@@ -15,7 +15,8 @@ from cdi_hook.base import files, json_text
 from cdi_hook.catalog.registry import Registry
 from cdi_hook.config import settings
 from cdi_hook.edits import editor, kinds
-from cdi_hook.inject import bundle, facts, request
+from cdi_hook.inject import bundle, request
+from cdi_hook.inject.request import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ REFRESH_ERRORS = "Refreshing the CDI registry generated errors"
 
 INJECTED = "CDI devices injected"
 GIVEN = "CDI devices given by the engine"
-UNREADABLE = "the container may have asked for a CDI device by what the configuration can't say: "
-CLAIMED = (
-    "by its annotations this is a Kubernetes pod's sandbox, so it gets no CDI device (SANDBOXES=skip); "
-    "whether that is true can't be told without the container's id"
-)
 
 
 class Host:
@@ -46,21 +42,24 @@ class Host:
     ``is_root``: root, and not only so in a user namespace. ``strict``: spec files
     count only if nobody but root could have written them; the root of a user namespace
     is strict too. ``state_dir`` is where an index is kept ("": nowhere). ``call`` is the
-    call that we are in.
+    call that we are in, and ``start`` when our code started, in s, if there is a LOG.
     """
 
-    def __init__(self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, environ: Mapping[bytes, bytes], spec_dirs: Sequence[str] = (), call: Facts | None = None
+    ) -> None:
         """Read the configuration that the environment names; ``spec_dirs`` replace the configured dirs."""
         self.settings = settings.load(environ)
         self.is_root = files.is_system_root()
         self.spec_dirs = list(spec_dirs) or settings.spec_dirs(self.settings, environ, self.is_root)
         self.strict = posix.geteuid() == 0 and self.settings["SPEC_TRUST"] == "strict"
         self.state_dir = settings.state_dir(environ, self.is_root)
-        self.call = facts.Facts()
+        self.call = call or Facts()
+        self.start = 0.0
         if self.settings["LOG"]:
             import time
 
-            self.call.start = time.monotonic()
+            self.start = time.monotonic()
 
     def registry(self, *, keep_index: bool = True) -> Registry:
         """Return the registry of the spec dirs, with an index where this user has a place for one."""
@@ -84,7 +83,7 @@ class Host:
             return False
         from cdi_hook.inject import audit
 
-        return audit.write(self.settings, self.call, level, message, errors)
+        return audit.write(self.settings, self.call, self.start, level, message, errors)
 
     def log_outcome(self) -> None:
         """Have LOG tell which devices the container has got, or might have asked for."""
@@ -119,139 +118,119 @@ def inject(
     runtime that reads oci, where that is known; ``late`` is whether the container is being created already.
     Raises CDIError when a device that was asked for can't be had; nobody must use oci then.
     """
-    call = host.call
+    call, settings = host.call, host.settings
     call.oci = oci
-    try:
+    with call:
         wanted = call.request = (
-            request.named(named, host.settings)
-            if named
-            else request.collect(oci, host.settings, call.container)
+            request.named(named, settings) if named else request.collect(oci, settings, call.container)
         )
-        registry = host.registry(keep_index=keep_index)
-        stock, given = None, []
-        if host.settings.judges_engines:
-            from cdi_hook.inject import gifts
-            from cdi_hook.leases.stock import Stock
+        injection = Injection(oci, wanted, host, warn, host.registry(keep_index=keep_index))
+        with injection:
+            stock, given = None, []
+            if settings.judges_engines:
+                from cdi_hook.inject import gifts
+                from cdi_hook.leases.stock import Stock
 
-            stock = Stock(registry, host.lease_dir)
-            given = gifts.find(oci, wanted, host.settings, call, stock, is_root=host.is_root)
-        if wanted.device_ids or given:
-            if host.settings.problems:
-                problems = "; ".join(host.settings.problems)
-                raise errors.ConfigError(f"the configuration can't be used: {problems}")
-            dealt = deal(oci, wanted, host, warn, registry, stock, given)
-            if wanted.device_ids:
-                _check_policy(wanted, oci, host, stock)
-                call.changes = _edit(oci, wanted, host, warn, registry, runtime, late)
-            if dealt:
-                call.changes += dealt.record(late=late)
+                stock = Stock(injection.registry, host.lease_dir)
+                given = gifts.find(oci, wanted, settings, call, stock, is_root=host.is_root)
+            if wanted.device_ids or given:
+                if settings.problems:
+                    problems = "; ".join(settings.problems)
+                    raise errors.ConfigError(f"the configuration can't be used: {problems}")
+                dealt = injection.deal(stock, given)
+                if wanted.device_ids:
+                    injection.check_policy(stock)
+                    call.changes = injection.edit(runtime, late=late)
+                if dealt:
+                    call.changes += dealt.record(late=late)
         if not wanted.device_ids:
-            call.doubt = call.doubt or _doubt(oci, host)
-    except errors.CDIError as error:
-        error.of_request = True
-        raise
+            from cdi_hook.inject import doubt
+
+            call.doubt = call.doubt or doubt.of(oci, settings, call.container)
     return call.changes
 
 
-def _edit(
-    oci: dict[str, Any],
-    wanted: request.DeviceRequest,
-    host: Host,
-    warn: Warn,
-    registry: Registry,
-    runtime: str,
-    late: bool,
-) -> list[Change]:
-    try:
-        parts = registry.parts(wanted.device_ids)
-        changes = _apply_late(oci, parts, host, warn, registry) if late else registry.apply(oci, parts)
+class Injection:
+    """Devices on their way into an OCI spec, for a with statement.
+
+    An error within is told with what people need to know of it: the device, its spec, what to do.
+    """
+
+    def __init__(
+        self, oci: dict[str, Any], wanted: request.DeviceRequest, host: Host, warn: Warn, registry: Registry
+    ) -> None:
+        self._oci, self._wanted, self._host, self._warn = oci, wanted, host, warn
+        self.registry = registry
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _where: object) -> None:
+        if error is None or not isinstance(error, (errors.InjectionError, errors.UnresolvableDevices)):
+            return
+        problems = self.registry.errors.items()
+        if problems:
+            self._warn(REFRESH_ERRORS, [f"{path}: {text}" for path, texts in problems for text in texts])
+        from cdi_hook.inject import explain
+
+        explain.complete(error, self._wanted, self.registry)
+
+    def deal(
+        self, stock: Stock | None, given: Sequence[Hardware] = (), *, is_trial: bool = False
+    ) -> Deal | None:
+        """Take leases for the exclusive devices that a container asks for or has; None if there are none."""
+        host = self._host
+        if not (stock and host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
+            return None
+        from cdi_hook.inject.deal import Deal
+
+        deal = Deal(self._wanted, self._oci, host.settings, host.call, stock, given)
+        if not deal.is_needed:
+            return None
+        deal.settle(is_trial=is_trial)
+        return deal
+
+    def check_policy(self, stock: Stock | None) -> None:
+        """Raise InvalidRequest for a device that ALLOW and DENY forbid."""
+        config = self._host.settings
+        if config.has_policy:
+            from cdi_hook.inject import policy
+
+            bundle = self._host.call.bundle if self._host.call.may_be_pod else ""
+            aliases = policy.aliases(self._wanted.device_ids, config, stock) if stock else {}
+            policy.check(self._wanted, config, *request.namespaces(self._oci, bundle), aliases)
+
+    def edit(self, runtime: str, *, late: bool) -> list[Change]:
+        """Make the edits of all devices; return the changes."""
+        parts = self.registry.parts(self._wanted.device_ids)
+        changes = self._apply_late(parts) if late else self.registry.apply(self._oci, parts)
         editor.check_host(changes)
         if runtime and any(kinds.KINDS[change.kind].features for change in changes):
             from cdi_hook.edits import features  # 10 ms, and the runtime's own
 
             features.check(runtime, changes, posix.environ)
-    except (errors.InjectionError, errors.UnresolvableDevices) as error:
-        _complete(error, wanted, warn, registry)
-        raise
-    return changes
+        return changes
+
+    def _apply_late(self, parts: Sequence[Part]) -> list[Change]:
+        """Make the edits that don't come too late; with HOOK_UNSUPPORTED=fail all have to be such."""
+        from cdi_hook.edits import too_late
+
+        is_fatal = self._host.settings["HOOK_UNSUPPORTED"] == "fail"
+        before = "" if is_fatal else json_text.dumps(self._oci)
+        changes = self.registry.apply(self._oci, parts)
+        needs = too_late.needs(changes)
+        if not needs:
+            return changes
+        if is_fatal:
+            raise errors.TooLate(needs, too_late.ADVICE)
+        self._warn(f"{needs}, and left out because of HOOK_UNSUPPORTED=warn", [])
+        self._oci.clear()
+        self._oci.update(json_text.loads(before))
+        return self.registry.apply(self._oci, too_late.possible(parts))
 
 
-def deal(
-    oci: dict[str, Any],
-    wanted: request.DeviceRequest,
-    host: Host,
-    warn: Warn,
-    registry: Registry,
-    stock: Stock | None,
-    given: Sequence[Hardware] = (),
-    *,
-    is_trial: bool = False,
-) -> Deal | None:
-    """Take leases for the exclusive devices that a container asks for or has; None if there are none."""
-    if not (stock and host.settings["EXCLUSIVE"] and (host.call.lessee or host.call.no_lease)):
-        return None
-    from cdi_hook.inject.deal import Deal
-
-    try:
-        made = Deal(wanted, oci, host.settings, host.call, stock, given)
-    except (errors.InjectionError, errors.UnresolvableDevices) as error:
-        _complete(error, wanted, warn, registry)
-        raise
-    if not made.is_needed:
-        return None
-    made.settle(is_trial=is_trial)
-    return made
-
-
-def _complete(
-    error: errors.InjectionError | errors.UnresolvableDevices,
-    wanted: request.DeviceRequest,
-    warn: Warn,
-    registry: Registry,
-) -> None:
-    found = [f"{path}: {one}" for path, several in registry.errors.items() for one in several]
-    if found:
-        warn(REFRESH_ERRORS, found)
-    from cdi_hook.inject import explain
-
-    explain.complete(error, wanted, registry)
-
-
-def _apply_late(
-    oci: dict[str, Any], parts: Sequence[Part], host: Host, warn: Warn, registry: Registry
-) -> list[Change]:
-    from cdi_hook.edits import too_late
-
-    is_fatal = host.settings["HOOK_UNSUPPORTED"] == "fail"
-    return too_late.apply(oci, parts, registry.apply, None if is_fatal else lambda text: warn(text, []))
-
-
-def _check_policy(
-    wanted: request.DeviceRequest, oci: dict[str, Any], host: Host, stock: Stock | None
-) -> None:
-    config = host.settings
-    if config.has_policy:
-        from cdi_hook.inject import policy
-
-        bundle = host.call.bundle if host.call.may_be_pod else ""
-        aliases = policy.aliases(wanted.device_ids, config, stock) if stock else {}
-        policy.check(wanted, config, *request.namespaces(oci, bundle), aliases)
-
-
-def _doubt(oci: dict[str, Any], host: Host) -> str:
-    """Return why a container that asks for nothing may have asked, "" if it hasn't."""
-    if host.settings.hiding:
-        return f"{UNREADABLE}{'; '.join(host.settings.hiding)}"
-    if not request.is_sandbox(oci, host.call.container):
-        return request.misspelt(oci, host.settings)
-    return CLAIMED if not host.call.container and host.settings["SANDBOXES"] == "skip" else ""
-
-
-def write(place: bundle.ConfigFile, oci: dict[str, Any], changes: list[Change]) -> None:
+def write(place: bundle.ConfigFile, call: Facts) -> None:
     """Replace a bundle's config.json by the edited OCI spec, if anything was changed; raises BundleError."""
-    if changes:
-        try:
-            bundle.replace(place, json_text.dumps(oci))
-        except errors.BundleError as error:
-            error.of_request = True
-            raise
+    if call.changes:
+        with call:
+            bundle.replace(place, json_text.dumps(call.oci))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container asks for -> DeviceRequest: its annotations, environment, mounts.
+"""What a container asks for -> DeviceRequest: its annotations, environment, mounts. And the call itself.
 
 Pure: an OCI tree and the configuration in, a request out. Whether this host
 allows it is policy.py's to say, and whether the devices exist the registry's.
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdi_hook.config.settings import Config
+    from cdi_hook.edits.target import Change
+    from cdi_hook.leases.lessee import Lessee
 
     # A device, what asks for it in words, and the words of the configuration that make that a source.
     Asked = tuple[str, str, Sequence[str]]
@@ -41,8 +43,6 @@ _KEYS = {
 # devices to give; a vendor may have 253 bytes and a class 63, as names in Kubernetes have.
 _MOST_ASKED = 16384
 _MOST_NAME = 512
-_LONG_KEY = 320  # characters; Kubernetes has keys of 317 at most, so nobody means to write a longer one
-_MOST_READ = 1000  # words of annotations with such keys: where none of these is a name, they ask for none
 LONGEST_CLAIM = 253  # characters; a pod's name in Kubernetes has no more, and a namespace 63
 # Values of NVIDIA_VISIBLE_DEVICES and its kin that ask for nothing.
 NOTHING = ("", "none", "void")
@@ -85,6 +85,43 @@ class DeviceRequest:
         for name, origin, _ in asked:
             self.origins.setdefault(name, origin)
         self.device_ids = list(dict.fromkeys(name for name, _, _ in asked))
+
+
+class Facts:
+    """Which call it is, and what is found out on its way; the lines in LOG tell it.
+
+    An error in a with statement of it is one that keeps the container from what it asks for.
+
+    ``root`` is where the runtime keeps its state, "" when nobody said. ``lessee`` is who takes a lease for
+    exclusive devices, None where nobody can; then ``no_lease`` says why ("": nothing is given).
+    ``may_be_pod`` is whether a CRI engine may have called. ``doubt`` is why the container may have asked for
+    a device and gets none, "" when it hasn't. ``note`` is what else LOG tells of it. ``unlogged`` is why a
+    line isn't in LOG, "" if all are.
+    """
+
+    def __init__(
+        self,
+        container: str = "",
+        bundle: str = "",
+        root: str = "",
+        *,
+        lessee: Lessee | None = None,
+        no_lease: str = "",
+        may_be_pod: bool = True,
+    ) -> None:
+        self.container, self.bundle, self.root = container, bundle, root
+        self.lessee, self.no_lease, self.may_be_pod = lessee, no_lease, may_be_pod
+        self.doubt = self.note = self.unlogged = ""
+        self.oci: dict[str, Any] | None = None
+        self.request: DeviceRequest | None = None
+        self.changes: list[Change] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _where: object) -> None:
+        if error is not None and isinstance(error, errors.CDIError):
+            error.of_request = True
 
 
 def collect(oci: dict[str, Any], config: Config, container: str = "") -> DeviceRequest:
@@ -278,32 +315,6 @@ def _qualified(item: str, origin: str, config: Config) -> str:
             f"a device is written vendor.com/class=name, several with commas and no spaces between{hint}"
         ) from error
     return name
-
-
-def misspelt(oci: dict[str, Any], config: Config) -> str:
-    """Say which annotation looks like a request and isn't one, because of its key; "" if none does."""
-    annotations = oci.get("annotations")
-    if not isinstance(annotations, dict):
-        return ""
-    prefixes = config.words("ANNOTATION_PREFIXES")
-    left = _MOST_READ
-    for key in sorted(annotations):
-        is_like = "cdi.k8s" in key.lower() or f"{key}/" in prefixes
-        if not is_like or key.startswith(tuple(prefixes)) or not prefixes or len(key) > _LONG_KEY:
-            continue
-        value = annotations[key]
-        for item in value.split(",", left)[:left] if isinstance(value, str) else ():
-            left -= 1
-            try:
-                parse_qualified_name(item.strip())
-            except errors.InvalidName:
-                continue
-            name = key.rpartition("/")[2] if "/" in key else "device"
-            return (
-                f"annotation {quote(key)} asks for no device, because its key doesn't begin with "
-                f"{quote(prefixes[0])}; write the key as {prefixes[0]}{name}"
-            )
-    return ""
 
 
 def asked(names: Iterable[str], request: DeviceRequest) -> str:

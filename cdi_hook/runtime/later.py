@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import posix
 
+from cdi_hook.inject.request import Facts
 from cdi_hook.leases.lessee import Lessee
 from cdi_hook.runtime import argv
 
@@ -12,25 +13,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdi_hook.inject.facts import Facts
-
 # Global options that are about messages only; --debug is a flag in all runtimes.
 _ABOUT_LOGS = ("debug", "log", "log-format", "log-level")
 
 
-def tell_lessee(call: Facts, told: argv.Invocation, runtime: str) -> None:
-    """Say who takes a lease for exclusive devices: we, who become the runtime."""
+def call(told: argv.Invocation, bundle: str, runtime: str) -> Facts:
+    """Return the call, with who takes a lease for exclusive devices: we, who become the runtime."""
     here = posix.getcwd()
-    call.bundle = absolute(call.bundle, here)
-    call.no_lease = "the arguments don't say which of their words is the container's id"
-    if told.has_one_id:
-        xdg = posix.environ.get(b"XDG_RUNTIME_DIR")
-        call.lessee = Lessee(
-            "self",
-            absolute(told.root, here),
-            [runtime, *to_ask(told.global_options, here), "state", told.container_id],
-            None if xdg is None else xdg.decode("utf-8", "surrogateescape"),
-        )
+    xdg = posix.environ.get(b"XDG_RUNTIME_DIR")
+    lessee = Lessee(
+        "self",
+        absolute(told.root, here),
+        [runtime, *to_ask(told.global_options, here), "state", told.container_id],
+        None if xdg is None else xdg.decode("utf-8", "surrogateescape"),
+    )
+    return Facts(
+        told.container_id,
+        absolute(bundle, here),
+        told.root,
+        lessee=lessee if told.has_one_id else None,
+        no_lease="the arguments don't say which of their words is the container's id",
+    )
 
 
 def to_ask(options: Sequence[str], directory: str) -> list[str]:

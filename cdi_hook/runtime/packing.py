@@ -9,13 +9,14 @@ import marshal
 import os
 from typing import Any
 
-from cdi_hook.inject import audit, deal, policy  # noqa: F401 # for what they import
+from cdi_hook.inject import audit, deal, doubt, policy  # noqa: F401 # for what they import
 from cdi_hook.runtime import later, shim  # noqa: F401
 
 # What only a failure needs, or a key of the configuration.
 _RARE = (
     "cdi_hook.errors", "cdi_hook.base.log", "cdi_hook.config.rule", "cdi_hook.inject.audit",
-    "cdi_hook.inject.deal", "cdi_hook.inject.policy", "cdi_hook.leases", "cdi_hook.runtime.later",
+    "cdi_hook.inject.deal", "cdi_hook.inject.doubt", "cdi_hook.inject.policy", "cdi_hook.leases",
+    "cdi_hook.runtime.later",
 )  # fmt: skip
 
 

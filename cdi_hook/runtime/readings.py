@@ -27,14 +27,12 @@ def only_one(paths: Sequence[str], config: Config, container: str) -> str:
         found.setdefault((status.st_dev, status.st_ino), path)
     there = list(found.values()) or paths
     if len(found) > 1 and any(_may_ask(path, config, container) for path in there):
-        error = errors.BundleError(
+        raise errors.BundleError(
             "runtimes read these arguments in different ways and may take "
             f"{' or '.join(map(quote, there))}, of which one may ask for a CDI device",
             'write the bundle as --bundle=DIR before the id, and no other option with one "-" or spaces '
             "around it",
         )
-        error.of_request = True
-        raise error
     return there[0]
 
 

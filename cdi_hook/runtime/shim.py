@@ -14,6 +14,7 @@ import posix
 from cdi_hook import errors
 from cdi_hook.base.quoting import quote
 from cdi_hook.inject import bundle, pipeline
+from cdi_hook.inject.request import Facts
 from cdi_hook.runtime import argv
 
 TYPE_CHECKING = False
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     runtime, stat, lc_ctype, *rest = arguments
     _restore_environment(lc_ctype)
-    call = Call(argv.parse(rest), pipeline.Host(posix.environ))
+    invocation = argv.parse(rest)
+    told = invocation.container_id, invocation.bundle or posix.getcwd(), invocation.root
+    call = Call(invocation, pipeline.Host(posix.environ, call=Facts(*told)))
     try:
         if runtime.startswith("?"):
             raise _no_runtime(runtime[1:], call.host)
@@ -56,30 +59,29 @@ class Call:
     def __init__(self, invocation: argv.Invocation, host: pipeline.Host) -> None:
         self._invocation = invocation
         self.host = host
-        host.call.container = invocation.container_id
-        host.call.bundle = invocation.bundle or posix.getcwd()
-        host.call.root = invocation.root
 
     def inject(self, runtime: str) -> None:
         """Edit the config.json that this command reads, if it asks for devices; raises CDIError."""
-        if self._invocation.command not in argv.BUNDLE_COMMANDS:
+        told = self._invocation
+        if told.command not in argv.BUNDLE_COMMANDS:
             return
-        path, *others = self._invocation.configs
+        path, *others = told.configs
         if others:
             from cdi_hook.runtime import readings
 
-            path = readings.only_one([path, *others], self.host.settings, self._invocation.container_id)
+            with self.host.call:
+                path = readings.only_one(told.configs, self.host.settings, told.container_id)
             self.host.call.bundle = path.rpartition("/")[0] or posix.getcwd()
-        found = bundle.load(path)
-        if found is None:
+        loaded = bundle.load(path)
+        if loaded is None:
             return  # the runtime has its own words for that
-        oci, place = found
+        oci, place = loaded
         if self.host.settings["EXCLUSIVE"]:
             from cdi_hook.runtime import later
 
-            later.tell_lessee(self.host.call, self._invocation, runtime)
-        changes = pipeline.inject(oci, self.host, self._warn, runtime=runtime)
-        pipeline.write(place, oci, changes)
+            self.host.call = later.call(told, self.host.call.bundle, runtime)
+        pipeline.inject(oci, self.host, self._warn, runtime=runtime)
+        pipeline.write(place, self.host.call)
         if self.host.call.doubt and self._invocation.log:  # stderr is the container's
             self._log("warning", self.host.call.doubt, "")
         self.host.log_outcome()

@@ -17,7 +17,7 @@ from hypothesis.errors import NoSuchExample
 from cdi_hook.cli.command import stages
 from cdi_hook.edits import editor, kinds, target, too_late
 from cdi_hook.edits.kinds import HOOK_NAMES, KINDS, Kind
-from cdi_hook.errors import InjectionError, TooLate
+from cdi_hook.errors import InjectionError
 from cdi_hook.live.steps import PLANNED, Steps
 from cdi_hook.specs import model, shape
 from cdi_hook.specs.validation import RULES
@@ -27,8 +27,6 @@ from tests.fuzz.strategies import EDITS, OCI_SPECS
 from .tree import PACKAGE, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cdi_hook.edits.target import Part, Place
     from cdi_hook.errors import Source
 
@@ -203,11 +201,6 @@ def test_runtimes_get_it(name: str) -> None:
 # -- an allow-list: what has no entry, or doesn't say that it isn't too late, is refused
 
 
-def apply(oci: dict[str, Any], parts: Sequence[Part]) -> list[target.Change]:
-    """Do as a Registry does."""
-    return editor.apply(oci, parts, keep_present=True)
-
-
 @pytest.fixture
 def xyz(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a kind that everybody knows how to apply, and of which nothing is said on when it comes too late."""
@@ -231,22 +224,15 @@ WITH_XYZ = {"xyz": ["a"], "netDevices": [{"hostInterfaceName": "e0", "name": "e1
 
 @pytest.mark.usefixtures("xyz")
 def test_what_is_not_said_to_be_in_time_is_too_late() -> None:
-    """An edit of a kind that doesn't say that it can be made late is refused."""
+    """An edit of a kind that doesn't say that it can be made late is too late, and is left out of what isn't."""
+    parts: list[Part] = [(SOURCE, WITH_XYZ)]
+    needs = too_late.needs(editor.apply({}, parts))
+    assert needs.endswith("needs an edit of the kind xyz: too late for a container that is being created")
     oci: dict[str, Any] = {}
-    with pytest.raises(TooLate, match="needs an edit of the kind xyz: too late"):
-        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
-
-
-@pytest.mark.usefixtures("xyz")
-def test_what_is_not_said_to_be_in_time_is_left_out() -> None:
-    """Where what comes too late is to be left out, such an edit is, and a warning names it."""
-    oci: dict[str, Any] = {}
-    warnings: list[str] = []
-    changes = too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, warnings.append)
+    changes = editor.apply(oci, too_late.possible(parts))
     assert oci == {"linux": {"netDevices": {"e0": {"name": "e1"}}}}
     assert Steps(changes, oci).net_devices == [("e0", "e1")]
-    (warning,) = warnings
-    assert "needs an edit of the kind xyz: too late" in warning
+    assert too_late.needs(changes) == ""
 
 
 def test_what_is_no_kind_is_refused() -> None:
@@ -255,7 +241,7 @@ def test_what_is_no_kind_is_refused() -> None:
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
         editor.apply(oci, [(SOURCE, WITH_XYZ)])
     with pytest.raises(InjectionError, match='unknown kind of container edits "xyz"'):
-        too_late.apply(oci, [(SOURCE, WITH_XYZ)], apply, None)
+        too_late.possible([(SOURCE, WITH_XYZ)])
     assert oci == {}
 
 

@@ -15,7 +15,6 @@ from cdi_hook.base import files, log
 from cdi_hook.config import settings
 from cdi_hook.container.rootfs import Rootfs
 from cdi_hook.edits import editor
-from cdi_hook.hooks import entry
 from cdi_hook.inject import bundle, request
 from cdi_hook.libraries import ldconfig, texts
 from cdi_hook.specs import specfile
@@ -52,7 +51,7 @@ def configuration(path: Path, size: int) -> object:
 
 def stdin(_path: Path, size: int) -> object:
     """Parse an OCI spec of this size."""
-    return entry.parse_stdin(b"{}".ljust(size), "an OCI spec")
+    return bundle.parse(b"{}".ljust(size), "an OCI spec")
 
 
 def name(_path: Path, size: int) -> object:

@@ -12,8 +12,8 @@ from cdi_hook.base.quoting import quote
 from cdi_hook.cli import host, output, patch
 from cdi_hook.cli.options import add_json, add_spec_dir
 from cdi_hook.errors import BundleError
-from cdi_hook.hooks import entry
 from cdi_hook.inject import bundle, pipeline
+from cdi_hook.inject.request import Facts
 
 if TYPE_CHECKING:
     import argparse
@@ -55,24 +55,22 @@ def run(options: argparse.Namespace) -> int:
     if options.bundle == "-":
         if sys.stdin is None:
             raise BundleError("can't read an OCI spec from stdin: it is closed")
-        oci = entry.parse_stdin(sys.stdin.buffer.read(bundle.MOST + 1), "an OCI spec")
+        oci = bundle.parse(sys.stdin.buffer.read(bundle.MOST + 1), "an OCI spec")
+    elif os.path.isfile(options.bundle):
+        directory = os.path.dirname(options.bundle) or "."
+        raise BundleError(f"{quote(options.bundle)} is a file; name the bundle, its dir: {directory}")
     else:
-        path = f"{options.bundle}/config.json"
-        loaded = bundle.load(path)
-        if loaded is None and os.path.isfile(options.bundle):
-            directory = os.path.dirname(options.bundle) or "."
-            raise BundleError(f"{quote(options.bundle)} is a file; name the bundle, its dir: {directory}")
-        if loaded is None:
-            raise BundleError(f"no bundle at {quote(options.bundle)}: there is no {quote(path)}")
-        oci, place = loaded
+        oci, place = bundle.load_from(options.bundle)
     found = host.host(options)
-    found.call.bundle = os.path.realpath(options.bundle) if place else ""
-    found.call.no_lease = "cdi-hook inject takes no lease, because it starts no container"
+    found.call = Facts(
+        bundle=os.path.realpath(options.bundle) if place else "",
+        no_lease="cdi-hook inject takes no lease, because it starts no container",
+    )
     changes = pipeline.inject(oci, found, _warn, named=options.device, keep_index=False)
     if found.call.doubt:
         output.warn(found.call.doubt)
     if place and not options.diff:
-        pipeline.write(place, oci, changes)
+        pipeline.write(place, found.call)
     if options.json:
         output.report.items += [patch.operation(change) for change in changes]
     elif options.diff:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdi_hook.cli import host, output
 from cdi_hook.inject import pipeline, request
+from cdi_hook.inject.request import Facts
 from cdi_hook.leases.in_use import InUse
 from cdi_hook.leases.lessee import Lessee
 from cdi_hook.leases.stock import Stock
@@ -19,8 +20,8 @@ HELP = """\
 Wait until a container could have an exclusive device (EXCLUSIVE in the
 configuration), and print nothing then:
 
-  cdi-hook wait nvidia.com/gpu=any && docker run --annotation \\
-      cdi.k8s.io/gpu=nvidia.com/gpu=any IMAGE
+  cdi-hook wait nvidia.com/gpu=any && docker run --runtime cdi --annotation \\
+      cdi.k8s.io/device=nvidia.com/gpu=any IMAGE
 
 Nothing is taken: if another container comes first, docker run is refused.
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     end = time.monotonic() + options.timeout
     found = host.host(options)
     host.warn_of_problems(found)
-    found.call.lessee = Lessee("self")
+    found.call = Facts(lessee=Lessee("self"))
     prefix = (*found.settings.words("ANNOTATION_PREFIXES"), "")[0]
     while True:
         oci = {"annotations": {f"{prefix}wait": options.name}}
@@ -49,7 +50,9 @@ def run(options: argparse.Namespace) -> int:
         registry = found.registry()
         stock = Stock(registry, found.lease_dir)
         try:
-            pipeline.deal(oci, wanted, found, lambda *_: None, registry, stock, is_trial=True)
+            injection = pipeline.Injection(oci, wanted, found, lambda *_: None, registry)
+            with injection:
+                injection.deal(stock, is_trial=True)
         except InUse as error:
             left_s = end - time.monotonic()
             if left_s <= 0:

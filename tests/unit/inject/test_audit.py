@@ -12,6 +12,7 @@ import pytest
 from cdi_hook.edits import editor
 from cdi_hook.inject import audit, request
 from cdi_hook.inject.pipeline import Host
+from cdi_hook.inject.request import Facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def made(directory: Path, configuration: str = "") -> Host:
     conf = directory / "conf"
     conf.write_text(f"LOG={directory}/log\n{configuration}")
     host = Host({b"CDI_HOOK_CONFIG": bytes(conf)})
-    host.call.container, host.call.bundle = "id", "/bundle"
+    host.call = Facts("id", "/bundle")
     host.call.oci = {"annotations": {"cdi.k8s.io/a": "v.com/c=1"}}
     host.call.request = request.collect(host.call.oci, host.settings)
     part = {"env": ["A=1", "B=2"], "mounts": [{"hostPath": "/h", "containerPath": "/c"}]}
@@ -32,7 +33,7 @@ def made(directory: Path, configuration: str = "") -> Host:
 
 def test_both_writers_have_the_same_fields(tmp_path: Path) -> None:
     """A line that python-json-logger writes has the fields, in the order and with the values, of ours."""
-    fields = audit.about(made(tmp_path).call) | {"errors": 'a "b"\nc', "pod": "\u2603"}
+    fields = audit.about(made(tmp_path).call, 0.0) | {"errors": 'a "b"\nc', "pod": "\u2603"}
     ours, theirs = (
         json.loads(make("warning", "what\nhappened", fields)) for make in (audit.line, audit._formatted)
     )
@@ -43,7 +44,7 @@ def test_both_writers_have_the_same_fields(tmp_path: Path) -> None:
 
 def test_what_a_line_tells(tmp_path: Path) -> None:
     """Devices have their source, spec files are named once, changes are counted by kind."""
-    fields = audit.about(made(tmp_path).call)
+    fields = audit.about(made(tmp_path).call, 0.0)
     assert fields.pop("ms") > 0
     assert fields == {
         "container": "id",
@@ -78,7 +79,7 @@ def test_the_engine_where_it_can_be_told(
     """Annotations or the runtime's --root tell which engine it was; else no field claims to know."""
     host = made(tmp_path)
     host.call.oci, host.call.root = {"annotations": annotations}, root
-    assert audit.about(host.call).get("engine") == engine
+    assert audit.about(host.call, host.start).get("engine") == engine
 
 
 @pytest.mark.parametrize("prefix", ["io.kubernetes.cri.sandbox-", "io.kubernetes.pod."])
@@ -86,7 +87,7 @@ def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
     """Under CRI the line names the pod and its namespace, as containerd and CRI-O annotate them."""
     host = made(tmp_path)
     host.call.oci = {"annotations": {f"{prefix}name": "web", f"{prefix}namespace": "shop"}}
-    fields = audit.about(host.call)
+    fields = audit.about(host.call, host.start)
     assert (fields["pod"], fields["namespace"]) == ("web", "shop")
 
 
@@ -102,7 +103,7 @@ def test_the_pod_under_cri(tmp_path: Path, prefix: str) -> None:
 def test_the_level_decides(tmp_path: Path, level: str, least: str, is_written: bool) -> None:
     """Lines below LOG_LEVEL aren't written."""
     host = made(tmp_path, f"LOG_LEVEL={least}\n")
-    assert audit.write(host.settings, host.call, level, "m")
+    assert audit.write(host.settings, host.call, host.start, level, "m")
     assert (tmp_path / "log").exists() is is_written
 
 
@@ -116,7 +117,7 @@ def test_the_pod_that_another_engines_annotation_claims(tmp_path: Path, bundle: 
     host.call.oci = {"annotations": {}}
     for prefix, name in (("io.kubernetes.cri.sandbox-", "web"), ("io.kubernetes.pod.", "own")):
         host.call.oci["annotations"] |= {f"{prefix}name": name, f"{prefix}namespace": f"of-{name}"}
-    fields = audit.about(host.call)
+    fields = audit.about(host.call, host.start)
     assert (fields["pod"], fields["namespace"]) == (pod, f"of-{pod}")
 
 
@@ -125,7 +126,7 @@ def test_what_a_container_can_claim(tmp_path: Path) -> None:
     for name, written in ((["a"], None), ("x" * 1_000_000, "x" * 253 + "...")):
         host = Host({b"CDI_HOOK_CONFIG": str(tmp_path / "none").encode()})
         host.call.oci = {"annotations": {"io.kubernetes.cri.sandbox-name": name}}
-        assert audit.about(host.call).get("pod") == written
+        assert audit.about(host.call, host.start).get("pod") == written
 
 
 @pytest.mark.parametrize("level", ["info", "error"])  # ours, and python-json-logger's
@@ -136,7 +137,7 @@ def test_no_line_is_longer_than_it_may_be(tmp_path: Path, level: str, character:
     origins = {f"v.com/c={number}": character * 1000 for number in range(1000)}
     host.call.request = request.DeviceRequest(list(origins), origins=origins)
     host.call.container = host.call.bundle = character * 10_000
-    assert audit.write(host.settings, host.call, level, character * 10_000, character * 100_000)
+    assert audit.write(host.settings, host.call, host.start, level, character * 10_000, character * 100_000)
     written = (tmp_path / "log").read_bytes()
     line = json.loads(written)
     assert audit.MOST - 8192 < len(written) < audit.MOST
@@ -151,7 +152,7 @@ def test_a_link_in_the_place_of_the_log(tmp_path: Path) -> None:
     log.symlink_to(victim)
     conf.write_text(f"LOG={log}\n")
     host = Host({b"CDI_HOOK_CONFIG": str(conf).encode()})
-    assert not audit.write(host.settings, host.call, "error", "message")
+    assert not audit.write(host.settings, host.call, host.start, "error", "message")
     assert not victim.exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cdi_hook.config.settings import Config
 from cdi_hook.errors import BundleError, CDIError
-from cdi_hook.inject import request
+from cdi_hook.inject import doubt, request
 
 
 def settings(**values: str) -> Config:
@@ -91,7 +91,7 @@ def test_a_malformed_annotation_is_named(value: str, problem: str) -> None:
 )
 def test_a_key_that_is_nearly_right_is_noticed(key: str, value: object, name: str) -> None:
     """Of an annotation that names a device under a key much like ours, the right key is told."""
-    told = request.misspelt({"annotations": {"a": "b", key: value}}, settings())
+    told = doubt.of({"annotations": {"a": "b", key: value}}, settings(), "id")
     expected = (
         f'annotation "{key}" asks for no device, because its key doesn\'t begin with "cdi.k8s.io/"; '
         f"write the key as cdi.k8s.io/{name}"
@@ -102,13 +102,13 @@ def test_a_key_that_is_nearly_right_is_noticed(key: str, value: object, name: st
 def test_keys_are_compared_with_the_configured_prefixes() -> None:
     """With a prefix of one's own, its slash can be forgotten too; without prefixes no annotation asks."""
     annotations = {"annotations": {"devices.example": "v.com/c=1"}}
-    told = request.misspelt(annotations, settings(ANNOTATION_PREFIXES="devices.example/"))
+    told = doubt.of(annotations, settings(ANNOTATION_PREFIXES="devices.example/"), "id")
     assert told.endswith("write the key as devices.example/device")
-    assert request.misspelt(annotations, settings()) == ""
+    assert doubt.of(annotations, settings(), "id") == ""
     assert (
-        request.misspelt({"annotations": {"cdi.k8s.io": "v.com/c=1"}}, settings(ANNOTATION_PREFIXES="")) == ""
+        doubt.of({"annotations": {"cdi.k8s.io": "v.com/c=1"}}, settings(ANNOTATION_PREFIXES=""), "id") == ""
     )
-    assert request.misspelt({"annotations": []}, settings()) == ""
+    assert doubt.of({"annotations": []}, settings(), "id") == ""
 
 
 @pytest.mark.parametrize(

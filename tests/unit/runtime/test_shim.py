@@ -34,7 +34,7 @@ devices:
 # container 0.1 ms, and one of the standard library rather 1 to 20.
 OURS = ("base", "base.files", "base.json_text", "base.quoting", "base.volumes", "catalog", "catalog.index", "catalog.registry",
         "config", "config.settings", "edits", "edits.editor", "edits.kinds", "edits.target", "errors", "inject", "inject.bundle",
-        "inject.facts", "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
+        "inject.pipeline", "inject.request", "names", "runtime", "runtime.argv",
         "runtime.shim", "version")  # fmt: skip
 ROOMS = ("base", "catalog", "config", "edits", "inject", "runtime")
 # What the one file has and no good create executes: what is in a room's own module, and this.
