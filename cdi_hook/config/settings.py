@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/etc/cdi-hook/cdi-hook.conf"
 
+# With this the keys begin by which the device plugin for Kubernetes asks. No engine's own CDI reads them.
+OF_PLUGIN = "cdi-hook.local/"
+
 # Key, default, what a value has to be (see _CHECKS).
 KEYS = (
     ("RUNTIMES", "runc crun", "words"),
     ("SPEC_DIRS", "/etc/cdi:/var/run/cdi", "directories"),
-    ("ANNOTATION_PREFIXES", "cdi.k8s.io/", "prefixes"),
+    ("ANNOTATION_PREFIXES", f"cdi.k8s.io/ {OF_PLUGIN}", "prefixes"),
     ("DEFAULT_KIND", "", "kind"),
     ("DEVICE_ENV", "", "variables"),
     ("DEVICE_MOUNTS", "", "searchable directory"),

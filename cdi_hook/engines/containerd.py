@@ -3,7 +3,7 @@
 
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi]
     runtime_type = "io.containerd.runc.v2"
-    container_annotations = ["cdi.k8s.io/*"]
+    container_annotations = ["cdi.k8s.io/*", "cdi-hook.local/*"]
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.cdi.options]
     BinaryName = "/usr/bin/cdi-runtime"
     SystemdCgroup = true

@@ -36,7 +36,7 @@ runtime_type = "io.containerd.runc.v2"
 {annotations}[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
 BinaryName = "{program}"
 """
-_ANNOTATIONS = 'container_annotations = ["cdi.k8s.io/*"]\n'
+_ANNOTATIONS = 'container_annotations = ["cdi.k8s.io/*", "cdi-hook.local/*"]\n'
 _POD_ANNOTATIONS = 'pod_annotations = ["cdi.k8s.io/*"]\n'
 # RuntimeClass's handlers: the program, and the annotations that containerd passes to it.
 INJECTING = "/run/board/cdi-injecting"

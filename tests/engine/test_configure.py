@@ -224,7 +224,7 @@ def test_containerd_has_the_runtime(tmp_path: Path, case: str) -> None:
         str(PROGRAM), before is not None,
     )  # fmt: skip
     assert (entry["runtime_type"], entry["container_annotations"], entry["pod_annotations"]) == (
-        "io.containerd.runc.v2", ["cdi.k8s.io/*"], [],
+        "io.containerd.runc.v2", ["cdi.k8s.io/*", "cdi-hook.local/*"], [],
     )  # fmt: skip
     assert tree["plugins"][plugin]["containerd"].pop("default_runtime_name") == "cdi"
     assert plain["plugins"][plugin]["containerd"].pop("default_runtime_name") == "runc"

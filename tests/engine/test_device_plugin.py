@@ -6,7 +6,9 @@ tests/plugin has what the plugin does; here its answers are given to a real engi
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,14 @@ from tests.plugin.conftest import SOURCE, made, modules
 from tests.plugin.kubelet import Kubelet
 
 from . import world
-from .cri import Pod
+from .cri import Pod, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .box import Box
     from .containerd import Containerd
+    from .crio import Crio
 
 __all__ = ["made", "modules"]  # fixtures
 
@@ -45,24 +48,78 @@ def install(box: Box, modules_dir: Path) -> None:
     box.write(f"{HOME}/devices.yaml", "devices: [{pattern: '*/*=*'}]\n")
 
 
-def test_device_plugin(
-    containerds: Callable[..., Containerd],
-    made: Path,  # the fixtures are imported
-    modules: tuple[Any, Any],
-) -> None:
-    """The plugin registers, and a pod's container has what it was asked to allocate."""
-    engine = containerds()
-    box = engine.box
-    install(box, made)
+CONF = "/etc/cdi-hook/cdi-hook.conf"
+RULE = 'ALLOW_ml="vendor.com/device=* namespace=ml-*"'
+SEEN = "".join(f"stdout {line}\n" for line in world.SEEN.splitlines())
+
+
+@pytest.fixture(params=["containerd", "containerd with CDI of its own", "CRI-O"])
+def engine(
+    request: pytest.FixtureRequest, containerds: Callable[..., Containerd], crios: Callable[[], Crio]
+) -> Containerd | Crio:
+    """Each engine that asks its own CDI or doesn't."""
+    if request.param == "CRI-O":
+        return crios()
+    return containerds(enable_cdi=request.param != "containerd")
+
+
+@contextlib.contextmanager
+def allocated(box: Box, modules_dir: Path, modules: tuple[Any, Any], name: str) -> Iterator[dict[str, str]]:
+    """Run the plugin, and give the annotations with which the kubelet makes a container that has a device."""
+    install(box, modules_dir)
     box.do("mkdir", "-p", "/var/lib/kubelet/device-plugins")
     kubelet = Kubelet(Path(f"/proc/{box.pid}/root/var/lib/kubelet/device-plugins"), *modules)
     box.daemon("python3", "-u", f"{HOME}/plugin.py", "/", f"{HOME}/devices.yaml", ready=["true"])
     kubelet.has(KIND, forbidden="Healthy", fuse="Healthy", soft="Healthy")
-    answer = kubelet.allocate(KIND, "fuse")
-    assert dict(answer.annotations) == {"cdi.k8s.io/plugin_vendor.com_device": world.FUSE}
-    with Pod(engine) as pod:
-        _, log = pod.run(world.LOOK, dict(answer.annotations))
-        assert log == "".join(f"stdout {line}\n" for line in world.SEEN.splitlines())
+    yield dict(kubelet.allocate(KIND, name).annotations)
     box.do("pkill", "-f", f"{HOME}/plugin.py")
     kubelet.has(KIND)
     kubelet.stop()
+
+
+def errors(box: Box, name: str) -> list[str]:
+    """Return what doctor finds wrong with a pod."""
+    found = json.loads(box.call("cdi-hook", "doctor", "--json", name).stdout)["items"]
+    return [one["message"] for one in found if one["level"] in ("error", "warning")]
+
+
+def test_a_rule_holds_with_and_without_the_class(
+    engine: Containerd | Crio,
+    made: Path,  # the fixtures are imported
+    modules: tuple[Any, Any],
+) -> None:
+    """What the plugin was asked for, a pod with the class has if a rule allows it; without the class it has nothing."""
+    box = engine.box
+    before = box.read(CONF)
+    with allocated(box, made, modules, "fuse") as annotations:
+        assert annotations == {"cdi-hook.local/vendor.com_device": world.FUSE}
+        box.write(CONF, f"{RULE}\n")
+        with Pod(engine, namespace="ml-a") as pod:
+            assert pod.run(world.LOOK, annotations)[1] == SEEN
+        with Pod(engine, namespace="tenant") as pod:
+            container = pod.create("true", annotations)
+            with pytest.raises(
+                Refusal, match="is not allowed on this host: it is allowed only as in ALLOW_ml="
+            ):
+                pod.start(container)
+        with Pod(engine, "runc", namespace="tenant") as pod:
+            container, log = pod.run("test -e /dev/fuse; echo $?", annotations)
+            assert log == "stdout 1\n"
+            *_, wrong = errors(box, f"tenant/{pod.name}")
+            assert wrong.endswith("was created with the runtime runc, which isn't cdi-runtime")
+        box.write(CONF, before)
+
+
+def test_an_engines_own_cdi_asks_no_rule(containerds: Callable[..., Containerd]) -> None:
+    """What another plugin asks of an engine's own CDI, a pod without the class has, and doctor says which rules don't count."""
+    box = (engine := containerds(enable_cdi=True)).box
+    before = box.read(CONF)
+    box.write(CONF, f"{RULE}\n")
+    with Pod(engine, "runc", namespace="tenant") as pod:
+        container, log = pod.run(world.LOOK, {world.KEY: world.FUSE})
+        assert log == SEEN
+        assert errors(box, f"tenant/{pod.name}") == [
+            f"containerd's container {container[:12]} has {world.FUSE} by the container's annotation {world.KEY} and "
+            "containerd's own CDI; without the runtime class no rule of cdi-hook.conf judges that"
+        ]
+    box.write(CONF, before)

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cdi_hook.config.settings import KEYS
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.edit.config_editor import Request
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 has no tomllib to read a handler with")
 
 KUBERNETES = ROOT / "packaging/kubernetes"
+PREFIXES = next(default for key, default, _ in KEYS if key == "ANNOTATION_PREFIXES")
 VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
 
 
@@ -168,7 +170,7 @@ def test_script_knows_what_the_manifest_sets() -> None:
 )
 def test_handler_is_what_configure_writes(name: str, engine: str, before: str) -> None:
     """A handler's file has what `cdi-hook configure` adds beside a runc that uses systemd's cgroups."""
-    request = Request("/usr/bin/cdi-runtime", annotations=("cdi.k8s.io/*",))
+    request = Request("/usr/bin/cdi-runtime", annotations=tuple(f"{one}*" for one in PREFIXES.split()))
     written = tomllib.loads(ENGINES[engine].edit(before).add(request).text)
     handler = tomllib.loads((KUBERNETES / "handler" / name).read_text("utf-8"))
     for plugin in handler.get("plugins", {}).values():

@@ -32,7 +32,7 @@ def test_a_pod_gets_a_device(node: Node) -> None:
     kubelet.has(KIND, one="Healthy", two="Healthy")
     assert kubelet.endpoints[KIND].options.get_preferred_allocation_available
     answer = kubelet.allocate(KIND, "two", "one")
-    expected = {"cdi.k8s.io/plugin_vendor.com_thing": f"{KIND}=two,{KIND}=one"}
+    expected = {"cdi-hook.local/vendor.com_thing": f"{KIND}=two,{KIND}=one"}
     assert (dict(answer.annotations), list(answer.cdi_devices)) == (expected, [])
 
 

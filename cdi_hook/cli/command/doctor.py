@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         found, unasked = of_container.find(options.container)
         findings += [("container", one) for one in unasked]
         for engine, who in found:
-            findings += of_container.examine(Patient(host.host(options)), engine, who)
+            findings += of_container.examine(patient, engine, who)
     if options.json:
         output.report.items += [{"check": check, **output.finding(one)} for check, one in findings]
     else:

@@ -18,13 +18,14 @@ from cdi_hook.engines.edit.config_editor import NAME
 from cdi_hook.engines.edit.configuration import Configuration
 from cdi_hook.engines.engine import runs_us
 from cdi_hook.errors import ERROR, OK, UNKNOWN, WARNING, CDIError, Finding
+from cdi_hook.inject.annotation import ANNOTATION_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cdi_hook.config.settings import Config
     from cdi_hook.doctor.patient import Patient
-    from cdi_hook.engines.engine import Engine
+    from cdi_hook.engines.engine import Engine, OwnCDI
 
 NAMES = "vendor.com/class=name"  # of a request
 
@@ -82,12 +83,24 @@ def _own_cdi(engine: Engine, configuration: Configuration, version: str) -> str:
     """Say whether the engine injects devices itself."""
     if engine.own_cdi is None:
         return "it has no CDI of its own"
-    editor = next(iter(configuration.editors.values()), None)
-    if not engine.own_cdi.is_on(editor.cdi if editor else None, version):
+    if not _is_own_cdi_on(engine.own_cdi, configuration, version):
         return "its own CDI is off"
     injects = engine.own_cdi.injects
     rules = "of rules only DENY, and ALLOW with from=engine, judge that"
     return f"its own CDI is on: it injects {injects} itself; {rules}"
+
+
+def _is_own_cdi_on(own_cdi: OwnCDI, configuration: Configuration, version: str) -> bool:
+    editor = next(iter(configuration.editors.values()), None)
+    return own_cdi.is_on(editor.cdi if editor else None, version)
+
+
+def reads(engine: Engine, key: str) -> bool:
+    """Say whether the engine's own CDI injects what a container's annotation with this key asks for."""
+    own, is_on = engine.own_cdi, False
+    with contextlib.suppress(CDIError):
+        is_on = own is not None and _is_own_cdi_on(own, Configuration(engine), engine.probe().version())
+    return is_on and key.startswith(ANNOTATION_PREFIX)
 
 
 def _configure(engine: Engine) -> str:

@@ -44,6 +44,7 @@ PERIOD_S = 1.0  # how often all is looked at
 PATIENCE_S = 5.0  # how long the kubelet may take to connect, and how long until a failure is tried again
 BEAT_S = 60.0  # a loop that takes longer hangs
 PORT = 8080
+ANNOTATIONS = "cdi-hook.local/"  # only cdi-runtime reads these, and so its rules hold
 _WORKERS = 8  # of each kind: streams that have ended need one for up to PERIOD_S
 _LONGEST_KEY = 63  # characters of an annotation's name
 _PREFIX = "cdi-"
@@ -173,10 +174,10 @@ class Resource(services.DevicePluginServicer):  # type: ignore[misc] # gRPC's co
         """Return what asks cdi-runtime for devices, or an engine's own CDI by the kubelet's field."""
         if self._request == offer.FIELD:
             return {"cdi_devices": [api.CDIDevice(name=name) for name in names]}
-        plugin, of = "plugin", self.kind
-        if len(f"{plugin}_{of}") > _LONGEST_KEY:
+        of = self.kind.replace("/", "_")
+        if len(of) > _LONGEST_KEY:
             of = hashlib.sha256(of.encode()).hexdigest()[:12]
-        return {"annotations": cdi_hook.update_annotations({}, plugin, of, names)}
+        return {"annotations": {f"{ANNOTATIONS}{of}": cdi_hook.annotation_value(names)}}
 
     # What the loop calls
 

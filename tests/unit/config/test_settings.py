@@ -164,7 +164,7 @@ def test_a_key_has_one_line(tmp_path: Path) -> None:
         ('DENY = "a/b=* b/*"\n', "DENY", "a/b=* b/*", "1: DENY: it must begin the line, with no spaces around the ="),
         ("DEVICE_ENV=GPU\nDEVICE_ENV=$X\n", "DEVICE_ENV", "GPU", "2: DEVICE_ENV: $ needs quotes"),
         ("GENERATE=kvm,fuse\n", "GENERATE", "kvm fuse", "1: GENERATE: its words are separated by spaces"),
-        ("ANNOTATION_PREFIXES='\n", "ANNOTATION_PREFIXES", "cdi.k8s.io/",
+        ("ANNOTATION_PREFIXES='\n", "ANNOTATION_PREFIXES", "cdi.k8s.io/ cdi-hook.local/",
          "1: ANNOTATION_PREFIXES: the quote ' isn't closed"),
     ],
 )  # fmt: skip

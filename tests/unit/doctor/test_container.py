@@ -19,6 +19,7 @@ from cdi_hook.edits import host_check
 from cdi_hook.engines import ENGINES
 from cdi_hook.engines.client import KnownContainer
 from cdi_hook.engines.containerd import _binary
+from cdi_hook.errors import Finding
 
 if TYPE_CHECKING:
     from .conftest import Place
@@ -203,24 +204,21 @@ def test_a_node_that_a_user_cannot_open(
     monkeypatch.setattr(os, "getegid", lambda: os.stat(node).st_gid + 1)
     monkeypatch.setattr(os, "getgroups", lambda: [os.stat(node).st_gid] if is_member else [])
     group = host_check.group(os.stat(node).st_gid)
-    oci: dict[str, Any] = {"annotations": {}}
-    found = [
-        (one.level, one.message, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
-    ]
+    annotations = {"cdi.k8s.io/a": GPU}
+    case = of_container._Case(
+        place.patient(), None, KnownContainer("", bundle="it", oci={"annotations": annotations})
+    )
     fact = f"it can't open {node}, which is for the group {group}: "
     if not is_member:
         fix = f"sudo usermod -aG {group} $USER; then log in again"
-        assert found == [("error", f"{fact}you aren't in it", fix)]
+        assert [*case._closed()] == [Finding("error", f"{fact}you aren't in it", fix)]
         return
     fix = "--group-add keep-groups, an option of podman that crun knows"
-    assert found == [("error", f"{fact}you are in it, and the container left it", fix)]
-    oci["annotations"] = {"run.oci.keep_original_groups": "1"}
-    assert list(of_container._closed("it", place.patient(), oci, [GPU])) == []
+    assert [*case._closed()] == [Finding("error", f"{fact}you are in it, and the container left it", fix)]
+    annotations["run.oci.keep_original_groups"] = "1"
+    assert [*case._closed()] == []
     os.chmod(node, 0o600)
-    ((fact, fix),) = [
-        (one.message, one.fix) for one in of_container._closed("it", place.patient(), oci, [GPU])
-    ]
-    assert (fact, fix) == (f"it can't open {node}: only root may", "")
+    assert [*case._closed()] == [Finding("error", f"it can't open {node}: only root may")]
 
 
 def test_log(place: Place) -> None:

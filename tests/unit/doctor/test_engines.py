@@ -283,7 +283,7 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
         (
             "error",
             "containerd 1.7.24: /T/etc/containerd/config.toml: the runtime cdi doesn't get all annotations: "
-            "container_annotations doesn't have cdi.k8s.io/*",
+            "container_annotations doesn't have cdi.k8s.io/*, cdi-hook.local/*",
             f"{SUDO}cdi-hook configure containerd --reload",
         ),
         (
@@ -293,7 +293,9 @@ def test_containerd_filters(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
             "",
         ),
     ]
-    place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
+    place.write(
+        path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*", "cdi-hook.local/*"]', runtime)
+    )
     os.utime(path, (1, 1))
     assert [line[0] for line in said(of_engines.check, place)] == ["ok"]
 
@@ -305,7 +307,9 @@ def test_older_daemon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.program("ctr", "exit 0")
     monkeypatch.setattr(ContainerdProber, "socket", str(place.root))
     path = f"{place.root}/etc/containerd/config.toml"
-    place.write(path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*"]', runtime))
+    place.write(
+        path, CONTAINERD.format('container_annotations = ["cdi.k8s.io/*", "cdi-hook.local/*"]', runtime)
+    )
     os.utime(path, (time.time() + 9, time.time() + 9))
     assert said(of_engines.check, place)[0] == (
         "error",
