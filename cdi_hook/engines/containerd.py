@@ -64,6 +64,7 @@ _BINARY_NAME = 6 << 3 | 2  # containerd.runc.v1.Options: field 6, of bytes
 _MERGES = (3, 4)  # the versions whose imported files are merged at every level
 _DROP_IN = "99-cdi-hook.toml"
 _POD_FLAG = "--pod-annotations"
+_POD_HELP = "let pods' annotations name devices too, which whoever may create a pod writes"
 _POD_ANNOTATIONS = (
     "whoever may create a pod writes its annotations, and so can ask for any device that ALLOW and DENY in "
     "cdi-hook.conf permit"
@@ -135,28 +136,30 @@ class ContainerdEditor(Editor):
     def set_entry(self, key: Key, request: Request) -> list[str]:
         notes = []
         pods = _POD_FLAG in request.flags
-        filters = ["container_annotations", *(["pod_annotations"] if pods else [])]
+        documents = [self.document, *(self.form(text) for _, text in self.others)]
+        template = to_copy(request, documents, _TABLES, [_TYPE])
         if self.document.get(key) is None:
-            documents = [self.document, *(self.form(text) for _, text in self.others)]
-            template = to_copy(request, documents, _TABLES, [_TYPE])
             program = self.program(template)
             if program and not is_ours(request.name, program):
                 notes.append(
                     f"containerd's entry runs {program}; cdi-runtime runs one of RUNTIMES in cdi-hook.conf"
                 )
             entry = {"runtime_type": "", **template} | {"runtime_type": _TYPE}
-            for name in filters:
-                entry[name] = _with(entry.get(name) or [], request.annotations)
             entry["options"] = {**entry.pop("options", {}), "BinaryName": request.path}
             self.document.set(key, entry)
             runc = (*key[:-1], "runc")
             if self.document.tree["version"] == 2 and all(one.get(runc) is None for one in documents):
                 self.document.set(runc, {"runtime_type": _TYPE})
         super().set_entry(key, request)
-        for name in filters:
+        for name, is_open in (("container_annotations", True), ("pod_annotations", pods)):
             has = self.document.get((*key, name)) or []
-            if (wanted := _with(has, request.annotations)) != has:
-                self.document.set((*key, name), wanted)
+            others = [one for one in has if one not in request.annotations]
+            wanted = _with(has, request.annotations) if is_open else others
+            if wanted or name in template:
+                if wanted != has:
+                    self.document.set((*key, name), wanted)
+            elif has:
+                self.document.remove((*key, name))
         return [*notes, _POD_ANNOTATIONS] if pods else notes
 
     def remove(self, before: Editor | None) -> Edited:
@@ -345,7 +348,7 @@ ENGINE = Engine(
             "pod": POD,
         },
         about=", versions 2 to 4; from version 3 on, a drop-in beside it if it imports one",
-        flags=((_POD_FLAG, "let pods' annotations name devices too; whoever may create a pod writes them"),),
+        flags=((_POD_FLAG, f"{_POD_HELP}; without this option they no longer do"),),
     ),
     daemon="containerd",
     units=("containerd",),

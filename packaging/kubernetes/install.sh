@@ -19,9 +19,11 @@
 #
 # The engine is the one that runs this pod. ENGINE names another, and CONFIG is its
 # configuration, if that isn't in the usual place. POD_ANNOTATIONS=true lets pods'
-# annotations name devices under containerd, until ACTION=remove; under CRI-O they
-# always do. Then the node's /etc/cdi-hook/cdi-hook.conf should say which namespaces
-# may have which devices.
+# annotations name devices under containerd; under CRI-O they always do. Then the node's
+# /etc/cdi-hook/cdi-hook.conf should say which namespaces may have which devices.
+#
+# Each of these variables says how the node is to be, whatever it was before: what another
+# value made is taken out again.
 #
 # GENERATE in that file works as where a package is installed: at boot, when hardware or
 # a driver changes, and now. For this the node gets links to systemd's units and udev's rules.
@@ -29,6 +31,7 @@ set -eu
 
 home=/opt/cdi-hook
 program=$home/current/bin/cdi-runtime
+record=$home/.engine # which engine has the handler, and its configuration, if CONFIG names it
 lock=/run/cdi-hook-install
 ours=$home/current/lib/systemd/system
 units="cdi-hook-generate.path cdi-hook-generate.service"
@@ -48,7 +51,11 @@ pause() {
 on_node() {
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin nsenter -t 1 -m -- "$@"
 }
-configure() { on_node "$home/current/bin/cdi-hook" configure "$engine" ${CONFIG:+--file "$CONFIG"} "$@"; }
+configure() { # an engine and its configuration as in $record; options
+	of=$1 file=${1#* }
+	shift
+	on_node "$home/current/bin/cdi-hook" configure "${of%% *}" ${file:+--file "$file"} "$@"
+}
 
 # The parent of a container's first process is its engine's shim or monitor. k3s, RKE2 and
 # MicroK8s have shims of their own. A shim of docker has another namespace.
@@ -91,19 +98,23 @@ put_files() {
 # The engine is restarted only if its configuration changes. If the restart fails, the
 # engine gets its old configuration back.
 add_handler() {
+	of_this="$engine ${CONFIG:-}"
+	[ "$(holder)" = "$of_this" ] || remove_handler || die "$(holder) still has the handler: see above"
 	# shellcheck disable=SC2086 # words
-	if ! change=$(configure $handler --dry-run 2>/dev/null); then # its notes come when it is done
-		configure $handler --dry-run >/dev/null || die "$engine can't have the handler: see above"
+	if ! change=$(configure "$of_this" $handler --dry-run 2>/dev/null); then # its notes come when it is done
+		configure "$of_this" $handler --dry-run >/dev/null || die "$engine can't have the handler: see above"
 	fi
+	echo "$of_this" >"$node$record"
 	[ "$change" ] || return 0
 	# shellcheck disable=SC2086
-	configure $handler --reload && return
+	configure "$of_this" $handler --reload && return
 	remove_handler || :
 	die "$engine didn't come up with the handler, and no longer has it: see above"
 }
+holder() { cat "$node$record" 2>/dev/null || echo "$engine ${CONFIG:-}"; }
 remove_handler() {
-	change=$(configure --remove --dry-run) || return
-	[ -z "$change" ] || configure --remove --reload
+	change=$(configure "$(holder)" --remove --dry-run) || return
+	[ -z "$change" ] || configure "$(holder)" --remove --reload
 }
 
 add_units() {
@@ -185,7 +196,8 @@ remove() {
 
 engine=${ENGINE:-$(find_engine)}
 handler="--path $program"
-case $engine:${POD_ANNOTATIONS:-} in crio:*) ;; *:true) handler="$handler --pod-annotations" ;; esac
+case $engine:${POD_ANNOTATIONS:-false} in crio:*) ;; *:true) handler="$handler --pod-annotations" ;; *:false) ;;
+*) die "POD_ANNOTATIONS is true or false, not $POD_ANNOTATIONS" ;; esac
 trap 'exit 0' TERM
 # Only one pod works on a node at a time: a pod that was replaced by force may still be running.
 # Only root can open this dir, and so lock it. It stays until the node restarts: another pod may be waiting for it.

@@ -222,6 +222,43 @@ def test_a_node_gets_the_handler_and_loses_it_again(node: Containerd, stage: Pat
     assert box.call("test", "-e", HOME).returncode == 1
 
 
+# What a DaemonSet's variables can say of a node.
+STATES: tuple[dict[str, str], ...] = (
+    {"POD_ANNOTATIONS": "false"},
+    {"POD_ANNOTATIONS": "true"},
+    {"POD_ANNOTATIONS": "true", "CONFIG": "/etc/containerd/other.toml"},
+    {"ENGINE": "crio"},
+)
+
+
+def test_a_variable_is_a_state(node: Containerd, stage: Path) -> None:
+    """From each state to each other, the engines' files become those of a node that never had another."""
+    box = node.box
+    box.do("mkdir", "-p", "/etc/crio")
+
+    def files() -> str:
+        found = box.do("find", "/etc/containerd", "/etc/crio", "-type", "f", "-exec", "sha256sum", "{}", ";")
+        return "\n".join(sorted(found.splitlines()))
+
+    before, fresh = files(), []
+    for state in STATES:
+        install(node, stage, **state)
+        fresh.append(files())
+        install(node, stage, ACTION="remove", **state)
+        assert files() == before, state
+    assert len({before, *fresh}) == 1 + len(STATES)
+    for former in STATES:
+        for state, expected in zip(STATES, fresh):
+            install(node, stage, **former)
+            install(node, stage, **state)
+            assert files() == expected, (former, state)
+    # whoever removes it need not know where it is
+    install(node, stage, ACTION="remove")
+    assert files() == before
+    wrong = install(node, stage, POD_ANNOTATIONS="yes")
+    assert wrong == "stderr cdi-hook: POD_ANNOTATIONS is true or false, not yes\n"
+
+
 def test_a_node_gets_the_handler_of_crio(node: Containerd, stage: Path) -> None:
     """CRI-O itself gets the handler, and the script waits for its pods, by what is really running."""
     box = node.box

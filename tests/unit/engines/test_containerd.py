@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdi_hook.engines import ENGINES
 from cdi_hook.engines.containerd import ENGINE, imports, version
 from cdi_hook.engines.edit.config_editor import Request
 from cdi_hook.engines.edit.document import UnusableConfiguration
@@ -149,6 +150,29 @@ def test_pod_annotations_only_when_asked() -> None:
     assert both.text == HAND_MADE + HAND_MADE_ADDED.replace(
         '["io.example/*"]', '["io.example/*", "cdi.k8s.io/*"]'
     )
+
+
+# Entries of runc that ours is a copy of; the second is as in `containerd config default`.
+COPIED = (
+    "",
+    "pod_annotations = []",
+    'pod_annotations = ["io.example/*"]',
+    'pod_annotations = ["cdi.k8s.io/*"]',
+)
+
+
+@pytest.mark.parametrize("pods", COPIED)
+@pytest.mark.parametrize("name", ["containerd", "k3s", "rke2", "microk8s"])
+def test_pod_annotations_are_a_state(name: str, pods: str) -> None:
+    """Without the option, what it added is taken out: the text is that of one who never gave it, and the other way round."""
+    text = THREE.replace("runc.v2'\n", f"runc.v2'\n{pods}\n")
+    engine, fresh = ENGINES[name], {one: ENGINES[name].edit(text).add(one).text for one in (ADD, POD)}
+    assert fresh[ADD] != fresh[POD]
+    table = ("plugins", "io.containerd.cri.v1.runtime", "containerd", "runtimes", "cdi", "pod_annotations")
+    for one, is_let_through in ((ADD, False), (POD, True)):
+        assert (KEYS[0] in (TOMLText(fresh[one]).get(table) or [])) is is_let_through
+        for former in fresh.values():
+            assert engine.edit(former).add(one).text == fresh[one]
 
 
 def test_what_was_edited_since_stays() -> None:
