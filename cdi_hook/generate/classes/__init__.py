@@ -14,75 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cdi_hook.generate.device_class import DeviceClass
 
-_PLAIN = "cdi_hook.generate.classes.plain"
-_NVIDIA = "cdi_hook.generate.classes.nvidia_parts"
-# A class's name: its module.
-CLASSES = {
-    "accel": _PLAIN,
-    "amd": "cdi_hook.generate.classes.amd",
-    "apex": _PLAIN,
-    "ascend": "cdi_hook.generate.classes.ascend",
-    "cambricon": _PLAIN,
-    "cdrom": _PLAIN,
-    "cec": _PLAIN,
-    "deepx": _PLAIN,
-    "dma_heap": _PLAIN,
-    "dri": _PLAIN,
-    "dvb": _PLAIN,
-    "fastrpc": _PLAIN,
-    "furiosa": _PLAIN,
-    "fuse": _PLAIN,
-    "gpio": _PLAIN,
-    "hailo": _PLAIN,
-    "hidraw": _PLAIN,
-    "i2c": _PLAIN,
-    "iio": _PLAIN,
-    "iluvatar": _PLAIN,
-    "infiniband": "cdi_hook.generate.classes.infiniband",
-    "input": _PLAIN,
-    "intel": "cdi_hook.generate.classes.intel",
-    "kgsl": _PLAIN,
-    "kvm": _PLAIN,
-    "lirc": _PLAIN,
-    "loop-control": _PLAIN,
-    "mali": _PLAIN,
-    "memryx": _PLAIN,
-    "neuron": _PLAIN,
-    "ntsync": _PLAIN,
-    "nvidia": "cdi_hook.generate.classes.nvidia",
-    "nvidia-gdrcopy": _NVIDIA,
-    "nvidia-gds": _NVIDIA,
-    "nvidia-imex": _NVIDIA,
-    "nvidia-management": _NVIDIA,
-    "nvidia-mofed": _NVIDIA,
-    "nvidia-nvswitch": _NVIDIA,
-    "ppp": _PLAIN,
-    "pps": _PLAIN,
-    "ptp": _PLAIN,
-    "rebellions": "cdi_hook.generate.classes.rebellions",
-    "rockchip": _PLAIN,
-    "serial": _PLAIN,
-    "sev-guest": _PLAIN,
-    "sgx": _PLAIN,
-    "snd": _PLAIN,
-    "spi": _PLAIN,
-    "tape": _PLAIN,
-    "tdx_guest": _PLAIN,
-    "tenstorrent": _PLAIN,
-    "tpm": _PLAIN,
-    "tun": _PLAIN,
-    "udmabuf": _PLAIN,
-    "uhid": _PLAIN,
-    "uinput": _PLAIN,
-    "uio": _PLAIN,
-    "usb": "cdi_hook.generate.classes.usb",
-    "v4l": "cdi_hook.generate.classes.v4l",
-    "vchiq": _PLAIN,
-    "vfio": "cdi_hook.generate.classes.vfio",
-    "vhost-vdpa": _PLAIN,
-    "watchdog": _PLAIN,
-    "wwan": _PLAIN,
+# Classes that are a row or a part of another module, and those that have a module of their name.
+_SHARED = {
+    "plain": "accel apex cambricon cdrom cec deepx dma_heap dri dvb fastrpc furiosa fuse gpio hailo hidraw "
+    "i2c iio iluvatar input kgsl kvm lirc loop-control mali memryx neuron ntsync ppp pps ptp rockchip serial "
+    "sev-guest sgx snd spi tape tdx_guest tenstorrent tpm tun udmabuf uhid uinput uio vchiq vhost-vdpa "
+    "watchdog wwan",
+    "nvidia_parts": "nvidia-gdrcopy nvidia-gds nvidia-imex nvidia-management nvidia-mofed nvidia-nvswitch",
 }
+_OWN = "amd ascend infiniband intel nvidia rebellions usb v4l vfio"
+_MODULES = {name: name for name in _OWN.split()}
+_MODULES |= {name: module for module, names in _SHARED.items() for name in names.split()}
+# A class's name: its module.
+CLASSES = {name: f"cdi_hook.generate.classes.{_MODULES[name]}" for name in sorted(_MODULES)}
 
 
 def get(name: str) -> DeviceClass:

@@ -22,19 +22,14 @@ if TYPE_CHECKING:
 
     from cdi_hook.generate.root import Root
 
-_LIBRARY_DIRS = (
-    "",
-    "/usr/lib64",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib/x86_64-linux-gnu/nvidia/current",
-    "/usr/lib/aarch64-linux-gnu/nvidia/current",
-    "/lib64",
-    "/lib/x86_64-linux-gnu",
-    "/lib/aarch64-linux-gnu",
-    "/lib/x86_64-linux-gnu/nvidia/current",
-    "/lib/aarch64-linux-gnu/nvidia/current",
-)
+_MULTIARCH = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+_LIBRARY_DIRS = ("", *(
+    f"{top}/{place}"
+    for top in ("/usr", "")
+    for place in (
+        "lib64", *(f"lib/{triplet}{below}" for below in ("", "/nvidia/current") for triplet in _MULTIARCH)
+    )
+))  # fmt: skip
 # What a driver's own dir may be, where no library cache leads there: as on Google's nodes, in older
 # packages for Fedora, on NixOS.
 _OWN_DIRS = ("/usr/local/nvidia/lib64", "/usr/lib64/nvidia", "/run/opengl-driver/lib")
@@ -43,28 +38,16 @@ _KERNEL_MODULE = "/proc/driver/nvidia/version", re.compile(r"Kernel Module(?: fo
 _NAMED_AFTER_THE_VERSION = ("libcuda.so.", "libnvidia-ml.so.")
 # Libraries with versions of their own: beside the driver's, and in the dirs above.
 _LEGACY_LIBRARY = "libnvidia-nvvm70.so.*"
-_PLATFORM_LIBRARIES = (
-    "libnvidia-egl-gbm.so.*.*",
-    "libnvidia-egl-wayland.so.*.*",
-    "libnvidia-egl-wayland2.so.*.*",
-)
+_PLATFORM_LIBRARIES = [f"libnvidia-egl-{name}.so.*.*" for name in ("gbm", "wayland", "wayland2")]
 _XORG_BASES = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
-_XORG_MODULES = (
-    "modules/drivers",
-    "modules/extensions",
-    "modules/updates/drivers",
-    "modules/updates/extensions",
-)
+_XORG_MODULES = [
+    f"modules/{name}" for name in ("drivers", "extensions", "updates/drivers", "updates/extensions")
+]
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _PROGRAMS = (
-    "nvidia-smi",
-    "nvidia-debugdump",
-    "nvidia-persistenced",
-    "nvidia-cuda-mps-control",
-    "nvidia-cuda-mps-server",
-    "nvidia-imex",
-    "nvidia-imex-ctl",
-)
+    "nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nvidia-cuda-mps-control",
+    "nvidia-cuda-mps-server", "nvidia-imex", "nvidia-imex-ctl",
+)  # fmt: skip
 _FIRMWARE_DIR = "/sys/module/firmware_class/parameters/path"  # of one that an administrator chose
 _CONFIGURATION_DIRS = ("/etc", "/usr/local/share", "/usr/share")
 _CONFIGURATIONS = (
