@@ -195,6 +195,20 @@ def test_installed_programs_work(tmp_path: Path, host: Host) -> None:
     assert run(link, "state", "id", env=host.environment) == "stub state id\n"
 
 
+def test_what_is_installed_says_where_it_is(tmp_path: Path) -> None:
+    """With another PREFIX, pages, hooks, units and documents name the programs and documents below it."""
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr/local")
+    texts = {
+        str(path.relative_to(tmp_path)): path.read_text("utf-8", "replace").replace("\\-", "-")
+        for path in tmp_path.rglob("usr/local/[!b]*/**/*")
+        if path.is_file() and "cdi_hook" not in path.parts and "kubernetes" not in path.parts
+    }
+    assert "/usr/local/bin/cdi-runtime" in texts["usr/local/share/man/man7/cdi-hook-engines.7"]
+    assert "/usr/local/share/doc/cdi-hook/" in texts["usr/local/share/man/man7/cdi-hook-engines.7"]
+    wrong = re.compile(r"(?<!\w)/usr/(?:bin|share|share/doc)/cdi\b")
+    assert [name for name, text in texts.items() if wrong.search(text)] == []
+
+
 def test_install_without_pyyaml(tmp_path: Path) -> None:
     """If something that it needs is missing, nothing is installed."""
     command = ("make", "-s", "-C", ROOT, "install", f"DESTDIR={tmp_path}", f"PYTHON={PYTHON} -S")
