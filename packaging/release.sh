@@ -58,11 +58,10 @@ finish() {
 	image=cdi-hook-installer-$version.$(uname -m).oci.tar
 	epoch=$(git log -1 --format=%ct)
 	# the pins make pip install the wheel's dependencies at the releases that were tested
-	sed -n '/^dev = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml >"$work/pins"
 	sed "s/^dynamic = \[\"version\"\]/version = \"$version\"/" pyproject.toml >"$work/pyproject.toml"
 	"$venv/bin/python" -m venv --without-pip "$work/venv"
 	"$venv/bin/python" -m pip -q --disable-pip-version-check --python "$work/venv/bin/python" \
-		install -c "$work/pins" "$dist/$wheel"
+		install -c tests/pins/dev.txt "$dist/$wheel"
 	SOURCE_DATE_EPOCH=$epoch "$venv/bin/cyclonedx-py" environment --output-reproducible \
 		--no-validate --pyproject "$work/pyproject.toml" -o "$dist/$sbom" "$work/venv/bin/python" 2>"$work/log" || {
 		cat "$work/log" >&2

@@ -3,8 +3,8 @@
 #
 # setup.sh demo|check|unit|test|machine|elsewhere|fuzz|coverage|mutation|bench|deb|rpm|wheel|release: install
 # what the make target of that name needs, if it is missing. Programs are installed with
-# apt-get. Python tools are installed into .venv, at the releases that pyproject.toml
-# pins; `test` makes a second environment, .venv/3.X, for every other Python that it
+# apt-get. Python tools are installed into .venv, at the releases that tests/pins
+# has; `test` makes a second environment, .venv/3.X, for every other Python that it
 # tests on. With CI=true, an optional package that can't be installed is an error.
 set -eu
 
@@ -121,16 +121,11 @@ have() {
 	[ -z "$still" ] || die "still missing after the installation:$still"
 }
 
-# make_venv PYTHON DIRECTORY [NAMES]: make a virtual environment with exactly the packages that pyproject.toml
-# pins for NAMES ("dev" if there are none)
+# make_venv PYTHON DIRECTORY [NAMES]: make a virtual environment with exactly the packages that tests/pins/NAME.txt
+# have ("dev" if there are no names)
 make_venv() {
-	pins=$("$1" -c 'if True:
-		import sys, tomllib
-		with open("pyproject.toml", "rb") as file:
-			project = tomllib.load(file)["project"]
-		print("#", *sys.version.split())
-		for name in sys.argv[1].split():
-			print(*project["optional-dependencies"][name], sep="\n")' "${3:-dev}")
+	pins=$("$1" -c 'import sys; print("#", *sys.version.split())' &&
+		for name in ${3:-dev}; do sed 's/ *#.*//; /^$/d' "tests/pins/$name.txt"; done)
 	[ "$pins" = "$(cat "$2/pins" 2>/dev/null)" ] && "$2/bin/python" -c '' 2>/dev/null && return
 	say "making $2"
 	"$1" -m venv --clear "$2"

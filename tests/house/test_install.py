@@ -240,7 +240,7 @@ def test_uninstall_removes_what_was_installed(tmp_path: Path) -> None:
 
 
 def test_wheel_works(tmp_path: Path, host: Host) -> None:
-    """A wheel made from the sdist gives a new virtual environment both programs and the typed package."""
+    """A wheel made from the sdist gives a new virtual environment both programs and the typed package, and asks for no tools."""
     tree = tmp_path / "tree"
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", ".*")
     shutil.copytree(ROOT, tree, ignore=skipped)
@@ -257,6 +257,9 @@ def test_wheel_works(tmp_path: Path, host: Host) -> None:
     assert {
         name for name in installed(site) if name.startswith("cdi_hook/") and ".pyc" not in name
     } == PACKAGED
+    metadata = (site / f"cdi_hook-{cdi_hook.__version__}.dist-info/METADATA").read_text("utf-8")
+    needed = re.findall(r"^(?:Requires-Dist: ([\w-]+)|Provides-Extra)", metadata, re.MULTILINE)
+    assert needed == ["PyYAML", "python-json-logger", "tomli"]
     # its dependencies are copied from here, so that no test needs a network
     here = next(path for path in sys.path if Path(path, "yaml").is_dir())
     (site / "dependencies.pth").write_text(f"{here}\n")
