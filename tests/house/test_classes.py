@@ -15,11 +15,10 @@ from cdi_hook.generate.device_class import HOST
 from cdi_hook.names import parse_qualified_name
 from tests.unit.generate.cases import CASES
 
-from . import class_lists
+from . import generated
 from .tree import PACKAGE, ROOT
 
 SHARED = {"nvidia_driver", "nvidia_hooks", "nvidia_jetson", "nvidia_wsl"}  # which have no class
-AGAIN = "write it again: python -m tests.house.class_lists"
 EVERY = pytest.mark.parametrize("name", classes.CLASSES)
 
 
@@ -57,11 +56,6 @@ def test_a_class_has_tests(name: str) -> None:
     assert name in CASES or (ROOT / f"tests/unit/generate/test_{name}.py").exists()
 
 
-def test_the_manual_has_every_class() -> None:
-    """cdi-hook(8) has the list that class_lists.py makes of the classes."""
-    assert class_lists.MANUAL.read_text("utf-8") == class_lists.manual(), AGAIN
-
-
 def test_what_vendors_tools_make() -> None:
     """CONTRIBUTING.md's table of vendors' tools names classes that there are, and every class of a vendor's."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("### What vendors' tools make")[2]
@@ -72,8 +66,8 @@ def test_what_vendors_tools_make() -> None:
 
 
 def test_udev_knows_every_event() -> None:
-    """The udev rules are those that class_lists.py makes of the classes' events."""
-    assert class_lists.RULES.read_text("utf-8") == class_lists.rules(), AGAIN
+    """The udev rules are those that generated.py makes of the classes' events."""
+    assert generated.RULES.read_text("utf-8") == generated.rules(), generated.AGAIN
 
 
 def test_the_list_costs_nothing() -> None:

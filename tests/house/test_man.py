@@ -14,7 +14,8 @@ from cdi_hook.cli import commands
 from cdi_hook.cli.command import completion, stages
 from cdi_hook.config import settings
 
-from .tree import ROOT, filled
+from . import generated
+from .tree import ROOT
 
 PAGES = sorted((ROOT / "packaging/man").iterdir())
 EVERYWHERE = {"-h", "--help", "--config", "--debug"}
@@ -22,13 +23,24 @@ EVERYWHERE = {"-h", "--help", "--config", "--debug"}
 
 def page(name: str) -> str:
     """Return a page's text, its hyphens plain."""
-    return filled(f"packaging/man/{name}").replace("\\-", "-")
+    return (ROOT / "packaging/man" / name).read_text("utf-8").replace("\\-", "-")
 
 
 def flags(section: str) -> set[str]:
     """Return the options that a section explains: tags that begin with a hyphen."""
     tags = re.findall(r"^\.TP\n\.B[IR]? (-.*)$", section, re.MULTILINE)
     return {flag for tag in tags for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tag)}
+
+
+def test_what_is_made_of_the_code() -> None:
+    """cdi-hook(8) has what generated.py makes of the classes of devices, the engines and the commands' help."""
+    assert generated.MANUAL.read_text("utf-8") == generated.manual(), generated.AGAIN
+
+
+def test_the_manual_in_markdown() -> None:
+    """packaging/manual has every page as Markdown, and nothing else."""
+    found = {path: path.read_text("utf-8") for path in (ROOT / "packaging/manual").iterdir()}
+    assert found == generated.pages(), generated.AGAIN
 
 
 def test_commands_and_their_options() -> None:
