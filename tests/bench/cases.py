@@ -240,8 +240,8 @@ SERIES = (
         tuple((SIZES[size] // 1000, size_name(size, asks=True)) for size in SIZES),
     ),
     Series(
-        "With more devices in the container",
-        "devices asked for, of 1,000",
+        "With more devices in the container, of 1,000 on the host",
+        "devices asked for",
         tuple((count, asked_name(count)) for count in ASKED_COUNTS),
     ),
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from .cases import ASKED, ENVIRONMENTS, LIFE, LIVES, OURS, PEER, SERIES
 from .goals import Medians
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
     from .goals import Key, Median
 
-# Text stays text, and the same figures give the same bytes. A picture has no ground, and its grey can be read on a
-# white and on a dark page; it is as wide as a phone, so that its letters stay as large there.
-GREY = "#767676"
+# Text stays text, and the same figures give the same bytes. A picture has a white ground, because no grey can be read
+# on a white and on a dark page; it is as wide as a phone, so that its letters stay as large there.
+GREY = "#59636e"
 mpl.rcParams.update(
     {
         "svg.fonttype": "none",
@@ -35,9 +37,11 @@ mpl.rcParams.update(
     }
 )
 WIDTH = 5.2  # in inches of 72 pixels
+PALE = 0.5
 COLOURS = {OURS: "#1a9070", PEER: "#c8692f"}
 SPDX = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
-WORDS = {"tiny": "a variable", "H100": "an H100"}  # what a reader calls a case
+SMALLEST = "tiny"
+WORDS = {SMALLEST: "a device\nwithout files", "H100": "an H100"}  # what a reader calls a case
 
 
 def _svg(figure: Figure, facts: Mapping[str, str]) -> str:
@@ -46,7 +50,7 @@ def _svg(figure: Figure, facts: Mapping[str, str]) -> str:
     figure.supxlabel(f"{facts['date']}, medians\n{processor}", fontsize=8)
     figure.set_layout_engine("constrained")
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
+    figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     # Without the lines of XML that have to be the first.
     lines = [SPDX, *text[text.index("<svg") :].splitlines()]
@@ -63,8 +67,7 @@ def life(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         creates = [view.ms(case, who) for case in ASKED]
         rest = [LIVES[LIFE] * view.ms("passed on", who)] * len(ASKED)
         panel.barh(places, creates, 0.37, color=COLOURS[who], label=f"{who}: the create")
-        label = f"the {LIVES[LIFE]} calls that are passed on"
-        panel.barh(places, rest, 0.37, creates, color=COLOURS[who], alpha=0.5, label=label)
+        panel.barh(places, rest, 0.37, creates, color=COLOURS[who], alpha=PALE)
         for place, case in zip(places, ASKED, strict=True):
             panel.text(
                 view.life(case, who) + 0.3, place, f"{view.life(case, who):.1f}", va="center", fontsize=10
@@ -75,7 +78,9 @@ def life(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
     panel.invert_yaxis()
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.12)
-    figure.legend(loc="outside upper left", frameon=False, fontsize=9)
+    paler = Patch(color=GREY, alpha=PALE, label=f"paler: the {LIVES[LIFE]} calls that are passed on")
+    handles = [*panel.get_legend_handles_labels()[0], paler]
+    figure.legend(handles=handles, loc="outside upper left", frameon=False, fontsize=9)
     return _svg(figure, facts)
 
 
@@ -88,6 +93,7 @@ def growth(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         for who, colour in COLOURS.items():
             points = [(x, view.ms(case, who)) for x, case in series.points]
             panel.loglog(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=who)
+            panel.axhline(view.ms(SMALLEST, who), linestyle=":", linewidth=1, color=colour)
         panel.set_title(series.title, fontsize=11)
         panel.set_yticks([5, 10, 20, 50, 100, 200])
         for axis in (panel.xaxis, panel.yaxis):
@@ -97,7 +103,11 @@ def growth(facts: Mapping[str, str], all_: Mapping[Key, Median]) -> str:
         panel.set_ylabel("ms of a create (log)")
         panel.grid(which="major", color=GREY, alpha=0.3, linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=9)
+    dotted = Line2D(
+        [], [], linestyle=":", color=GREY, label="dotted: one device on the host, 3 KB, one asked for"
+    )
+    handles = [*panels[0].get_legend_handles_labels()[0], dotted]
+    figure.legend(handles=handles, loc="outside upper left", frameon=False, fontsize=9)
     return _svg(figure, facts)
 
 

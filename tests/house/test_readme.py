@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -32,6 +32,7 @@ MANUALS = {
     path.name: re.sub(r"\\f[A-Z]|\\&", "", path.read_text("utf-8").replace("\\-", "-"))
     for path in sorted((ROOT / "packaging/man").iterdir())
 }
+PICTURES = [ROOT / path for path in files() if path.suffix == ".svg"]
 PAGES = {**MARKDOWN, **MANUALS}
 # Where the account that publishes is named, until there is one.
 PLACES = ("README.md", "pyproject.toml", "packaging/deb/control", "packaging/rpm/cdi-hook.spec")
@@ -103,6 +104,30 @@ def test_the_readme_has_every_class() -> None:
     """The README's table has each class of devices, and no others."""
     section = README.partition("\n## Classes of devices\n")[2].partition("|\n\n")[0]
     assert sorted(re.findall(r"[|,;] `([\w-]+)`", section)) == list(classes.CLASSES)
+
+
+def brightness(colour: str) -> float:
+    """Return a colour's relative luminance, as WCAG defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: str(path.name))
+def test_pictures_can_be_read(picture: Path) -> None:
+    """A picture has a white ground of its own, and its words a contrast of 4.5 with that or with a box."""
+    text = re.sub(r"<defs>.*?</defs>", "", picture.read_text("utf-8"), flags=re.DOTALL)
+    grounds = re.findall(r"<(?:rect|path) [^>]*?(?:fill=\"|fill: )(#[0-9a-f]{6})", text)
+    words = re.findall(r"<g fill=\"(#[0-9a-f]{6})\"|<text [^>]*?fill: (#[0-9a-f]{6})", text)
+    colours = {one or other for one, other in words}
+    assert grounds[0] == "#ffffff"
+    assert colours
+    for colour in colours:
+        for ground in grounds[1:] if colour == "#ffffff" else grounds[:1]:
+            darker, lighter = sorted((brightness(colour), brightness(ground)))
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (colour, ground)
 
 
 def test_the_example_is_a_spec() -> None:
