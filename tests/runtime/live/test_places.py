@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,31 @@ def test_places_that_are_none(
     if link:
         (bundle.rootfs / link).symlink_to(link)
     assert live.refused(bundle).startswith(f"CDI device injection failed: {message}")
+
+
+@pytest.mark.parametrize("before", [(), (sys.executable, str(NO_OPENAT2))], ids=["openat2", "walk"])
+@pytest.mark.parametrize("mounted", [False, True], ids=["", "tmpfs"])
+def test_a_dev_that_is_a_link(live: Live, before: Sequence[str], mounted: bool) -> None:
+    """Where an image's /dev leads to a dir of the host's, as in CVE-2026-41579 and CVE-2026-47766, no node is made there."""
+    outside = live.lab.directory / "outside"
+    outside.mkdir()
+    made = outside.relative_to("/")
+    edits = {"deviceNodes": [{"path": "/dev/node", "hostPath": str(DEVICE)}]}
+    bundle = live.bundle("stat -c %t:%T /dev/node", edits, before=before)
+    mounts = [one for one in bundle.config["mounts"] if not one["destination"].startswith("/dev")]
+    if mounted:
+        mounts.append({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]})
+    bundle.config["mounts"] = mounts
+    bundle.write()
+    (bundle.rootfs / made).mkdir(parents=True)
+    os.mknod(
+        bundle.rootfs / made / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3)
+    )  # for crun, which opens it
+    (bundle.rootfs / "dev").symlink_to(outside)
+    starts = not mounted or live.lab.runtime.name == "runc"  # such a crun finds no /dev/null
+    assert live.call("run", bundle).stdout == ("a:e5\n" if starts else "")
+    # An old runtime makes links there itself, such as runc 1.1.15.
+    assert not (outside / "node").exists()
 
 
 def test_a_rootfs_that_has_been_moved(live: Live) -> None:
