@@ -17,8 +17,8 @@ signer() {
 	gpg --quiet --batch --yes --status-fd 1 ${key:+--local-user "$key"} --output /dev/null --detach-sign /dev/null |
 		sed -n 's/^\[GNUPG:\] SIG_CREATED .* //p'
 }
-# Print where the repositories are published: the README's lines to install have it.
-url() { sed -n 's|^    .* \(https://.*\)/cdi-hook\.sources$|\1|p' README.md; }
+# Print where the repositories are published: CONTRIBUTING.md's lines to install have it.
+url() { sed -n 's|^    .* \(https://.*\)/cdi-hook\.sources$|\1|p' CONTRIBUTING.md; }
 
 ready() {
 	wrong=0
@@ -38,8 +38,8 @@ ready() {
 		;;
 	*) say "VERSION=$version is not of the form X.Y.Z" ;;
 	esac
-	places=$(grep -lw OWNER README.md pyproject.toml packaging/deb/control packaging/rpm/cdi-hook.spec) &&
-		say "put the account that publishes in the place of OWNER in $(echo "$places" | tr '\n' ' ')and take out of README.md that nothing is published"
+	places=$(grep -lw OWNER CONTRIBUTING.md pyproject.toml packaging/deb/control packaging/rpm/cdi-hook.spec) &&
+		say "put the account that publishes in the place of OWNER in $(echo "$places" | tr '\n' ' ')and the lines to install in README.md in place of that nothing is published"
 	[ "$(signer 2>/dev/null)" ] ||
 		say "gpg has no key${key:+ $key} to sign with: import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY="
 	[ -z "$(git status --porcelain)" ] || say 'there are changes that are not committed (git status shows them)'

@@ -61,6 +61,11 @@ os.execvp("runc", ["runc", *sys.argv[1:]])
 _ENDING = re.compile(r"(?:\.|\n\nRun 'docker run --help' for more information)\n\Z")
 
 
+def without_help(error: str) -> str:
+    """Return an error of `docker run` without its ending."""
+    return _ENDING.sub("\n", error)
+
+
 class Docker:
     """A docker engine."""
 
@@ -92,7 +97,7 @@ class Docker:
         """Call docker; its errors are as in every release."""
         self._need(*arguments)
         done = self.box.call("docker", *arguments, **options)
-        done.stderr = plain(_ENDING.sub("\n", done.stderr))
+        done.stderr = plain(without_help(done.stderr))
         return done
 
     def do(self, *arguments: str, **options: Any) -> str:

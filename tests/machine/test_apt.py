@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apt and the repository of a release: the README's lines install from it, and what its key didn't sign is refused."""
+"""apt and the repository of a release: the lines for users install from it, and what its key didn't sign is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def repository(server: tuple[Machine, Repository], packages: Callable[..., Path]
 
 
 def test_the_readmes_lines(machine: Machine, repository: Repository, packages: Callable[..., Path]) -> None:
-    """The README's lines install a release, and apt upgrades to the next one, and warns of nothing."""
+    """The lines for users install a release, and apt upgrades to the next one, and warns of nothing."""
     done = machine.call("sh", "-ec", LINES)
     assert done.returncode == 0, done.stderr
     assert "W: " not in done.stderr

@@ -24,7 +24,7 @@ URL = f"http://127.0.0.1:{PORT}"
 
 
 class Repository:
-    """A repository on a machine's loopback, and the lines of the README that use it."""
+    """A repository on a machine's loopback, and the lines of CONTRIBUTING.md that use it."""
 
     def __init__(self, machine: Box, key: Key) -> None:
         need("curl")
@@ -49,8 +49,10 @@ class Repository:
 
 
 def lines(file: str) -> str:
-    """Return the README's lines that fetch this file and install, for root and with this URL."""
-    section = (ROOT / "README.md").read_text("utf-8").partition("\n## Install\n")[2].partition("\n## ")[0]
+    """Return the lines that users will have, which fetch this file and install, for root and with this URL."""
+    section = (
+        (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n## A release\n")[2].partition("\n## ")[0]
+    )
     (block,) = [one for one in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE) if f"/{file}\n" in one]
     return re.sub(r"https://\S*/", f"{URL}/", block.replace("sudo ", ""))
 

@@ -198,7 +198,7 @@ def test_release_needs_a_key_and_a_place(
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:3] == [
         f"release: put the account that publishes in the place of OWNER in {' '.join(PLACES)} "
-        "and take out of README.md that nothing is published",
+        "and the lines to install in README.md in place of that nothing is published",
         f"release: gpg has no key {name} to sign with: ".replace("  ", " ")
         + "import yours, make one with \"gpg --quick-generate-key 'NAME <MAIL>' rsa4096 sign never\", or name one with KEY=",
     ]

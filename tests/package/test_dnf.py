@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dnf and the repository of a release: the README's lines install from it, and what its key didn't sign is refused."""
+"""dnf and the repository of a release: the lines for users install from it, and what its key didn't sign is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def repository(machine: Machine, packages: Callable[..., Path], key: Key) -> Rep
 
 
 def test_the_readmes_lines(machine: Machine, repository: Repository, packages: Callable[..., Path]) -> None:
-    """The README's lines install a release, rpm finds the package signed, and dnf upgrades to the next one."""
+    """The lines for users install a release, rpm finds the package signed, and dnf upgrades to the next one."""
     machine.do("sh", "-ec", LINES)
     assert machine.do("cdi-hook", "--version") == f"cdi-hook {VERSION}"
     package = f"/run/board/repository/rpm/{repository.file('*.rpm').name}"
