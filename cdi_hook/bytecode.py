@@ -50,7 +50,7 @@ def start(mode: str, *arguments: str) -> None:
         try:
             from cdi_hook.base import restart
 
-            restart.restart_if_replaced()
+            restart.restart_if_replaced(error)
         except (ImportError, OSError):  # it can't be loaded either
             pass
         if "--debug" in arguments:

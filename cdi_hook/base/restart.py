@@ -17,11 +17,14 @@ import time
 _SETTLED_S = 5
 
 
-def restart_if_replaced(stdin: bytes = b"") -> None:
+def restart_if_replaced(error: Exception, stdin: bytes = b"") -> None:
     """Become a new Python with the same arguments, in a moment; return if our dirs didn't change just now.
 
-    ``stdin`` is what has been read of it: the new Python can read it again.
+    Return at once, too, if the error is that another package than ours is missing. ``stdin`` is what has
+    been read of it: the new Python can read it again.
     """
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cdi_hook"):
+        return
     ours = __file__[: -len("/base/restart.py")]
     dirs = [ours, *(f"{ours}/{name}" for name in posix.listdir(ours) if "." not in name)]
     changed = max(posix.stat(one).st_ctime for one in dirs)

@@ -103,7 +103,7 @@ def _run(hook: Hook, stage: str, debug: bool, by_path: bool, needs: Needs | None
         if by_path and isinstance(error, Exception):
             from cdi_hook.base import restart
 
-            restart.restart_if_replaced(hook.stdin)
+            restart.restart_if_replaced(error, hook.stdin)
         hook.say("error", defect(error, f"cdi-hook {stage}"))
         return 1
     return 0

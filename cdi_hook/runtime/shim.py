@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:  # an engine shows one line, not a traceback
         from cdi_hook.base import restart
 
-        restart.restart_if_replaced()
+        restart.restart_if_replaced(error)
         if "--debug" in rest:
             raise
         return call.fail(errors.defect(error, "cdi-runtime"))
