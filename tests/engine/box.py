@@ -12,6 +12,7 @@ end, in any way. close() removes the cgroups, which are all that is left.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -238,15 +239,29 @@ class Box(Host):
             names[1].open("wb+", buffering=0) as out,
             names[2].open("wb+", buffering=0) as err,
         ):
-            completed = subprocess.run(
-                self.command(*arguments, user=user, environ=environ),
-                env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/", timeout=timeout, check=False,
-                stdin=source, stdout=out, stderr=err,
-            )  # fmt: skip
+            try:
+                completed = subprocess.run(
+                    self.command(*arguments, user=user, environ=environ),
+                    env={"PATH": STANDARD_PATH, "LAYOUT": self.layout}, cwd="/", timeout=timeout, check=False,
+                    stdin=source, stdout=out, stderr=err,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                said = names[2].read_text("utf-8", "replace")
+                raise AssertionError(f"{arguments} hangs; {said}\n{self._report()}") from error
         output, errors = (name.read_text("utf-8", "replace") for name in names[1:])
         for name in names:
             name.unlink()
         return Completed(list(arguments), completed.returncode, output, errors)
+
+    def _report(self) -> str:
+        """Return what the box's processes wait for, and what its daemons said last."""
+        lines = []
+        for path in Path(f"/proc/{self.pid}/root/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                lines.append(f"{path.name} {(path / 'wchan').read_text('ascii')} {command[:300]}")
+        logs = [path.read_text("utf-8", "replace")[-3000:] for path in self.directory.glob("*.log")]
+        return "\n".join([*lines, *logs])
 
     def daemon(self, *arguments: str, ready: Sequence[str]) -> Path:
         """Start a daemon, wait until the command ``ready`` succeeds, and return the path of its log."""
