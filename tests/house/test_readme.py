@@ -187,6 +187,20 @@ def test_nothing_is_said_twice() -> None:
     assert [one for one, count in counted.items() if count > 1 and len(one.split()) > 6] == []
 
 
+@pytest.mark.parametrize("page", sorted(MARKDOWN.keys() - {"CONTRIBUTING.md", "tests/README.md"}))
+def test_cells_are_short(page: str) -> None:
+    """On a page for users, a cell of a table has at most 40 words; what has more to say is a list."""
+    rows = re.findall(r"^\|(.*)\|$", MARKDOWN[page], re.MULTILINE)
+    cells = [cell.strip() for row in rows for cell in re.split(r"(?<!\\)\|", row)]
+    assert [cell for cell in cells if len(cell.split()) > 40] == []
+
+
+def test_the_first_session_stands_once() -> None:
+    """The session that gives a container /dev/fuse with docker is in the README alone."""
+    command = "docker run --rm --runtime cdi --annotation cdi.k8s.io/device=host.local/fuse=fuse"
+    assert [page for page, text in PAGES.items() if command in text] == ["README.md"]
+
+
 def test_one_key() -> None:
     """All examples have the annotation key that `cdi-hook show` writes, but for Python's own."""
     keys = {key for text in PAGES.values() for key in re.findall(r"cdi\.k8s\.io/([\w.-]+)", text)}
