@@ -330,7 +330,8 @@ def _reload(engine: Engine, path: str, command: Sequence[str], changes: Sequence
     try:
         done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603  # an engine's reload_command
     except OSError as error:
-        raise CDIError(f"the configuration is written, but {text} can't be run: {error.strerror}") from error
+        cause = f"the configuration is written, but {text} can't be run: {error.strerror}"
+        raise CDIError(cause, f"{' '.join(command[-2:])} as this host does it without systemd") from error
     if done.returncode:
         why = " ".join(done.stderr.decode(errors="replace").split())
         raise CDIError(f"the configuration is written, but {text} failed: {why or done.returncode}")

@@ -395,6 +395,13 @@ def test_reload(cdi_hook: World, etc: Path) -> None:
     message = "the configuration is written, but systemctl reload docker failed: no such unit"
     assert cdi_hook(*add, "--reload", PATH=path) == (1, "", f"cdi-hook: {message}\n")
     assert file.exists()
+    systemctl.unlink()
+    path = str(programs)
+    message = (
+        "the configuration is written, but systemctl reload docker can't be run: No such file or directory; "
+        "reload docker as this host does it without systemd"
+    )
+    assert cdi_hook(*add, "--runtime", "crun", "--reload", PATH=path)[2] == f"cdi-hook: {message}\n"
 
 
 def test_a_default_that_docker_keeps(cdi_hook: World, etc: Path) -> None:
