@@ -26,7 +26,9 @@ def restart_if_replaced(error: Exception, stdin: bytes = b"") -> None:
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cdi_hook"):
         return
     ours = __file__[: -len("/base/restart.py")]
-    dirs = [ours, *(f"{ours}/{name}" for name in posix.listdir(ours) if "." not in name)]
+    # Not the dir of byte-code: a new Python may write that, and mustn't be its own reason for one more.
+    rooms = (name for name in posix.listdir(ours) if "." not in name and name != "__pycache__")
+    dirs = [ours, *(f"{ours}/{name}" for name in rooms)]
     changed = max(posix.stat(one).st_ctime for one in dirs)
     if 0 <= time.time() - changed < _SETTLED_S:
         if stdin:

@@ -37,3 +37,18 @@ def test_what_is_tried_again(
     monkeypatch.setattr(posix, "execv", lambda path, _: calls.append(path))
     restart.restart_if_replaced(error)
     assert bool(calls) is (is_new and error in OURS)
+
+
+def test_byte_code_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a start itself writes into __pycache__ doesn't make it start again, or it would do so for ever."""
+    (tmp_path / "base").mkdir()
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    monkeypatch.setattr(restart, "__file__", f"{tmp_path}/base/restart.py")
+    monkeypatch.setattr(restart, "_SETTLED_S", 0.1)
+    calls: list[str] = []
+    monkeypatch.setattr(posix, "execv", lambda path, _: calls.append(path))
+    time.sleep(0.2)
+    (cache / "start.pyc").touch()
+    restart.restart_if_replaced(OURS[0])
+    assert calls == []
