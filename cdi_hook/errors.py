@@ -23,7 +23,7 @@ class CDIError(Exception):
 
     ``cause`` is what went wrong, ``about`` what it concerns, where more is known of that (the device, who
     asked for it, its spec), and ``fix`` what to do about it. ``of_request`` is whether a container's
-    request for devices can't be met because of it: inject/request.py says so.
+    request for devices can't be met because of it: Facts of inject/request.py say so, and createContainer.
     """
 
     def __init__(self, cause: str, fix: str = "") -> None:

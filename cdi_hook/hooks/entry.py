@@ -20,7 +20,7 @@ from __future__ import annotations
 import _thread
 import posix
 
-from cdi_hook.base import files, json_text, log
+from cdi_hook.base import json_text, log
 from cdi_hook.errors import (
     FAILED,
     BundleError,
@@ -162,11 +162,13 @@ class Hook:
         """Do what the container whose state is on stdin needs."""
         state = bundle.parse(self._read_stdin(), "a container's state")
         self._host.call = Facts(*(str(state.get(name, "")) for name in ("id", "bundle")))
-        path = _rootfs(state)
         from cdi_hook.libraries import preparing  # ctypes: 5 ms
 
-        with self._host.call:
-            preparing.prepare(needs, path)
+        try:
+            preparing.prepare(needs, _rootfs(state))
+        except InjectionError as error:  # a BundleError is about the state on stdin, and no request
+            error.of_request = True
+            raise
 
     def end_in_time(self) -> None:
         """End this process if it works too long.
@@ -267,10 +269,7 @@ def _rootfs(state: dict[str, Any]) -> str:
             path = root.get("path") if isinstance(root, dict) else None
     if not (isinstance(path, str) and path and isinstance(directory, str) and directory.startswith("/")):
         raise BundleError("the container's state on stdin doesn't lead to its rootfs")
-    path = path if path.startswith("/") else f"{directory}/{path}"
-    if files.identify(path) == files.identify("/"):
-        raise BundleError("the rootfs of the container's state on stdin is that of the host")
-    return path
+    return path if path.startswith("/") else f"{directory}/{path}"
 
 
 def _write_stdout(text: bytes) -> None:

@@ -9,7 +9,7 @@ import resource
 from cdi_hook.base.quoting import quote
 from cdi_hook.container import syscalls
 from cdi_hook.container.rootfs import NOT_ITSELF, Rootfs, TooMuch, by, is_rootfs
-from cdi_hook.errors import InjectionError
+from cdi_hook.errors import BundleError, InjectionError
 from cdi_hook.libraries import ldconfig, links, nvidia_needs, texts
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ _FLAGS = {
 
 
 def prepare(needs: Needs, path: str) -> None:
-    """Prepare the rootfs at a path; raises InjectionError."""
+    """Prepare the rootfs at a path; raises InjectionError, and BundleError if it is the host's."""
     os.umask(0o022)  # crun runs hooks with 0
     # An image's files say how much there is to do, and no limit of the container counts here yet.
     for what, most in ((resource.RLIMIT_CPU, _MOST_CPU_S), (resource.RLIMIT_AS, _MOST_MEMORY)):
@@ -40,7 +40,9 @@ def prepare(needs: Needs, path: str) -> None:
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise InjectionError(f"can't open the container's rootfs {quote(path)}: {error.strerror}") from error
-    if not is_rootfs(descriptor):  # nor is the host's
+    if os.path.samestat(os.fstat(descriptor), os.stat("/")):
+        raise BundleError("the rootfs of the container's state on stdin is that of the host")
+    if not is_rootfs(descriptor):
         raise InjectionError(f"{quote(path)} {NOT_ITSELF}")
     was = _make_writable(descriptor, path)
     try:
