@@ -2,7 +2,7 @@
 """A box: namespaces of one process, which an engine takes for a machine of its own.
 
 cdi-runtime is installed in it where a package installs it, over the machine's /usr
-and /etc. /run, /var/lib, /root, /home and /dev/shm are empty; network, processes and cgroups
+and /etc. /run, /var/lib, /var/log, /root, /home and /dev/shm are empty; network, processes and cgroups
 are the box's own. So an engine runs with its default places, and changes nothing
 outside. With CDI_HOOK_ENGINES=DIR, the programs in DIR/bin are found first, in the box
 at LOCAL. When the box's first process ends, all others end too, and the mounts
@@ -77,7 +77,7 @@ mount -t overlay -o "lowerdir=$INSTALLED/usr:/usr" overlay /usr
 [ -z "$ENGINES" ] || mount --bind "$ENGINES/bin" $LOCAL
 mount -t overlay -o "lowerdir=$INSTALLED/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
 rm -rf /etc/cdi # the box's own, which is the overlay's: the machine's specs are none of the tests'
-for place in /run /var/lib /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
+for place in /run /var/lib /var/log /root /home; do mount -t tmpfs -o mode=755 tmpfs $place; done
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mkdir -m 755 /run/board /run/lock
 [ -e /var/run ] && [ /var/run -ef /run ] || { echo "/var/run isn't /run" >&2; exit 1; }
