@@ -118,24 +118,24 @@ def inject(
     runtime that reads oci, where that is known; ``late`` is whether the container is being created already.
     Raises CDIError when a device that was asked for can't be had; nobody must use oci then.
     """
-    call, settings = host.call, host.settings
+    call, config = host.call, host.settings
     call.oci = oci
     with call:
         wanted = call.request = (
-            request.named(named, settings) if named else request.collect(oci, settings, call.container)
+            request.named(named, config) if named else request.collect(oci, config, call.container)
         )
         injection = Injection(oci, wanted, host, warn, host.registry(keep_index=keep_index))
         with injection:
             stock, given = None, []
-            if settings.judges_engines:
+            if config.judges_engines:
                 from cdi_hook.inject import gifts
                 from cdi_hook.leases.stock import Stock
 
                 stock = Stock(injection.registry, host.lease_dir)
-                given = gifts.find(oci, wanted, settings, call, stock, is_root=host.is_root)
+                given = gifts.find(oci, wanted, config, call, stock, is_root=host.is_root)
             if wanted.device_ids or given:
-                if settings.problems:
-                    problems = "; ".join(settings.problems)
+                if config.problems:
+                    problems = "; ".join(config.problems)
                     raise errors.ConfigError(f"the configuration can't be used: {problems}")
                 dealt = injection.deal(stock, given)
                 if wanted.device_ids:
@@ -146,7 +146,7 @@ def inject(
         if not wanted.device_ids:
             from cdi_hook.inject import doubt
 
-            call.doubt = call.doubt or doubt.of(oci, settings, call.container)
+            call.doubt = call.doubt or doubt.of(oci, config, call.container)
     return call.changes
 
 
@@ -166,6 +166,7 @@ class Injection:
         pass
 
     def __exit__(self, _kind: object, error: object, _where: object) -> None:
+        # errors isn't executed where there is none
         if error is None or not isinstance(error, (errors.InjectionError, errors.UnresolvableDevices)):
             return
         problems = self.registry.errors.items()

@@ -120,6 +120,7 @@ class Facts:
         pass
 
     def __exit__(self, _kind: object, error: object, _where: object) -> None:
+        # errors isn't executed where there is none
         if error is not None and isinstance(error, errors.CDIError):
             error.of_request = True
 
