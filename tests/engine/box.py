@@ -64,9 +64,9 @@ else
         mount -t cgroup -o "$names" none "/sys/fs/cgroup/${names#name=}"
     done </proc/self/cgroup
 fi
-trap '' CHLD # what is orphaned becomes ours, and is to be no zombie
 echo "$pid"
-exec cat >/dev/null
+# What is orphaned becomes this process's, and is to be no zombie. (A shell's `trap '' CHLD` doesn't do it.)
+exec env --ignore-signal=CHLD cat >/dev/null
 """
 _INIT = """
 read -r pid rest </proc/self/stat
